@@ -1,0 +1,235 @@
+//! Netlink attributes: a writer that cannot lie about a length and a reader that checks every one.
+//!
+//! An attribute is a 16-bit length (its own four bytes included), a 16-bit type, the value, and padding to four
+//! bytes (`include/uapi/linux/netlink.h`, `struct nlattr`). Both header fields are in host order.
+
+use netlink_packet_core::{NLA_F_NESTED, NLA_HEADER_SIZE, NlasIterator};
+
+use crate::DecodeError;
+
+/// Appends attributes to a growing buffer.
+///
+/// An attribute that grows past the 65,535 bytes its length field can hold is remembered, not written wrongly:
+/// [`AttrWriter::overflow`] then has its position, and a [`Batch`](crate::Batch) refuses to be sent.
+#[derive(Debug, Default)]
+pub struct AttrWriter {
+    bytes: Vec<u8>,
+    overflow: Option<usize>,
+}
+
+impl AttrWriter {
+    /// A writer that reuses the buffer's memory; what it held is dropped.
+    #[must_use]
+    pub fn with_buffer(mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
+        Self { bytes, overflow: None }
+    }
+
+    /// What has been written.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The buffer, to be reused.
+    #[must_use]
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Where the first attribute starts that holds more than 65,531 bytes, if there is one.
+    #[must_use]
+    pub fn overflow(&self) -> Option<usize> {
+        self.overflow
+    }
+
+    /// An attribute with these bytes as its value.
+    pub fn put(&mut self, kind: u16, value: &[u8]) {
+        let start = self.open(kind);
+        self.bytes.extend_from_slice(value);
+        self.close(start);
+    }
+
+    /// An 8-bit integer.
+    pub fn put_u8(&mut self, kind: u16, value: u8) {
+        self.put(kind, &[value]);
+    }
+
+    /// A 16-bit integer in network order.
+    pub fn put_be16(&mut self, kind: u16, value: u16) {
+        self.put(kind, &value.to_be_bytes());
+    }
+
+    /// A 32-bit integer in network order.
+    pub fn put_be32(&mut self, kind: u16, value: u32) {
+        self.put(kind, &value.to_be_bytes());
+    }
+
+    /// A 64-bit integer in network order.
+    pub fn put_be64(&mut self, kind: u16, value: u64) {
+        self.put(kind, &value.to_be_bytes());
+    }
+
+    /// A string with its terminating NUL.
+    pub fn put_str(&mut self, kind: u16, value: &str) {
+        let start = self.open(kind);
+        self.bytes.extend_from_slice(value.as_bytes());
+        self.bytes.push(0);
+        self.close(start);
+    }
+
+    /// An attribute that holds the attributes which `fill` writes.
+    pub fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) {
+        let start = self.open(kind | NLA_F_NESTED);
+        fill(self);
+        self.close(start);
+    }
+
+    /// Bytes that are no attribute: a message's header.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Overwrites what stands at `position`.
+    pub(crate) fn patch(&mut self, position: usize, bytes: &[u8]) {
+        self.bytes[position..position + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Drops everything from `length` on.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        self.bytes.truncate(length);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn open(&mut self, kind: u16) -> usize {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0, 0]);
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        start
+    }
+
+    fn close(&mut self, start: usize) {
+        match u16::try_from(self.bytes.len() - start) {
+            Ok(length) => self.patch(start, &length.to_ne_bytes()),
+            Err(_) => {
+                self.overflow.get_or_insert(start);
+            }
+        }
+        self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
+    }
+}
+
+/// The attributes in a stretch of bytes, in order.
+///
+/// Ends after the first one that does not fit its surroundings, with an error.
+#[derive(Clone, Copy, Debug)]
+pub struct AttrReader<'a> {
+    bytes: &'a [u8],
+    attributes: NlasIterator<&'a [u8]>,
+}
+
+impl<'a> AttrReader<'a> {
+    /// Reads `bytes` as a sequence of attributes.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, attributes: NlasIterator::new(bytes) }
+    }
+
+    /// All the bytes that are read, whatever was read of them already.
+    #[must_use]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+}
+
+impl<'a> Iterator for AttrReader<'a> {
+    type Item = Result<Attr<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(match self.attributes.next()? {
+            Ok(attribute) => {
+                // The iterator has checked the length; `NlaBuffer::value` would borrow from the `NlaBuffer`.
+                let value = &attribute.into_inner()[NLA_HEADER_SIZE..usize::from(attribute.length())];
+                Ok(Attr { kind: attribute.kind(), value })
+            }
+            Err(_) => Err(DecodeError::AttributeLength),
+        })
+    }
+}
+
+/// One attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attr<'a> {
+    /// The type, without the flags NLA_F_NESTED and NLA_F_NET_BYTEORDER.
+    pub kind: u16,
+    /// The value, without header and padding.
+    pub value: &'a [u8],
+}
+
+impl<'a> Attr<'a> {
+    /// The value as an 8-bit integer.
+    ///
+    /// # Errors
+    /// The value is not one byte.
+    pub fn u8(&self) -> Result<u8, DecodeError> {
+        self.array().map(|[byte]: [u8; 1]| byte)
+    }
+
+    /// The value as a 16-bit integer in network order.
+    ///
+    /// # Errors
+    /// The value is not two bytes.
+    pub fn be16(&self) -> Result<u16, DecodeError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    /// The value as a 32-bit integer in network order.
+    ///
+    /// # Errors
+    /// The value is not four bytes.
+    pub fn be32(&self) -> Result<u32, DecodeError> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    /// The value as a 32-bit integer in host order.
+    ///
+    /// # Errors
+    /// The value is not four bytes.
+    pub fn ne32(&self) -> Result<u32, DecodeError> {
+        self.array().map(u32::from_ne_bytes)
+    }
+
+    /// The value as a 64-bit integer in network order.
+    ///
+    /// # Errors
+    /// The value is not eight bytes.
+    pub fn be64(&self) -> Result<u64, DecodeError> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    /// The value as a string, up to its NUL.
+    ///
+    /// # Errors
+    /// The value is not UTF-8.
+    pub fn str(&self) -> Result<&'a str, DecodeError> {
+        let end = self.value.iter().position(|&byte| byte == 0).unwrap_or(self.value.len());
+        std::str::from_utf8(&self.value[..end]).map_err(|_| DecodeError::Text { attribute: self.kind })
+    }
+
+    /// The value as a sequence of attributes.
+    #[must_use]
+    pub fn nested(&self) -> AttrReader<'a> {
+        AttrReader::new(self.value)
+    }
+
+    fn array<const N: usize>(&self) -> Result<[u8; N], DecodeError> {
+        self.value.try_into().map_err(|_| DecodeError::ValueLength {
+            attribute: self.kind,
+            expected: N,
+            found: self.value.len(),
+        })
+    }
+}

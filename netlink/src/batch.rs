@@ -1,0 +1,297 @@
+//! A transaction in one buffer: BATCH_BEGIN, the objects, BATCH_END.
+//!
+//! The batch remembers where each message starts, so that an answer of the kernel (a sequence number, and an
+//! offset into the message) leads back to the object, the attribute and the expression that it is about.
+
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE};
+
+use crate::expr::name_of;
+use crate::{
+    AttrReader, AttrWriter, Chain, Element, ElementList, Expr, Family, Place, Rule, Set, Table, message, uapi,
+};
+
+/// A list of elements is split before its attribute would pass the 65,535 bytes a length can say.
+const ELEMENTS_SPLIT_AT: usize = 48 * 1024;
+
+/// Where in a message the kernel's extended answer points.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Location {
+    /// The top-level attribute of the message.
+    pub attribute: Option<u16>,
+    /// The expression of a rule: its number from 0, and its name.
+    pub expression: Option<(usize, String)>,
+}
+
+/// A transaction that is being put together.
+#[derive(Debug)]
+pub struct Batch {
+    writer: AttrWriter,
+    /// Where each object's message starts, in order
+    starts: Vec<usize>,
+    next_set_id: u32,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Batch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_buffer(Vec::new())
+    }
+
+    /// An empty batch that writes into this buffer's memory; what the buffer held is dropped.
+    #[must_use]
+    pub fn with_buffer(buffer: Vec<u8>) -> Self {
+        let mut batch =
+            Self { writer: AttrWriter::with_buffer(buffer), starts: Vec::new(), next_set_id: 1 };
+        batch.clear();
+        batch
+    }
+
+    /// Takes all objects out and keeps the memory.
+    pub fn clear(&mut self) {
+        self.writer = AttrWriter::with_buffer(std::mem::take(&mut self.writer).into_buffer());
+        self.starts.clear();
+        self.next_set_id = 1;
+        let begin = delimiter(&mut self.writer, uapi::NFNL_MSG_BATCH_BEGIN);
+        message::end(&mut self.writer, begin);
+    }
+
+    /// Makes the kernel refuse the batch unless the ruleset is of this generation (`NFTA_GEN_ID`) when it is
+    /// applied. Only before the first object.
+    pub fn require_generation(&mut self, generation: u32) {
+        debug_assert!(self.starts.is_empty());
+        self.clear();
+        self.writer.put_be32(uapi::NFNL_BATCH_GENID, generation);
+        message::end(&mut self.writer, 0);
+    }
+
+    /// Bytes so far, without BATCH_END.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.writer.len()
+    }
+
+    /// Whether it holds no object.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
+    /// How many messages it holds, without BATCH_BEGIN and BATCH_END.
+    #[must_use]
+    pub fn messages(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// Adds a table; one that is there stays as it is.
+    pub fn add_table(&mut self, table: &Table<'_>) {
+        self.object(uapi::NFT_MSG_NEWTABLE, NLM_F_CREATE, table.family, |writer| table.encode(writer));
+    }
+
+    /// Deletes a table with all it holds.
+    pub fn del_table(&mut self, family: Family, name: &str) {
+        self.object(uapi::NFT_MSG_DELTABLE, 0, family, |writer| writer.put_str(uapi::NFTA_TABLE_NAME, name));
+    }
+
+    /// Adds a chain; one that is there with the same hook and priority stays as it is.
+    pub fn add_chain(&mut self, chain: &Chain<'_>) {
+        self.object(uapi::NFT_MSG_NEWCHAIN, NLM_F_CREATE, chain.family, |writer| chain.encode(writer));
+    }
+
+    /// Deletes a chain with its rules. Nothing may jump to it any more.
+    pub fn del_chain(&mut self, family: Family, table: &str, name: &str) {
+        self.object(uapi::NFT_MSG_DELCHAIN, 0, family, |writer| {
+            writer.put_str(uapi::NFTA_CHAIN_TABLE, table);
+            writer.put_str(uapi::NFTA_CHAIN_NAME, name);
+        });
+    }
+
+    /// Adds a rule with these expressions.
+    pub fn add_rule(&mut self, rule: &Rule<'_>, place: Place, expressions: &[Expr<'_>]) {
+        let flags = match place {
+            Place::Append | Place::After(_) => NLM_F_CREATE | NLM_F_APPEND,
+            Place::Prepend | Place::Before(_) => NLM_F_CREATE,
+            Place::Replace(_) => NLM_F_REPLACE,
+        };
+        self.object(uapi::NFT_MSG_NEWRULE, flags, rule.family, |writer| {
+            rule.encode(writer, place, expressions);
+        });
+    }
+
+    /// Deletes the rule with this handle.
+    pub fn del_rule(&mut self, family: Family, table: &str, chain: &str, handle: u64) {
+        self.object(uapi::NFT_MSG_DELRULE, 0, family, |writer| {
+            writer.put_str(uapi::NFTA_RULE_TABLE, table);
+            writer.put_str(uapi::NFTA_RULE_CHAIN, chain);
+            writer.put_be64(uapi::NFTA_RULE_HANDLE, handle);
+        });
+    }
+
+    /// Deletes all rules of a table; its chains stay.
+    pub fn flush_table(&mut self, family: Family, table: &str) {
+        self.object(uapi::NFT_MSG_DELRULE, 0, family, |writer| {
+            writer.put_str(uapi::NFTA_RULE_TABLE, table);
+        });
+    }
+
+    /// Adds a set; one that is there stays as it is.
+    pub fn add_set(&mut self, set: &Set<'_>) {
+        self.object(uapi::NFT_MSG_NEWSET, NLM_F_CREATE, set.family, |writer| set.encode(writer));
+    }
+
+    /// The number that [`Batch::take_set_id`] gives next.
+    #[must_use]
+    pub fn next_set_id(&self) -> u32 {
+        self.next_set_id
+    }
+
+    /// A number for a set of this batch, by which lookups and elements name it (`NFTA_SET_ID`), counting from 1.
+    pub fn take_set_id(&mut self) -> u32 {
+        let id = self.next_set_id;
+        self.next_set_id += 1;
+        id
+    }
+
+    /// Deletes a set with its elements. No rule may use it any more.
+    pub fn del_set(&mut self, family: Family, table: &str, name: &str) {
+        self.object(uapi::NFT_MSG_DELSET, 0, family, |writer| {
+            writer.put_str(uapi::NFTA_SET_TABLE, table);
+            writer.put_str(uapi::NFTA_SET_NAME, name);
+        });
+    }
+
+    /// Adds elements to a set, in as many messages as their size asks for.
+    pub fn add_elements(&mut self, list: &ElementList<'_>, elements: &[Element<'_>]) {
+        self.elements(uapi::NFT_MSG_NEWSETELEM, NLM_F_CREATE, list, elements);
+    }
+
+    /// Deletes elements of a set, in as many messages as their size asks for.
+    pub fn del_elements(&mut self, list: &ElementList<'_>, elements: &[Element<'_>]) {
+        self.elements(uapi::NFT_MSG_DELSETELEM, 0, list, elements);
+    }
+
+    fn elements(&mut self, kind: u8, flags: u16, list: &ElementList<'_>, elements: &[Element<'_>]) {
+        let mut rest = elements.iter().peekable();
+        while rest.peek().is_some() {
+            self.object(kind, flags, list.family, |writer| {
+                list.encode_head(writer);
+                writer.nest(uapi::NFTA_SET_ELEM_LIST_ELEMENTS, |writer| {
+                    let start = writer.len();
+                    while writer.len() - start < ELEMENTS_SPLIT_AT
+                        && let Some(element) = rest.next()
+                    {
+                        element.encode(writer);
+                    }
+                });
+            });
+        }
+    }
+
+    fn object(&mut self, kind: u8, flags: u16, family: Family, fill: impl FnOnce(&mut AttrWriter)) {
+        let start = message::begin(&mut self.writer, kind, flags, family);
+        fill(&mut self.writer);
+        message::end(&mut self.writer, start);
+        self.starts.push(start);
+    }
+
+    /// The bytes to send: every message numbered from `sequence` on (BATCH_BEGIN has `sequence` itself), the last
+    /// object asking for an answer; with BATCH_END only when the kernel is to `apply` it.
+    pub(crate) fn seal(&mut self, sequence: u32, apply: bool) -> Sealed<'_> {
+        let objects_end = self.writer.len();
+        message::number(&mut self.writer, 0, sequence, false);
+        let mut next = sequence;
+        for (index, &start) in self.starts.iter().enumerate() {
+            next = next.wrapping_add(1);
+            message::number(&mut self.writer, start, next, index + 1 == self.starts.len());
+        }
+        if apply {
+            let end = delimiter(&mut self.writer, uapi::NFNL_MSG_BATCH_END);
+            message::end(&mut self.writer, end);
+            message::number(&mut self.writer, end, next.wrapping_add(1), false);
+        }
+        Sealed { batch: self, objects_end }
+    }
+
+    /// The message in which an attribute is longer than its length field can say, if there is one.
+    pub(crate) fn overflow(&self) -> Option<usize> {
+        let position = self.writer.overflow()?;
+        Some(self.starts.partition_point(|&start| start <= position).saturating_sub(1))
+    }
+
+    /// What stands `offset` bytes into the message with this number.
+    pub(crate) fn locate(&self, message: usize, offset: usize) -> Location {
+        let Some(&start) = self.starts.get(message) else { return Location::default() };
+        let end = self.starts.get(message + 1).copied().unwrap_or(self.writer.len());
+        let body = start + message::NLMSG_HEADER + 4;
+        let Some(body) = self.writer.as_bytes().get(body..end) else { return Location::default() };
+        let offset = offset.saturating_sub(message::NLMSG_HEADER + 4);
+        let Some((attribute, value, offset)) = find(body, offset) else { return Location::default() };
+        let mut location = Location { attribute: Some(attribute), expression: None };
+        if attribute == uapi::NFTA_RULE_EXPRESSIONS && self.kind(start) == uapi::NFT_MSG_NEWRULE {
+            location.expression = expression_at(value, offset);
+        }
+        location
+    }
+
+    fn kind(&self, start: usize) -> u8 {
+        let bytes = self.writer.as_bytes();
+        u16::from_ne_bytes([bytes[start + 4], bytes[start + 5]]).to_be_bytes()[1]
+    }
+}
+
+/// A batch that is ready to be sent; BATCH_END goes when it is dropped, so that the batch can grow or be resent.
+pub(crate) struct Sealed<'a> {
+    batch: &'a mut Batch,
+    objects_end: usize,
+}
+
+impl Sealed<'_> {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.batch.writer.as_bytes()
+    }
+}
+
+impl Drop for Sealed<'_> {
+    fn drop(&mut self) {
+        self.batch.writer.truncate(self.objects_end);
+    }
+}
+
+fn delimiter(writer: &mut AttrWriter, nlmsg_type: u16) -> usize {
+    let subsystem = u16::from(uapi::NFNL_SUBSYS_NFTABLES);
+    message::begin_raw(writer, nlmsg_type, 0, uapi::NFPROTO_UNSPEC, subsystem)
+}
+
+/// The attribute that `offset` points into: its type, its value, and the offset inside the value.
+fn find(attributes: &[u8], offset: usize) -> Option<(u16, &[u8], usize)> {
+    let header = 4;
+    let mut position = 0;
+    for attribute in AttrReader::new(attributes) {
+        let attribute = attribute.ok()?;
+        let next = position + (header + attribute.value.len()).next_multiple_of(4);
+        if offset < next {
+            return Some((attribute.kind, attribute.value, offset.saturating_sub(position + header)));
+        }
+        position = next;
+    }
+    None
+}
+
+/// The expression of a rule's list that `offset` points into. The kernel never points deeper than that.
+fn expression_at(list: &[u8], offset: usize) -> Option<(usize, String)> {
+    let mut end = 0;
+    for (index, element) in AttrReader::new(list).enumerate() {
+        let element = element.ok()?;
+        end += (4 + element.value.len()).next_multiple_of(4);
+        if offset < end {
+            return Some((index, name_of(element.nested()).unwrap_or_default().to_owned()));
+        }
+    }
+    None
+}

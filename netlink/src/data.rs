@@ -1,0 +1,200 @@
+//! What the virtual machine works on: registers, values and verdicts.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use smallvec::SmallVec;
+
+use crate::{AttrReader, AttrWriter, DecodeError, uapi};
+
+/// A register by its number, in the kernel's canonical form.
+///
+/// The kernel has 16 registers of four bytes (`NFT_REG32_00` to `NFT_REG32_15`), which it also knows, four at a
+/// time, as four registers of 16 bytes (`NFT_REG_1` to `NFT_REG_4`). A dump names a register that starts at a
+/// 16-byte boundary by its 16-byte name, and so does this type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Register(u32);
+
+impl Register {
+    /// `NFT_REG_VERDICT`
+    pub const VERDICT: Self = Self(uapi::NFT_REG_VERDICT);
+    /// `NFT_REG_1`: bytes 0 to 15
+    pub const R1: Self = Self(uapi::NFT_REG_1);
+    /// `NFT_REG_2`: bytes 16 to 31
+    pub const R2: Self = Self(uapi::NFT_REG_1 + 1);
+
+    /// The register with this number of `enum nft_registers`.
+    #[must_use]
+    pub fn new(number: u32) -> Self {
+        let words_in_16_bytes = 4;
+        match number {
+            uapi::NFT_REG32_00..=uapi::NFT_REG32_15
+                if (number - uapi::NFT_REG32_00).is_multiple_of(words_in_16_bytes) =>
+            {
+                Self(uapi::NFT_REG_1 + (number - uapi::NFT_REG32_00) / words_in_16_bytes)
+            }
+            _ => Self(number),
+        }
+    }
+
+    /// The number, as in `enum nft_registers`.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// Bytes as they stand in a register: at most 64 (`NFT_DATA_VALUE_MAXLEN`), 16 of them without an allocation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Data(SmallVec<[u8; 16]>);
+
+impl Data {
+    /// These bytes.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(SmallVec::from_slice(bytes))
+    }
+
+    /// `length` zero bytes.
+    #[must_use]
+    pub fn zero(length: usize) -> Self {
+        Self(SmallVec::from_elem(0, length))
+    }
+
+    /// A 16-bit number in network order: a port.
+    #[must_use]
+    pub fn be16(value: u16) -> Self {
+        Self::new(&value.to_be_bytes())
+    }
+
+    /// A 16-bit number in host order: a conntrack zone.
+    #[must_use]
+    pub fn ne16(value: u16) -> Self {
+        Self::new(&value.to_ne_bytes())
+    }
+
+    /// A 32-bit number in host order: a mark, a uid, a conntrack state.
+    #[must_use]
+    pub fn ne32(value: u32) -> Self {
+        Self::new(&value.to_ne_bytes())
+    }
+
+    /// An interface's name, padded with NUL to IFNAMSIZ, 16 bytes. A longer name is cut off there.
+    #[must_use]
+    pub fn interface(name: &str) -> Self {
+        let mut bytes = [0; 16];
+        for (to, from) in bytes.iter_mut().zip(name.as_bytes()) {
+            *to = *from;
+        }
+        Self::new(&bytes)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn put(&self, writer: &mut AttrWriter, kind: u16) {
+        writer.nest(kind, |writer| writer.put(uapi::NFTA_DATA_VALUE, &self.0));
+    }
+
+    pub(crate) fn decode(attributes: AttrReader<'_>) -> Result<Self, DecodeError> {
+        for attribute in attributes {
+            let attribute = attribute?;
+            if attribute.kind == uapi::NFTA_DATA_VALUE {
+                if attribute.value.len() > uapi::NFT_DATA_VALUE_MAXLEN {
+                    return Err(DecodeError::ValueLength {
+                        attribute: attribute.kind,
+                        expected: uapi::NFT_DATA_VALUE_MAXLEN,
+                        found: attribute.value.len(),
+                    });
+                }
+                return Ok(Self::new(attribute.value));
+            }
+        }
+        Err(DecodeError::Missing { attribute: uapi::NFTA_DATA_VALUE })
+    }
+}
+
+impl From<Ipv4Addr> for Data {
+    fn from(address: Ipv4Addr) -> Self {
+        Self::new(&address.octets())
+    }
+}
+
+impl From<Ipv6Addr> for Data {
+    fn from(address: Ipv6Addr) -> Self {
+        Self::new(&address.octets())
+    }
+}
+
+/// What happens to the packet, or where evaluation goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict<'a> {
+    /// `NF_DROP`
+    Drop,
+    /// `NF_ACCEPT`
+    Accept,
+    /// `NFT_CONTINUE`: on with the next rule
+    Continue,
+    /// `NFT_BREAK`: out of the rule
+    Break,
+    /// `NFT_JUMP`: into the chain and back
+    Jump(&'a str),
+    /// `NFT_GOTO`: into the chain, never back
+    Goto(&'a str),
+    /// `NFT_RETURN`: back to the chain that jumped here; at the end of a base chain its policy
+    Return,
+    /// Any other code, such as `NF_QUEUE` with a queue number in its upper half
+    Other(i32),
+}
+
+impl<'a> Verdict<'a> {
+    fn code(self) -> i32 {
+        match self {
+            Self::Drop => uapi::NF_DROP,
+            Self::Accept => uapi::NF_ACCEPT,
+            Self::Continue => uapi::NFT_CONTINUE,
+            Self::Break => uapi::NFT_BREAK,
+            Self::Jump(_) => uapi::NFT_JUMP,
+            Self::Goto(_) => uapi::NFT_GOTO,
+            Self::Return => uapi::NFT_RETURN,
+            Self::Other(code) => code,
+        }
+    }
+
+    pub(crate) fn put(self, writer: &mut AttrWriter, kind: u16) {
+        writer.nest(kind, |writer| {
+            writer.nest(uapi::NFTA_DATA_VERDICT, |writer| {
+                writer.put(uapi::NFTA_VERDICT_CODE, &self.code().to_be_bytes());
+                if let Self::Jump(chain) | Self::Goto(chain) = self {
+                    writer.put_str(uapi::NFTA_VERDICT_CHAIN, chain);
+                }
+            });
+        });
+    }
+
+    /// Reads the attributes inside `NFTA_DATA_VERDICT`.
+    pub(crate) fn decode(attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
+        let (mut code, mut chain) = (None, None);
+        for attribute in attributes {
+            let attribute = attribute?;
+            match attribute.kind {
+                uapi::NFTA_VERDICT_CODE => code = Some(attribute.be32()?.cast_signed()),
+                uapi::NFTA_VERDICT_CHAIN => chain = Some(attribute.str()?),
+                _ => {}
+            }
+        }
+        let chain = || chain.ok_or(DecodeError::Missing { attribute: uapi::NFTA_VERDICT_CHAIN });
+        Ok(match code.ok_or(DecodeError::Missing { attribute: uapi::NFTA_VERDICT_CODE })? {
+            uapi::NF_DROP => Self::Drop,
+            uapi::NF_ACCEPT => Self::Accept,
+            uapi::NFT_CONTINUE => Self::Continue,
+            uapi::NFT_BREAK => Self::Break,
+            uapi::NFT_JUMP => Self::Jump(chain()?),
+            uapi::NFT_GOTO => Self::Goto(chain()?),
+            uapi::NFT_RETURN => Self::Return,
+            code => Self::Other(code),
+        })
+    }
+}

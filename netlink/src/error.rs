@@ -1,0 +1,131 @@
+//! What can go wrong, typed.
+
+use std::io;
+
+use crate::Location;
+
+/// Bytes that are not what the protocol says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// A message is shorter than its header, or its length points outside of what was received.
+    #[error("a netlink message has a length that does not fit")]
+    MessageLength,
+    /// A message of another subsystem.
+    #[error("unexpected netlink message type {nlmsg_type:#06x}")]
+    MessageType {
+        /// `nlmsg_type`
+        nlmsg_type: u16,
+    },
+    /// An attribute is shorter than its header, or its length points outside of its surroundings.
+    #[error("a netlink attribute has a length that does not fit")]
+    AttributeLength,
+    /// An attribute's value has another length than its type needs.
+    #[error("attribute {attribute} holds {found} bytes where {expected} belong")]
+    ValueLength {
+        /// The attribute's type
+        attribute: u16,
+        /// The length its type needs
+        expected: usize,
+        /// The length it has
+        found: usize,
+    },
+    /// A name that is not UTF-8.
+    #[error("attribute {attribute} is not UTF-8 text")]
+    Text {
+        /// The attribute's type
+        attribute: u16,
+    },
+    /// An attribute without which the object means nothing is not there.
+    #[error("attribute {attribute} is missing")]
+    Missing {
+        /// The attribute's type
+        attribute: u16,
+    },
+}
+
+/// Why a transaction or a request did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No netlink socket could be opened.
+    #[error("cannot open a netlink socket for netfilter (is nf_tables in this kernel?): {0}")]
+    Open(#[source] io::Error),
+    /// The batch could not be handed to the kernel. Nothing was applied.
+    #[error("cannot send {bytes} bytes to the kernel: {source}")]
+    Send {
+        /// Bytes of the batch
+        bytes: usize,
+        /// What the system call said
+        source: io::Error,
+    },
+    /// The batch needs a larger send buffer than this process may ask for. Nothing was sent.
+    #[error(
+        "the transaction needs {needed} bytes of send buffer, the kernel grants {granted}: raise net.core.wmem_max"
+    )]
+    SendBuffer {
+        /// Bytes that the socket buffer must hold
+        needed: usize,
+        /// Bytes that it holds after asking for more
+        granted: usize,
+    },
+    /// One attribute holds more than its 16-bit length can say. Nothing was sent.
+    #[error("message {message} of the transaction has an attribute of more than 65,535 bytes")]
+    AttributeTooLong {
+        /// The message's number in the batch, from 0
+        message: usize,
+    },
+    /// The kernel's answers could not be read: whether the transaction was applied is not known.
+    #[error("the transaction was sent, but the kernel's answer could not be read: {0}")]
+    Receive(#[source] io::Error),
+    /// The kernel did not answer the last message: whether the transaction was applied is not known.
+    #[error("the transaction was sent, but the kernel did not confirm it")]
+    Unconfirmed,
+    /// The kernel refused. Nothing was applied.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+    /// The ruleset changed while it was read, or since the generation that the batch was made for.
+    #[error("the ruleset was changed by another process meanwhile")]
+    GenerationChanged,
+    /// The kernel answered with something that is not nf_tables' protocol.
+    #[error("cannot understand the kernel's answer: {0}")]
+    Decode(#[from] DecodeError),
+}
+
+/// The kernel's refusal of a transaction or a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The number of the first message that was refused, from 0 for the first object of the batch; `None` when
+    /// the refusal is about the transaction as a whole.
+    pub message: Option<usize>,
+    /// The errno, such as 2 for ENOENT.
+    pub errno: i32,
+    /// Where in the message the kernel's extended answer points.
+    pub location: Location,
+    /// The kernel's own words, where it has some.
+    pub text: Option<String>,
+}
+
+impl Refusal {
+    /// The errno as an [`io::Error`].
+    #[must_use]
+    pub fn io_error(&self) -> io::Error {
+        io::Error::from_raw_os_error(self.errno)
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.message {
+            Some(message) => write!(f, "the kernel refused message {message} of the transaction")?,
+            None => f.write_str("the kernel refused the transaction")?,
+        }
+        if let Some((index, name)) = &self.location.expression {
+            write!(f, ", expression {} ({name})", index + 1)?;
+        } else if let Some(attribute) = self.location.attribute {
+            write!(f, ", attribute {attribute}")?;
+        }
+        write!(f, ": {}", nix::errno::Errno::from_raw(self.errno).desc())?;
+        self.text.as_ref().map_or(Ok(()), |text| write!(f, " ({text})"))
+    }
+}
+
+impl std::error::Error for Refusal {}

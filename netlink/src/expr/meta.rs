@@ -1,0 +1,114 @@
+use super::{Access, kernel_number, register, required};
+use crate::{AttrReader, AttrWriter, DecodeError, uapi};
+
+kernel_number! {
+    /// What beside the packet's bytes is read or set (`enum nft_meta_keys`). Numbers are in host order unless noted.
+    MetaKey {
+        /// The packet's length
+        Len = 0,
+        /// The ethernet protocol, in network order; two bytes
+        Protocol = 1,
+        /// The traffic class; can be set
+        Priority = 2,
+        /// The packet's mark; can be set
+        Mark = 3,
+        /// The input device's index
+        Iif = 4,
+        /// The output device's index
+        Oif = 5,
+        /// The input device's name, padded with NUL; 16 bytes
+        IifName = 6,
+        /// The output device's name, padded with NUL; 16 bytes
+        OifName = 7,
+        /// The input device's hardware type; two bytes
+        IifType = 8,
+        /// The output device's hardware type; two bytes
+        OifType = 9,
+        /// The uid of the socket's owner, in the user namespace that owns the network namespace
+        SkUid = 10,
+        /// The gid of the socket's owner, in the user namespace that owns the network namespace
+        SkGid = 11,
+        /// Whether the packet is traced; one byte; can be set
+        NfTrace = 12,
+        /// The route's realm
+        RtClassId = 13,
+        /// The security mark; can be set
+        SecMark = 14,
+        /// The family (`NFPROTO_*`); one byte
+        NfProto = 15,
+        /// The transport protocol (`IPPROTO_*`); one byte
+        L4Proto = 16,
+        /// The input bridge's name
+        BriIifName = 17,
+        /// The output bridge's name
+        BriOifName = 18,
+        /// To whom the packet is (`PACKET_*`); one byte; can be set
+        PktType = 19,
+        /// The number of the processor
+        Cpu = 20,
+        /// The input device's group
+        IifGroup = 21,
+        /// The output device's group
+        OifGroup = 22,
+        /// The net_cls control group
+        Cgroup = 23,
+        /// A random number
+        Prandom = 24,
+        /// Whether IPsec brought it; one byte
+        SecPath = 25,
+        /// The input device's kind, such as `veth`; 16 bytes
+        IifKind = 26,
+        /// The output device's kind; 16 bytes
+        OifKind = 27,
+        /// The VLAN of the input port; two bytes
+        BriIifPvid = 28,
+        /// The VLAN protocol of the input bridge, in network order; two bytes
+        BriIifVproto = 29,
+        /// Nanoseconds since the epoch; eight bytes
+        TimeNs = 30,
+        /// The day of the week, 0 for Sunday; one byte
+        TimeDay = 31,
+        /// Seconds since midnight UTC
+        TimeHour = 32,
+        /// The index of the device behind an l3mdev
+        Sdif = 33,
+        /// The name of the device behind an l3mdev; 16 bytes
+        SdifName = 34,
+    }
+}
+
+/// Reads or sets what the kernel keeps beside the packet's bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// What
+    pub key: MetaKey,
+    /// Read or set
+    pub access: Access,
+}
+
+impl Meta {
+    pub(super) fn put(&self, writer: &mut AttrWriter) {
+        writer.put_be32(uapi::NFTA_META_KEY, self.key.number());
+        match self.access {
+            Access::Load(dreg) => writer.put_be32(uapi::NFTA_META_DREG, dreg.number()),
+            Access::Store(sreg) => writer.put_be32(uapi::NFTA_META_SREG, sreg.number()),
+        }
+    }
+
+    pub(super) fn parse(attributes: AttrReader<'_>) -> Result<Self, DecodeError> {
+        let (mut key, mut access) = (None, None);
+        for attribute in attributes {
+            let attribute = attribute?;
+            match attribute.kind {
+                uapi::NFTA_META_KEY => key = Some(MetaKey::from_number(attribute.be32()?)),
+                uapi::NFTA_META_DREG => access = Some(Access::Load(register(attribute)?)),
+                uapi::NFTA_META_SREG => access = Some(Access::Store(register(attribute)?)),
+                _ => {}
+            }
+        }
+        Ok(Self {
+            key: required(key, uapi::NFTA_META_KEY)?,
+            access: required(access, uapi::NFTA_META_DREG)?,
+        })
+    }
+}

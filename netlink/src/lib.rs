@@ -1,0 +1,60 @@
+//! nf_tables on the wire.
+//!
+//! This crate speaks the kernel's nf_tables protocol (`NETLINK_NETFILTER`) directly: it encodes tables, chains,
+//! rules, sets and expressions into one [`Batch`], commits it as one atomic transaction over a [`Socket`], and
+//! decodes what the kernel holds. It starts no process, links no C library and knows nothing of what the rules
+//! are for.
+//!
+//! ```no_run
+//! use nftwire::{Batch, Chain, Family, Hook, BaseChain, Place, Rule, Socket, Table, expr};
+//!
+//! let mut batch = Batch::new();
+//! batch.add_table(&Table::new(Family::Inet, "example"));
+//! let hook = BaseChain { kind: "filter", hook: Hook::LocalIn, priority: 0, policy: Some(nftwire::Policy::Accept) };
+//! batch.add_chain(&Chain { base: Some(hook), ..Chain::new(Family::Inet, "example", "input") });
+//! let rule = Rule::new(Family::Inet, "example", "input");
+//! batch.add_rule(&rule, Place::Append, &[expr::Counter::default().into()]);
+//! Socket::open()?.commit(&mut batch)?;
+//! # Ok::<(), nftwire::Error>(())
+//! ```
+//!
+//! # Byte order
+//!
+//! Netlink headers are in host order, nf_tables' own integers in network order; the attribute writer and reader
+//! do that. What stands in a register is in the order of the thing that was loaded: a header field in network
+//! order, a mark or a uid in host order. [`Data`] has a constructor for each.
+//!
+//! # Panics
+//!
+//! Nothing here panics on what the kernel sends. Lengths from the wire are checked; what does not fit is a
+//! [`DecodeError`].
+
+mod answer;
+mod attr;
+mod batch;
+mod chain;
+mod data;
+mod element;
+mod error;
+pub mod expr;
+mod message;
+mod netns;
+mod rule;
+mod set;
+mod socket;
+mod table;
+pub mod uapi;
+
+pub use attr::{Attr, AttrReader, AttrWriter};
+pub use batch::{Batch, Location};
+pub use chain::{BaseChain, Chain, Hook, Policy};
+pub use data::{Data, Register, Verdict};
+pub use element::{Element, ElementData, ElementList};
+pub use error::{DecodeError, Error, Refusal};
+pub use expr::Expr;
+pub use message::{Family, Message};
+pub use netns::{Namespace, NamespaceError};
+pub use rule::{Place, Rule};
+pub use set::{Set, SetFlags};
+pub use socket::{Commit, Socket};
+pub use table::{Table, TableFlags};

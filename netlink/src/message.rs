@@ -1,0 +1,198 @@
+//! Message headers: `struct nlmsghdr` and, behind it, `struct nfgenmsg`.
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
+
+use crate::{AttrReader, AttrWriter, DecodeError, uapi};
+
+/// Bytes of `struct nlmsghdr`: length (4), type (2), flags (2), sequence number (4), port id (4), in host order.
+pub(crate) const NLMSG_HEADER: usize = 16;
+/// Bytes of `struct nfgenmsg`: family (1), version (1), resource id (2, network order).
+const NFGEN_HEADER: usize = 4;
+/// Where the flags stand in the header.
+const FLAGS: std::ops::Range<usize> = 6..8;
+/// Where the sequence number stands in the header.
+const SEQUENCE: std::ops::Range<usize> = 8..12;
+
+/// A protocol family (`NFPROTO_*` in `include/uapi/linux/netfilter.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    /// No family: every family, in a dump
+    Unspec,
+    /// IPv4 and IPv6
+    Inet,
+    /// IPv4
+    Ipv4,
+    /// ARP
+    Arp,
+    /// Packets at a device, before the stack sees them
+    Netdev,
+    /// Packets that a bridge forwards
+    Bridge,
+    /// IPv6
+    Ipv6,
+    /// A number this crate has no name for
+    Other(u8),
+}
+
+impl Family {
+    /// The family with this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Self {
+        match number {
+            uapi::NFPROTO_UNSPEC => Self::Unspec,
+            uapi::NFPROTO_INET => Self::Inet,
+            uapi::NFPROTO_IPV4 => Self::Ipv4,
+            uapi::NFPROTO_ARP => Self::Arp,
+            uapi::NFPROTO_NETDEV => Self::Netdev,
+            uapi::NFPROTO_BRIDGE => Self::Bridge,
+            uapi::NFPROTO_IPV6 => Self::Ipv6,
+            number => Self::Other(number),
+        }
+    }
+
+    /// The number on the wire.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Unspec => uapi::NFPROTO_UNSPEC,
+            Self::Inet => uapi::NFPROTO_INET,
+            Self::Ipv4 => uapi::NFPROTO_IPV4,
+            Self::Arp => uapi::NFPROTO_ARP,
+            Self::Netdev => uapi::NFPROTO_NETDEV,
+            Self::Bridge => uapi::NFPROTO_BRIDGE,
+            Self::Ipv6 => uapi::NFPROTO_IPV6,
+            Self::Other(number) => number,
+        }
+    }
+}
+
+/// As in nft's grammar: `inet`, `ip`, `ip6`, …
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unspec => "unspec",
+            Self::Inet => "inet",
+            Self::Ipv4 => "ip",
+            Self::Arp => "arp",
+            Self::Netdev => "netdev",
+            Self::Bridge => "bridge",
+            Self::Ipv6 => "ip6",
+            Self::Other(number) => return write!(f, "family {number}"),
+        })
+    }
+}
+
+/// A received nf_tables message: header fields and attributes.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// What it is about, among `enum nf_tables_msg_types`: `NFT_MSG_NEWRULE`, …
+    pub kind: u8,
+    /// The family it concerns
+    pub family: Family,
+    /// The low 16 bits of the ruleset's generation
+    pub generation: u16,
+    /// The attributes behind the headers
+    pub attributes: AttrReader<'a>,
+}
+
+impl<'a> Message<'a> {
+    /// Reads what stands behind the `nlmsghdr` of a message of type `nlmsg_type`.
+    pub(crate) fn decode(nlmsg_type: u16, payload: &'a [u8]) -> Result<Self, DecodeError> {
+        let [subsystem, kind] = nlmsg_type.to_be_bytes();
+        let Some((&[family, _version, resource_0, resource_1], attributes)) = payload.split_first_chunk() else {
+            return Err(DecodeError::MessageLength);
+        };
+        if subsystem != uapi::NFNL_SUBSYS_NFTABLES {
+            return Err(DecodeError::MessageType { nlmsg_type });
+        }
+        Ok(Self {
+            kind,
+            family: Family::from_number(family),
+            generation: u16::from_be_bytes([resource_0, resource_1]),
+            attributes: AttrReader::new(attributes),
+        })
+    }
+}
+
+/// A message's `nlmsghdr`, as received, and what stands behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header<'a> {
+    pub(crate) nlmsg_type: u16,
+    pub(crate) flags: u16,
+    pub(crate) sequence: u32,
+    pub(crate) payload: &'a [u8],
+}
+
+/// The messages of one datagram.
+pub(crate) struct Datagram<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Iterator for Datagram<'a> {
+    type Item = Result<Header<'a>, DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let bytes = std::mem::take(&mut self.0);
+        Some(split(bytes).map(|(header, rest)| {
+            self.0 = rest;
+            header
+        }))
+    }
+}
+
+fn split(bytes: &[u8]) -> Result<(Header<'_>, &[u8]), DecodeError> {
+    let (header, _) = bytes.split_first_chunk::<NLMSG_HEADER>().ok_or(DecodeError::MessageLength)?;
+    let [l0, l1, l2, l3, t0, t1, f0, f1, s0, s1, s2, s3, ..] = *header;
+    let length =
+        usize::try_from(u32::from_ne_bytes([l0, l1, l2, l3])).map_err(|_| DecodeError::MessageLength)?;
+    let payload = bytes.get(NLMSG_HEADER..length).ok_or(DecodeError::MessageLength)?;
+    let header = Header {
+        nlmsg_type: u16::from_ne_bytes([t0, t1]),
+        flags: u16::from_ne_bytes([f0, f1]),
+        sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
+        payload,
+    };
+    Ok((header, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+}
+
+/// Writes the two headers of an nf_tables message and returns where it starts; [`end`] fills in its length.
+pub(crate) fn begin(writer: &mut AttrWriter, kind: u8, flags: u16, family: Family) -> usize {
+    let nlmsg_type = u16::from_be_bytes([uapi::NFNL_SUBSYS_NFTABLES, kind]);
+    begin_raw(writer, nlmsg_type, flags, family.number(), 0)
+}
+
+/// Like [`begin`] for any type and resource id.
+pub(crate) fn begin_raw(
+    writer: &mut AttrWriter,
+    nlmsg_type: u16,
+    flags: u16,
+    family: u8,
+    resource: u16,
+) -> usize {
+    let start = writer.len();
+    let mut header = [0; NLMSG_HEADER + NFGEN_HEADER];
+    header[4..6].copy_from_slice(&nlmsg_type.to_ne_bytes());
+    header[FLAGS].copy_from_slice(&(NLM_F_REQUEST | flags).to_ne_bytes());
+    header[16] = family;
+    header[17] = uapi::NFNETLINK_V0;
+    header[18..20].copy_from_slice(&resource.to_be_bytes());
+    writer.raw(&header);
+    start
+}
+
+/// Fills in the length of the message that starts at `start` and ends here.
+pub(crate) fn end(writer: &mut AttrWriter, start: usize) {
+    // A message longer than 4 GiB cannot be: an attribute longer than 64 KiB has been refused before.
+    let length = u32::try_from(writer.len() - start).unwrap_or(u32::MAX);
+    writer.patch(start, &length.to_ne_bytes());
+}
+
+/// Sets the sequence number of the message that starts at `start`, and whether it asks for an answer.
+pub(crate) fn number(writer: &mut AttrWriter, start: usize, sequence: u32, acknowledge: bool) {
+    writer.patch(start + SEQUENCE.start, &sequence.to_ne_bytes());
+    let at = start + FLAGS.start;
+    let flags = u16::from_ne_bytes([writer.as_bytes()[at], writer.as_bytes()[at + 1]]);
+    let flags = if acknowledge { flags | NLM_F_ACK } else { flags & !NLM_F_ACK };
+    writer.patch(at, &flags.to_ne_bytes());
+}

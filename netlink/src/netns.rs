@@ -1,0 +1,92 @@
+//! Network namespaces: to do something inside one without moving the caller.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::sched::{CloneFlags, setns};
+
+/// A network namespace, held open.
+///
+/// It lives as long as this value: drop it as soon as the work is done, so that a pod that is deleted meanwhile
+/// can go.
+#[derive(Debug)]
+pub struct Namespace {
+    fd: OwnedFd,
+}
+
+/// Why a network namespace cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NamespaceError {
+    /// The file that stands for it cannot be opened.
+    #[error("cannot open the network namespace {}: {source}", path.display())]
+    Open {
+        /// The file
+        path: PathBuf,
+        /// What the system call said
+        source: io::Error,
+    },
+    /// It cannot be entered: setns(2) failed.
+    #[error("cannot enter the network namespace: {0}{hint}", hint = setns_hint(*.0))]
+    Enter(nix::Error),
+    /// No thread could be started to enter it.
+    #[error("cannot start a thread to enter the network namespace: {0}")]
+    Thread(io::Error),
+}
+
+fn setns_hint(errno: nix::Error) -> &'static str {
+    match errno {
+        nix::Error::EINVAL => " (the file is not a network namespace)",
+        nix::Error::EPERM => " (CAP_SYS_ADMIN is needed, here and in the namespace's own user namespace)",
+        _ => "",
+    }
+}
+
+impl Namespace {
+    /// The namespace that a file stands for, such as `/var/run/netns/NAME` or `/proc/PID/ns/net`.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn from_path(path: impl AsRef<Path>) -> Result<Self, NamespaceError> {
+        let path = path.as_ref();
+        let file = File::open(path)
+            .map_err(|source| NamespaceError::Open { path: path.to_owned(), source })?;
+        Ok(Self { fd: file.into() })
+    }
+
+    /// The namespace that the process is in.
+    ///
+    /// # Errors
+    /// There is no such process, or it may not be looked at.
+    pub fn from_pid(pid: u32) -> Result<Self, NamespaceError> {
+        Self::from_path(format!("/proc/{pid}/ns/net"))
+    }
+
+    /// Runs `work` inside the namespace, on a thread that ends with it.
+    ///
+    /// The caller's own thread stays where it is. What `work` opens stays in the namespace: a socket, for example.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered (no network namespace: EINVAL; no CAP_SYS_ADMIN in it: EPERM), or no
+    /// thread could be started.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NamespaceError> {
+        std::thread::scope(|scope| {
+            let inside = || {
+                setns(self.fd.as_fd(), CloneFlags::CLONE_NEWNET).map_err(NamespaceError::Enter)?;
+                Ok(work())
+            };
+            let thread = std::thread::Builder::new()
+                .name("netns".into())
+                .spawn_scoped(scope, inside)
+                .map_err(NamespaceError::Thread)?;
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+impl From<OwnedFd> for Namespace {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+}

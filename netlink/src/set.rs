@@ -1,0 +1,184 @@
+//! Sets and maps (`enum nft_set_attributes`).
+
+use crate::{AttrReader, AttrWriter, DecodeError, Family, Message, uapi};
+
+/// A set's flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetFlags(pub u32);
+
+impl SetFlags {
+    /// `NFT_SET_ANONYMOUS`: belongs to the one rule that looks things up in it, and goes with it
+    pub const ANONYMOUS: Self = Self(uapi::NFT_SET_ANONYMOUS);
+    /// `NFT_SET_CONSTANT`: its elements do not change any more once it is bound to a rule
+    pub const CONSTANT: Self = Self(uapi::NFT_SET_CONSTANT);
+    /// `NFT_SET_INTERVAL`: its elements are the ends of ranges
+    pub const INTERVAL: Self = Self(uapi::NFT_SET_INTERVAL);
+    /// `NFT_SET_MAP`: each key has a value or a verdict
+    pub const MAP: Self = Self(uapi::NFT_SET_MAP);
+    /// `NFT_SET_TIMEOUT`: elements may expire
+    pub const TIMEOUT: Self = Self(uapi::NFT_SET_TIMEOUT);
+    /// `NFT_SET_EVAL`: rules may add elements
+    pub const EVAL: Self = Self(uapi::NFT_SET_EVAL);
+    /// `NFT_SET_CONCAT`: keys are made of several fields
+    pub const CONCAT: Self = Self(uapi::NFT_SET_CONCAT);
+
+    /// Whether all of `other`'s flags are set here.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl std::ops::BitOr for SetFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// A set or a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set<'a> {
+    /// The family of its table
+    pub family: Family,
+    /// The name of its table
+    pub table: &'a str,
+    /// Its name; the kernel puts a number in the place of `%d` for an anonymous set
+    pub name: &'a str,
+    /// A number by which later messages of the same batch name it, where its name is not known yet; 0 for none
+    pub id: u32,
+    /// The kernel's handle; 0 where it is not known
+    pub handle: u64,
+    /// Its flags
+    pub flags: SetFlags,
+    /// User space's number for the type of its keys; the kernel only keeps it (nft's `enum datatypes`)
+    pub key_type: u32,
+    /// Bytes of a key: 1 to 64
+    pub key_len: u32,
+    /// The type of a map's values, as `key_type`; `0xffffff00` for verdicts
+    pub data_type: u32,
+    /// Bytes of a map's value
+    pub data_len: u32,
+    /// How many elements it may hold; 0 for no limit
+    pub size: u32,
+    /// Bytes of each field of a concatenated key
+    pub fields: Vec<u32>,
+    /// Milliseconds after which an element expires; 0 for never
+    pub timeout: u64,
+    /// Bytes that the kernel keeps for user space, such as nft's byte order of keys
+    pub userdata: &'a [u8],
+}
+
+impl<'a> Set<'a> {
+    /// A set of keys with `key_len` bytes.
+    #[must_use]
+    pub fn new(family: Family, table: &'a str, name: &'a str, key_len: u32) -> Self {
+        Self {
+            family,
+            table,
+            name,
+            id: 0,
+            handle: 0,
+            flags: SetFlags::default(),
+            key_type: 0,
+            key_len,
+            data_type: 0,
+            data_len: 0,
+            size: 0,
+            fields: Vec::new(),
+            timeout: 0,
+            userdata: &[],
+        }
+    }
+
+    /// Reads a `NFT_MSG_NEWSET` message.
+    ///
+    /// # Errors
+    /// The message lacks a name, or has lengths that do not fit.
+    pub fn decode(message: &Message<'a>) -> Result<Self, DecodeError> {
+        let mut set = Self::new(message.family, "", "", 0);
+        for attribute in message.attributes {
+            let attribute = attribute?;
+            match attribute.kind {
+                uapi::NFTA_SET_TABLE => set.table = attribute.str()?,
+                uapi::NFTA_SET_NAME => set.name = attribute.str()?,
+                uapi::NFTA_SET_HANDLE => set.handle = attribute.be64()?,
+                uapi::NFTA_SET_ID => set.id = attribute.be32()?,
+                uapi::NFTA_SET_FLAGS => set.flags = SetFlags(attribute.be32()?),
+                uapi::NFTA_SET_KEY_TYPE => set.key_type = attribute.be32()?,
+                uapi::NFTA_SET_KEY_LEN => set.key_len = attribute.be32()?,
+                uapi::NFTA_SET_DATA_TYPE => set.data_type = attribute.be32()?,
+                uapi::NFTA_SET_DATA_LEN => set.data_len = attribute.be32()?,
+                uapi::NFTA_SET_TIMEOUT => set.timeout = attribute.be64()?,
+                uapi::NFTA_SET_DESC => set.decode_description(attribute.nested())?,
+                uapi::NFTA_SET_USERDATA => set.userdata = attribute.value,
+                _ => {}
+            }
+        }
+        for (name, attribute) in [(set.table, uapi::NFTA_SET_TABLE), (set.name, uapi::NFTA_SET_NAME)] {
+            if name.is_empty() {
+                return Err(DecodeError::Missing { attribute });
+            }
+        }
+        Ok(set)
+    }
+
+    fn decode_description(&mut self, attributes: AttrReader<'_>) -> Result<(), DecodeError> {
+        for attribute in attributes {
+            let attribute = attribute?;
+            match attribute.kind {
+                uapi::NFTA_SET_DESC_SIZE => self.size = attribute.be32()?,
+                uapi::NFTA_SET_DESC_CONCAT => {
+                    for field in attribute.nested() {
+                        for attribute in field?.nested() {
+                            let attribute = attribute?;
+                            if attribute.kind == uapi::NFTA_SET_FIELD_LEN {
+                                self.fields.push(attribute.be32()?);
+                            }
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn encode(&self, writer: &mut AttrWriter) {
+        writer.put_str(uapi::NFTA_SET_TABLE, self.table);
+        writer.put_str(uapi::NFTA_SET_NAME, self.name);
+        writer.put_be32(uapi::NFTA_SET_FLAGS, self.flags.0);
+        writer.put_be32(uapi::NFTA_SET_KEY_TYPE, self.key_type);
+        writer.put_be32(uapi::NFTA_SET_KEY_LEN, self.key_len);
+        if self.flags.contains(SetFlags::MAP) {
+            writer.put_be32(uapi::NFTA_SET_DATA_TYPE, self.data_type);
+            writer.put_be32(uapi::NFTA_SET_DATA_LEN, self.data_len);
+        }
+        writer.put_be32(uapi::NFTA_SET_ID, self.id);
+        if self.timeout != 0 {
+            writer.put_be64(uapi::NFTA_SET_TIMEOUT, self.timeout);
+        }
+        if self.size != 0 || !self.fields.is_empty() {
+            writer.nest(uapi::NFTA_SET_DESC, |writer| self.encode_description(writer));
+        }
+        if !self.userdata.is_empty() {
+            writer.put(uapi::NFTA_SET_USERDATA, self.userdata);
+        }
+    }
+
+    fn encode_description(&self, writer: &mut AttrWriter) {
+        if self.size != 0 {
+            writer.put_be32(uapi::NFTA_SET_DESC_SIZE, self.size);
+        }
+        if !self.fields.is_empty() {
+            writer.nest(uapi::NFTA_SET_DESC_CONCAT, |writer| {
+                for &length in &self.fields {
+                    writer.nest(uapi::NFTA_LIST_ELEM, |writer| {
+                        writer.put_be32(uapi::NFTA_SET_FIELD_LEN, length);
+                    });
+                }
+            });
+        }
+    }
+}

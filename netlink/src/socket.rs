@@ -1,0 +1,412 @@
+//! The socket: one transaction is one send, and every answer is there when it returns.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use nix::errno::Errno;
+use nix::libc::{MSG_DONTWAIT, MSG_TRUNC};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+
+use crate::answer::Answer;
+use crate::message::{self, Datagram, Header};
+use crate::{
+    AttrWriter, Batch, Chain, DecodeError, ElementList, Error, Family, Location, Message, Namespace,
+    NamespaceError, Refusal, Rule, Set, Table, uapi,
+};
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+
+/// The kernel puts as much of a dump into one datagram as the reader's buffer holds, up to this
+/// (`netlink_recvmsg` in net/netlink/af_netlink.c).
+const RECEIVE_BUFFER: usize = 32 * 1024;
+
+/// What the kernel keeps free of the send buffer (`netlink_sendmsg` in net/netlink/af_netlink.c).
+const SEND_RESERVE: usize = 32;
+
+/// How long a read is started over because the ruleset changes under it.
+const CONSISTENT_READ_LIMIT: Duration = Duration::from_secs(10);
+
+/// A socket to the kernel's nf_tables, in the network namespace in which it was opened.
+///
+/// An open socket keeps its network namespace alive.
+#[derive(Debug)]
+pub struct Socket {
+    inner: netlink_sys::Socket,
+    sequence: u32,
+    buffer: Vec<u8>,
+}
+
+/// A transaction that was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Messages in the batch, BATCH_BEGIN and BATCH_END not counted
+    pub messages: usize,
+    /// Bytes that were sent
+    pub bytes: usize,
+    /// From the send to the last answer
+    pub elapsed: Duration,
+}
+
+impl Socket {
+    /// Opens a socket in the caller's network namespace.
+    ///
+    /// # Errors
+    /// The kernel has no netlink socket for netfilter, or no descriptor is left.
+    pub fn open() -> Result<Self, Error> {
+        let inner = netlink_sys::Socket::new(NETLINK_NETFILTER).map_err(Error::Open)?;
+        // Both are in every kernel since 4.12: which attribute was wrong, and answers without the message itself.
+        inner.set_ext_ack(true).map_err(Error::Open)?;
+        inner.set_cap_ack(true).map_err(Error::Open)?;
+        Ok(Self { inner, sequence: 0, buffer: Vec::new() })
+    }
+
+    /// Opens a socket in another network namespace; the caller stays in its own.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered; inside, as [`Socket::open`].
+    pub fn open_in(namespace: &Namespace) -> Result<Result<Self, Error>, NamespaceError> {
+        namespace.enter(Self::open)
+    }
+
+    /// Applies the batch as one atomic transaction.
+    ///
+    /// The batch stays as it is and can be sent again.
+    ///
+    /// # Errors
+    /// With [`Error::Receive`] and [`Error::Unconfirmed`] the outcome is unknown; with any other error nothing was
+    /// applied. [`Error::GenerationChanged`] tells that the generation which the batch requires is not the
+    /// current one.
+    pub fn commit(&mut self, batch: &mut Batch) -> Result<Commit, Error> {
+        self.transact(batch, true)
+    }
+
+    /// Lets the kernel validate the batch and throw it away.
+    ///
+    /// Since per-table validation (6.12) the kernel does not look at hooks and loops of tables that are new in the
+    /// batch. While it validates, hooks are registered and connection tracking may start; it takes a grace period
+    /// of RCU, some 10 ms.
+    ///
+    /// # Errors
+    /// As [`Socket::commit`].
+    pub fn check(&mut self, batch: &mut Batch) -> Result<Commit, Error> {
+        self.transact(batch, false)
+    }
+
+    fn transact(&mut self, batch: &mut Batch, apply: bool) -> Result<Commit, Error> {
+        if let Some(message) = batch.overflow() {
+            return Err(Error::AttributeTooLong { message });
+        }
+        let messages = batch.messages();
+        let first = self.sequence.wrapping_add(1);
+        // BATCH_BEGIN and BATCH_END have numbers, too.
+        let numbers = u32::try_from(messages + 2).unwrap_or(u32::MAX);
+        self.sequence = self.sequence.wrapping_add(numbers);
+
+        let started = Instant::now();
+        let sealed = batch.seal(first, apply);
+        let bytes = sealed.as_bytes().len();
+        self.send(sealed.as_bytes())?;
+        drop(sealed);
+        let outcome = self.answers(first, messages)?;
+        let elapsed = started.elapsed();
+        if let Some((message, mut refusal, offset)) = outcome.refusal {
+            if refusal.errno == Errno::ERESTART as i32 {
+                return Err(Error::GenerationChanged);
+            }
+            if let (Some(message), Some(offset)) = (message, offset) {
+                refusal.location = batch.locate(message, offset);
+            }
+            return Err(Error::Refused(Box::new(refusal)));
+        }
+        if messages > 0 && (outcome.overrun || !outcome.confirmed) {
+            return Err(Error::Unconfirmed);
+        }
+        tracing::debug!(messages, bytes, apply, elapsed_us = elapsed.as_micros(), "nf_tables transaction");
+        Ok(Commit { messages, bytes, elapsed })
+    }
+
+    fn send(&self, bytes: &[u8]) -> Result<(), Error> {
+        let send = || retry_interrupted(|| self.inner.send(bytes, 0));
+        let sent = match send() {
+            // Nothing was sent yet: the kernel compares the length with the buffer first.
+            Err(error) if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) => {
+                self.raise_send_buffer(bytes.len() + SEND_RESERVE)?;
+                send()
+            }
+            result => result,
+        };
+        sent.map(drop).map_err(|source| Error::Send { bytes: bytes.len(), source })
+    }
+
+    /// Asks for a send buffer of `needed` bytes: beyond net.core.wmem_max with CAP_NET_ADMIN in the initial user
+    /// namespace, up to it without.
+    fn raise_send_buffer(&self, needed: usize) -> Result<(), Error> {
+        // The kernel doubles what is asked for (socket(7), SO_SNDBUF).
+        let ask = needed.div_ceil(2);
+        if setsockopt(&self.inner, sockopt::SndBufForce, &ask).is_ok() {
+            return Ok(());
+        }
+        // SO_SNDBUF cuts off at net.core.wmem_max without a word, so what was granted is read back.
+        let granted = setsockopt(&self.inner, sockopt::SndBuf, &ask)
+            .and_then(|()| getsockopt(&self.inner, sockopt::SndBuf))
+            .map_err(|errno| Error::Send { bytes: needed, source: errno.into() })?;
+        if granted < needed { Err(Error::SendBuffer { needed, granted }) } else { Ok(()) }
+    }
+
+    /// Reads every answer to the messages numbered from `first` (BATCH_BEGIN) on.
+    fn answers(&mut self, first: u32, messages: usize) -> Result<Outcome, Error> {
+        let mut outcome = Outcome::default();
+        loop {
+            let datagram = match self.receive() {
+                Ok(datagram) => datagram,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(outcome),
+                // Answers were lost. It is told before those that are queued, so read on.
+                Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
+                    outcome.overrun = true;
+                    continue;
+                }
+                Err(error) => return Err(Error::Receive(error)),
+            };
+            for header in Datagram(datagram) {
+                let header = header?;
+                if header.nlmsg_type == NLMSG_ERROR {
+                    outcome.add(&Answer::decode(&header)?, first, messages);
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self) -> io::Result<&[u8]> {
+        self.buffer.resize(RECEIVE_BUFFER, 0);
+        // The kernel answers inside the send, and fills the next part of a dump inside the receive of this one:
+        // what is not there now will not come, so there is no reason to ever wait.
+        let length = retry_interrupted(|| {
+            let mut free = self.buffer.as_mut_slice();
+            self.inner.recv(&mut free, MSG_DONTWAIT | MSG_TRUNC)
+        })?;
+        self.buffer.get(..length).ok_or_else(|| io::Error::other("a datagram larger than the buffer"))
+    }
+
+    /// The number of the ruleset's generation. Every transaction in the network namespace makes a new one.
+    ///
+    /// # Errors
+    /// No privilege (EPERM), or an answer that cannot be understood.
+    pub fn generation(&mut self) -> Result<u32, Error> {
+        let mut generation = None;
+        self.request(uapi::NFT_MSG_GETGEN, 0, Family::Unspec, |_| {}, |message| {
+            for attribute in message.attributes {
+                let attribute = attribute?;
+                if attribute.kind == uapi::NFTA_GEN_ID {
+                    generation = Some(attribute.be32()?);
+                }
+            }
+            Ok(())
+        })?;
+        generation.ok_or(Error::Decode(DecodeError::Missing { attribute: uapi::NFTA_GEN_ID }))
+    }
+
+    /// Runs `read` until the ruleset does not change meanwhile; returns the generation that was read, too.
+    ///
+    /// # Errors
+    /// Those of `read`; [`Error::GenerationChanged`] when the ruleset did not stand still for 10 seconds.
+    pub fn consistent<T>(
+        &mut self,
+        mut read: impl FnMut(&mut Self) -> Result<T, Error>,
+    ) -> Result<(u32, T), Error> {
+        let deadline = Instant::now() + CONSISTENT_READ_LIMIT;
+        loop {
+            let before = self.generation()?;
+            match read(self) {
+                Ok(value) if self.generation()? == before => return Ok((before, value)),
+                Ok(_) | Err(Error::GenerationChanged) => {}
+                Err(error) => return Err(error),
+            }
+            if Instant::now() > deadline {
+                return Err(Error::GenerationChanged);
+            }
+        }
+    }
+
+    /// Every table of a family, or of all with [`Family::Unspec`].
+    ///
+    /// # Errors
+    /// Those of `each`; [`Error::GenerationChanged`] when the ruleset changed meanwhile.
+    pub fn tables(
+        &mut self,
+        family: Family,
+        mut each: impl FnMut(Table<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let each = |message: &Message<'_>| each(Table::decode(message)?);
+        self.request(uapi::NFT_MSG_GETTABLE, NLM_F_DUMP, family, |_| {}, each)
+    }
+
+    /// Every chain of a family, or of all with [`Family::Unspec`].
+    ///
+    /// # Errors
+    /// As [`Socket::tables`].
+    pub fn chains(
+        &mut self,
+        family: Family,
+        mut each: impl FnMut(Chain<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let each = |message: &Message<'_>| each(Chain::decode(message)?);
+        self.request(uapi::NFT_MSG_GETCHAIN, NLM_F_DUMP, family, |_| {}, each)
+    }
+
+    /// Every rule of a table, chain by chain, in the order of evaluation. None if there is no such table.
+    ///
+    /// # Errors
+    /// As [`Socket::tables`].
+    pub fn rules(
+        &mut self,
+        family: Family,
+        table: &str,
+        mut each: impl FnMut(Rule<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let ask = |writer: &mut AttrWriter| writer.put_str(uapi::NFTA_RULE_TABLE, table);
+        let each = |message: &Message<'_>| each(Rule::decode(message)?);
+        self.request(uapi::NFT_MSG_GETRULE, NLM_F_DUMP, family, ask, each)
+    }
+
+    /// Every set of a table, anonymous ones included.
+    ///
+    /// # Errors
+    /// As [`Socket::tables`]; ENOENT if there is no such table.
+    pub fn sets(
+        &mut self,
+        family: Family,
+        table: &str,
+        mut each: impl FnMut(Set<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let ask = |writer: &mut AttrWriter| writer.put_str(uapi::NFTA_SET_TABLE, table);
+        let each = |message: &Message<'_>| each(Set::decode(message)?);
+        self.request(uapi::NFT_MSG_GETSET, NLM_F_DUMP, family, ask, each)
+    }
+
+    /// The elements of a set.
+    ///
+    /// # Errors
+    /// As [`Socket::tables`]; ENOENT if there is no such set.
+    pub fn elements(
+        &mut self,
+        family: Family,
+        table: &str,
+        set: &str,
+        mut each: impl FnMut(ElementList<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let ask = |writer: &mut AttrWriter| {
+            writer.put_str(uapi::NFTA_SET_ELEM_LIST_TABLE, table);
+            writer.put_str(uapi::NFTA_SET_ELEM_LIST_SET, set);
+        };
+        let each = |message: &Message<'_>| each(ElementList::decode(message)?);
+        self.request(uapi::NFT_MSG_GETSETELEM, NLM_F_DUMP, family, ask, each)
+    }
+
+    /// Sends one request and hands every message of the answer to `each`.
+    fn request(
+        &mut self,
+        kind: u8,
+        flags: u16,
+        family: Family,
+        ask: impl FnOnce(&mut AttrWriter),
+        mut each: impl FnMut(&Message<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
+        let mut writer = AttrWriter::default();
+        let start = message::begin(&mut writer, kind, flags, family);
+        ask(&mut writer);
+        message::end(&mut writer, start);
+        message::number(&mut writer, start, sequence, false);
+        self.send(writer.as_bytes())?;
+
+        let dump = flags & NLM_F_DUMP == NLM_F_DUMP;
+        let mut interrupted = false;
+        loop {
+            let mut done = !dump;
+            for header in Datagram(self.receive().map_err(Error::Receive)?) {
+                let header = header?;
+                if header.sequence != sequence {
+                    continue;
+                }
+                interrupted |= header.flags & NLM_F_DUMP_INTR != 0;
+                match header.nlmsg_type {
+                    NLMSG_ERROR => {
+                        let answer = Answer::decode(&header)?;
+                        return Err(refused_request(answer.errno, answer.text));
+                    }
+                    NLMSG_DONE => match end_of_dump(&header)? {
+                        0 => done = true,
+                        errno => return Err(refused_request(errno, None)),
+                    },
+                    nlmsg_type => each(&Message::decode(nlmsg_type, header.payload)?)?,
+                }
+            }
+            if done {
+                return if interrupted { Err(Error::GenerationChanged) } else { Ok(()) };
+            }
+        }
+    }
+}
+
+/// What the answers to a transaction come to.
+#[derive(Default)]
+struct Outcome {
+    /// The refusal of the first message that failed (what comes behind it is its consequence), its number among
+    /// the objects, and the offset into it that the kernel tells
+    refusal: Option<(Option<usize>, Refusal, Option<usize>)>,
+    /// Whether the last object was answered with success
+    confirmed: bool,
+    /// Whether answers were lost
+    overrun: bool,
+}
+
+impl Outcome {
+    fn add(&mut self, answer: &Answer<'_>, first: u32, messages: usize) {
+        let Ok(number) = usize::try_from(answer.sequence.wrapping_sub(first)) else { return };
+        if number > messages + 1 {
+            return; // an answer to something older
+        }
+        if answer.errno == 0 {
+            self.confirmed |= number == messages;
+            return;
+        }
+        // Number 0 is BATCH_BEGIN: the whole transaction; the last one is BATCH_END, likewise.
+        let message = number.checked_sub(1).filter(|&message| message < messages);
+        if self.refusal.as_ref().is_none_or(|(lowest, ..)| message < *lowest) {
+            let refusal = Refusal {
+                message,
+                errno: answer.errno,
+                location: Location::default(),
+                text: answer.text.map(str::to_owned),
+            };
+            self.refusal = Some((message, refusal, answer.offset));
+        }
+    }
+}
+
+/// The errno with which a dump ended, 0 for success.
+fn end_of_dump(header: &Header<'_>) -> Result<i32, DecodeError> {
+    let (&code, _) = header.payload.split_first_chunk().ok_or(DecodeError::MessageLength)?;
+    Ok(i32::from_ne_bytes(code).saturating_neg())
+}
+
+fn refused_request(errno: i32, text: Option<&str>) -> Error {
+    if errno == Errno::EINTR as i32 {
+        return Error::GenerationChanged;
+    }
+    let text = text.map(str::to_owned);
+    Error::Refused(Box::new(Refusal { message: None, errno, location: Location::default(), text }))
+}
+
+fn retry_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

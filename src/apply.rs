@@ -1,0 +1,207 @@
+//! Making an interception true: addresses and policy routing first, then the ruleset in one commit; and back.
+//!
+//! Packets that are marked need their route before the first one is marked, so the network comes first. When the
+//! kernel refuses anything, what this run has added is taken back, and nothing else.
+
+use std::time::{Duration, Instant};
+
+use nftwire::{Commit, Refusal, Socket};
+
+use crate::route::{Network, RouteError, RouteSocket};
+use crate::ruleset::replace::replace;
+use crate::ruleset::transaction::Transaction;
+use crate::ruleset::update::update;
+use crate::ruleset::validate::{Invalid, validate};
+use crate::ruleset::Ruleset;
+
+/// How long a transaction is computed again because others change the ruleset at the same time.
+const RETRY_LIMIT: Duration = Duration::from_secs(10);
+
+/// Everything that an interception consists of.
+#[derive(Clone, Debug, Default)]
+pub struct Interception {
+    /// Every table and chain that the profile may ever need, empty
+    pub layout: Ruleset,
+    /// The rules
+    pub ruleset: Ruleset,
+    /// What the rules need beside them
+    pub network: Network,
+}
+
+/// What to do with the rules that the new ruleset has, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counters {
+    /// All rules are new and count from zero
+    Restart,
+    /// Rules that do not change stay where they are, with their counters
+    Keep,
+}
+
+/// Why an interception was not applied, checked or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The ruleset is wrong in itself. Nothing was changed.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// An address, a policy rule or a route could not be changed. What this run had added is gone again.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// The kernel refused the ruleset. Nothing was changed.
+    #[error("{}", refused(.object.as_deref(), .refusal))]
+    Refused {
+        /// What it refused, as the user knows it
+        object: Option<String>,
+        /// Its answer
+        refusal: Box<Refusal>,
+    },
+    /// The ruleset could not be sent or read. With [`nftwire::Error::Receive`] and
+    /// [`nftwire::Error::Unconfirmed`], it is not known whether it was applied.
+    #[error("nf_tables: {0}")]
+    Netlink(nftwire::Error),
+    /// Taking back what this run had added failed, too.
+    #[error("{error}; and what was added before could not be taken back: {undo}")]
+    NotUndone {
+        /// The first failure
+        error: Box<ApplyError>,
+        /// The second
+        undo: RouteError,
+    },
+}
+
+fn refused(object: Option<&str>, refusal: &Refusal) -> String {
+    let errno = nix::errno::Errno::from_raw(refusal.errno);
+    let mut text = format!("the kernel refused {}: ", object.unwrap_or("the ruleset"));
+    if let Some((index, name)) = &refusal.location.expression {
+        text += &format!("expression {} ({name}): ", index + 1);
+    }
+    text += errno.desc();
+    if let Some(words) = &refusal.text {
+        text += &format!(" ({words})");
+    }
+    if errno == nix::errno::Errno::EPERM {
+        text += ": CAP_NET_ADMIN is needed in the user namespace that owns this network namespace; \
+                 a pod gets it by securityContext.capabilities.add: [NET_ADMIN]";
+    }
+    text
+}
+
+impl Interception {
+    /// Makes it so: all of it, or nothing.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; whatever fails, what was there before is there again.
+    pub fn apply(
+        &self,
+        nft: &mut Socket,
+        routes: &mut RouteSocket,
+        counters: Counters,
+    ) -> Result<Commit, ApplyError> {
+        validate(&self.ruleset)?;
+        let mut added = Network::default();
+        let result = self
+            .network
+            .add(routes, &mut added)
+            .map_err(ApplyError::from)
+            .and_then(|()| commit(nft, &self.layout, &self.ruleset, counters));
+        match result {
+            Err(error) if !error.outcome_is_unknown() => match added.remove(routes) {
+                Ok(_) => Err(error),
+                Err(undo) => Err(ApplyError::NotUndone { error: Box::new(error), undo }),
+            },
+            result => result,
+        }
+    }
+
+    /// Lets the kernel validate the ruleset without applying it; see [`Socket::check`] for what that costs and
+    /// misses. What it misses is looked at in the model.
+    ///
+    /// # Errors
+    /// As [`Interception::apply`].
+    pub fn check(&self, nft: &mut Socket) -> Result<Commit, ApplyError> {
+        validate(&self.ruleset)?;
+        let mut transaction = replace(&self.layout, &self.ruleset);
+        match nft.check(transaction.batch()) {
+            Err(nftwire::Error::Refused(refusal)) if transaction.is_about_base_chain(&refusal) => {
+                retry(|| {
+                    let mut transaction = update(nft, &self.layout, &self.ruleset, false)?;
+                    let checked = nft.check(transaction.batch());
+                    checked.map_err(|error| explain(&transaction, error))
+                })
+            }
+            result => result.map_err(|error| explain(&transaction, error)),
+        }
+    }
+
+    /// Takes all of it away: the layout's tables, then the network. What is gone already is no error.
+    ///
+    /// # Errors
+    /// As [`Interception::apply`]; what was removed before the failure stays removed.
+    pub fn remove(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Commit, ApplyError> {
+        let commit = commit(nft, &self.layout, &Ruleset::default(), Counters::Restart)?;
+        self.network.remove(routes)?;
+        Ok(commit)
+    }
+}
+
+impl ApplyError {
+    /// Whether the kernel may have applied the ruleset nevertheless.
+    #[must_use]
+    pub fn outcome_is_unknown(&self) -> bool {
+        matches!(self, Self::Netlink(nftwire::Error::Receive(_) | nftwire::Error::Unconfirmed))
+    }
+}
+
+impl From<nftwire::Error> for ApplyError {
+    fn from(error: nftwire::Error) -> Self {
+        match error {
+            nftwire::Error::Refused(refusal) => Self::Refused { object: None, refusal },
+            error => Self::Netlink(error),
+        }
+    }
+}
+
+fn commit(
+    nft: &mut Socket,
+    layout: &Ruleset,
+    wanted: &Ruleset,
+    counters: Counters,
+) -> Result<Commit, ApplyError> {
+    if counters == Counters::Restart {
+        let mut transaction = replace(layout, wanted);
+        match nft.commit(transaction.batch()) {
+            // It has another type, hook or priority, and has to be deleted: see what is there.
+            Err(nftwire::Error::Refused(refusal)) if transaction.is_about_base_chain(&refusal) => {}
+            result => return result.map_err(|error| explain(&transaction, error)),
+        }
+    }
+    retry(|| {
+        let mut transaction = update(nft, layout, wanted, counters == Counters::Keep)?;
+        let committed = nft.commit(transaction.batch());
+        committed.map_err(|error| explain(&transaction, error))
+    })
+}
+
+/// Does it again while others change the ruleset in between, with a pause that keeps two of us apart.
+fn retry<T>(mut attempt: impl FnMut() -> Result<T, ApplyError>) -> Result<T, ApplyError> {
+    let deadline = Instant::now() + RETRY_LIMIT;
+    loop {
+        match attempt() {
+            Err(ApplyError::Netlink(nftwire::Error::GenerationChanged)) if Instant::now() < deadline => {
+                let jitter = Instant::now().duration_since(deadline - RETRY_LIMIT).subsec_nanos() % 1_000;
+                std::thread::sleep(Duration::from_micros(u64::from(std::process::id() % 500 + jitter)));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Names the object that the kernel refused.
+fn explain(transaction: &Transaction<'_>, error: nftwire::Error) -> ApplyError {
+    match error {
+        nftwire::Error::Refused(refusal) => {
+            let object = refusal.message.and_then(|message| transaction.describe(message));
+            ApplyError::Refused { object, refusal }
+        }
+        error => ApplyError::Netlink(error),
+    }
+}

@@ -1,0 +1,55 @@
+//! Users and groups by name, out of /etc/passwd and /etc/group (passwd(5), group(5)).
+//!
+//! The files are read here, and not by the C library: in a static binary its name service would load shared objects
+//! that an empty image does not have. Go's os/user, through which Istio looks them up, does the same.
+
+use std::io;
+
+/// The uid of a user; `None` if there is no such user, or no such file.
+pub(super) fn uid(name: &str) -> io::Result<Option<u32>> {
+    look_up("/etc/passwd", name)
+}
+
+/// The gid of a group; `None` if there is no such group, or no such file.
+pub(super) fn gid(name: &str) -> io::Result<Option<u32>> {
+    look_up("/etc/group", name)
+}
+
+fn look_up(path: &str, name: &str) -> io::Result<Option<u32>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(id_in(&text, name)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{path}: {error}"))),
+    }
+}
+
+/// Both files have the name in the first field and the number in the third; a line that has not is skipped.
+fn id_in(text: &str, name: &str) -> Option<u32> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        if fields.next()? != name {
+            return None;
+        }
+        fields.nth(1)?.parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_number_beside_the_name() {
+        let text = "# comment\n\nroot:x:0:0:root:/root:/bin/sh\nistio-proxy:x:1337:1337::/:/bin/false\n";
+        assert_eq!(id_in(text, "istio-proxy"), Some(1337));
+        assert_eq!(id_in(text, "root"), Some(0));
+        assert_eq!(id_in(text, "nobody"), None);
+        assert_eq!(id_in("ftp:x:50:", "ftp"), Some(50));
+    }
+
+    #[test]
+    fn skips_lines_that_are_no_entries() {
+        assert_eq!(id_in("a\na:\na:x:\na:x:-1:\na:x:4294967296:\na:x:7", "a"), Some(7));
+        assert_eq!(id_in("", ""), None);
+    }
+}

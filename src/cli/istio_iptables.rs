@@ -1,0 +1,244 @@
+//! `meshwire istio-iptables`: what Istio's command of that name does, without a process.
+
+mod flags;
+mod options;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+use nftwire::{Commit, Namespace, NamespaceError};
+use serde_json::json;
+
+use super::USAGE;
+use super::log::Log;
+use super::settings::{UsageError, Values};
+use crate::apply::{ApplyError, Counters, Interception};
+use crate::mesh::istio::sidecar::{self, PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar};
+use crate::preflight::{self, HostNetwork};
+use crate::route::{RouteError, RouteSocket};
+use crate::ruleset::validate::{Invalid, validate};
+use crate::ruleset::{self, Ruleset};
+use crate::validation::{self, Validation, ValidationError};
+use options::{Action, Options, Output, Probe};
+
+/// The command's name, and that of Istio's program.
+pub(super) const NAME: &str = "istio-iptables";
+
+/// Exit code when traffic is not intercepted; Istio's repair controller looks for it.
+const NOT_INTERCEPTED: u8 = 126;
+
+pub(super) fn command() -> Command {
+    Command::new(NAME)
+        .about("Intercepts a pod's traffic for Istio's sidecar, with the flags and variables of Istio's own command")
+        .args(flags::SETTINGS.iter().map(super::settings::Setting::argument))
+        .after_help(flags::ENVIRONMENT_ONLY)
+}
+
+/// Takes out Istio's logging flags that mean nothing here: `--log_output_level=default:info`, …
+pub(super) fn drop_log_flags(arguments: &mut Vec<OsString>) {
+    let mut kept = Vec::with_capacity(arguments.len());
+    let mut rest = std::mem::take(arguments).into_iter().peekable();
+    while let Some(argument) = rest.next() {
+        match argument.to_str() {
+            Some(flag) if flag.starts_with("--log_") && !flag.starts_with("--log_as_json") => {
+                // The command takes no operands, so what follows and is no flag is this one's value.
+                let is_value = |next: &OsString| !next.as_encoded_bytes().starts_with(b"-");
+                if !flag.contains('=') {
+                    rest.next_if(is_value);
+                }
+            }
+            _ => kept.push(argument),
+        }
+    }
+    *arguments = kept;
+}
+
+/// Why the command failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    #[error("--network-namespace: {0}")]
+    Namespace(#[from] NamespaceError),
+    #[error(transparent)]
+    HostNetwork(#[from] HostNetwork),
+    #[error(
+        "no interface has an address but loopback and link local ones, so it cannot be told whether the pod is IPv4 or \
+         IPv6: run it when the pod's network is set up"
+    )]
+    NoAddress,
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    #[error(transparent)]
+    Netlink(#[from] nftwire::Error),
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error(transparent)]
+    NotIntercepted(#[from] ValidationError),
+    #[error("cannot write the result: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(USAGE),
+            Self::NotIntercepted(_) => ExitCode::from(NOT_INTERCEPTED),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+pub(super) fn run(matches: &ArgMatches) -> ExitCode {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+        .collect();
+    let values = Values { settings: flags::SETTINGS, flags: matches, environment };
+    let log = match values.switch("log_as_json") {
+        Ok(true) => Log::Json,
+        Ok(false) | Err(_) => Log::Plain,
+    };
+    match execute(&values, log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            log.error(&failure.to_string());
+            failure.exit_code()
+        }
+    }
+}
+
+fn execute(values: &Values<'_>, log: Log) -> Result<(), Failure> {
+    values.switch("log_as_json")?;
+    let options = Options::new(values)?;
+    for warning in &options.warnings {
+        log.warn(warning);
+    }
+    match &options.network_namespace {
+        // What is opened inside is closed inside: an open socket would keep a deleted pod's namespace alive.
+        Some(path) => Namespace::from_path(path)?.enter(|| execute_here(&options, log))?,
+        None => execute_here(&options, log),
+    }
+}
+
+fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
+    let mut routes = RouteSocket::open()?;
+    if matches!(options.action, Action::Apply | Action::Check | Action::Remove)
+        && !options.allow_host_network
+        && let Some(host) = preflight::host_network(&mut routes)?
+    {
+        return Err(host.into());
+    }
+    if options.action == Action::Remove {
+        let network =
+            Sidecar::network_to_remove(options.sidecar.tproxy_mark, options.sidecar.tproxy_route_table);
+        let interception = Interception { layout: sidecar::layout(), ruleset: Ruleset::default(), network };
+        let commit = interception.remove(&mut nftwire::Socket::open()?, &mut routes)?;
+        return report(options.output, "removed", &interception.ruleset, &commit);
+    }
+    let ipv6 = decide_ipv6(&mut routes, options.dual_stack, log)?;
+    let sidecar = Sidecar { ipv6, ..options.sidecar.clone() };
+    let network = sidecar.network();
+    let interception = Interception { layout: sidecar::layout(), ruleset: sidecar.ruleset(), network };
+    perform(options, &interception, &mut routes)?;
+    match options.validation {
+        Some(probe) if options.action != Action::Print => {
+            prove(&sidecar, probe)?;
+            log.info("traffic is intercepted");
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn perform(
+    options: &Options,
+    interception: &Interception,
+    routes: &mut RouteSocket,
+) -> Result<(), Failure> {
+    let ruleset = &interception.ruleset;
+    match options.action {
+        Action::Apply => {
+            let counters = if options.keep_counters { Counters::Keep } else { Counters::Restart };
+            let commit = interception.apply(&mut nftwire::Socket::open()?, routes, counters)?;
+            report(options.output, "applied", ruleset, &commit)
+        }
+        Action::Check => {
+            let commit = interception.check(&mut nftwire::Socket::open()?)?;
+            report(options.output, "valid", ruleset, &commit)
+        }
+        Action::Print => {
+            validate(ruleset)?;
+            let text = match options.output {
+                Output::Text => ruleset.to_string(),
+                Output::Json => format!("{}\n", ruleset::json::ruleset(ruleset)),
+            };
+            Ok(std::io::stdout().write_all(text.as_bytes())?)
+        }
+        Action::Nothing | Action::Remove => Ok(()),
+    }
+}
+
+/// Whether there are rules for IPv6: the first address of the pod decides, with dual stack any.
+fn decide_ipv6(routes: &mut RouteSocket, dual_stack: bool, log: Log) -> Result<bool, Failure> {
+    let addresses = routes.interface_addresses()?;
+    let of_the_pod: Vec<_> = addresses
+        .iter()
+        .map(|interface| (interface.index, interface.address.to_canonical()))
+        // An earlier run has added the passthrough address, which says nothing about the pod.
+        .filter(|(_, address)| !is_local(*address) && *address != PASSTHROUGH_V6)
+        .collect();
+    let v6 = of_the_pod.iter().find(|(_, address)| dual_stack && address.is_ipv6());
+    let &(index, address) = v6.or(of_the_pod.first()).ok_or(Failure::NoAddress)?;
+    let ipv6 = address.is_ipv6();
+    let state = if ipv6 { "on" } else { "off" };
+    log.info(&format!("IPv6 is {state}: {address} on {} decides", routes.link_name(index)?));
+    Ok(ipv6)
+}
+
+/// Loopback or link local.
+fn is_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_loopback() || address.is_link_local(),
+        IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
+    }
+}
+
+/// A connection to the passthrough address must arrive at the proxy.
+fn prove(sidecar: &Sidecar, probe: Probe) -> Result<(), ValidationError> {
+    let (loopback, destination): (IpAddr, IpAddr) = match sidecar.ipv6 {
+        true => (Ipv6Addr::LOCALHOST.into(), PASSTHROUGH_V6.into()),
+        false => (Ipv4Addr::LOCALHOST.into(), PASSTHROUGH_V4.into()),
+    };
+    validation::run(&Validation {
+        listen_ports: vec![sidecar.envoy_port, sidecar.inbound_capture_port],
+        loopback,
+        destination,
+        probe_port: probe.port,
+        timeout: probe.timeout,
+    })
+}
+
+fn report(output: Output, done: &str, ruleset: &Ruleset, commit: &Commit) -> Result<(), Failure> {
+    let (tables, chains, rules) = (ruleset.tables.len(), ruleset.chain_count(), ruleset.rule_count());
+    let (bytes, microseconds) = (commit.bytes, commit.elapsed.as_micros());
+    let line = match output {
+        Output::Text => {
+            format!("{done}: {tables} tables, {chains} chains, {rules} rules; {bytes} bytes, {microseconds} µs")
+        }
+        Output::Json => json!({
+            "result": done,
+            "tables": tables,
+            "chains": chains,
+            "rules": rules,
+            "bytes": bytes,
+            "microseconds": u64::try_from(microseconds).unwrap_or(u64::MAX),
+        })
+        .to_string(),
+    };
+    Ok(writeln!(std::io::stdout(), "{line}")?)
+}

@@ -1,0 +1,269 @@
+//! From what was given to what it means: after this, nothing is a text that could be wrong.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::cli::settings::{Given, UsageError, Values, duration, listening_port, network, number, port};
+use crate::cli::{accounts, resolv_conf};
+use crate::mesh::istio::sidecar::{DnsCapture, InboundPorts, Interface, Mode, OwnerGroups, ServiceCidr, Sidecar};
+
+const DEFAULT_PROXY_ID: u32 = 1337;
+
+/// What the command is to do.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) action: Action,
+    /// Everything but `ipv6`, which the addresses in the namespace decide
+    pub(super) sidecar: Sidecar,
+    pub(super) validation: Option<Probe>,
+    pub(super) dual_stack: bool,
+    pub(super) keep_counters: bool,
+    pub(super) allow_host_network: bool,
+    pub(super) network_namespace: Option<PathBuf>,
+    pub(super) output: Output,
+    /// What the user should know of what was given
+    pub(super) warnings: Vec<String>,
+}
+
+/// What is done with the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Apply,
+    Nothing,
+    Print,
+    Check,
+    Remove,
+}
+
+/// How the result is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Output {
+    Text,
+    Json,
+}
+
+/// How interception is proved.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Probe {
+    pub(super) port: u16,
+    pub(super) timeout: Duration,
+}
+
+impl Options {
+    pub(super) fn new(values: &Values<'_>) -> Result<Self, UsageError> {
+        let mut warnings = Vec::new();
+        if let Some(given) = values.get("force-iptables-binary") {
+            match given.text.as_str() {
+                "" => {}
+                "legacy" | "nft" => {
+                    warnings.push("--force-iptables-binary is ignored: no iptables is used here".to_owned());
+                }
+                other => return Err(given.fault(format_args!("{other:?} is neither legacy nor nft"))),
+            }
+        }
+        let run_validation = values.switch("run-validation")?;
+        let probe = Probe {
+            port: values.parsed("iptables-probe-port", 15002, |given| given.one(listening_port))?,
+            timeout: values.parsed("probe-timeout", Duration::from_secs(5), |given| given.one(duration))?,
+        };
+        // Accepted for Istio's sake; only their values can be wrong.
+        for name in ["cni-mode", "reconcile", "force-apply"] {
+            values.switch(name)?;
+        }
+        Ok(Self {
+            action: action(values)?,
+            validation: run_validation.then_some(probe),
+            dual_stack: values.switch("dual-stack")?,
+            keep_counters: values.switch("keep-counters")?,
+            allow_host_network: values.switch("allow-host-network")?,
+            network_namespace: values
+                .get("network-namespace")
+                .map(|given| PathBuf::from(given.text))
+                .filter(|path| !path.as_os_str().is_empty()),
+            output: values.parsed("output", Output::Text, output)?,
+            sidecar: sidecar(values, &mut warnings)?,
+            warnings,
+        })
+    }
+}
+
+fn action(values: &Values<'_>) -> Result<Action, UsageError> {
+    // The one that changes least wins.
+    let switches = [
+        ("dry-run", Action::Print),
+        ("skip-rule-apply", Action::Nothing),
+        ("check", Action::Check),
+        ("cleanup-only", Action::Remove),
+    ];
+    let mut action = Action::Apply;
+    for (name, meaning) in switches.into_iter().rev() {
+        if values.switch(name)? {
+            action = meaning;
+        }
+    }
+    Ok(action)
+}
+
+fn output(given: &Given) -> Result<Output, UsageError> {
+    match given.text.as_str() {
+        "text" => Ok(Output::Text),
+        "json" => Ok(Output::Json),
+        other => Err(given.fault(format_args!("{other:?} is neither text nor json"))),
+    }
+}
+
+fn sidecar(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<Sidecar, UsageError> {
+    let listening = |name, default| values.parsed(name, default, |given| given.one(listening_port));
+    let proxy_uids = proxy_uids(values)?;
+    let proxy_gids = match values.get("proxy-gid").filter(|given| !given.text.is_empty()) {
+        Some(given) => given.list(|item| account(item, "group", accounts::gid))?,
+        None => proxy_uids.clone(),
+    };
+    let outbound_ports = values.list("istio-outbound-ports", port)?;
+    Ok(Sidecar {
+        envoy_port: listening("envoy-port", 15001)?,
+        inbound_capture_port: listening("inbound-capture-port", 15006)?,
+        inbound_tunnel_port: listening("inbound-tunnel-port", 15008)?,
+        proxy_uids,
+        proxy_gids,
+        mode: values.parsed("istio-inbound-interception-mode", Mode::Redirect, mode)?,
+        tproxy_mark: values.parsed("istio-inbound-tproxy-mark", 1337, |given| given.one(mark))?,
+        tproxy_route_table: values.parsed("istio-inbound-tproxy-route-table", 133, |given| given.one(table))?,
+        inbound_ports: inbound_ports(values)?,
+        outbound_ports,
+        outbound_ports_exclude: values.list("istio-local-outbound-ports-exclude", port)?,
+        service_cidr: values.parsed("istio-service-cidr", ServiceCidr::Only(Vec::new()), service_cidr)?,
+        service_cidr_exclude: values.parsed("istio-service-exclude-cidr", Vec::new(), excluded_networks)?,
+        owner_groups: owner_groups(values)?,
+        virtual_interfaces: values.list("kube-virt-interfaces", interface)?,
+        exclude_interfaces: values.list("istio-exclude-interfaces", interface)?,
+        dns: dns(values, warnings)?,
+        drop_invalid: values.switch("drop-invalid")?,
+        ipv6: false,
+        native_nftables: values.switch("native-nftables")?,
+        loopback_v4: values
+            .variable("ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR")
+            .map_or(Ok(Ipv4Net::from(std::net::Ipv4Addr::LOCALHOST)), |given| given.one(loopback_network))?,
+    })
+}
+
+fn proxy_uids(values: &Values<'_>) -> Result<Vec<u32>, UsageError> {
+    if let Some(given) = values.get("proxy-uid").filter(|given| !given.text.is_empty()) {
+        return given.list(|item| account(item, "user", accounts::uid));
+    }
+    let user = values.variable("ENVOY_USER").map_or_else(|| "istio-proxy".to_owned(), |given| given.text);
+    // As with Istio, a file that cannot be read is a user that is not there.
+    Ok(vec![accounts::uid(&user).ok().flatten().unwrap_or(DEFAULT_PROXY_ID)])
+}
+
+/// A number, or a name that is looked up.
+fn account(
+    item: &str,
+    what: &str,
+    look_up: fn(&str) -> std::io::Result<Option<u32>>,
+) -> Result<u32, String> {
+    if item.bytes().all(|byte| byte.is_ascii_digit()) {
+        return number(item);
+    }
+    match look_up(item) {
+        Ok(Some(id)) => Ok(id),
+        Ok(None) => Err(format!("there is no {what} {item:?} here, and it is not a number")),
+        Err(error) => Err(format!("cannot look up the {what} {item:?}: {error}")),
+    }
+}
+
+fn mode(given: &Given) -> Result<Mode, UsageError> {
+    match given.text.as_str() {
+        "" | "REDIRECT" => Ok(Mode::Redirect),
+        "TPROXY" => Ok(Mode::Tproxy),
+        other => Err(given.fault(format_args!("{other:?} is neither REDIRECT nor TPROXY"))),
+    }
+}
+
+/// A packet's mark; 0 is that of packets that nobody marked.
+fn mark(text: &str) -> Result<u32, String> {
+    number(text).and_then(|mark| match mark {
+        0 => Err("mark 0 is that of all packets".to_owned()),
+        mark => Ok(mark),
+    })
+}
+
+/// A routing table of our own: not unspec, default, main or local (rtnetlink(7), `rtm_table`).
+fn table(text: &str) -> Result<u32, String> {
+    number(text).and_then(|table| match table {
+        0 | 253..=255 => Err(format!("table {table} is one of the system's own")),
+        table => Ok(table),
+    })
+}
+
+fn inbound_ports(values: &Values<'_>) -> Result<InboundPorts, UsageError> {
+    let except = values.list("istio-local-exclude-ports", port)?;
+    match values.get("istio-inbound-ports") {
+        Some(given) if given.is_wildcard() => Ok(InboundPorts::AllExcept(except)),
+        Some(given) => given.list(port).map(InboundPorts::Only),
+        None => Ok(InboundPorts::Only(Vec::new())),
+    }
+}
+
+fn service_cidr(given: &Given) -> Result<ServiceCidr, UsageError> {
+    if given.is_wildcard() { Ok(ServiceCidr::All) } else { given.list(network).map(ServiceCidr::Only) }
+}
+
+fn excluded_networks(given: &Given) -> Result<Vec<IpNet>, UsageError> {
+    if given.is_wildcard() {
+        return Err(given.fault("* would exclude all traffic: name the networks, or leave it out"));
+    }
+    given.list(network)
+}
+
+fn owner_groups(values: &Values<'_>) -> Result<OwnerGroups, UsageError> {
+    let group = |item: &str| account(item, "group", accounts::gid);
+    let except = values
+        .variable("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE")
+        .map_or(Ok(Vec::new()), |given| given.list(group))?;
+    let Some(given) = values.variable("ISTIO_OUTBOUND_OWNER_GROUPS").filter(|given| !given.is_wildcard()) else {
+        return Ok(OwnerGroups::AllExcept(except));
+    };
+    let groups = given.list(group)?;
+    if groups.len() > OwnerGroups::MAX {
+        let (found, max) = (groups.len(), OwnerGroups::MAX);
+        return Err(given.fault(format_args!("{found} groups are more than one rule can hold ({max})")));
+    }
+    Ok(OwnerGroups::Only(groups))
+}
+
+fn interface(item: &str) -> Result<Interface, String> {
+    item.parse().map_err(|error| format!("{item:?}: {error}"))
+}
+
+fn dns(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<Option<DnsCapture>, UsageError> {
+    let capture_all = values.switch("capture-all-dns")?;
+    let Some(given) = values.get("redirect-dns") else { return Ok(None) };
+    if !given.boolean()? {
+        return Ok(None);
+    }
+    if capture_all {
+        return Ok(Some(DnsCapture::All));
+    }
+    let servers: Vec<IpAddr> = resolv_conf::name_servers().map_err(|error| {
+        given.fault(format_args!("the servers are in {}, which cannot be read: {error}", resolv_conf::PATH))
+    })?;
+    if servers.is_empty() {
+        warnings.push(format!(
+            "DNS is not redirected: {} has no server, and --capture-all-dns is not set",
+            resolv_conf::PATH
+        ));
+        return Ok(None);
+    }
+    Ok(Some(DnsCapture::Servers(servers)))
+}
+
+fn loopback_network(text: &str) -> Result<Ipv4Net, String> {
+    match network(text)? {
+        IpNet::V4(network) if network.addr().is_loopback() && network.prefix_len() >= 8 => Ok(network.trunc()),
+        _ => Err(format!("{text:?} is not a loopback network of IPv4 (127.0.0.0/8 or a part of it)")),
+    }
+}

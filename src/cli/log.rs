@@ -1,0 +1,57 @@
+//! What is said beside the result: on standard error, as text or as JSON, one line each.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::time::SystemTime;
+
+use serde_json::json;
+
+/// Where Kubernetes reads why a container failed (`terminationMessagePath`, its default).
+const TERMINATION_LOG: &str = "/dev/termination-log";
+/// Kubernetes cuts longer messages off.
+const TERMINATION_LOG_LIMIT: usize = 4096;
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Log {
+    /// `info: …`
+    Plain,
+    /// `{"level":"info","msg":"…","time":"…"}`, with Istio's field names
+    Json,
+}
+
+impl Log {
+    pub(super) fn info(self, message: &str) {
+        self.line("info", message);
+    }
+
+    pub(super) fn warn(self, message: &str) {
+        self.line("warn", message);
+    }
+
+    /// A failure; it also goes where Kubernetes looks for the reason.
+    pub(super) fn error(self, message: &str) {
+        self.line("error", message);
+        termination_message(message);
+    }
+
+    fn line(self, level: &str, message: &str) {
+        let line = match self {
+            Self::Plain => format!("{level}: {message}\n"),
+            Self::Json => {
+                let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+                format!("{}\n", json!({ "level": level, "time": time, "msg": message }))
+            }
+        };
+        // Nothing is left to be done where standard error is closed.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+}
+
+/// Leaves the reason of a failure for Kubernetes, where the file is there and can be written.
+pub(super) fn termination_message(message: &str) {
+    let end = message.floor_char_boundary(TERMINATION_LOG_LIMIT);
+    if let Ok(mut file) = OpenOptions::new().write(true).truncate(true).open(TERMINATION_LOG) {
+        let _ = file.write_all(&message.as_bytes()[..end]);
+    }
+}

@@ -1,0 +1,32 @@
+//! meshwire programs a service mesh's traffic interception straight into the kernel's nf_tables over netlink: no `nft`,
+//! no `iptables`, no shell, no helper process.
+//!
+//! Data goes one way: a profile's settings ([`mesh`]) become a [`ruleset::Ruleset`], that becomes a batch of netlink
+//! messages, and [`apply`] brings it into the kernel in one commit, with the addresses and routes that it needs.
+//!
+//! ```no_run
+//! use meshwire::apply::{Counters, Interception};
+//! use meshwire::mesh::istio::sidecar::{self, Sidecar};
+//!
+//! # fn apply(settings: &Sidecar) -> Result<(), Box<dyn std::error::Error>> {
+//! let interception = Interception {
+//!     layout: sidecar::layout(),
+//!     ruleset: settings.ruleset(),
+//!     network: settings.network(),
+//! };
+//! let mut nft = nftwire::Socket::open()?;
+//! let mut routes = meshwire::route::RouteSocket::open()?;
+//! let commit = interception.apply(&mut nft, &mut routes, Counters::Restart)?;
+//! println!("{} messages in {:?}", commit.messages, commit.elapsed);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod apply;
+#[doc(hidden)]
+pub mod cli;
+pub mod mesh;
+pub mod preflight;
+pub mod route;
+pub mod ruleset;
+pub mod validation;

@@ -1,0 +1,3 @@
+//! Istio.
+
+pub mod sidecar;

@@ -1,0 +1,72 @@
+//! What an interception needs beside its rules, as one value.
+
+use std::net::Ipv6Addr;
+
+use super::{Change, Family, LocalRoute, PolicyRule, Removal, RouteError, RouteSocket};
+
+/// Addresses and policy routing that rules need.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    /// Addresses of `lo`
+    pub loopback_addresses: Vec<Ipv6Addr>,
+    /// Which packets are routed by which table
+    pub rules: Vec<PolicyRule>,
+    /// Tables that bring everything to this host
+    pub routes: Vec<LocalRoute>,
+}
+
+impl Network {
+    /// Routes packets with this mark by a table that brings everything to this host.
+    pub fn add_marked_to_local(&mut self, family: Family, mark: u32, table: u32) {
+        self.rules.push(PolicyRule { family, mark, mask: None, priority: None, table });
+        self.routes.push(LocalRoute { family, table });
+    }
+
+    /// Adds what is not there yet, and notes in `added` what that was.
+    ///
+    /// # Errors
+    /// The first one; `added` then tells what there is to take back.
+    pub fn add(&self, socket: &mut RouteSocket, added: &mut Self) -> Result<(), RouteError> {
+        for &address in &self.loopback_addresses {
+            if socket.add_loopback_address(address)? == Change::Made {
+                added.loopback_addresses.push(address);
+            }
+        }
+        // The rule before the route: a kernel without policy routing refuses the rule, but would put the route into
+        // its main table.
+        for rule in &self.rules {
+            if socket.add_rule(rule)? == Change::Made {
+                added.rules.push(*rule);
+            }
+        }
+        for &route in &self.routes {
+            if socket.add_local_route(route)? == Change::Made {
+                added.routes.push(route);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is there of it, in the opposite order.
+    ///
+    /// # Errors
+    /// The first one; what was removed before stays removed.
+    pub fn remove(&self, socket: &mut RouteSocket) -> Result<Removal, RouteError> {
+        let mut removal = Removal::AlreadyAbsent;
+        let mut note = |change| {
+            if change == Removal::Made {
+                removal = Removal::Made;
+            }
+        };
+        for &route in &self.routes {
+            note(socket.remove_local_route(route)?);
+        }
+        for rule in &self.rules {
+            note(socket.remove_rule(rule)?);
+        }
+        for &address in &self.loopback_addresses {
+            note(socket.remove_loopback_address(address)?);
+        }
+        Ok(removal)
+    }
+}

@@ -1,0 +1,229 @@
+//! One request, its answers, one result: the netlink conversation under [`RouteSocket`](super::RouteSocket).
+
+use std::io::{self, Cursor, ErrorKind};
+
+use neli::consts::nl::{NlmF, NlmsgerrAttr};
+use neli::consts::rtnl::Rtm;
+use neli::consts::socket::{Msg, NlFamily};
+use neli::nl::{NlPayload, Nlmsghdr, NlmsghdrBuilder};
+use neli::socket::NlSocket;
+use neli::types::{Buffer, GenlBuffer};
+use neli::utils::Groups;
+use neli::{FromBytes, FromBytesWithInput, Header, Size, ToBytes};
+use nix::errno::Errno;
+
+use super::{Attempt, RouteError};
+
+/// The kernel's dumps fill up to this many bytes of a reader's buffer and never more (netlink_recvmsg in
+/// net/netlink/af_netlink.c).
+const BUFFER_BYTES: usize = 32 * 1024;
+
+/// How often a dump is started before its changes count as an error: a change must fall into each of them.
+const DUMP_TRIES: u32 = 8;
+
+/// A message under construction: every builder's error fits.
+pub(super) type Encoded<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// The fixed part of a message, its attributes behind it.
+pub(super) trait Message: Size + ToBytes + FromBytesWithInput<Input = usize> {}
+impl<T: Size + ToBytes + FromBytesWithInput<Input = usize>> Message for T {}
+
+/// A NETLINK_ROUTE socket that has at most one request under way.
+///
+/// [`NlSocket`] and not `NlSocketHandle`: only this one tells a datagram's real length, so that a cut-off
+/// answer is seen, and it needs neither a lock nor a pool of buffers.
+pub(super) struct Wire {
+    socket: NlSocket,
+    buffer: Vec<u8>,
+    sequence: u32,
+}
+
+impl Wire {
+    pub(super) fn open() -> io::Result<Self> {
+        let socket = NlSocket::connect(NlFamily::Route, None, Groups::empty())?;
+        socket.enable_ext_ack(true)?;
+        // Without it the kernel ignores a dump's filters.
+        socket.enable_strict_checking(true)?;
+        Ok(Self { socket, buffer: vec![0; BUFFER_BYTES], sequence: 0 })
+    }
+
+    /// One change: one message out, one acknowledgement in.
+    pub(super) fn change<M: Message>(
+        &mut self,
+        attempt: Attempt,
+        kind: Rtm,
+        flags: NlmF,
+        message: Encoded<M>,
+    ) -> Result<(), RouteError> {
+        self.exchange(attempt, kind, flags | NlmF::ACK, message, |_: &M| None::<()>)?;
+        Ok(())
+    }
+
+    /// The one object that `message` names, as `read` sees it; `None` if `read` wants nothing of it.
+    pub(super) fn get<M: Message, T>(
+        &mut self,
+        attempt: Attempt,
+        kind: Rtm,
+        message: Encoded<M>,
+        read: impl Fn(&M) -> Option<T>,
+    ) -> Result<Option<T>, RouteError> {
+        Ok(self.exchange(attempt, kind, NlmF::ACK, message, read)?.pop())
+    }
+
+    /// All objects of a kind, in the kernel's order, as `read` sees them, without those that it wants nothing
+    /// of. They are of one moment: a dump that something changed under is started over.
+    pub(super) fn dump<M: Message, T>(
+        &mut self,
+        attempt: Attempt,
+        kind: Rtm,
+        message: Encoded<M>,
+        read: impl Fn(&M) -> Option<T>,
+    ) -> Result<Vec<T>, RouteError> {
+        self.exchange(attempt, kind, NlmF::DUMP, message, read)
+    }
+
+    fn exchange<M: Message, T>(
+        &mut self,
+        attempt: Attempt,
+        kind: Rtm,
+        flags: NlmF,
+        message: Encoded<M>,
+        read: impl Fn(&M) -> Option<T>,
+    ) -> Result<Vec<T>, RouteError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let request = message
+            .and_then(|message| encode(kind, flags | NlmF::REQUEST, self.sequence, message))
+            .map_err(|source| RouteError::Encode { attempt, source })?;
+        for _ in 0..DUMP_TRIES {
+            uninterrupted(|| self.socket.send(&request, Msg::empty()))
+                .map_err(|source| RouteError::Socket { attempt, source })?;
+            if let Some(answer) = self.answer(attempt, &read)? {
+                return Ok(answer);
+            }
+        }
+        Err(RouteError::Interrupted { attempt, tries: DUMP_TRIES })
+    }
+
+    /// Reads up to the end of the answer, also of one that is already known to be useless: the next request
+    /// would fail with EBUSY while a dump is under way. `None` is a dump whose parts are of different
+    /// moments.
+    fn answer<M: Message, T>(
+        &mut self,
+        attempt: Attempt,
+        read: impl Fn(&M) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, RouteError> {
+        let sequence = self.sequence;
+        let mut found = Vec::new();
+        let mut interrupted = false;
+        loop {
+            let datagram = self.receive(attempt)?;
+            let malformed =
+                |reason: String| RouteError::Malformed { attempt, length: datagram.len(), reason };
+            let mut rest = datagram;
+            while !rest.is_empty() {
+                let (bytes, tail) =
+                    split_message(rest).ok_or_else(|| malformed("bad nlmsg_len".to_owned()))?;
+                rest = tail;
+                let message = Nlmsghdr::<Rtm, M>::from_bytes(&mut Cursor::new(bytes))
+                    .map_err(|error| malformed(error.to_string()))?;
+                if *message.nl_seq() != sequence {
+                    continue;
+                }
+                interrupted |= message.nl_flags().contains(NlmF::DUMP_INTR);
+                match message.nl_payload() {
+                    NlPayload::Payload(object) => found.extend(read(object)),
+                    NlPayload::Err(refusal) => {
+                        return Err(refused(attempt, *refusal.error(), refusal.ext_ack()));
+                    }
+                    NlPayload::DumpExtAck(end) if *end.error() < 0 => {
+                        return Err(refused(attempt, *end.error(), end.ext_ack()));
+                    }
+                    NlPayload::Ack(_) | NlPayload::Empty | NlPayload::DumpExtAck(_) => {
+                        return Ok((!interrupted).then_some(found));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next datagram. The kernel has queued it by the time that the request was sent or the one before it
+    /// was read, so waiting could only mean waiting forever.
+    fn receive(&mut self, attempt: Attempt) -> Result<&[u8], RouteError> {
+        let (length, _) =
+            uninterrupted(|| self.socket.recv(self.buffer.as_mut_slice(), Msg::DONTWAIT | Msg::TRUNC))
+                .map_err(|source| RouteError::Socket { attempt, source })?;
+        self.buffer.get(..length).filter(|datagram| !datagram.is_empty()).ok_or_else(|| {
+            RouteError::Malformed {
+                attempt,
+                length,
+                reason: format!("a datagram has 1 to {BUFFER_BYTES} bytes"),
+            }
+        })
+    }
+}
+
+fn encode<M: Message>(kind: Rtm, flags: NlmF, sequence: u32, message: M) -> Encoded<Vec<u8>> {
+    let message = NlmsghdrBuilder::default()
+        .nl_type(kind)
+        .nl_flags(flags)
+        .nl_seq(sequence)
+        .nl_payload(NlPayload::Payload(message))
+        .build()?;
+    let mut bytes = Cursor::new(Vec::with_capacity(message.padded_size()));
+    message.to_bytes(&mut bytes)?;
+    Ok(bytes.into_inner())
+}
+
+/// Cuts off the first message, with its padding. Messages are cut apart here, for an acknowledgement's own
+/// attributes are left unread by the decoder, and it counts on lengths that are right.
+fn split_message(datagram: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = usize::try_from(u32::from_ne_bytes(*datagram.first_chunk()?)).ok()?;
+    if length < Nlmsghdr::<Rtm, Buffer>::header_size() {
+        return None;
+    }
+    datagram.split_at_checked(length.checked_next_multiple_of(4)?)
+}
+
+fn refused(attempt: Attempt, error: i32, attributes: &GenlBuffer<NlmsgerrAttr, Buffer>) -> RouteError {
+    let message = attributes.get_attr_handle().get_attribute(NlmsgerrAttr::Msg).map(|attribute| {
+        let text = String::from_utf8_lossy(attribute.nla_payload().as_ref());
+        text.trim_end_matches('\0').to_owned()
+    });
+    RouteError::refused(attempt, Errno::from_raw(error.saturating_neg()), message)
+}
+
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_cut_apart_by_their_length_and_padding() {
+        let mut datagram = vec![0; 40];
+        datagram[..4].copy_from_slice(&18_u32.to_ne_bytes());
+        let (first, rest) = split_message(&datagram).unwrap();
+        assert_eq!((first.len(), rest.len()), (20, 20));
+        assert!(split_message(rest).is_none(), "shorter than its own header");
+        datagram[..4].copy_from_slice(&41_u32.to_ne_bytes());
+        assert!(split_message(&datagram).is_none(), "longer than the datagram");
+        datagram[..4].copy_from_slice(&u32::MAX.to_ne_bytes());
+        assert!(split_message(&datagram).is_none());
+        assert!(split_message(&[16, 0]).is_none());
+    }
+
+    #[test]
+    fn interrupted_calls_are_repeated_and_other_errors_are_not() {
+        let mut results = [Err(ErrorKind::Interrupted), Ok(7), Err(ErrorKind::WouldBlock)].into_iter();
+        let mut call = || results.next().unwrap().map_err(io::Error::from);
+        assert_eq!(uninterrupted(&mut call).unwrap(), 7);
+        assert_eq!(uninterrupted(call).unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+}

@@ -1,0 +1,58 @@
+//! Making the kernel hold a ruleset without reading what it holds: one batch that is right whatever is there.
+//!
+//! Base chains stay. A packet reads the ruleset's generation once for each base chain that it crosses, so with
+//! kept base chains it sees each one all old or all new. A base chain that is deleted and added again in one batch
+//! is registered twice for a moment, empty before the change and emptied after it, and a packet that crosses then
+//! sees no rules at all. So the batch flushes the rules and adds the new ones to the chains that stay; a name that
+//! is not wanted is added, which does nothing where it is there, and deleted (`NFT_MSG_DESTROY*` needs 6.3).
+
+use nftwire::Place;
+
+use super::transaction::Transaction;
+use super::{Ruleset, Table};
+
+/// The transaction after which the tables of `layout` hold what `wanted` says, and nothing else under the names of
+/// the layout's chains.
+///
+/// `layout` has every table and chain that some settings of the profile need, empty.
+///
+/// It is refused where a base chain of a wanted name has another type, hook or priority: then what is there has to
+/// be read, see [`super::update`].
+#[must_use]
+pub fn replace<'a>(layout: &Ruleset, wanted: &'a Ruleset) -> Transaction<'a> {
+    let mut transaction = Transaction::new(wanted);
+    for owned in &layout.tables {
+        match wanted.tables.iter().position(|table| table.is_same_table(owned)) {
+            Some(index) => replace_table(&mut transaction, owned, wanted, index),
+            None => transaction.remove(|batch| {
+                batch.add_table(&nftwire::Table::new(owned.family, &owned.name));
+                batch.del_table(owned.family, &owned.name);
+            }),
+        }
+    }
+    transaction
+}
+
+fn replace_table(transaction: &mut Transaction<'_>, owned: &Table, wanted: &Ruleset, table: usize) {
+    let chains = &wanted.tables[table].chains;
+    let (family, name) = (owned.family, owned.name.as_str());
+    transaction.add_table(table);
+    for (index, _) in chains.iter().enumerate().filter(|(_, chain)| chain.base.is_some()) {
+        transaction.add_chain(table, index);
+    }
+    transaction.remove(|batch| batch.flush_table(family, name));
+    for unwanted in owned.chains.iter().filter(|owned| !chains.iter().any(|chain| chain.name == owned.name)) {
+        transaction.remove(|batch| {
+            batch.add_chain(&nftwire::Chain::new(family, name, &unwanted.name));
+            batch.del_chain(family, name, &unwanted.name);
+        });
+    }
+    for (index, _) in chains.iter().enumerate().filter(|(_, chain)| chain.base.is_none()) {
+        transaction.add_chain(table, index);
+    }
+    for (chain, wanted) in chains.iter().enumerate() {
+        for rule in 0..wanted.rules.len() {
+            transaction.add_rule(table, chain, rule, Place::Append);
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! A batch of the kernel's objects made from the model's, and the way back from a message to what it stands for.
+
+use nftwire::{Batch, Element, ElementList, Place, Refusal, Set, SetFlags};
+
+use super::compile::{ANONYMOUS_SET_NAME, AnonymousSet, compile};
+use super::validate::RulePlace;
+use super::{Chain, Family, Ruleset, Table};
+
+/// A batch that is being filled with a ruleset's objects.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    batch: Batch,
+    wanted: &'a Ruleset,
+    /// What each message of the batch is about, in order
+    objects: Vec<Object>,
+}
+
+/// What a message is about, by its place in the wanted ruleset.
+#[derive(Clone, Copy, Debug)]
+enum Object {
+    /// Something that is not wanted goes
+    Removal,
+    Table {
+        table: usize,
+    },
+    Chain {
+        table: usize,
+        chain: usize,
+    },
+    Rule {
+        table: usize,
+        chain: usize,
+        rule: usize,
+    },
+}
+
+impl<'a> Transaction<'a> {
+    /// An empty transaction on the way to `wanted`.
+    #[must_use]
+    pub fn new(wanted: &'a Ruleset) -> Self {
+        Self { batch: Batch::new(), wanted, objects: Vec::new() }
+    }
+
+    /// An empty transaction that the kernel refuses if the ruleset is not of this generation any more.
+    #[must_use]
+    pub fn for_generation(wanted: &'a Ruleset, generation: u32) -> Self {
+        let mut transaction = Self::new(wanted);
+        transaction.batch.require_generation(generation);
+        transaction
+    }
+
+    /// The batch, to be sent.
+    pub fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    /// Whether this refusal is about a base chain: the one that is there has another type, hook or priority.
+    #[must_use]
+    pub fn is_about_base_chain(&self, refusal: &Refusal) -> bool {
+        match refusal.message.and_then(|message| self.objects.get(message)) {
+            Some(&Object::Chain { table, chain }) => self.wanted.tables[table].chains[chain].base.is_some(),
+            _ => false,
+        }
+    }
+
+    /// What a message of the batch is about: `rule 7 of istio-output in inet istio-proxy-nat ("tcp dport …")`.
+    #[must_use]
+    pub fn describe(&self, message: usize) -> Option<String> {
+        let place = |table: &Table, chain: &Chain, rule| {
+            RulePlace { family: table.family, table: &table.name, chain: &chain.name, rule }.to_string()
+        };
+        match *self.objects.get(message)? {
+            Object::Removal => None,
+            Object::Table { table } => Some(format!("table {}", self.wanted.tables[table])),
+            Object::Chain { table, chain } => {
+                let table = &self.wanted.tables[table];
+                Some(place(table, &table.chains[chain], None))
+            }
+            Object::Rule { table, chain, rule } => {
+                let table = &self.wanted.tables[table];
+                let chain = &table.chains[chain];
+                Some(format!("{} (\"{}\")", place(table, chain, Some(rule)), chain.rules[rule]))
+            }
+        }
+    }
+
+    /// Adds the wanted table with this number.
+    pub(super) fn add_table(&mut self, table: usize) {
+        let wanted = &self.wanted.tables[table];
+        self.push(Object::Table { table }, |batch| {
+            batch.add_table(&nftwire::Table::new(wanted.family, &wanted.name));
+        });
+    }
+
+    /// Adds a wanted chain, or leaves the one that is there.
+    pub(super) fn add_chain(&mut self, table: usize, chain: usize) {
+        let message = self.chain_message(table, chain);
+        self.push(Object::Chain { table, chain }, |batch| batch.add_chain(&message));
+    }
+
+    /// Adds a wanted rule, with the sets that belong to it before.
+    pub(super) fn add_rule(&mut self, table: usize, chain: usize, rule: usize, place: Place) {
+        let wanted = &self.wanted.tables[table];
+        let (family, name) = (wanted.family, wanted.name.as_str());
+        let chain_name = wanted.chains[chain].name.as_str();
+        let first_set_id = self.batch.next_set_id();
+        let compiled = compile(family, &wanted.chains[chain].rules[rule], first_set_id);
+        self.push(Object::Rule { table, chain, rule }, |batch| {
+            for set in &compiled.sets {
+                add_anonymous_set(batch, family, name, set);
+            }
+            let rule = nftwire::Rule::new(family, name, chain_name);
+            batch.add_rule(&rule, place, &compiled.expressions);
+        });
+    }
+
+    /// Puts something into the batch that takes away what is not wanted.
+    pub(super) fn remove(&mut self, fill: impl FnOnce(&mut Batch)) {
+        self.push(Object::Removal, fill);
+    }
+
+    fn push(&mut self, object: Object, fill: impl FnOnce(&mut Batch)) {
+        fill(&mut self.batch);
+        self.objects.resize(self.batch.messages(), object);
+    }
+
+    fn chain_message(&self, table: usize, chain: usize) -> nftwire::Chain<'a> {
+        let table = &self.wanted.tables[table];
+        let chain = &table.chains[chain];
+        let base = chain.base.as_ref().map(|base| nftwire::BaseChain {
+            kind: base.kind.name(),
+            hook: base.hook,
+            priority: base.priority,
+            policy: Some(base.policy),
+        });
+        nftwire::Chain { base, ..nftwire::Chain::new(table.family, &table.name, &chain.name) }
+    }
+}
+
+fn add_anonymous_set(batch: &mut Batch, family: Family, table: &str, set: &AnonymousSet) {
+    let id = batch.take_set_id();
+    batch.add_set(&Set {
+        id,
+        flags: SetFlags::ANONYMOUS | SetFlags::CONSTANT,
+        key_type: set.data_type.number(),
+        size: u32::try_from(set.elements.len()).unwrap_or(u32::MAX),
+        ..Set::new(family, table, ANONYMOUS_SET_NAME, set.key_len)
+    });
+    let elements: Vec<_> = set.elements.iter().cloned().map(Element::new).collect();
+    batch.add_elements(&ElementList::new(family, table, ANONYMOUS_SET_NAME, id), &elements);
+}

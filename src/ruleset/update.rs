@@ -1,0 +1,268 @@
+//! Making the kernel hold a ruleset by changing only what differs from what it holds.
+//!
+//! Rules that did not change stay where they are, with their counters; and what is foreign inside the tables goes.
+//! The price is reading first: the batch requires the generation that was read, and the caller starts over when
+//! somebody else was faster.
+
+use std::collections::HashMap;
+
+use nftwire::expr::{Counter, Lookup};
+use nftwire::{AttrWriter, Error, Expr, Place, Socket, uapi};
+use similar::{Algorithm, DiffOp, capture_diff_slices};
+
+use super::compile::{AnonymousSet, compile};
+use super::transaction::Transaction;
+use super::{BaseChain, Chain, Data, Family, Rule, Ruleset};
+
+/// What the kernel holds of one table.
+#[derive(Debug)]
+struct ExistingTable {
+    family: Family,
+    name: String,
+    chains: Vec<ExistingChain>,
+}
+
+/// What the kernel holds of one chain.
+#[derive(Debug)]
+struct ExistingChain {
+    name: String,
+    /// Its type, hook and priority, if it is a base chain
+    base: Option<(String, nftwire::Hook, i32)>,
+    rules: Vec<ExistingRule>,
+}
+
+#[derive(Debug)]
+struct ExistingRule {
+    handle: u64,
+    fingerprint: Fingerprint,
+}
+
+/// What a rule does, as bytes: equal for two rules that differ only in counter values and in the names of their
+/// anonymous sets.
+type Fingerprint = Vec<u8>;
+
+/// The transaction after which the tables of `layout` hold exactly what `wanted` says.
+///
+/// With `keep_counters`, rules that do not change stay; otherwise all rules are new and count from zero.
+///
+/// # Errors
+/// Those of reading; [`Error::GenerationChanged`] if the ruleset does not stand still.
+pub fn update<'a>(
+    socket: &mut Socket,
+    layout: &Ruleset,
+    wanted: &'a Ruleset,
+    keep_counters: bool,
+) -> Result<Transaction<'a>, Error> {
+    let (generation, existing) = socket.consistent(|socket| read(socket, layout))?;
+    let mut transaction = Transaction::for_generation(wanted, generation);
+    for table in &existing {
+        if !wanted.tables.iter().any(|wanted| wanted.family == table.family && wanted.name == table.name) {
+            transaction.remove(|batch| batch.del_table(table.family, &table.name));
+        }
+    }
+    for (index, table) in wanted.tables.iter().enumerate() {
+        let there =
+            existing.iter().find(|there| there.family == table.family && there.name == table.name);
+        transaction.add_table(index);
+        let chains = there.map_or(&[][..], |there| &there.chains);
+        update_table(&mut transaction, wanted, index, chains, keep_counters);
+    }
+    Ok(transaction)
+}
+
+fn update_table(
+    transaction: &mut Transaction<'_>,
+    wanted: &Ruleset,
+    table_index: usize,
+    existing: &[ExistingChain],
+    keep_counters: bool,
+) {
+    let table = &wanted.tables[table_index];
+    let (family, name) = (table.family, table.name.as_str());
+    let steps: Vec<_> = table
+        .chains
+        .iter()
+        .map(|chain| match existing.iter().find(|there| there.is_same_chain(chain)) {
+            Some(there) => steps(family, chain, &there.rules, keep_counters),
+            None => Steps::all_new(chain.rules.len()),
+        })
+        .collect();
+
+    // Rules go before the chains that they jump to.
+    for (chain, steps) in table.chains.iter().zip(&steps) {
+        for &handle in &steps.deleted {
+            transaction.remove(|batch| batch.del_rule(family, name, &chain.name, handle));
+        }
+    }
+    let unwanted: Vec<_> = existing
+        .iter()
+        .filter(|there| !table.chains.iter().any(|chain| there.is_same_chain(chain)))
+        .collect();
+    for chain in &unwanted {
+        for rule in &chain.rules {
+            transaction.remove(|batch| batch.del_rule(family, name, &chain.name, rule.handle));
+        }
+    }
+    for chain in &unwanted {
+        transaction.remove(|batch| batch.del_chain(family, name, &chain.name));
+    }
+    for chain in 0..table.chains.len() {
+        transaction.add_chain(table_index, chain);
+    }
+    for (chain, steps) in steps.iter().enumerate() {
+        for &(rule, place) in &steps.added {
+            transaction.add_rule(table_index, chain, rule, place);
+        }
+    }
+}
+
+/// How the rules of one chain become those that are wanted.
+struct Steps {
+    /// Handles of the rules that go
+    deleted: Vec<u64>,
+    /// Numbers of the wanted rules that are new, and where they go
+    added: Vec<(usize, Place)>,
+}
+
+impl Steps {
+    fn all_new(rules: usize) -> Self {
+        Self { deleted: Vec::new(), added: (0..rules).map(|rule| (rule, Place::Append)).collect() }
+    }
+}
+
+fn steps(family: Family, chain: &Chain, existing: &[ExistingRule], keep_counters: bool) -> Steps {
+    if !keep_counters {
+        let deleted = existing.iter().map(|rule| rule.handle).collect();
+        return Steps { deleted, ..Steps::all_new(chain.rules.len()) };
+    }
+    let old: Vec<_> = existing.iter().map(|rule| &rule.fingerprint).collect();
+    let new: Vec<_> = chain.rules.iter().map(|rule| wanted_fingerprint(family, rule)).collect();
+    let new: Vec<_> = new.iter().collect();
+    let mut steps = Steps { deleted: Vec::new(), added: Vec::new() };
+    for op in capture_diff_slices(Algorithm::Myers, &old, &new) {
+        if matches!(op, DiffOp::Equal { .. }) {
+            continue;
+        }
+        steps.deleted.extend(existing[op.old_range()].iter().map(|rule| rule.handle));
+        // What stands behind a change stays, so new rules go before it; at the end they go to the end.
+        let place = existing.get(op.old_range().end).map_or(Place::Append, |next| Place::Before(next.handle));
+        steps.added.extend(op.new_range().map(|rule| (rule, place)));
+    }
+    steps
+}
+
+impl ExistingChain {
+    /// Whether this is the wanted chain: the name, and for base chains what cannot be changed.
+    fn is_same_chain(&self, wanted: &Chain) -> bool {
+        let base = |base: &BaseChain| (base.kind.name().to_owned(), base.hook, base.priority);
+        self.name == wanted.name && self.base == wanted.base.as_ref().map(base)
+    }
+}
+
+fn read(socket: &mut Socket, layout: &Ruleset) -> Result<Vec<ExistingTable>, Error> {
+    let mut tables = Vec::new();
+    socket.tables(Family::Unspec, |table| {
+        if layout.tables.iter().any(|owned| owned.family == table.family && owned.name == table.name) {
+            tables.push(ExistingTable {
+                family: table.family,
+                name: table.name.to_owned(),
+                chains: Vec::new(),
+            });
+        }
+        Ok(())
+    })?;
+    if tables.is_empty() {
+        return Ok(tables);
+    }
+    socket.chains(Family::Unspec, |chain| {
+        let table = tables.iter_mut().find(|table| table.family == chain.family && table.name == chain.table);
+        if let Some(table) = table {
+            table.chains.push(ExistingChain {
+                name: chain.name.to_owned(),
+                base: chain.base.map(|base| (base.kind.to_owned(), base.hook, base.priority)),
+                rules: Vec::new(),
+            });
+        }
+        Ok(())
+    })?;
+    for table in &mut tables {
+        read_rules(socket, table)?;
+    }
+    Ok(tables)
+}
+
+fn read_rules(socket: &mut Socket, table: &mut ExistingTable) -> Result<(), Error> {
+    let sets = read_anonymous_sets(socket, table.family, &table.name)?;
+    socket.rules(table.family, &table.name, |rule| {
+        let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
+        let fingerprint = fingerprint(&expressions, rule.userdata, |lookup| sets.get(lookup.set));
+        let handle = rule.handle;
+        if let Some(chain) = table.chains.iter_mut().find(|chain| chain.name == rule.chain) {
+            chain.rules.push(ExistingRule { handle, fingerprint });
+        }
+        Ok(())
+    })
+}
+
+/// The elements of the table's anonymous sets of single values, ascending, by the sets' names.
+fn read_anonymous_sets(
+    socket: &mut Socket,
+    family: Family,
+    table: &str,
+) -> Result<HashMap<String, Vec<Data>>, Error> {
+    let mut names = Vec::new();
+    socket.sets(family, table, |set| {
+        let simple = nftwire::SetFlags::ANONYMOUS | nftwire::SetFlags::CONSTANT;
+        if set.flags == simple {
+            names.push(set.name.to_owned());
+        }
+        Ok(())
+    })?;
+    let mut sets = HashMap::new();
+    for name in names {
+        let mut elements = Vec::new();
+        socket.elements(family, table, &name, |list| {
+            for element in list.elements() {
+                elements.push(element?.key);
+            }
+            Ok(())
+        })?;
+        elements.sort_unstable();
+        sets.insert(name, elements);
+    }
+    Ok(sets)
+}
+
+fn wanted_fingerprint(family: Family, rule: &Rule) -> Fingerprint {
+    let first_set_id = 1;
+    let compiled = compile(family, rule, first_set_id);
+    let set = |lookup: &Lookup<'_>| -> Option<&AnonymousSet> {
+        compiled.sets.get(usize::try_from(lookup.set_id.checked_sub(first_set_id)?).ok()?)
+    };
+    fingerprint(&compiled.expressions, &[], |lookup| set(lookup).map(|set| &set.elements))
+}
+
+fn fingerprint<'s>(
+    expressions: &[Expr<'_>],
+    userdata: &[u8],
+    elements: impl Fn(&Lookup<'_>) -> Option<&'s Vec<Data>>,
+) -> Fingerprint {
+    let mut writer = AttrWriter::default();
+    for expression in expressions {
+        match expression {
+            Expr::Counter(_) => Expr::from(Counter::default()).encode(&mut writer),
+            Expr::Lookup(lookup) => match elements(lookup) {
+                Some(elements) => {
+                    Expr::from(Lookup { set: "", set_id: 0, ..*lookup }).encode(&mut writer);
+                    for element in elements {
+                        writer.put(uapi::NFTA_SET_ELEM_KEY, element.as_bytes());
+                    }
+                }
+                None => expression.encode(&mut writer),
+            },
+            expression => expression.encode(&mut writer),
+        }
+    }
+    writer.put(uapi::NFTA_RULE_USERDATA, userdata);
+    writer.into_buffer()
+}

@@ -1,0 +1,245 @@
+//! What a ruleset must be, beyond what the types say.
+//!
+//! The kernel does not look at all of this: since per-table validation (6.12) an uncommitted batch is not searched
+//! for loops, nor are statements compared with the hooks from which they can be reached, in tables that are new.
+//! And where it does look, its answer names no rule. So every ruleset is looked at here before it is sent.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+
+use nftwire::uapi;
+
+use super::compile::compile;
+use super::{Chain, ChainKind, Family, Hook, Rule, Ruleset, Statement, Table, Verdict};
+
+/// What is wrong with a ruleset, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {fault}")]
+pub struct Invalid {
+    /// Where: `inet TABLE`, `chain NAME in inet TABLE`, or with `rule NUMBER of` before it
+    pub place: String,
+    /// What
+    pub fault: Fault,
+}
+
+/// What can be wrong with a ruleset.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A name is empty, longer than 255 bytes, or has a character that nft's grammar does not take in a name.
+    #[error(
+        "{0:?} is no name (1 to 255 of letters, digits and / \\ _ . -, the first one a letter or an underscore)"
+    )]
+    Name(String),
+    /// Two tables of a family, or two chains of a table, have the same name.
+    #[error("it is there twice")]
+    Duplicate,
+    /// A jump to a chain that the table does not have.
+    #[error("it jumps to chain {0}, which is not there")]
+    MissingChain(String),
+    /// A jump to a base chain.
+    #[error("it jumps to chain {0}, which is a base chain")]
+    JumpToBase(String),
+    /// A chain can be reached from itself.
+    #[error("it jumps in a circle: {0}")]
+    Loop(String),
+    /// More jumps inside each other than the kernel's stack holds.
+    #[error("more than {max} jumps inside each other", max = uapi::NFT_JUMP_STACK_SIZE)]
+    Depth,
+    /// A statement that this chain type or hook does not allow.
+    #[error("{statement} is only allowed in {allowed}, but the rule is reached from chain {from}")]
+    Misplaced {
+        /// The statement's name
+        statement: &'static str,
+        /// Where it is allowed
+        allowed: &'static str,
+        /// The base chain from which it is reached
+        from: String,
+    },
+    /// A rule has more expressions than the kernel takes.
+    #[error("the rule needs {0} expressions, the kernel takes {max}", max = uapi::NFT_RULE_MAXEXPRS)]
+    TooManyExpressions(usize),
+    /// A priority at which connection tracking does not know the packet yet.
+    #[error("a nat chain needs a priority above -200, it has {0}")]
+    NatPriority(i32),
+    /// A hook that a chain type does not have.
+    #[error("a {kind} chain cannot be at hook {hook}")]
+    Hook {
+        /// The chain type
+        kind: &'static str,
+        /// nft's name for the hook
+        hook: &'static str,
+    },
+}
+
+/// Looks at the whole ruleset.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn validate(ruleset: &Ruleset) -> Result<(), Invalid> {
+    let mut names = BTreeSet::new();
+    for table in &ruleset.tables {
+        let fail = |fault| Err(Invalid { place: table.to_string(), fault });
+        if !is_name(&table.name) {
+            return fail(Fault::Name(table.name.clone()));
+        }
+        if !names.insert((table.family, &table.name)) {
+            return fail(Fault::Duplicate);
+        }
+        validate_table(table)?;
+    }
+    Ok(())
+}
+
+fn validate_table(table: &Table) -> Result<(), Invalid> {
+    let mut chains = HashMap::new();
+    for chain in &table.chains {
+        let fail = |fault| Err(Invalid { place: place(table, chain, None), fault });
+        if !is_name(&chain.name) {
+            return fail(Fault::Name(chain.name.clone()));
+        }
+        if chains.insert(chain.name.as_str(), chain).is_some() {
+            return fail(Fault::Duplicate);
+        }
+        if let Some(base) = &chain.base {
+            // NF_IP_PRI_CONNTRACK (nf_tables_api.c, nft_chain_parse_hook)
+            if base.kind == ChainKind::Nat && base.priority <= -200 {
+                return fail(Fault::NatPriority(base.priority));
+            }
+            let wrong = match base.kind {
+                ChainKind::Filter => false,
+                ChainKind::Nat => matches!(base.hook, Hook::Forward | Hook::Other(_)),
+                ChainKind::Route => base.hook != Hook::LocalOut,
+            };
+            if wrong {
+                return fail(Fault::Hook {
+                    kind: base.kind.name(),
+                    hook: super::print::hook_name(base.hook),
+                });
+            }
+        }
+    }
+    let walk = Walk { table, chains };
+    for chain in &table.chains {
+        walk.rules(chain)?;
+        walk.visit(chain, &mut Vec::new())?;
+    }
+    Ok(())
+}
+
+struct Walk<'a> {
+    table: &'a Table,
+    chains: HashMap<&'a str, &'a Chain>,
+}
+
+impl<'a> Walk<'a> {
+    /// Looks at each rule by itself.
+    fn rules(&self, chain: &Chain) -> Result<(), Invalid> {
+        for (index, rule) in chain.rules.iter().enumerate() {
+            let fail =
+                |fault| Err(Invalid { place: place(self.table, chain, Some(index)), fault });
+            let expressions = compile(self.table.family, rule, 1).expressions.len();
+            if expressions > uapi::NFT_RULE_MAXEXPRS {
+                return fail(Fault::TooManyExpressions(expressions));
+            }
+            for name in jumps(rule) {
+                match self.chains.get(name) {
+                    None => return fail(Fault::MissingChain(name.to_owned())),
+                    Some(target) if target.base.is_some() => {
+                        return fail(Fault::JumpToBase(name.to_owned()));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows every jump from `chain`, which was reached over the chains in `path`.
+    fn visit(&self, chain: &'a Chain, path: &mut Vec<&'a Chain>) -> Result<(), Invalid> {
+        let fail = |fault| Err(Invalid { place: place(self.table, chain, None), fault });
+        if let Some(start) = path.iter().position(|before| std::ptr::eq(*before, chain)) {
+            let names: Vec<_> = path[start..].iter().map(|chain| chain.name.as_str()).collect();
+            return fail(Fault::Loop(names.join(" -> ")));
+        }
+        if path.len() > uapi::NFT_JUMP_STACK_SIZE {
+            return fail(Fault::Depth);
+        }
+        path.push(chain);
+        for (index, rule) in chain.rules.iter().enumerate() {
+            if let Some(fault) = misplaced(rule, path[0]) {
+                return Err(Invalid { place: place(self.table, chain, Some(index)), fault });
+            }
+            for name in jumps(rule) {
+                if let Some(target) = self.chains.get(name) {
+                    self.visit(target, path)?;
+                }
+            }
+        }
+        path.pop();
+        Ok(())
+    }
+}
+
+/// A statement of the rule that is not allowed where packets come from the chain `from`.
+fn misplaced(rule: &Rule, from: &Chain) -> Option<Fault> {
+    let base = from.base.as_ref()?;
+    rule.statements.iter().find_map(|statement| {
+        let (statement, allowed, here) = match statement {
+            Statement::Redirect { .. } => (
+                "redirect",
+                "nat chains at prerouting and output",
+                base.kind == ChainKind::Nat && matches!(base.hook, Hook::PreRouting | Hook::LocalOut),
+            ),
+            Statement::Tproxy { .. } => {
+                ("tproxy", "chains at prerouting", base.hook == Hook::PreRouting)
+            }
+            Statement::Match { .. }
+            | Statement::Counter
+            | Statement::Set { .. }
+            | Statement::Verdict(_) => return None,
+        };
+        (!here).then(|| Fault::Misplaced { statement, allowed, from: from.name.clone() })
+    })
+}
+
+fn jumps(rule: &Rule) -> impl Iterator<Item = &str> {
+    rule.statements.iter().filter_map(|statement| match statement {
+        Statement::Verdict(Verdict::Jump(chain)) => Some(chain.as_str()),
+        _ => None,
+    })
+}
+
+/// What nft's grammar takes as a name (nftables, src/scanner.l, `string`), and no longer than the kernel takes.
+fn is_name(name: &str) -> bool {
+    let start = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.len() < uapi::NFT_NAME_MAXLEN
+        && name.starts_with(start)
+        && name.chars().all(|c| start(c) || c.is_ascii_digit() || "/\\.-".contains(c))
+}
+
+fn place(table: &Table, chain: &Chain, rule: Option<usize>) -> String {
+    RulePlace { family: table.family, table: &table.name, chain: &chain.name, rule }.to_string()
+}
+
+/// Where something stands in a ruleset, for a message: `rule 7 of istio-output in inet istio-proxy-nat`.
+#[derive(Clone, Copy, Debug)]
+pub struct RulePlace<'a> {
+    /// The family of the table
+    pub family: Family,
+    /// The name of the table
+    pub table: &'a str,
+    /// The name of the chain
+    pub chain: &'a str,
+    /// The rule's number in the chain, from 0; `None` for the chain itself
+    pub rule: Option<usize>,
+}
+
+impl fmt::Display for RulePlace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rule {
+            Some(index) => write!(f, "rule {} of {}", index + 1, self.chain)?,
+            None => write!(f, "chain {}", self.chain)?,
+        }
+        write!(f, " in {} {}", self.family, self.table)
+    }
+}
