@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use nftwire::{Commit, Refusal, Socket};
 
 use crate::route::{Network, RouteError, RouteSocket};
-use crate::ruleset::replace::replace;
+use crate::ruleset::replace::{add, replace};
 use crate::ruleset::transaction::Transaction;
 use crate::ruleset::update::update;
 use crate::ruleset::validate::{Invalid, validate};
-use crate::ruleset::Ruleset;
+use crate::ruleset::{Family, Ruleset};
 
 /// How long a transaction is computed again because others change the ruleset at the same time.
 const RETRY_LIMIT: Duration = Duration::from_secs(10);
@@ -167,6 +167,9 @@ fn commit(
     counters: Counters,
 ) -> Result<Commit, ApplyError> {
     if counters == Counters::Restart {
+        if let Some(commit) = commit_to_nothing(nft, layout, wanted)? {
+            return Ok(commit);
+        }
         let mut transaction = replace(layout, wanted);
         match nft.commit(transaction.batch()) {
             // It has another type, hook or priority, and has to be deleted: see what is there.
@@ -179,6 +182,31 @@ fn commit(
         let committed = nft.commit(transaction.batch());
         committed.map_err(|error| explain(&transaction, error))
     })
+}
+
+/// Commits where none of the layout's tables is there, as in a new pod; `None` where one is, or comes meanwhile.
+fn commit_to_nothing(
+    nft: &mut Socket,
+    layout: &Ruleset,
+    wanted: &Ruleset,
+) -> Result<Option<Commit>, ApplyError> {
+    let generation = nft.generation()?;
+    let mut nothing = true;
+    let looked = nft.tables(Family::Unspec, |table| {
+        nothing &= !layout.tables.iter().any(|own| own.family == table.family && own.name == table.name);
+        Ok(())
+    });
+    match looked {
+        Ok(()) if nothing => {}
+        Ok(()) | Err(nftwire::Error::GenerationChanged) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    let mut transaction = add(wanted, generation);
+    match nft.commit(transaction.batch()) {
+        Ok(commit) => Ok(Some(commit)),
+        Err(nftwire::Error::GenerationChanged) => Ok(None),
+        Err(error) => Err(explain(&transaction, error)),
+    }
 }
 
 /// Does it again while others change the ruleset in between, with a pause that keeps two of us apart.

@@ -142,6 +142,9 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
     }
     let ipv6 = decide_ipv6(&mut routes, options.dual_stack, log)?;
     let sidecar = Sidecar { ipv6, ..options.sidecar.clone() };
+    if sidecar.dns.is_some() && !sidecar.captures_dns() {
+        log.warn("DNS is not redirected: all servers in /etc/resolv.conf are IPv6, and IPv6 is off");
+    }
     let network = sidecar.network();
     let interception = Interception { layout: sidecar::layout(), ruleset: sidecar.ruleset(), network };
     perform(options, &interception, &mut routes)?;
@@ -228,7 +231,7 @@ fn report(output: Output, done: &str, ruleset: &Ruleset, commit: &Commit) -> Res
     let (bytes, microseconds) = (commit.bytes, commit.elapsed.as_micros());
     let line = match output {
         Output::Text => {
-            format!("{done}: {tables} tables, {chains} chains, {rules} rules; {bytes} bytes, {microseconds} µs")
+            format!("{done}: tables {tables}, chains {chains}, rules {rules}, bytes {bytes}, µs {microseconds}")
         }
         Output::Json => json!({
             "result": done,

@@ -217,10 +217,13 @@ fn bytes_to_number(bytes: &[u8], most_significant_first: bool) -> u32 {
     if most_significant_first { bytes.iter().fold(0, join) } else { bytes.iter().rev().fold(0, join) }
 }
 
-/// An interface's name without its padding.
-pub(super) fn interface_name(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
-    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end])
+/// An interface's name without its padding; one that was not padded is the beginning of several, which nft shows by
+/// an asterisk.
+pub(super) fn interface_name(bytes: &[u8]) -> String {
+    match bytes.iter().position(|&byte| byte == 0) {
+        Some(end) => String::from_utf8_lossy(&bytes[..end]).into_owned(),
+        None => format!("{}*", String::from_utf8_lossy(bytes)),
+    }
 }
 
 /// nft's name for a hook.

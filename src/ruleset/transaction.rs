@@ -114,6 +114,15 @@ impl<'a> Transaction<'a> {
         });
     }
 
+    /// Adds all wanted rules of the table with this number.
+    pub(super) fn add_rules(&mut self, table: usize) {
+        for (chain, wanted) in self.wanted.tables[table].chains.iter().enumerate() {
+            for rule in 0..wanted.rules.len() {
+                self.add_rule(table, chain, rule, Place::Append);
+            }
+        }
+    }
+
     /// Puts something into the batch that takes away what is not wanted.
     pub(super) fn remove(&mut self, fill: impl FnOnce(&mut Batch)) {
         self.push(Object::Removal, fill);

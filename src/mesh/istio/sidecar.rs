@@ -171,7 +171,7 @@ impl Sidecar {
         self.outbound_exceptions(&mut rules.nat);
         self.owners(&mut rules.nat);
         self.owner_groups(&mut rules.nat);
-        if let Some(dns) = &self.dns {
+        if let Some(dns) = self.dns.as_ref().filter(|_| self.captures_dns()) {
             self.dns(dns, &mut rules);
         }
         self.outbound(&mut rules.nat);
@@ -187,6 +187,16 @@ impl Sidecar {
         }
         ruleset.tables.retain(|table| !table.chains.is_empty());
         ruleset
+    }
+
+    /// Whether any DNS is intercepted: servers of a family that there are no rules for do not count.
+    #[must_use]
+    pub fn captures_dns(&self) -> bool {
+        match &self.dns {
+            None => false,
+            Some(DnsCapture::All) => true,
+            Some(DnsCapture::Servers(servers)) => servers.iter().any(|server| self.ipv6 || server.is_ipv4()),
+        }
     }
 
     /// What the rules need beside them.
@@ -310,7 +320,7 @@ impl Sidecar {
     fn owners(&self, nat: &mut Nat) {
         let dns_and_tunnel = Operand::Set(vec![Data::be16(53), Data::be16(self.inbound_tunnel_port)]);
         let tunnel = Operand::Data(Data::be16(self.inbound_tunnel_port));
-        let uid_ports = if self.dns.is_some() { &dns_and_tunnel } else { &tunnel };
+        let uid_ports = if self.captures_dns() { &dns_and_tunnel } else { &tunnel };
         for &uid in &self.proxy_uids {
             self.owner(nat, uid_ports, |rule, op| rule.skuid(op, uid));
         }
@@ -330,7 +340,7 @@ impl Sidecar {
         if !self.includes_loopback() {
             let from_app = Rule::new().oifname("lo");
             let from_app =
-                if self.dns.is_some() { from_app.port(TCP_DPORT, Op::Ne, 53) } else { from_app };
+                if self.captures_dns() { from_app.port(TCP_DPORT, Op::Ne, 53) } else { from_app };
             nat.istio_output.push(owner(from_app, Op::Ne).counter().returns());
         }
         nat.istio_output.push(owner(Rule::new(), Op::Eq).counter().returns());

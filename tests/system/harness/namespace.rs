@@ -1,0 +1,108 @@
+//! Network namespaces that exist as long as a value does.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::panic;
+use std::process::{self, Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns, unshare};
+
+use super::link;
+
+/// No command in these tests takes longer; one that does hangs.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A network namespace, held by nothing but a descriptor: it ends with the value and the last socket in it.
+pub(crate) struct Namespace(File);
+
+impl Namespace {
+    /// A fresh namespace with `lo` up, and so with 127.0.0.1 and ::1.
+    pub(crate) fn new() -> Self {
+        in_thread(|| {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            link::up("lo");
+            Self(File::open("/proc/thread-self/ns/net").unwrap())
+        })
+    }
+
+    /// Runs the closure in a thread of its own inside the namespace. Its panic is the caller's.
+    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        in_thread(|| {
+            setns(&self.0, CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        })
+    }
+
+    /// A path at which other processes find the namespace, as long as the value lives.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/{}/fd/{}", process::id(), self.0.as_raw_fd())
+    }
+
+    /// What the command prints.
+    ///
+    /// # Panics
+    ///
+    /// When the command fails, with its standard error.
+    pub(crate) fn command(&self, argv: &[&str]) -> String {
+        self.feed(argv, "")
+    }
+
+    /// As [`command`](Self::command), with `input` on its standard input.
+    pub(crate) fn feed(&self, argv: &[&str], input: &str) -> String {
+        let output = self.output(Command::new(argv[0]).args(&argv[1..]), input);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{argv:?}: {}: {stderr}", output.status);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// How the command ends, whatever that is, with `input` on its standard input.
+    pub(crate) fn output(&self, command: &mut Command, input: &str) -> Output {
+        self.run(|| finish(command, input))
+    }
+}
+
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Runs the closure in a thread that takes its namespaces and users with it when it ends.
+pub(super) fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|cause| panic::resume_unwind(cause))
+}
+
+/// Runs a command to its end, or kills it when it hangs. Files instead of pipes: none of them can fill up.
+pub(super) fn finish(command: &mut Command, input: &str) -> Output {
+    let mut stdin = tempfile::tempfile().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    stdin.rewind().unwrap();
+    let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+
+    command.stdin(stdin).stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+
+    let deadline = Instant::now() + COMMAND_TIMEOUT;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("{command:?} still ran after {COMMAND_TIMEOUT:?}");
+        }
+        thread::sleep(Duration::from_micros(500));
+    };
+    Output { status, stdout: contents(&mut stdout), stderr: contents(&mut stderr) }
+}
+
+fn contents(file: &mut File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes
+}
