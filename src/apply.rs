@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use nftwire::{Commit, Refusal, Socket};
 
 use crate::route::{Network, RouteError, RouteSocket};
+use crate::ruleset::compile::NotCompiled;
 use crate::ruleset::replace::{add, replace};
 use crate::ruleset::transaction::Transaction;
-use crate::ruleset::update::update;
+use crate::ruleset::update::{UpdateError, update};
 use crate::ruleset::validate::{Invalid, validate};
 use crate::ruleset::{Family, Ruleset};
 
@@ -43,6 +44,9 @@ pub enum ApplyError {
     /// The ruleset is wrong in itself. Nothing was changed.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// The ruleset has something that only can be shown. Nothing was changed.
+    #[error(transparent)]
+    NotCompiled(#[from] NotCompiled),
     /// An address, a policy rule or a route could not be changed. What this run had added is gone again.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -119,7 +123,7 @@ impl Interception {
     /// As [`Interception::apply`].
     pub fn check(&self, nft: &mut Socket) -> Result<Commit, ApplyError> {
         validate(&self.ruleset)?;
-        let mut transaction = replace(&self.layout, &self.ruleset);
+        let mut transaction = replace(&self.layout, &self.ruleset)?;
         match nft.check(transaction.batch()) {
             Err(nftwire::Error::Refused(refusal)) if transaction.is_about_base_chain(&refusal) => {
                 retry(|| {
@@ -151,6 +155,15 @@ impl ApplyError {
     }
 }
 
+impl From<UpdateError> for ApplyError {
+    fn from(error: UpdateError) -> Self {
+        match error {
+            UpdateError::Read(error) => error.into(),
+            UpdateError::NotCompiled(error) => error.into(),
+        }
+    }
+}
+
 impl From<nftwire::Error> for ApplyError {
     fn from(error: nftwire::Error) -> Self {
         match error {
@@ -170,7 +183,7 @@ fn commit(
         if let Some(commit) = commit_to_nothing(nft, layout, wanted)? {
             return Ok(commit);
         }
-        let mut transaction = replace(layout, wanted);
+        let mut transaction = replace(layout, wanted)?;
         match nft.commit(transaction.batch()) {
             // It has another type, hook or priority, and has to be deleted: see what is there.
             Err(nftwire::Error::Refused(refusal)) if transaction.is_about_base_chain(&refusal) => {}
@@ -201,7 +214,7 @@ fn commit_to_nothing(
         Ok(()) | Err(nftwire::Error::GenerationChanged) => return Ok(None),
         Err(error) => return Err(error.into()),
     }
-    let mut transaction = add(wanted, generation);
+    let mut transaction = add(wanted, generation)?;
     match nft.commit(transaction.batch()) {
         Ok(commit) => Ok(Some(commit)),
         Err(nftwire::Error::GenerationChanged) => Ok(None),

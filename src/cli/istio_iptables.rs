@@ -178,7 +178,7 @@ fn perform(
             validate(ruleset)?;
             let text = match options.output {
                 Output::Text => ruleset.to_string(),
-                Output::Json => format!("{}\n", ruleset::json::ruleset(ruleset)),
+                Output::Json => format!("{}\n", ruleset::json::ruleset(ruleset, &Default::default())),
             };
             Ok(std::io::stdout().write_all(text.as_bytes())?)
         }

@@ -6,6 +6,7 @@
 //! sees no rules at all. So the batch flushes the rules and adds the new ones to the chains that stay; a name that
 //! is not wanted is added, which does nothing where it is there, and deleted (`NFT_MSG_DESTROY*` needs 6.3).
 
+use super::compile::NotCompiled;
 use super::transaction::Transaction;
 use super::{Ruleset, Table};
 
@@ -14,17 +15,19 @@ use super::{Ruleset, Table};
 /// It deletes nothing, and that makes it fast: after a deletion the kernel lets the socket's close wait for a grace
 /// period of RCU (`nft_rcv_nl_event` in net/netfilter/nf_tables_api.c), some 15 ms. It is refused when the ruleset is
 /// not of this generation any more.
-#[must_use]
-pub fn add(wanted: &Ruleset, generation: u32) -> Transaction<'_> {
+///
+/// # Errors
+/// A rule has something that only can be shown.
+pub fn add(wanted: &Ruleset, generation: u32) -> Result<Transaction<'_>, NotCompiled> {
     let mut transaction = Transaction::for_generation(wanted, generation);
     for (table, content) in wanted.tables.iter().enumerate() {
         transaction.add_table(table);
         for chain in 0..content.chains.len() {
             transaction.add_chain(table, chain);
         }
-        transaction.add_rules(table);
+        transaction.add_rules(table)?;
     }
-    transaction
+    Ok(transaction)
 }
 
 /// The transaction after which the tables of `layout` hold what `wanted` says, and nothing else under the names of
@@ -34,22 +37,29 @@ pub fn add(wanted: &Ruleset, generation: u32) -> Transaction<'_> {
 ///
 /// It is refused where a base chain of a wanted name has another type, hook or priority: then what is there has to
 /// be read, see [`super::update`].
-#[must_use]
-pub fn replace<'a>(layout: &Ruleset, wanted: &'a Ruleset) -> Transaction<'a> {
+///
+/// # Errors
+/// A rule has something that only can be shown.
+pub fn replace<'a>(layout: &Ruleset, wanted: &'a Ruleset) -> Result<Transaction<'a>, NotCompiled> {
     let mut transaction = Transaction::new(wanted);
     for owned in &layout.tables {
         match wanted.tables.iter().position(|table| table.is_same_table(owned)) {
-            Some(index) => replace_table(&mut transaction, owned, wanted, index),
+            Some(index) => replace_table(&mut transaction, owned, wanted, index)?,
             None => transaction.remove(|batch| {
                 batch.add_table(&nftwire::Table::new(owned.family, &owned.name));
                 batch.del_table(owned.family, &owned.name);
             }),
         }
     }
-    transaction
+    Ok(transaction)
 }
 
-fn replace_table(transaction: &mut Transaction<'_>, owned: &Table, wanted: &Ruleset, table: usize) {
+fn replace_table(
+    transaction: &mut Transaction<'_>,
+    owned: &Table,
+    wanted: &Ruleset,
+    table: usize,
+) -> Result<(), NotCompiled> {
     let chains = &wanted.tables[table].chains;
     let (family, name) = (owned.family, owned.name.as_str());
     transaction.add_table(table);
@@ -66,5 +76,5 @@ fn replace_table(transaction: &mut Transaction<'_>, owned: &Table, wanted: &Rule
     for (index, _) in chains.iter().enumerate().filter(|(_, chain)| chain.base.is_none()) {
         transaction.add_chain(table, index);
     }
-    transaction.add_rules(table);
+    transaction.add_rules(table)
 }

@@ -1,16 +1,164 @@
-//! What can be read from a packet, and what kind of value it has.
+//! What can be read from a packet or set on it.
 
-use nftwire::expr::{CtKey, MetaKey, PayloadBase};
+use nftwire::Family;
+use nftwire::expr::{CtKey, MetaKey, PayloadBase, RtKey, SocketKey};
+
+use super::option::OptionField;
+use super::{DataType, Field};
 
 /// What is read from a packet or set on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Selector {
     /// A field of a header
     Payload(Field),
+    /// Bits of a header, by their place
+    Raw(RawPayload),
     /// What the kernel keeps beside the packet
     Meta(MetaKey),
     /// What the kernel keeps of its connection
     Ct(CtKey),
+    /// What the kernel keeps of one direction of its connection
+    CtOf(CtOf),
+    /// A part of an option or an extension header
+    Option(OptionField),
+    /// What the kernel keeps of its socket; for `cgroupv2` with the depth in the tree of control groups
+    Socket(SocketKey, u32),
+    /// What a route look-up of the packet's addresses gives
+    Fib(Fib),
+    /// What the kernel keeps of its route
+    Rt(RtKey),
+    /// What the fingerprint of a TCP SYN tells about the operating system
+    Osf(Osf),
+    /// What the kernel keeps of its IPsec state
+    Ipsec(Ipsec),
+    /// A number that is generated
+    Numgen(Numgen),
+    /// A hash of the connection's addresses and ports that is the same in both directions
+    SymmetricHash(HashRange),
+}
+
+/// Bits of a header, by their place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawPayload {
+    /// From where the offset counts
+    pub base: PayloadBase,
+    /// Bits from there
+    pub offset: u32,
+    /// How many bits
+    pub len: u32,
+}
+
+impl RawPayload {
+    /// nft's name for the base.
+    #[must_use]
+    pub fn base_name(&self) -> &'static str {
+        match self.base {
+            PayloadBase::LinkLayer => "ll",
+            PayloadBase::Network => "nh",
+            PayloadBase::Transport => "th",
+            PayloadBase::Inner => "ih",
+            PayloadBase::Tunnel | PayloadBase::Other(_) => "invalid",
+        }
+    }
+}
+
+/// What the kernel keeps of one direction of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CtOf {
+    /// What
+    pub key: CtKey,
+    /// Whether it is the direction of the replies
+    pub reply: bool,
+    /// The family of an address whose key does not tell it
+    pub family: Option<Family>,
+}
+
+/// A route look-up (`enum nft_fib_flags`, `enum nft_fib_result`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fib {
+    /// What is looked up: 1 the source address, 2 the destination address, 4 the mark, 8 the input and 16 the output
+    /// device; 32 for whether there is a result
+    pub flags: u32,
+    /// What is wanted: 1 the device's index, 2 its name, 3 the type of the address
+    pub result: u32,
+}
+
+impl Fib {
+    /// `NFTA_FIB_F_PRESENT`
+    pub const PRESENT: u32 = 32;
+    /// nft's names for the flags, from the lowest bit on.
+    pub const FLAGS: [&'static str; 5] = ["saddr", "daddr", "mark", "iif", "oif"];
+
+    /// nft's name for the result.
+    #[must_use]
+    pub fn result_name(self) -> &'static str {
+        match self.result {
+            1 => "oif",
+            2 => "oifname",
+            3 => "type",
+            _ => "unknown",
+        }
+    }
+
+    /// nft's names for what is looked up.
+    pub fn flag_names(self) -> impl Iterator<Item = &'static str> {
+        let set = move |(bit, _): &(usize, &str)| self.flags & (1 << bit) != 0;
+        Self::FLAGS.into_iter().enumerate().filter(set).map(|(_, name)| name)
+    }
+}
+
+/// What a fingerprint tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Osf {
+    /// How the TTL is compared: 0 exactly, 1 loosely, 2 not at all
+    pub ttl: u8,
+    /// Whether the version is told behind the name
+    pub version: bool,
+}
+
+/// What the kernel keeps of a packet's IPsec state (`enum nft_xfrm_keys`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ipsec {
+    /// 1 and 2 the destination, 3 and 4 the source, IPv4 and IPv6; 5 the request's id, 6 the SPI
+    pub key: u32,
+    /// Whether it is the outgoing policy
+    pub out: bool,
+    /// Which of several states, from 0
+    pub spnum: u32,
+}
+
+impl Ipsec {
+    /// nft's name for the key and the family it belongs to.
+    #[must_use]
+    pub fn key_name(self) -> (&'static str, Option<&'static str>) {
+        match self.key {
+            1 => ("daddr", Some("ip")),
+            2 => ("daddr", Some("ip6")),
+            3 => ("saddr", Some("ip")),
+            4 => ("saddr", Some("ip6")),
+            5 => ("reqid", None),
+            6 => ("spi", None),
+            _ => ("unknown", None),
+        }
+    }
+}
+
+/// The numbers that a hash or a generator gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashRange {
+    /// How many different ones
+    pub modulus: u32,
+    /// The lowest one
+    pub offset: u32,
+}
+
+/// A generator of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numgen {
+    /// Random numbers instead of one after the other
+    pub random: bool,
+    /// Which numbers
+    pub range: HashRange,
 }
 
 impl Selector {
@@ -40,146 +188,94 @@ impl Selector {
     pub fn data_type(self) -> DataType {
         match self {
             Self::Payload(field) => field.data_type,
-            Self::Meta(MetaKey::IifName | MetaKey::OifName) => DataType::InterfaceName,
-            Self::Meta(MetaKey::L4Proto) => DataType::InetProto,
-            Self::Meta(MetaKey::NfProto) => DataType::NfProto,
-            Self::Meta(MetaKey::SkUid) => DataType::Uid,
-            Self::Meta(MetaKey::SkGid) => DataType::Gid,
-            Self::Meta(MetaKey::Mark) | Self::Ct(CtKey::Mark) => DataType::Mark,
-            Self::Ct(CtKey::State) => DataType::CtState,
-            Self::Meta(_) | Self::Ct(_) => DataType::Integer,
+            Self::Raw(_) => DataType::Hex,
+            Self::Meta(key) => meta_type(key),
+            Self::Ct(key) => ct_type(key),
+            Self::CtOf(CtOf { key: CtKey::Src | CtKey::Dst, family, .. }) => match family {
+                Some(Family::Ipv4) => DataType::Ipv4Addr,
+                Some(Family::Ipv6) => DataType::Ipv6Addr,
+                _ => DataType::Hex,
+            },
+            Self::CtOf(of) => ct_type(of.key),
+            Self::Option(option) => option.data_type(),
+            Self::Socket(SocketKey::Mark, _) => DataType::Mark,
+            Self::Socket(SocketKey::CgroupV2, _) => DataType::CgroupV2,
+            Self::Socket(..) => DataType::Integer,
+            Self::Fib(fib) if fib.flags & Fib::PRESENT != 0 => DataType::Boolean,
+            Self::Fib(fib) => match fib.result {
+                1 => DataType::InterfaceIndex,
+                2 => DataType::InterfaceName,
+                _ => DataType::FibAddrType,
+            },
+            Self::Rt(RtKey::ClassId) => DataType::Realm,
+            Self::Rt(RtKey::NextHop4) => DataType::Ipv4Addr,
+            Self::Rt(RtKey::NextHop6) => DataType::Ipv6Addr,
+            Self::Rt(RtKey::TcpMss | RtKey::Other(_)) => DataType::Integer,
+            Self::Rt(RtKey::Xfrm) => DataType::Boolean,
+            Self::Osf(_) => DataType::String,
+            Self::Ipsec(Ipsec { key: 1 | 3, .. }) => DataType::Ipv4Addr,
+            Self::Ipsec(Ipsec { key: 2 | 4, .. }) => DataType::Ipv6Addr,
+            Self::Ipsec(Ipsec { key: 6, .. }) => DataType::NetworkInteger,
+            Self::Ipsec(_) | Self::Numgen(_) | Self::SymmetricHash(_) => DataType::Integer,
         }
     }
 }
 
-/// A header that nft has a name for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// IPv4 (RFC 791)
-    Ip,
-    /// IPv6 (RFC 8200)
-    Ip6,
-    /// TCP (RFC 9293)
-    Tcp,
-    /// UDP (RFC 768)
-    Udp,
-}
-
-impl Protocol {
-    /// IPPROTO_TCP
-    pub const TCP: u8 = 6;
-    /// IPPROTO_UDP
-    pub const UDP: u8 = 17;
-
-    /// nft's name for it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ip => "ip",
-            Self::Ip6 => "ip6",
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-
-    /// From where the offsets of its fields count.
-    #[must_use]
-    pub fn base(self) -> PayloadBase {
-        match self {
-            Self::Ip | Self::Ip6 => PayloadBase::Network,
-            Self::Tcp | Self::Udp => PayloadBase::Transport,
-        }
+fn meta_type(key: MetaKey) -> DataType {
+    match key {
+        MetaKey::Protocol | MetaKey::BriIifVproto => DataType::EtherType,
+        MetaKey::NfProto => DataType::NfProto,
+        MetaKey::L4Proto => DataType::InetProto,
+        MetaKey::Priority => DataType::ClassId,
+        MetaKey::Mark => DataType::Mark,
+        MetaKey::Iif | MetaKey::Oif | MetaKey::Sdif => DataType::InterfaceIndex,
+        MetaKey::IifName
+        | MetaKey::OifName
+        | MetaKey::IifKind
+        | MetaKey::OifKind
+        | MetaKey::BriIifName
+        | MetaKey::BriOifName
+        | MetaKey::SdifName => DataType::InterfaceName,
+        MetaKey::IifType | MetaKey::OifType => DataType::InterfaceType,
+        MetaKey::SkUid => DataType::Uid,
+        MetaKey::SkGid => DataType::Gid,
+        MetaKey::RtClassId => DataType::Realm,
+        MetaKey::PktType => DataType::PacketType,
+        MetaKey::IifGroup | MetaKey::OifGroup => DataType::DeviceGroup,
+        MetaKey::SecPath => DataType::Boolean,
+        MetaKey::Prandom => DataType::NetworkInteger,
+        MetaKey::TimeNs => DataType::Date,
+        MetaKey::TimeDay => DataType::Day,
+        MetaKey::TimeHour => DataType::Hour,
+        MetaKey::Len
+        | MetaKey::NfTrace
+        | MetaKey::SecMark
+        | MetaKey::Cpu
+        | MetaKey::Cgroup
+        | MetaKey::BriIifPvid
+        | MetaKey::Other(_) => DataType::Integer,
     }
 }
 
-/// A field of a header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// The header
-    pub protocol: Protocol,
-    /// nft's name for the field
-    pub name: &'static str,
-    /// Bytes from the start of the header
-    pub offset: u32,
-    /// Bytes of the field
-    pub len: u32,
-    /// What kind of value it has
-    pub data_type: DataType,
-}
-
-impl Field {
-    const fn new(
-        protocol: Protocol,
-        name: &'static str,
-        offset: u32,
-        len: u32,
-        data_type: DataType,
-    ) -> Self {
-        Self { protocol, name, offset, len, data_type }
-    }
-}
-
-/// `ip saddr`
-pub const IP_SADDR: Field = Field::new(Protocol::Ip, "saddr", 12, 4, DataType::Ipv4Addr);
-/// `ip daddr`
-pub const IP_DADDR: Field = Field::new(Protocol::Ip, "daddr", 16, 4, DataType::Ipv4Addr);
-/// `ip6 saddr`
-pub const IP6_SADDR: Field = Field::new(Protocol::Ip6, "saddr", 8, 16, DataType::Ipv6Addr);
-/// `ip6 daddr`
-pub const IP6_DADDR: Field = Field::new(Protocol::Ip6, "daddr", 24, 16, DataType::Ipv6Addr);
-/// `tcp sport`
-pub const TCP_SPORT: Field = Field::new(Protocol::Tcp, "sport", 0, 2, DataType::InetService);
-/// `tcp dport`
-pub const TCP_DPORT: Field = Field::new(Protocol::Tcp, "dport", 2, 2, DataType::InetService);
-/// `udp sport`
-pub const UDP_SPORT: Field = Field::new(Protocol::Udp, "sport", 0, 2, DataType::InetService);
-/// `udp dport`
-pub const UDP_DPORT: Field = Field::new(Protocol::Udp, "dport", 2, 2, DataType::InetService);
-
-/// What kind of value something has: how it is shown, and the number that nft keeps for it in a set
-/// (nftables, `enum datatypes` in include/datatype.h).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DataType {
-    /// A number in host order
-    Integer,
-    /// An IPv4 address
-    Ipv4Addr,
-    /// An IPv6 address
-    Ipv6Addr,
-    /// `IPPROTO_*`
-    InetProto,
-    /// A port, in network order
-    InetService,
-    /// A packet's or a connection's mark, in host order
-    Mark,
-    /// `NFPROTO_*`
-    NfProto,
-    /// A uid, in host order
-    Uid,
-    /// A gid, in host order
-    Gid,
-    /// Bits of a connection's state, in host order
-    CtState,
-    /// An interface's name
-    InterfaceName,
-}
-
-impl DataType {
-    /// nft's number for the type.
-    #[must_use]
-    pub fn number(self) -> u32 {
-        match self {
-            Self::Integer => 4,
-            Self::NfProto => 2,
-            Self::Ipv4Addr => 7,
-            Self::Ipv6Addr => 8,
-            Self::InetProto => 12,
-            Self::InetService => 13,
-            Self::Mark => 19,
-            Self::CtState => 26,
-            Self::Uid => 31,
-            Self::Gid => 32,
-            Self::InterfaceName => 41,
+fn ct_type(key: CtKey) -> DataType {
+    match key {
+        CtKey::State => DataType::CtState,
+        CtKey::Direction => DataType::CtDirection,
+        CtKey::Status => DataType::CtStatus,
+        CtKey::Mark => DataType::Mark,
+        CtKey::Expiration => DataType::Time,
+        CtKey::Helper => DataType::String,
+        CtKey::L3Protocol => DataType::NfProto,
+        CtKey::Protocol => DataType::InetProto,
+        CtKey::ProtoSrc | CtKey::ProtoDst => DataType::InetService,
+        CtKey::Labels => DataType::CtLabel,
+        CtKey::EventMask => DataType::CtEvent,
+        CtKey::SrcIp | CtKey::DstIp => DataType::Ipv4Addr,
+        CtKey::SrcIp6 | CtKey::DstIp6 => DataType::Ipv6Addr,
+        CtKey::Id => DataType::NetworkInteger,
+        CtKey::Src | CtKey::Dst => DataType::Hex,
+        CtKey::Secmark | CtKey::Pkts | CtKey::Bytes | CtKey::Avgpkt | CtKey::Zone | CtKey::Other(_) => {
+            DataType::Integer
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use nftwire::{Batch, Element, ElementList, Place, Refusal, Set, SetFlags};
 
-use super::compile::{ANONYMOUS_SET_NAME, AnonymousSet, compile};
+use super::compile::{ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, compile};
 use super::validate::RulePlace;
 use super::{Chain, Family, Ruleset, Table};
 
@@ -99,28 +99,37 @@ impl<'a> Transaction<'a> {
     }
 
     /// Adds a wanted rule, with the sets that belong to it before.
-    pub(super) fn add_rule(&mut self, table: usize, chain: usize, rule: usize, place: Place) {
+    pub(super) fn add_rule(
+        &mut self,
+        table: usize,
+        chain: usize,
+        rule: usize,
+        place: Place,
+    ) -> Result<(), NotCompiled> {
         let wanted = &self.wanted.tables[table];
         let (family, name) = (wanted.family, wanted.name.as_str());
         let chain_name = wanted.chains[chain].name.as_str();
         let first_set_id = self.batch.next_set_id();
-        let compiled = compile(family, &wanted.chains[chain].rules[rule], first_set_id);
+        let compiled = compile(family, &wanted.chains[chain].rules[rule], first_set_id)?;
         self.push(Object::Rule { table, chain, rule }, |batch| {
             for set in &compiled.sets {
                 add_anonymous_set(batch, family, name, set);
             }
-            let rule = nftwire::Rule::new(family, name, chain_name);
+            let mut rule = nftwire::Rule::new(family, name, chain_name);
+            rule.userdata = &compiled.userdata;
             batch.add_rule(&rule, place, &compiled.expressions);
         });
+        Ok(())
     }
 
     /// Adds all wanted rules of the table with this number.
-    pub(super) fn add_rules(&mut self, table: usize) {
+    pub(super) fn add_rules(&mut self, table: usize) -> Result<(), NotCompiled> {
         for (chain, wanted) in self.wanted.tables[table].chains.iter().enumerate() {
             for rule in 0..wanted.rules.len() {
-                self.add_rule(table, chain, rule, Place::Append);
+                self.add_rule(table, chain, rule, Place::Append)?;
             }
         }
+        Ok(())
     }
 
     /// Puts something into the batch that takes away what is not wanted.
@@ -148,13 +157,18 @@ impl<'a> Transaction<'a> {
 
 fn add_anonymous_set(batch: &mut Batch, family: Family, table: &str, set: &AnonymousSet) {
     let id = batch.take_set_id();
+    let interval = if set.interval { SetFlags::INTERVAL } else { SetFlags::default() };
     batch.add_set(&Set {
         id,
-        flags: SetFlags::ANONYMOUS | SetFlags::CONSTANT,
-        key_type: set.data_type.number(),
-        size: u32::try_from(set.elements.len()).unwrap_or(u32::MAX),
+        flags: SetFlags::ANONYMOUS | SetFlags::CONSTANT | interval,
+        key_type: set.data_type.set_number(),
+        size: u32::try_from(set.keys.len()).unwrap_or(u32::MAX),
         ..Set::new(family, table, ANONYMOUS_SET_NAME, set.key_len)
     });
-    let elements: Vec<_> = set.elements.iter().cloned().map(Element::new).collect();
+    let elements: Vec<_> = set
+        .keys
+        .iter()
+        .map(|key| Element { interval_end: key.end, ..Element::new(key.key.clone()) })
+        .collect();
     batch.add_elements(&ElementList::new(family, table, ANONYMOUS_SET_NAME, id), &elements);
 }

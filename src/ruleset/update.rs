@@ -10,9 +10,9 @@ use nftwire::expr::{Counter, Lookup};
 use nftwire::{AttrWriter, Error, Expr, Place, Socket, uapi};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
-use super::compile::{AnonymousSet, compile};
+use super::compile::{AnonymousSet, NotCompiled, SetKey, compile};
 use super::transaction::Transaction;
-use super::{BaseChain, Chain, Data, Family, Rule, Ruleset};
+use super::{BaseChain, Chain, Family, Rule, Ruleset};
 
 /// What the kernel holds of one table.
 #[derive(Debug)]
@@ -41,18 +41,30 @@ struct ExistingRule {
 /// anonymous sets.
 type Fingerprint = Vec<u8>;
 
+/// Why there is no transaction.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// What is there cannot be read
+    #[error(transparent)]
+    Read(#[from] Error),
+    /// A rule has something that only can be shown
+    #[error(transparent)]
+    NotCompiled(#[from] NotCompiled),
+}
+
 /// The transaction after which the tables of `layout` hold exactly what `wanted` says.
 ///
 /// With `keep_counters`, rules that do not change stay; otherwise all rules are new and count from zero.
 ///
 /// # Errors
-/// Those of reading; [`Error::GenerationChanged`] if the ruleset does not stand still.
+/// Those of reading, with [`Error::GenerationChanged`] if the ruleset does not stand still; or a rule has something
+/// that only can be shown.
 pub fn update<'a>(
     socket: &mut Socket,
     layout: &Ruleset,
     wanted: &'a Ruleset,
     keep_counters: bool,
-) -> Result<Transaction<'a>, Error> {
+) -> Result<Transaction<'a>, UpdateError> {
     let (generation, existing) = socket.consistent(|socket| read(socket, layout))?;
     let mut transaction = Transaction::for_generation(wanted, generation);
     for table in &existing {
@@ -61,11 +73,10 @@ pub fn update<'a>(
         }
     }
     for (index, table) in wanted.tables.iter().enumerate() {
-        let there =
-            existing.iter().find(|there| there.family == table.family && there.name == table.name);
+        let there = existing.iter().find(|there| there.family == table.family && there.name == table.name);
         transaction.add_table(index);
         let chains = there.map_or(&[][..], |there| &there.chains);
-        update_table(&mut transaction, wanted, index, chains, keep_counters);
+        update_table(&mut transaction, wanted, index, chains, keep_counters)?;
     }
     Ok(transaction)
 }
@@ -76,7 +87,7 @@ fn update_table(
     table_index: usize,
     existing: &[ExistingChain],
     keep_counters: bool,
-) {
+) -> Result<(), NotCompiled> {
     let table = &wanted.tables[table_index];
     let (family, name) = (table.family, table.name.as_str());
     let steps: Vec<_> = table
@@ -84,9 +95,9 @@ fn update_table(
         .iter()
         .map(|chain| match existing.iter().find(|there| there.is_same_chain(chain)) {
             Some(there) => steps(family, chain, &there.rules, keep_counters),
-            None => Steps::all_new(chain.rules.len()),
+            None => Ok(Steps::all_new(chain.rules.len())),
         })
-        .collect();
+        .collect::<Result<_, _>>()?;
 
     // Rules go before the chains that they jump to.
     for (chain, steps) in table.chains.iter().zip(&steps) {
@@ -111,9 +122,10 @@ fn update_table(
     }
     for (chain, steps) in steps.iter().enumerate() {
         for &(rule, place) in &steps.added {
-            transaction.add_rule(table_index, chain, rule, place);
+            transaction.add_rule(table_index, chain, rule, place)?;
         }
     }
+    Ok(())
 }
 
 /// How the rules of one chain become those that are wanted.
@@ -130,13 +142,19 @@ impl Steps {
     }
 }
 
-fn steps(family: Family, chain: &Chain, existing: &[ExistingRule], keep_counters: bool) -> Steps {
+fn steps(
+    family: Family,
+    chain: &Chain,
+    existing: &[ExistingRule],
+    keep_counters: bool,
+) -> Result<Steps, NotCompiled> {
     if !keep_counters {
         let deleted = existing.iter().map(|rule| rule.handle).collect();
-        return Steps { deleted, ..Steps::all_new(chain.rules.len()) };
+        return Ok(Steps { deleted, ..Steps::all_new(chain.rules.len()) });
     }
     let old: Vec<_> = existing.iter().map(|rule| &rule.fingerprint).collect();
-    let new: Vec<_> = chain.rules.iter().map(|rule| wanted_fingerprint(family, rule)).collect();
+    let new: Vec<Fingerprint> =
+        chain.rules.iter().map(|rule| wanted_fingerprint(family, rule)).collect::<Result<_, _>>()?;
     let new: Vec<_> = new.iter().collect();
     let mut steps = Steps { deleted: Vec::new(), added: Vec::new() };
     for op in capture_diff_slices(Algorithm::Myers, &old, &new) {
@@ -148,7 +166,7 @@ fn steps(family: Family, chain: &Chain, existing: &[ExistingRule], keep_counters
         let place = existing.get(op.old_range().end).map_or(Place::Append, |next| Place::Before(next.handle));
         steps.added.extend(op.new_range().map(|rule| (rule, place)));
     }
-    steps
+    Ok(steps)
 }
 
 impl ExistingChain {
@@ -204,16 +222,16 @@ fn read_rules(socket: &mut Socket, table: &mut ExistingTable) -> Result<(), Erro
     })
 }
 
-/// The elements of the table's anonymous sets of single values, ascending, by the sets' names.
+/// The elements of the table's anonymous sets, ascending, by the sets' names.
 fn read_anonymous_sets(
     socket: &mut Socket,
     family: Family,
     table: &str,
-) -> Result<HashMap<String, Vec<Data>>, Error> {
+) -> Result<HashMap<String, Vec<SetKey>>, Error> {
     let mut names = Vec::new();
     socket.sets(family, table, |set| {
         let simple = nftwire::SetFlags::ANONYMOUS | nftwire::SetFlags::CONSTANT;
-        if set.flags == simple {
+        if set.flags == simple || set.flags == simple | nftwire::SetFlags::INTERVAL {
             names.push(set.name.to_owned());
         }
         Ok(())
@@ -223,7 +241,8 @@ fn read_anonymous_sets(
         let mut elements = Vec::new();
         socket.elements(family, table, &name, |list| {
             for element in list.elements() {
-                elements.push(element?.key);
+                let element = element?;
+                elements.push(SetKey { key: element.key, end: element.interval_end });
             }
             Ok(())
         })?;
@@ -233,19 +252,20 @@ fn read_anonymous_sets(
     Ok(sets)
 }
 
-fn wanted_fingerprint(family: Family, rule: &Rule) -> Fingerprint {
+fn wanted_fingerprint(family: Family, rule: &Rule) -> Result<Fingerprint, NotCompiled> {
     let first_set_id = 1;
-    let compiled = compile(family, rule, first_set_id);
+    let compiled = compile(family, rule, first_set_id)?;
     let set = |lookup: &Lookup<'_>| -> Option<&AnonymousSet> {
         compiled.sets.get(usize::try_from(lookup.set_id.checked_sub(first_set_id)?).ok()?)
     };
-    fingerprint(&compiled.expressions, &[], |lookup| set(lookup).map(|set| &set.elements))
+    let keys = |lookup: &Lookup<'_>| set(lookup).map(|set| &set.keys);
+    Ok(fingerprint(&compiled.expressions, &compiled.userdata, keys))
 }
 
 fn fingerprint<'s>(
     expressions: &[Expr<'_>],
     userdata: &[u8],
-    elements: impl Fn(&Lookup<'_>) -> Option<&'s Vec<Data>>,
+    elements: impl Fn(&Lookup<'_>) -> Option<&'s Vec<SetKey>>,
 ) -> Fingerprint {
     let mut writer = AttrWriter::default();
     for expression in expressions {
@@ -254,8 +274,9 @@ fn fingerprint<'s>(
             Expr::Lookup(lookup) => match elements(lookup) {
                 Some(elements) => {
                     Expr::from(Lookup { set: "", set_id: 0, ..*lookup }).encode(&mut writer);
-                    for element in elements {
-                        writer.put(uapi::NFTA_SET_ELEM_KEY, element.as_bytes());
+                    for SetKey { key, end } in elements {
+                        writer.put(uapi::NFTA_SET_ELEM_KEY, key.as_bytes());
+                        writer.put_u8(uapi::NFTA_SET_ELEM_FLAGS, u8::from(*end));
                     }
                 }
                 None => expression.encode(&mut writer),

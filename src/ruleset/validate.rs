@@ -9,7 +9,8 @@ use std::fmt;
 
 use nftwire::uapi;
 
-use super::compile::compile;
+use super::compile::{NotCompiled, compile};
+use super::statement::NatKind;
 use super::{Chain, ChainKind, Family, Hook, Rule, Ruleset, Statement, Table, Verdict};
 
 /// What is wrong with a ruleset, and where.
@@ -58,6 +59,9 @@ pub enum Fault {
     /// A rule has more expressions than the kernel takes.
     #[error("the rule needs {0} expressions, the kernel takes {max}", max = uapi::NFT_RULE_MAXEXPRS)]
     TooManyExpressions(usize),
+    /// A rule has something that only can be shown.
+    #[error(transparent)]
+    NotCompiled(#[from] NotCompiled),
     /// A priority at which connection tracking does not know the packet yet.
     #[error("a nat chain needs a priority above -200, it has {0}")]
     NatPriority(i32),
@@ -113,7 +117,7 @@ fn validate_table(table: &Table) -> Result<(), Invalid> {
             if wrong {
                 return fail(Fault::Hook {
                     kind: base.kind.name(),
-                    hook: super::print::hook_name(base.hook),
+                    hook: super::print::hook_name(table.family, base.hook),
                 });
             }
         }
@@ -135,9 +139,11 @@ impl<'a> Walk<'a> {
     /// Looks at each rule by itself.
     fn rules(&self, chain: &Chain) -> Result<(), Invalid> {
         for (index, rule) in chain.rules.iter().enumerate() {
-            let fail =
-                |fault| Err(Invalid { place: place(self.table, chain, Some(index)), fault });
-            let expressions = compile(self.table.family, rule, 1).expressions.len();
+            let fail = |fault| Err(Invalid { place: place(self.table, chain, Some(index)), fault });
+            let expressions = match compile(self.table.family, rule, 1) {
+                Ok(compiled) => compiled.expressions.len(),
+                Err(error) => return fail(error.into()),
+            };
             if expressions > uapi::NFT_RULE_MAXEXPRS {
                 return fail(Fault::TooManyExpressions(expressions));
             }
@@ -184,19 +190,25 @@ impl<'a> Walk<'a> {
 fn misplaced(rule: &Rule, from: &Chain) -> Option<Fault> {
     let base = from.base.as_ref()?;
     rule.statements.iter().find_map(|statement| {
+        let nat_at = |hooks: [Hook; 2]| base.kind == ChainKind::Nat && hooks.contains(&base.hook);
         let (statement, allowed, here) = match statement {
-            Statement::Redirect { .. } => (
-                "redirect",
-                "nat chains at prerouting and output",
-                base.kind == ChainKind::Nat && matches!(base.hook, Hook::PreRouting | Hook::LocalOut),
-            ),
-            Statement::Tproxy { .. } => {
-                ("tproxy", "chains at prerouting", base.hook == Hook::PreRouting)
-            }
-            Statement::Match { .. }
-            | Statement::Counter
-            | Statement::Set { .. }
-            | Statement::Verdict(_) => return None,
+            Statement::Nat(nat) => match nat.kind {
+                NatKind::Destination | NatKind::Redirect => (
+                    nat.kind.name(),
+                    "nat chains at prerouting and output",
+                    nat_at([Hook::PreRouting, Hook::LocalOut]),
+                ),
+                NatKind::Source => (
+                    nat.kind.name(),
+                    "nat chains at postrouting and input",
+                    nat_at([Hook::PostRouting, Hook::LocalIn]),
+                ),
+                NatKind::Masquerade => {
+                    (nat.kind.name(), "nat chains at postrouting", nat_at([Hook::PostRouting; 2]))
+                }
+            },
+            Statement::Tproxy(_) => ("tproxy", "chains at prerouting", base.hook == Hook::PreRouting),
+            _ => return None,
         };
         (!here).then(|| Fault::Misplaced { statement, allowed, from: from.name.clone() })
     })
@@ -204,7 +216,7 @@ fn misplaced(rule: &Rule, from: &Chain) -> Option<Fault> {
 
 fn jumps(rule: &Rule) -> impl Iterator<Item = &str> {
     rule.statements.iter().filter_map(|statement| match statement {
-        Statement::Verdict(Verdict::Jump(chain)) => Some(chain.as_str()),
+        Statement::Verdict(Verdict::Jump(chain) | Verdict::Goto(chain)) => Some(chain.as_str()),
         _ => None,
     })
 }

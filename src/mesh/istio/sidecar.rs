@@ -619,14 +619,14 @@ impl Rules {
 }
 
 fn table(name: &str, chains: impl Into<Vec<Chain>>) -> Table {
-    Table { family: Family::Inet, name: name.to_owned(), chains: chains.into() }
+    Table { chains: chains.into(), ..Table::new(Family::Inet, name) }
 }
 
 fn base(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
     let base = BaseChain { kind, hook, priority, policy: Policy::Accept };
-    Chain { name: name.to_owned(), base: Some(base), rules }
+    Chain { name: name.to_owned(), base: Some(base), rules, ..Chain::default() }
 }
 
 fn regular(name: &str, rules: Vec<Rule>) -> Chain {
-    Chain { name: name.to_owned(), base: None, rules }
+    Chain { name: name.to_owned(), rules, ..Chain::default() }
 }

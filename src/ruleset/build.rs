@@ -1,0 +1,244 @@
+//! Making rules.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::statement::{Counter, Nat, NatKind, Tproxy};
+use super::{
+    Data, DataType, Expression, Family, Field, IP_DADDR, IP_SADDR, IP6_DADDR, IP6_SADDR, Op, Protocol,
+};
+use super::{Rule, Selector, Statement, Target, Verdict};
+
+/// What a [`Selector`] is compared with: constants are of the selector's type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// A constant: bytes as they stand in a register
+    Data(Data),
+    /// All addresses that begin alike
+    Prefix(IpNet),
+    /// Any of these constants
+    Set(Vec<Data>),
+    /// Any element of the set with this name
+    SetName(String),
+    /// Anything else
+    Expression(Expression),
+}
+
+impl Operand {
+    fn of_type(self, data_type: DataType, op: Op) -> Expression {
+        match self {
+            Self::Data(data) if matches!(op, Op::In | Op::NotIn) => Expression::flags(data_type, data),
+            Self::Data(data) => Expression::constant(data_type, data),
+            Self::Prefix(network) => Expression::network(network),
+            Self::Set(elements) => Expression::set(data_type, elements),
+            Self::SetName(name) => Expression::SetName(name.into()),
+            Self::Expression(expression) => expression,
+        }
+    }
+}
+
+/// What a [`Target`] is set to: a constant is of the target's type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A constant: bytes as they stand in a register
+    Data(Data),
+    /// Anything else
+    Expression(Expression),
+}
+
+impl From<Selector> for Value {
+    fn from(selector: Selector) -> Self {
+        Self::Expression(selector.into())
+    }
+}
+
+impl From<Data> for Value {
+    fn from(data: Data) -> Self {
+        Self::Data(data)
+    }
+}
+
+impl From<Expression> for Value {
+    fn from(expression: Expression) -> Self {
+        Self::Expression(expression)
+    }
+}
+
+impl Rule {
+    /// A rule without statements: it matches every packet and does nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Goes on with what `statement` says.
+    #[must_use]
+    pub fn then(mut self, statement: Statement) -> Self {
+        self.statements.push(statement);
+        self
+    }
+
+    /// Matches packets whose `selector` compares to a constant.
+    #[must_use]
+    pub fn matches(self, selector: Selector, op: Op, right: impl Into<Data>) -> Self {
+        self.compare(selector, op, Operand::Data(right.into()))
+    }
+
+    /// Matches packets whose `selector` compares to an operand.
+    #[must_use]
+    pub fn compare(self, selector: Selector, op: Op, right: Operand) -> Self {
+        self.test(selector.into(), op, right.of_type(selector.data_type(), op))
+    }
+
+    /// Matches packets whose `left` compares to `right`.
+    #[must_use]
+    pub fn test(self, left: Expression, op: Op, right: Expression) -> Self {
+        self.then(Statement::Match { left, op, right })
+    }
+
+    /// `iifname NAME`
+    #[must_use]
+    pub fn iifname(self, name: &str) -> Self {
+        self.matches(Selector::IIFNAME, Op::Eq, Data::interface(name))
+    }
+
+    /// `oifname NAME`
+    #[must_use]
+    pub fn oifname(self, name: &str) -> Self {
+        self.matches(Selector::OIFNAME, Op::Eq, Data::interface(name))
+    }
+
+    /// `meta l4proto tcp`
+    #[must_use]
+    pub fn tcp(self) -> Self {
+        self.matches(Selector::L4PROTO, Op::Eq, Data::new(&[Protocol::TCP]))
+    }
+
+    /// `meta nfproto ipv6`
+    #[must_use]
+    pub fn ipv6(self) -> Self {
+        self.matches(Selector::NFPROTO, Op::Eq, Data::new(&[Family::Ipv6.number()]))
+    }
+
+    /// `skuid UID`, or with [`Op::Ne`] `skuid != UID`
+    #[must_use]
+    pub fn skuid(self, op: Op, uid: u32) -> Self {
+        self.matches(Selector::SKUID, op, Data::ne32(uid))
+    }
+
+    /// `skgid GID`, or with [`Op::Ne`] `skgid != GID`
+    #[must_use]
+    pub fn skgid(self, op: Op, gid: u32) -> Self {
+        self.matches(Selector::SKGID, op, Data::ne32(gid))
+    }
+
+    /// `meta mark MARK`, or with [`Op::Ne`] `meta mark != MARK`
+    #[must_use]
+    pub fn mark(self, op: Op, mark: u32) -> Self {
+        self.matches(Selector::MARK, op, Data::ne32(mark))
+    }
+
+    /// `ct state FLAGS`: any of these bits of [`nftwire::expr::CtKey`]
+    #[must_use]
+    pub fn ct_state(self, flags: u32) -> Self {
+        self.matches(Selector::CT_STATE, Op::In, Data::ne32(flags))
+    }
+
+    /// A port field compared to one port
+    #[must_use]
+    pub fn port(self, field: Field, op: Op, port: u16) -> Self {
+        self.matches(Selector::Payload(field), op, Data::be16(port))
+    }
+
+    /// `ip saddr`, `ip daddr` or, by the prefix's family, `ip6 saddr`, `ip6 daddr`
+    #[must_use]
+    pub fn saddr(self, op: Op, prefix: impl Into<IpNet>) -> Self {
+        self.address(IP_SADDR, IP6_SADDR, op, prefix.into())
+    }
+
+    /// `ip daddr` or, by the prefix's family, `ip6 daddr`
+    #[must_use]
+    pub fn daddr(self, op: Op, prefix: impl Into<IpNet>) -> Self {
+        self.address(IP_DADDR, IP6_DADDR, op, prefix.into())
+    }
+
+    /// `snat to ADDRESS` or `dnat to ADDRESS`, in a table of the family inet
+    #[must_use]
+    pub fn nat(self, kind: NatKind, address: IpAddr) -> Self {
+        let family = Some(if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 });
+        let address = Some(Expression::network(address.into()));
+        self.then(Statement::Nat(Box::new(Nat { family, address, ..Nat::new(kind) })))
+    }
+
+    /// Says what the rule is for.
+    #[must_use]
+    pub fn comment(self, comment: &str) -> Self {
+        Self { comment: Some(comment.into()), ..self }
+    }
+
+    fn address(self, v4: Field, v6: Field, op: Op, prefix: IpNet) -> Self {
+        let (field, address): (_, Data) = match prefix {
+            IpNet::V4(prefix) => (v4, prefix.network().into()),
+            IpNet::V6(prefix) => (v6, prefix.network().into()),
+        };
+        let single = prefix.prefix_len() == prefix.max_prefix_len();
+        let right = if single { Operand::Data(address) } else { Operand::Prefix(prefix.trunc()) };
+        self.compare(Selector::Payload(field), op, right)
+    }
+
+    /// `counter`
+    #[must_use]
+    pub fn counter(self) -> Self {
+        self.then(Statement::Counter(Counter::default()))
+    }
+
+    /// `meta mark set MARK`, `ct zone set ZONE`, …
+    #[must_use]
+    pub fn set(self, target: Target, value: impl Into<Value>) -> Self {
+        let value = match value.into() {
+            Value::Data(data) => Expression::constant(target.data_type(), data),
+            Value::Expression(expression) => expression,
+        };
+        self.then(Statement::Set { target, value })
+    }
+
+    /// `redirect to :PORT`
+    #[must_use]
+    pub fn redirect(self, port: u16) -> Self {
+        let port = Some(Expression::constant(DataType::InetService, Data::be16(port)));
+        self.then(Statement::Nat(Box::new(Nat { port, ..Nat::new(NatKind::Redirect) })))
+    }
+
+    /// `tproxy ip to :PORT` or `tproxy ip6 to :PORT`
+    #[must_use]
+    pub fn tproxy(self, family: Family, port: u16) -> Self {
+        let family = matches!(family, Family::Ipv4 | Family::Ipv6).then_some(family);
+        let port = Some(Expression::constant(DataType::InetService, Data::be16(port)));
+        self.then(Statement::Tproxy(Box::new(Tproxy { family, address: None, port })))
+    }
+
+    /// `accept`
+    #[must_use]
+    pub fn accept(self) -> Self {
+        self.then(Statement::Verdict(Verdict::Accept))
+    }
+
+    /// `drop`
+    #[must_use]
+    pub fn drop(self) -> Self {
+        self.then(Statement::Verdict(Verdict::Drop))
+    }
+
+    /// `return`
+    #[must_use]
+    pub fn returns(self) -> Self {
+        self.then(Statement::Verdict(Verdict::Return))
+    }
+
+    /// `jump CHAIN`
+    #[must_use]
+    pub fn jump(self, chain: &str) -> Self {
+        self.then(Statement::Verdict(Verdict::Jump(chain.to_owned())))
+    }
+}

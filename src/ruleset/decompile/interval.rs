@@ -1,0 +1,105 @@
+//! Ranges: the kernel keeps their ends, nft shows values, prefixes and ranges.
+
+use crate::ruleset::expression::reversed;
+use crate::ruleset::{Constant, Data, DataType, Element, Expression, Prefix, Range};
+
+/// An end of a range, as the kernel tells it.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    /// The first value, or the first one that is no longer in the range; most significant byte first
+    pub(super) key: Data,
+    /// Whether it is the latter
+    pub(super) closes: bool,
+    /// What belongs to the range
+    pub(super) element: Element,
+}
+
+/// The elements of a set of ranges, ascending.
+pub(super) fn merge(mut ends: Vec<End>, data_type: DataType) -> Vec<Element> {
+    ends.sort_by(|left, right| (&left.key, !left.closes).cmp(&(&right.key, !right.closes)));
+    let mut elements = Vec::with_capacity(ends.len() / 2 + 1);
+    let mut open: Option<End> = None;
+    for end in ends {
+        if end.closes {
+            if let Some(start) = open.take() {
+                elements.push(element(start, &predecessor(&end.key), data_type));
+            }
+        } else {
+            // A range that touches the one before ends it.
+            let last = predecessor(&end.key);
+            if let Some(start) = open.replace(end) {
+                elements.push(element(start, &last, data_type));
+            }
+        }
+    }
+    if let Some(start) = open {
+        let last = Data::new(&vec![0xff; start.key.as_bytes().len()]);
+        elements.push(element(start, &last, data_type));
+    }
+    elements
+}
+
+fn element(start: End, last: &Data, data_type: DataType) -> Element {
+    Element { key: range(&start.key, last, data_type), ..start.element }
+}
+
+fn predecessor(data: &Data) -> Data {
+    let mut bytes = data.as_bytes().to_vec();
+    for byte in bytes.iter_mut().rev() {
+        let borrow = *byte == 0;
+        *byte = byte.wrapping_sub(1);
+        if !borrow {
+            break;
+        }
+    }
+    Data::new(&bytes)
+}
+
+/// The values between two, both most significant byte first, as a value, a prefix or a range.
+pub(super) fn range(from: &Data, to: &Data, data_type: DataType) -> Expression {
+    let constant = |data: &Data| {
+        let data = if data_type.is_host_order() && cfg!(target_endian = "little") {
+            reversed(data)
+        } else {
+            data.clone()
+        };
+        Expression::Constant(Constant::new(data_type, data))
+    };
+    if from == to {
+        return constant(from);
+    }
+    if let Some(len) = common_prefix(from, to) {
+        if data_type.is_text() {
+            let bytes = usize::try_from(len / 8).unwrap_or(0);
+            return constant(&Data::new(&from.as_bytes()[..bytes]));
+        }
+        if data_type.has_prefixes() {
+            return Expression::Prefix(Box::new(Prefix { value: constant(from), len }));
+        }
+    }
+    Expression::Range(Box::new(Range { from: constant(from), to: constant(to) }))
+}
+
+/// How many bits are alike, where all others are 0 in the one and 1 in the other.
+fn common_prefix(from: &Data, to: &Data) -> Option<u32> {
+    let mut len = 0;
+    let mut differs = false;
+    for (&from, &to) in from.as_bytes().iter().zip(to.as_bytes()) {
+        if differs {
+            if from != 0 || to != 0xff {
+                return None;
+            }
+            continue;
+        }
+        let same = (from ^ to).leading_zeros();
+        len += same;
+        if same < 8 {
+            let rest = 0xff_u8 >> same;
+            if from & rest != 0 || to & rest != rest {
+                return None;
+            }
+            differs = true;
+        }
+    }
+    Some(len)
+}

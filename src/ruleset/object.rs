@@ -1,0 +1,209 @@
+//! What a table has beside chains: sets, maps, objects and flowtables.
+
+use super::statement::{Counter, Limit, ObjectKind, Quota, Statement, Synproxy};
+use super::{DataType, Element, Expression};
+
+/// A set or a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Its name
+    pub name: String,
+    /// The kernel's handle; 0 where it is not known
+    pub handle: u64,
+    /// What its keys are
+    pub key: SetType,
+    /// What it has for a key, where it is a map
+    pub value: Option<SetValue>,
+    /// `NFT_SET_*`
+    pub flags: u32,
+    /// How many elements it may hold; 0 for no limit
+    pub size: u32,
+    /// Milliseconds after which elements expire; 0 for never
+    pub timeout: u64,
+    /// Milliseconds between collections of expired elements; 0 for the kernel's choice
+    pub gc_interval: u32,
+    /// Whether it is to take little memory instead of little time
+    pub memory_policy: bool,
+    /// Whether overlapping elements become one
+    pub auto_merge: bool,
+    /// The comment
+    pub comment: Option<String>,
+    /// Counters and limits that each element gets
+    pub statements: Vec<Statement>,
+    /// Its elements
+    pub elements: Vec<Element>,
+}
+
+/// What the keys or the values of a set are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetType {
+    /// The types of the fields, one behind the other
+    pub types: Vec<FieldType>,
+    /// The expression that was given for the type, shown by `typeof`
+    pub expression: Option<Expression>,
+}
+
+/// One field of a key or a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldType {
+    /// What it is
+    pub data_type: DataType,
+    /// Bytes of it, without padding
+    pub len: u32,
+}
+
+/// What a map has for a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetValue {
+    /// A value
+    Data {
+        /// What it is
+        data_type: SetType,
+        /// Whether it is a range
+        interval: bool,
+    },
+    /// A verdict
+    Verdict,
+    /// The name of an object
+    Object(ObjectKind),
+}
+
+/// Something that rules use by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its name
+    pub name: String,
+    /// The kernel's handle; 0 where it is not known
+    pub handle: u64,
+    /// The comment
+    pub comment: Option<String>,
+    /// What it is
+    pub data: ObjectData,
+}
+
+/// What an object is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectData {
+    /// Counts
+    Counter(Counter),
+    /// Goes on as long as there were not too many bytes
+    Quota(Quota),
+    /// Goes on as long as there are not too many packets
+    Limit(Limit),
+    /// A helper of connection tracking
+    CtHelper {
+        /// Its name
+        helper: String,
+        /// The network protocol (`NFPROTO_*`)
+        l3proto: u8,
+        /// The transport protocol (`IPPROTO_*`)
+        l4proto: u8,
+    },
+    /// Timeouts of connection tracking
+    CtTimeout {
+        /// The network protocol (`NFPROTO_*`)
+        l3proto: u8,
+        /// The transport protocol (`IPPROTO_*`)
+        l4proto: u8,
+        /// Seconds, by the state's number from 0
+        timeouts: Vec<u32>,
+    },
+    /// A connection that is expected
+    CtExpectation {
+        /// The network protocol (`NFPROTO_*`)
+        l3proto: u8,
+        /// The transport protocol (`IPPROTO_*`)
+        l4proto: u8,
+        /// The destination port
+        port: u16,
+        /// Milliseconds until it is not expected any more
+        timeout: u32,
+        /// How many at once
+        size: u8,
+    },
+    /// A security context
+    Secmark(String),
+    /// Answers TCP handshakes in the place of the server
+    Synproxy(Synproxy),
+    /// Of a kind that is not known
+    Other(u32),
+}
+
+impl ObjectData {
+    /// What kind of object it is.
+    #[must_use]
+    pub fn kind(&self) -> ObjectKind {
+        match self {
+            Self::Counter(_) => ObjectKind::Counter,
+            Self::Quota(_) => ObjectKind::Quota,
+            Self::Limit(_) => ObjectKind::Limit,
+            Self::CtHelper { .. } => ObjectKind::CtHelper,
+            Self::CtTimeout { .. } => ObjectKind::CtTimeout,
+            Self::CtExpectation { .. } => ObjectKind::CtExpectation,
+            Self::Secmark(_) => ObjectKind::Secmark,
+            Self::Synproxy(_) => ObjectKind::Synproxy,
+            Self::Other(number) => ObjectKind::Other(*number),
+        }
+    }
+}
+
+/// Connections that are forwarded past the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flowtable {
+    /// Its name
+    pub name: String,
+    /// The kernel's handle; 0 where it is not known
+    pub handle: u64,
+    /// Its place among those of its hook, the lowest first
+    pub priority: i32,
+    /// The devices
+    pub devices: Vec<String>,
+    /// `NFT_FLOWTABLE_*`
+    pub flags: u32,
+}
+
+impl SetType {
+    /// Bytes of all fields, each but a single one padded to four.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        match self.types.as_slice() {
+            [single] => single.len,
+            several => several.iter().map(|field| field.len.next_multiple_of(4)).sum(),
+        }
+    }
+
+    /// Whether there is no field.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.types.is_empty()
+    }
+}
+
+impl Set {
+    /// Whether it belongs to one rule.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.flags & nftwire::uapi::NFT_SET_ANONYMOUS != 0
+    }
+
+    /// Bytes of a value; 0 where there is none.
+    #[must_use]
+    pub fn value_len(&self) -> u32 {
+        match &self.value {
+            Some(SetValue::Data { data_type, .. }) => data_type.len(),
+            _ => 0,
+        }
+    }
+
+    /// What a value is, where it has a single field.
+    #[must_use]
+    pub fn value_type(&self) -> Option<DataType> {
+        match &self.value {
+            Some(SetValue::Data { data_type, .. }) => match data_type.types.as_slice() {
+                [single] => Some(single.data_type),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}

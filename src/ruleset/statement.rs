@@ -1,0 +1,458 @@
+//! Statements: the steps of a rule.
+
+use nftwire::Family;
+
+use super::{DataType, Expression, Selector};
+
+/// One step of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    /// Ends the rule unless `left` compares to `right` as `op` says
+    Match {
+        /// What is read from the packet
+        left: Expression,
+        /// How it is compared
+        op: Op,
+        /// With what
+        right: Expression,
+    },
+    /// Counts the packets and bytes that come by
+    Counter(Counter),
+    /// Sets something that belongs to the packet or its connection
+    Set {
+        /// What is set
+        target: Selector,
+        /// To what
+        value: Expression,
+    },
+    /// Changes the packet's addresses or ports
+    Nat(Box<Nat>),
+    /// Gives the packet unchanged to a transparent socket
+    Tproxy(Box<Tproxy>),
+    /// Decides what happens to the packet
+    Verdict(Verdict),
+    /// Decides what happens to the packet by a map of verdicts: an [`Expression::Map`]
+    VerdictMap(Expression),
+    /// Writes the packet to a log
+    Log(Box<Log>),
+    /// Goes on as long as there are not too many packets
+    Limit(Limit),
+    /// Goes on as long as there were not too many bytes
+    Quota(Quota),
+    /// Notes when a packet came by last; milliseconds since, `None` for never
+    Last(Option<u64>),
+    /// Goes on as long as there are not too many connections
+    ConnectionLimit {
+        /// How many
+        count: u32,
+        /// Goes on when there are more
+        over: bool,
+    },
+    /// Drops the packet and tells the sender
+    Reject(Reject),
+    /// Uses an object of the table
+    Object {
+        /// What kind of object
+        kind: ObjectKind,
+        /// Its name, or a map of names
+        name: Expression,
+    },
+    /// Changes a set
+    Update(Box<Update>),
+    /// Hands the packet to a program
+    Queue(Box<Queue>),
+    /// Keeps the packet out of connection tracking
+    NoTrack,
+    /// Sends a copy of the packet
+    Duplicate(Box<Forward>),
+    /// Sends the packet
+    Forward(Box<Forward>),
+    /// Gives the packet's connection to the flowtable with this name
+    Offload(Box<str>),
+    /// Answers TCP handshakes in the place of the server
+    Synproxy(Synproxy),
+    /// Overwrites an option of TCP by no-operations
+    Strip(Selector),
+    /// Something that nft shows as a comment only: a match or target of xtables, or an unknown expression
+    Comment(Box<str>),
+}
+
+/// What happens to the packet, or where evaluation goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// On with the next base chain
+    Accept,
+    /// Away with it
+    Drop,
+    /// Back to the chain that jumped here, or to the policy
+    Return,
+    /// On with the next rule
+    Continue,
+    /// Out of the rule
+    Break,
+    /// Into this chain, and back
+    Jump(String),
+    /// Into this chain, and not back
+    Goto(String),
+    /// Another one, by its number
+    Other(i32),
+}
+
+/// How a [`Statement::Match`] compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Equal, or among the elements of a set
+    Eq,
+    /// Not equal, or not among the elements of a set
+    Ne,
+    /// Less than
+    Lt,
+    /// Greater than
+    Gt,
+    /// At most
+    Le,
+    /// At least
+    Ge,
+    /// Has any of these flags, as `ct state established,related`
+    In,
+    /// Has none of these flags, as `tcp flags ! syn,ack`
+    NotIn,
+}
+
+impl Op {
+    /// nft's sign for it; none for [`Op::In`].
+    #[must_use]
+    pub fn sign(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Eq => "==",
+            Self::Ne => "!=",
+            Self::Lt => "<",
+            Self::Gt => ">",
+            Self::Le => "<=",
+            Self::Ge => ">=",
+            Self::In => return None,
+            Self::NotIn => "!",
+        })
+    }
+}
+
+/// What a counter has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Packets so far
+    pub packets: u64,
+    /// Bytes so far, network headers included
+    pub bytes: u64,
+}
+
+/// Which end of a packet is changed, and to what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NatKind {
+    /// `snat`
+    Source,
+    /// `dnat`
+    Destination,
+    /// `masquerade`
+    Masquerade,
+    /// `redirect`
+    Redirect,
+}
+
+impl NatKind {
+    /// nft's name for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Source => "snat",
+            Self::Destination => "dnat",
+            Self::Masquerade => "masquerade",
+            Self::Redirect => "redirect",
+        }
+    }
+}
+
+/// A change of addresses or ports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nat {
+    /// Which
+    pub kind: NatKind,
+    /// The family of the address, where the table's does not tell it
+    pub family: Option<Family>,
+    /// The address
+    pub address: Option<Expression>,
+    /// The port
+    pub port: Option<Expression>,
+    /// `NF_NAT_RANGE_*` but those that the address and the port imply
+    pub flags: u32,
+}
+
+impl Nat {
+    /// `NF_NAT_RANGE_NETMAP`: the prefix is changed, the rest of the address stays
+    pub const NETMAP: u32 = 1 << 6;
+
+    /// Nothing but the kind.
+    #[must_use]
+    pub fn new(kind: NatKind) -> Self {
+        Self { kind, family: None, address: None, port: None, flags: 0 }
+    }
+
+    /// nft's names for the flags.
+    pub fn flag_names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let flags = self.flags;
+        [(1 << 2, "random"), (1 << 4, "fully-random"), (1 << 3, "persistent")]
+            .into_iter()
+            .filter(move |(flag, _)| flags & flag != 0)
+            .map(|(_, name)| name)
+    }
+}
+
+/// Where a packet goes unchanged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tproxy {
+    /// IPv4 or IPv6, where the table is for both
+    pub family: Option<Family>,
+    /// The socket's address
+    pub address: Option<Expression>,
+    /// The socket's port
+    pub port: Option<Expression>,
+}
+
+/// What is logged, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// What the line begins with
+    pub prefix: Option<String>,
+    /// The netlink group; the kernel's log without one
+    pub group: Option<u16>,
+    /// Bytes of the packet
+    pub snaplen: Option<u32>,
+    /// Packets that are sent at once
+    pub queue_threshold: Option<u16>,
+    /// The severity, as in syslog(3)
+    pub level: Option<u32>,
+    /// `NF_LOG_*`
+    pub flags: u32,
+}
+
+/// How many packets or bytes in a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// How many
+    pub rate: u64,
+    /// Seconds
+    pub unit: u64,
+    /// How many more at once
+    pub burst: u32,
+    /// Bytes instead of packets
+    pub bytes: bool,
+    /// Goes on when there are more
+    pub over: bool,
+}
+
+impl Limit {
+    /// nft's name for the time.
+    #[must_use]
+    pub fn unit_name(&self) -> &'static str {
+        match self.unit {
+            1 => "second",
+            60 => "minute",
+            3_600 => "hour",
+            86_400 => "day",
+            604_800 => "week",
+            _ => "error",
+        }
+    }
+}
+
+/// How many bytes at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// How many
+    pub bytes: u64,
+    /// How many came by
+    pub used: u64,
+    /// Goes on when there were more
+    pub over: bool,
+}
+
+/// What the sender is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// By what
+    pub with: RejectWith,
+    /// The code, for ICMP
+    pub code: u8,
+    /// Whether it is told even where it is the usual one
+    pub verbose: bool,
+}
+
+/// By what the sender is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectWith {
+    /// A TCP reset
+    TcpReset,
+    /// ICMP
+    Icmp,
+    /// ICMPv6
+    Icmp6,
+    /// ICMP or ICMPv6
+    Icmpx,
+    /// ICMP or ICMPv6, but nothing tells which
+    Unknown,
+}
+
+impl RejectWith {
+    /// The type of the codes.
+    #[must_use]
+    pub fn code_type(self) -> DataType {
+        match self {
+            Self::Icmp => DataType::IcmpCode,
+            Self::Icmp6 => DataType::Icmp6Code,
+            Self::Icmpx => DataType::IcmpxCode,
+            Self::TcpReset | Self::Unknown => DataType::Integer,
+        }
+    }
+}
+
+/// A kind of object (`NFT_OBJECT_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// `counter`
+    Counter,
+    /// `quota`
+    Quota,
+    /// `ct helper`
+    CtHelper,
+    /// `limit`
+    Limit,
+    /// `ct timeout`
+    CtTimeout,
+    /// `secmark`
+    Secmark,
+    /// `ct expectation`
+    CtExpectation,
+    /// `synproxy`
+    Synproxy,
+    /// Another one, by its number
+    Other(u32),
+}
+
+impl ObjectKind {
+    /// The kind with this number.
+    #[must_use]
+    pub fn from_number(number: u32) -> Self {
+        match number {
+            1 => Self::Counter,
+            2 => Self::Quota,
+            3 => Self::CtHelper,
+            4 => Self::Limit,
+            7 => Self::CtTimeout,
+            8 => Self::Secmark,
+            9 => Self::CtExpectation,
+            10 => Self::Synproxy,
+            number => Self::Other(number),
+        }
+    }
+
+    /// nft's name for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Quota => "quota",
+            Self::CtHelper => "ct helper",
+            Self::Limit => "limit",
+            Self::CtTimeout => "ct timeout",
+            Self::Secmark => "secmark",
+            Self::CtExpectation => "ct expectation",
+            Self::Synproxy => "synproxy",
+            Self::Other(_) => "unknown",
+        }
+    }
+}
+
+/// A change of a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// What is done
+    pub op: UpdateOp,
+    /// The set's name
+    pub set: Box<str>,
+    /// The key
+    pub key: Expression,
+    /// The value, for a map
+    pub value: Option<Expression>,
+    /// Milliseconds after which the element expires; 0 for the set's own time
+    pub timeout: u64,
+    /// Counters and limits of the element
+    pub statements: Vec<Statement>,
+    /// The size, for a meter: a set that only this rule has
+    pub meter: Option<u32>,
+}
+
+/// What is done with an element (`enum nft_dynset_ops`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateOp {
+    /// Added, unless it is there
+    Add,
+    /// Added, or its time begins anew
+    Update,
+    /// Deleted
+    Delete,
+}
+
+impl UpdateOp {
+    /// nft's name for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// The program that gets a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// The queue's number or numbers
+    pub number: Option<Expression>,
+    /// Goes on with the packet where no program listens
+    pub bypass: bool,
+    /// Picks the queue by the processor
+    pub fanout: bool,
+}
+
+/// Where a packet or its copy goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The family of the address
+    pub family: Option<Family>,
+    /// The address
+    pub address: Option<Expression>,
+    /// The device
+    pub device: Option<Expression>,
+}
+
+/// What a TCP handshake is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Synproxy {
+    /// The largest segment
+    pub mss: u16,
+    /// The window scale
+    pub wscale: u8,
+    /// `NF_SYNPROXY_OPT_*`
+    pub flags: u32,
+}
+
+impl Synproxy {
+    /// `NF_SYNPROXY_OPT_MSS`
+    pub const MSS: u32 = 1;
+    /// `NF_SYNPROXY_OPT_WSCALE`
+    pub const WSCALE: u32 = 2;
+    /// `NF_SYNPROXY_OPT_SACK_PERM`
+    pub const SACK_PERM: u32 = 4;
+    /// `NF_SYNPROXY_OPT_TIMESTAMP`
+    pub const TIMESTAMP: u32 = 8;
+}
