@@ -47,8 +47,7 @@ impl Batch {
     /// An empty batch that writes into this buffer's memory; what the buffer held is dropped.
     #[must_use]
     pub fn with_buffer(buffer: Vec<u8>) -> Self {
-        let mut batch =
-            Self { writer: AttrWriter::with_buffer(buffer), starts: Vec::new(), next_set_id: 1 };
+        let mut batch = Self { writer: AttrWriter::with_buffer(buffer), starts: Vec::new(), next_set_id: 1 };
         batch.clear();
         batch
     }
@@ -193,7 +192,13 @@ impl Batch {
         }
     }
 
-    fn object(&mut self, kind: u8, flags: u16, family: Family, fill: impl FnOnce(&mut AttrWriter)) {
+    pub(crate) fn object(
+        &mut self,
+        kind: u8,
+        flags: u16,
+        family: Family,
+        fill: impl FnOnce(&mut AttrWriter),
+    ) {
         let start = message::begin(&mut self.writer, kind, flags, family);
         fill(&mut self.writer);
         message::end(&mut self.writer, start);
@@ -294,4 +299,16 @@ fn expression_at(list: &[u8], offset: usize) -> Option<(usize, String)> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Batch {
+        /// What was written so far, not numbered yet.
+        pub(crate) fn as_bytes(&self) -> &[u8] {
+            self.writer.as_bytes()
+        }
+    }
 }

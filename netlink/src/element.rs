@@ -1,6 +1,6 @@
 //! Set elements (`enum nft_set_elem_attributes`, `enum nft_set_elem_list_attributes`).
 
-use crate::{Attr, AttrReader, AttrWriter, Data, DecodeError, Family, Message, Verdict, uapi};
+use crate::{Attr, AttrReader, AttrWriter, Data, DecodeError, Expr, Family, Message, Verdict, uapi};
 
 /// What a map's key leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +20,15 @@ pub struct Element<'a> {
     pub key_end: Option<Data>,
     /// Whether the key is the first value that is no longer in the range (`NFT_SET_ELEM_INTERVAL_END`)
     pub interval_end: bool,
+    /// Whether it stands for every key that no other element has (`NFT_SET_ELEM_CATCHALL`, from 5.13 on); it has no
+    /// key of its own
+    pub catch_all: bool,
     /// What a map's key leads to
     pub data: Option<ElementData<'a>>,
+    /// The named object that a map's key leads to
+    pub object: Option<&'a str>,
+    /// Its expressions, such as a counter
+    pub expressions: Vec<Expr<'a>>,
     /// Milliseconds after which it expires; 0 for the set's own
     pub timeout: u64,
     /// Milliseconds until it expires, as the kernel tells; 0 where it does not
@@ -39,10 +46,14 @@ impl<'a> Element<'a> {
 
     pub(crate) fn encode(&self, writer: &mut AttrWriter) {
         writer.nest(uapi::NFTA_LIST_ELEM, |writer| {
-            if self.interval_end {
-                writer.put_be32(uapi::NFTA_SET_ELEM_FLAGS, uapi::NFT_SET_ELEM_INTERVAL_END);
+            let interval_end = if self.interval_end { uapi::NFT_SET_ELEM_INTERVAL_END } else { 0 };
+            let catch_all = if self.catch_all { uapi::NFT_SET_ELEM_CATCHALL } else { 0 };
+            if interval_end | catch_all != 0 {
+                writer.put_be32(uapi::NFTA_SET_ELEM_FLAGS, interval_end | catch_all);
             }
-            self.key.put(writer, uapi::NFTA_SET_ELEM_KEY);
+            if !self.catch_all || self.key != Data::default() {
+                self.key.put(writer, uapi::NFTA_SET_ELEM_KEY);
+            }
             if let Some(key_end) = &self.key_end {
                 key_end.put(writer, uapi::NFTA_SET_ELEM_KEY_END);
             }
@@ -51,12 +62,17 @@ impl<'a> Element<'a> {
                 Some(ElementData::Verdict(verdict)) => verdict.put(writer, uapi::NFTA_SET_ELEM_DATA),
                 None => {}
             }
+            if let Some(object) = self.object {
+                writer.put_str(uapi::NFTA_SET_ELEM_OBJREF, object);
+            }
             if self.timeout != 0 {
                 writer.put_be64(uapi::NFTA_SET_ELEM_TIMEOUT, self.timeout);
             }
             if !self.userdata.is_empty() {
                 writer.put(uapi::NFTA_SET_ELEM_USERDATA, self.userdata);
             }
+            let (one, many) = (uapi::NFTA_SET_ELEM_EXPR, uapi::NFTA_SET_ELEM_EXPRESSIONS);
+            Expr::put_stateful(writer, &self.expressions, one, many);
         });
     }
 
@@ -69,7 +85,16 @@ impl<'a> Element<'a> {
                 uapi::NFTA_SET_ELEM_KEY_END => element.key_end = Some(Data::decode(attribute.nested())?),
                 uapi::NFTA_SET_ELEM_DATA => element.data = Some(decode_data(attribute)?),
                 uapi::NFTA_SET_ELEM_FLAGS => {
-                    element.interval_end = attribute.be32()? & uapi::NFT_SET_ELEM_INTERVAL_END != 0;
+                    let flags = attribute.be32()?;
+                    element.interval_end = flags & uapi::NFT_SET_ELEM_INTERVAL_END != 0;
+                    element.catch_all = flags & uapi::NFT_SET_ELEM_CATCHALL != 0;
+                }
+                uapi::NFTA_SET_ELEM_OBJREF => element.object = Some(attribute.str()?),
+                uapi::NFTA_SET_ELEM_EXPR => {
+                    element.expressions.push(Expr::decode_inside(attribute.nested())?);
+                }
+                uapi::NFTA_SET_ELEM_EXPRESSIONS => {
+                    Expr::decode_list_inside(attribute.nested(), &mut element.expressions)?;
                 }
                 uapi::NFTA_SET_ELEM_TIMEOUT => element.timeout = attribute.be64()?,
                 uapi::NFTA_SET_ELEM_EXPIRATION => element.expiration = attribute.be64()?,

@@ -1,6 +1,17 @@
 //! Sets and maps (`enum nft_set_attributes`).
 
-use crate::{AttrReader, AttrWriter, DecodeError, Family, Message, uapi};
+use crate::expr::kernel_number;
+use crate::{AttrReader, AttrWriter, DecodeError, Expr, Family, Message, ObjectKind, uapi};
+
+kernel_number! {
+    /// What the kernel chooses a set's data structure for (`enum nft_set_policies`).
+    SetPolicy {
+        /// Speed
+        Performance = 0,
+        /// Little memory
+        Memory = 1,
+    }
+}
 
 /// A set's flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +30,10 @@ impl SetFlags {
     pub const TIMEOUT: Self = Self(uapi::NFT_SET_TIMEOUT);
     /// `NFT_SET_EVAL`: rules may add elements
     pub const EVAL: Self = Self(uapi::NFT_SET_EVAL);
+    /// `NFT_SET_OBJECT`: each key has a named object
+    pub const OBJECT: Self = Self(uapi::NFT_SET_OBJECT);
+    /// `NFT_SET_EXPR`: each element has expressions of its own (from 5.11 on)
+    pub const EXPR: Self = Self(uapi::NFT_SET_EXPR);
     /// `NFT_SET_CONCAT`: keys are made of several fields
     pub const CONCAT: Self = Self(uapi::NFT_SET_CONCAT);
 
@@ -66,6 +81,14 @@ pub struct Set<'a> {
     pub fields: Vec<u32>,
     /// Milliseconds after which an element expires; 0 for never
     pub timeout: u64,
+    /// Milliseconds between two searches for expired elements; 0 for the kernel's choice
+    pub gc_interval: u32,
+    /// What the kernel chooses its data structure for
+    pub policy: SetPolicy,
+    /// What a map's keys lead to, where these are named objects
+    pub object: Option<ObjectKind>,
+    /// The expressions that a new element gets, such as a counter; more than one from 5.11 on
+    pub expressions: Vec<Expr<'a>>,
     /// Bytes that the kernel keeps for user space, such as nft's byte order of keys
     pub userdata: &'a [u8],
 }
@@ -88,6 +111,10 @@ impl<'a> Set<'a> {
             size: 0,
             fields: Vec::new(),
             timeout: 0,
+            gc_interval: 0,
+            policy: SetPolicy::Performance,
+            object: None,
+            expressions: Vec::new(),
             userdata: &[],
         }
     }
@@ -111,6 +138,13 @@ impl<'a> Set<'a> {
                 uapi::NFTA_SET_DATA_TYPE => set.data_type = attribute.be32()?,
                 uapi::NFTA_SET_DATA_LEN => set.data_len = attribute.be32()?,
                 uapi::NFTA_SET_TIMEOUT => set.timeout = attribute.be64()?,
+                uapi::NFTA_SET_GC_INTERVAL => set.gc_interval = attribute.be32()?,
+                uapi::NFTA_SET_POLICY => set.policy = SetPolicy::from_number(attribute.be32()?),
+                uapi::NFTA_SET_OBJ_TYPE => set.object = Some(ObjectKind::from_number(attribute.be32()?)),
+                uapi::NFTA_SET_EXPR => set.expressions.push(Expr::decode_inside(attribute.nested())?),
+                uapi::NFTA_SET_EXPRESSIONS => {
+                    Expr::decode_list_inside(attribute.nested(), &mut set.expressions)?;
+                }
                 uapi::NFTA_SET_DESC => set.decode_description(attribute.nested())?,
                 uapi::NFTA_SET_USERDATA => set.userdata = attribute.value,
                 _ => {}
@@ -155,7 +189,16 @@ impl<'a> Set<'a> {
             writer.put_be32(uapi::NFTA_SET_DATA_TYPE, self.data_type);
             writer.put_be32(uapi::NFTA_SET_DATA_LEN, self.data_len);
         }
+        if let Some(object) = self.object {
+            writer.put_be32(uapi::NFTA_SET_OBJ_TYPE, object.number());
+        }
         writer.put_be32(uapi::NFTA_SET_ID, self.id);
+        if self.policy != SetPolicy::Performance {
+            writer.put_be32(uapi::NFTA_SET_POLICY, self.policy.number());
+        }
+        if self.gc_interval != 0 {
+            writer.put_be32(uapi::NFTA_SET_GC_INTERVAL, self.gc_interval);
+        }
         if self.timeout != 0 {
             writer.put_be64(uapi::NFTA_SET_TIMEOUT, self.timeout);
         }
@@ -165,6 +208,7 @@ impl<'a> Set<'a> {
         if !self.userdata.is_empty() {
             writer.put(uapi::NFTA_SET_USERDATA, self.userdata);
         }
+        Expr::put_stateful(writer, &self.expressions, uapi::NFTA_SET_EXPR, uapi::NFTA_SET_EXPRESSIONS);
     }
 
     fn encode_description(&self, writer: &mut AttrWriter) {

@@ -16,8 +16,8 @@ use crate::{
     NamespaceError, Refusal, Rule, Set, Table, uapi,
 };
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
+pub(crate) const NLMSG_ERROR: u16 = 2;
+pub(crate) const NLMSG_DONE: u16 = 3;
 
 /// The kernel puts as much of a dump into one datagram as the reader's buffer holds, up to this
 /// (`netlink_recvmsg` in net/netlink/af_netlink.c).
@@ -190,21 +190,38 @@ impl Socket {
         self.buffer.get(..length).ok_or_else(|| io::Error::other("a datagram larger than the buffer"))
     }
 
+    /// Receives a datagram into a buffer that is handed on afterwards; what the buffer held is dropped.
+    pub(crate) fn receive_into(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
+        buffer.clear();
+        buffer.reserve_exact(RECEIVE_BUFFER);
+        let length = retry_interrupted(|| self.inner.recv(buffer, MSG_DONTWAIT | MSG_TRUNC))?;
+        if length > buffer.len() {
+            return Err(io::Error::other("a datagram larger than the buffer"));
+        }
+        Ok(())
+    }
+
     /// The number of the ruleset's generation. Every transaction in the network namespace makes a new one.
     ///
     /// # Errors
     /// No privilege (EPERM), or an answer that cannot be understood.
     pub fn generation(&mut self) -> Result<u32, Error> {
         let mut generation = None;
-        self.request(uapi::NFT_MSG_GETGEN, 0, Family::Unspec, |_| {}, |message| {
-            for attribute in message.attributes {
-                let attribute = attribute?;
-                if attribute.kind == uapi::NFTA_GEN_ID {
-                    generation = Some(attribute.be32()?);
+        self.request(
+            uapi::NFT_MSG_GETGEN,
+            0,
+            Family::Unspec,
+            |_| {},
+            |message| {
+                for attribute in message.attributes {
+                    let attribute = attribute?;
+                    if attribute.kind == uapi::NFTA_GEN_ID {
+                        generation = Some(attribute.be32()?);
+                    }
                 }
-            }
-            Ok(())
-        })?;
+                Ok(())
+            },
+        )?;
         generation.ok_or(Error::Decode(DecodeError::Missing { attribute: uapi::NFTA_GEN_ID }))
     }
 
@@ -218,15 +235,33 @@ impl Socket {
     ) -> Result<(u32, T), Error> {
         let deadline = Instant::now() + CONSISTENT_READ_LIMIT;
         loop {
-            let before = self.generation()?;
-            match read(self) {
-                Ok(value) if self.generation()? == before => return Ok((before, value)),
-                Ok(_) | Err(Error::GenerationChanged) => {}
-                Err(error) => return Err(error),
+            let generation = self.generation()?;
+            if self.stands_still(generation)? {
+                match read(self) {
+                    Ok(value) if self.stands_still(generation)? => return Ok((generation, value)),
+                    Ok(_) | Err(Error::GenerationChanged) => {}
+                    Err(error) => return Err(error),
+                }
             }
             if Instant::now() > deadline {
                 return Err(Error::GenerationChanged);
             }
+        }
+    }
+
+    /// Whether this is the generation, and no transaction is under way.
+    ///
+    /// A commit counts the generation up first and takes the old rules out of their lists afterwards
+    /// (`nf_tables_commit` in net/netfilter/nf_tables_api.c). A dump that starts in between sees the new generation at
+    /// both its ends and lacks rules, because it finds its next part by counting. A batch waits until the others are
+    /// done, and one without objects makes no new generation.
+    fn stands_still(&mut self, generation: u32) -> Result<bool, Error> {
+        let mut batch = Batch::new();
+        batch.require_generation(generation);
+        match self.commit(&mut batch) {
+            Ok(_) => Ok(true),
+            Err(Error::GenerationChanged) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -306,7 +341,7 @@ impl Socket {
     }
 
     /// Sends one request and hands every message of the answer to `each`.
-    fn request(
+    pub(crate) fn request(
         &mut self,
         kind: u8,
         flags: u16,
@@ -314,19 +349,13 @@ impl Socket {
         ask: impl FnOnce(&mut AttrWriter),
         mut each: impl FnMut(&Message<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let sequence = self.sequence;
-        let mut writer = AttrWriter::default();
-        let start = message::begin(&mut writer, kind, flags, family);
-        ask(&mut writer);
-        message::end(&mut writer, start);
-        message::number(&mut writer, start, sequence, false);
-        self.send(writer.as_bytes())?;
-
+        let sequence = self.ask(kind, flags, family, ask)?;
         let dump = flags & NLM_F_DUMP == NLM_F_DUMP;
-        let mut interrupted = false;
-        loop {
-            let mut done = !dump;
+        let (mut interrupted, mut done) = (false, false);
+        // After an error of the reader the dump is still received to its end: what is left of it would come up as the
+        // next request's answer, and the kernel refuses a second dump while one is under way (EBUSY).
+        let mut outcome = Ok(());
+        while !done {
             for header in Datagram(self.receive().map_err(Error::Receive)?) {
                 let header = header?;
                 if header.sequence != sequence {
@@ -342,13 +371,33 @@ impl Socket {
                         0 => done = true,
                         errno => return Err(refused_request(errno, None)),
                     },
-                    nlmsg_type => each(&Message::decode(nlmsg_type, header.payload)?)?,
+                    nlmsg_type => {
+                        outcome = outcome.and_then(|()| each(&Message::decode(nlmsg_type, header.payload)?));
+                        done |= !dump;
+                    }
                 }
             }
-            if done {
-                return if interrupted { Err(Error::GenerationChanged) } else { Ok(()) };
-            }
         }
+        outcome?;
+        if interrupted { Err(Error::GenerationChanged) } else { Ok(()) }
+    }
+
+    /// Sends one request; returns its sequence number, which the answers have, too.
+    pub(crate) fn ask(
+        &mut self,
+        kind: u8,
+        flags: u16,
+        family: Family,
+        ask: impl FnOnce(&mut AttrWriter),
+    ) -> Result<u32, Error> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut writer = AttrWriter::default();
+        let start = message::begin(&mut writer, kind, flags, family);
+        ask(&mut writer);
+        message::end(&mut writer, start);
+        message::number(&mut writer, start, self.sequence, false);
+        self.send(writer.as_bytes())?;
+        Ok(self.sequence)
     }
 }
 
@@ -389,12 +438,12 @@ impl Outcome {
 }
 
 /// The errno with which a dump ended, 0 for success.
-fn end_of_dump(header: &Header<'_>) -> Result<i32, DecodeError> {
+pub(crate) fn end_of_dump(header: &Header<'_>) -> Result<i32, DecodeError> {
     let (&code, _) = header.payload.split_first_chunk().ok_or(DecodeError::MessageLength)?;
     Ok(i32::from_ne_bytes(code).saturating_neg())
 }
 
-fn refused_request(errno: i32, text: Option<&str>) -> Error {
+pub(crate) fn refused_request(errno: i32, text: Option<&str>) -> Error {
     if errno == Errno::EINTR as i32 {
         return Error::GenerationChanged;
     }

@@ -11,6 +11,8 @@ impl TableFlags {
     pub const DORMANT: Self = Self(uapi::NFT_TABLE_F_DORMANT);
     /// `NFT_TABLE_F_OWNER`: only the socket that made it may change it; it goes when that socket closes
     pub const OWNER: Self = Self(uapi::NFT_TABLE_F_OWNER);
+    /// `NFT_TABLE_F_PERSIST`: it stays when its owner's socket closes (from 6.9 on)
+    pub const PERSIST: Self = Self(uapi::NFT_TABLE_F_PERSIST);
 }
 
 /// A table.
@@ -24,6 +26,10 @@ pub struct Table<'a> {
     pub flags: TableFlags,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
+    /// How many chains, sets, objects and flowtables it holds, as the kernel tells
+    pub references: u32,
+    /// The port number of the netlink socket that owns it, as the kernel tells (from 5.12 on); 0 for none
+    pub owner: u32,
     /// Bytes that the kernel keeps for user space, such as nft's comment
     pub userdata: &'a [u8],
 }
@@ -32,7 +38,7 @@ impl<'a> Table<'a> {
     /// A table without flags.
     #[must_use]
     pub fn new(family: Family, name: &'a str) -> Self {
-        Self { family, name, flags: TableFlags::default(), handle: 0, userdata: &[] }
+        Self { family, name, flags: TableFlags::default(), handle: 0, references: 0, owner: 0, userdata: &[] }
     }
 
     /// Reads a `NFT_MSG_NEWTABLE` message.
@@ -47,6 +53,8 @@ impl<'a> Table<'a> {
                 uapi::NFTA_TABLE_NAME => table.name = attribute.str()?,
                 uapi::NFTA_TABLE_FLAGS => table.flags = TableFlags(attribute.be32()?),
                 uapi::NFTA_TABLE_HANDLE => table.handle = attribute.be64()?,
+                uapi::NFTA_TABLE_USE => table.references = attribute.be32()?,
+                uapi::NFTA_TABLE_OWNER => table.owner = attribute.be32()?,
                 uapi::NFTA_TABLE_USERDATA => table.userdata = attribute.value,
                 _ => {}
             }

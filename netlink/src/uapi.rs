@@ -2,8 +2,7 @@
 //!
 //! Sources: `include/uapi/linux/netfilter/nf_tables.h` unless a block says otherwise. A number keeps its meaning
 //! for ever; a kernel that does not know an attribute yet ignores it or answers EINVAL or EOPNOTSUPP. The
-//! attributes below are those of Linux 6.18; the newest are `NFTA_SET_EXPRESSIONS` and
-//! `NFTA_SET_ELEM_EXPRESSIONS` (5.11) and `NFTA_TABLE_OWNER` (5.12).
+//! attributes below are those of Linux 6.18; where one is newer than 5.12, the version stands beside it.
 #![allow(missing_docs, reason = "the names are the kernel's; its header documents them")]
 
 // include/uapi/linux/netfilter/nfnetlink.h
@@ -33,6 +32,10 @@ pub const NFPROTO_IPV6: u8 = 10;
 // include/uapi/linux/netfilter/nf_nat.h
 pub const NF_NAT_RANGE_MAP_IPS: u32 = 1;
 pub const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 2;
+pub const NF_NAT_RANGE_PROTO_RANDOM: u32 = 0x4;
+pub const NF_NAT_RANGE_PERSISTENT: u32 = 0x8;
+pub const NF_NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 0x10;
+pub const NF_NAT_RANGE_NETMAP: u32 = 0x40;
 
 // enum nft_registers
 pub const NFT_REG_VERDICT: u32 = 0;
@@ -64,7 +67,10 @@ pub const NFT_JUMP_STACK_SIZE: usize = 16;
 // enum nft_table_flags, nft_chain_flags, nft_set_flags, nft_set_elem_flags, nft_lookup_flags
 pub const NFT_TABLE_F_DORMANT: u32 = 0x1;
 pub const NFT_TABLE_F_OWNER: u32 = 0x2;
+pub const NFT_TABLE_F_PERSIST: u32 = 0x4; // 6.9
 pub const NFT_CHAIN_BASE: u32 = 0x1;
+pub const NFT_CHAIN_HW_OFFLOAD: u32 = 0x2;
+pub const NFT_CHAIN_BINDING: u32 = 0x4;
 pub const NFT_SET_ANONYMOUS: u32 = 0x1;
 pub const NFT_SET_CONSTANT: u32 = 0x2;
 pub const NFT_SET_INTERVAL: u32 = 0x4;
@@ -77,6 +83,8 @@ pub const NFT_SET_EXPR: u32 = 0x100;
 pub const NFT_SET_ELEM_INTERVAL_END: u32 = 0x1;
 pub const NFT_SET_ELEM_CATCHALL: u32 = 0x2;
 pub const NFT_LOOKUP_F_INV: u32 = 0x1;
+pub const NFT_FLOWTABLE_HW_OFFLOAD: u32 = 0x1;
+pub const NFT_FLOWTABLE_COUNTER: u32 = 0x2;
 
 // enum nf_tables_msg_types
 pub const NFT_MSG_NEWTABLE: u8 = 0;
@@ -104,6 +112,7 @@ pub const NFT_MSG_GETOBJ_RESET: u8 = 21;
 pub const NFT_MSG_NEWFLOWTABLE: u8 = 22;
 pub const NFT_MSG_GETFLOWTABLE: u8 = 23;
 pub const NFT_MSG_DELFLOWTABLE: u8 = 24;
+pub const NFT_MSG_GETRULE_RESET: u8 = 25; // 6.2
 
 // enum nft_list_attributes
 pub const NFTA_LIST_ELEM: u16 = 1;
@@ -113,6 +122,10 @@ pub const NFTA_HOOK_HOOKNUM: u16 = 1;
 pub const NFTA_HOOK_PRIORITY: u16 = 2;
 pub const NFTA_HOOK_DEV: u16 = 3;
 pub const NFTA_HOOK_DEVS: u16 = 4;
+
+// enum nft_devices_attributes
+pub const NFTA_DEVICE_NAME: u16 = 1;
+pub const NFTA_DEVICE_PREFIX: u16 = 2; // 6.17
 
 // enum nft_table_attributes
 pub const NFTA_TABLE_NAME: u16 = 1;
@@ -146,6 +159,10 @@ pub const NFTA_RULE_USERDATA: u16 = 7;
 pub const NFTA_RULE_ID: u16 = 9;
 pub const NFTA_RULE_POSITION_ID: u16 = 10;
 pub const NFTA_RULE_CHAIN_ID: u16 = 11;
+
+// enum nft_rule_compat_attributes
+pub const NFTA_RULE_COMPAT_PROTO: u16 = 1;
+pub const NFTA_RULE_COMPAT_FLAGS: u16 = 2;
 
 // enum nft_set_desc_attributes
 pub const NFTA_SET_DESC_SIZE: u16 = 1;
@@ -294,3 +311,230 @@ pub const NFTA_REDIR_FLAGS: u16 = 3;
 pub const NFTA_GEN_ID: u16 = 1;
 pub const NFTA_GEN_PROC_PID: u16 = 2;
 pub const NFTA_GEN_PROC_NAME: u16 = 3;
+
+// enum nft_object_attributes
+pub const NFTA_OBJ_TABLE: u16 = 1;
+pub const NFTA_OBJ_NAME: u16 = 2;
+pub const NFTA_OBJ_TYPE: u16 = 3;
+pub const NFTA_OBJ_DATA: u16 = 4;
+pub const NFTA_OBJ_USE: u16 = 5;
+pub const NFTA_OBJ_HANDLE: u16 = 6;
+pub const NFTA_OBJ_USERDATA: u16 = 8;
+
+// enum nft_ct_helper_attributes
+pub const NFTA_CT_HELPER_NAME: u16 = 1;
+pub const NFTA_CT_HELPER_L3PROTO: u16 = 2;
+pub const NFTA_CT_HELPER_L4PROTO: u16 = 3;
+
+// enum nft_ct_timeout_timeout_attributes
+pub const NFTA_CT_TIMEOUT_L3PROTO: u16 = 1;
+pub const NFTA_CT_TIMEOUT_L4PROTO: u16 = 2;
+pub const NFTA_CT_TIMEOUT_DATA: u16 = 3;
+
+// enum nft_ct_expectation_attributes
+pub const NFTA_CT_EXPECT_L3PROTO: u16 = 1;
+pub const NFTA_CT_EXPECT_L4PROTO: u16 = 2;
+pub const NFTA_CT_EXPECT_DPORT: u16 = 3;
+pub const NFTA_CT_EXPECT_TIMEOUT: u16 = 4;
+pub const NFTA_CT_EXPECT_SIZE: u16 = 5;
+
+// enum nft_secmark_attributes
+pub const NFTA_SECMARK_CTX: u16 = 1;
+
+// enum nft_flowtable_attributes
+pub const NFTA_FLOWTABLE_TABLE: u16 = 1;
+pub const NFTA_FLOWTABLE_NAME: u16 = 2;
+pub const NFTA_FLOWTABLE_HOOK: u16 = 3;
+pub const NFTA_FLOWTABLE_USE: u16 = 4;
+pub const NFTA_FLOWTABLE_HANDLE: u16 = 5;
+pub const NFTA_FLOWTABLE_FLAGS: u16 = 7;
+
+// enum nft_flowtable_hook_attributes
+pub const NFTA_FLOWTABLE_HOOK_NUM: u16 = 1;
+pub const NFTA_FLOWTABLE_HOOK_PRIORITY: u16 = 2;
+pub const NFTA_FLOWTABLE_HOOK_DEVS: u16 = 3;
+
+// enum nft_byteorder_attributes
+pub const NFTA_BYTEORDER_SREG: u16 = 1;
+pub const NFTA_BYTEORDER_DREG: u16 = 2;
+pub const NFTA_BYTEORDER_OP: u16 = 3;
+pub const NFTA_BYTEORDER_LEN: u16 = 4;
+pub const NFTA_BYTEORDER_SIZE: u16 = 5;
+
+// enum nft_connlimit_attributes
+pub const NFTA_CONNLIMIT_COUNT: u16 = 1;
+pub const NFTA_CONNLIMIT_FLAGS: u16 = 2;
+
+// enum nft_dup_attributes
+pub const NFTA_DUP_SREG_ADDR: u16 = 1;
+pub const NFTA_DUP_SREG_DEV: u16 = 2;
+
+// enum nft_dynset_attributes
+pub const NFTA_DYNSET_SET_NAME: u16 = 1;
+pub const NFTA_DYNSET_SET_ID: u16 = 2;
+pub const NFTA_DYNSET_OP: u16 = 3;
+pub const NFTA_DYNSET_SREG_KEY: u16 = 4;
+pub const NFTA_DYNSET_SREG_DATA: u16 = 5;
+pub const NFTA_DYNSET_TIMEOUT: u16 = 6;
+pub const NFTA_DYNSET_EXPR: u16 = 7;
+pub const NFTA_DYNSET_FLAGS: u16 = 9;
+pub const NFTA_DYNSET_EXPRESSIONS: u16 = 10;
+
+// enum nft_exthdr_attributes
+pub const NFTA_EXTHDR_DREG: u16 = 1;
+pub const NFTA_EXTHDR_TYPE: u16 = 2;
+pub const NFTA_EXTHDR_OFFSET: u16 = 3;
+pub const NFTA_EXTHDR_LEN: u16 = 4;
+pub const NFTA_EXTHDR_FLAGS: u16 = 5;
+pub const NFTA_EXTHDR_OP: u16 = 6;
+pub const NFTA_EXTHDR_SREG: u16 = 7;
+
+// enum nft_fib_attributes
+pub const NFTA_FIB_DREG: u16 = 1;
+pub const NFTA_FIB_RESULT: u16 = 2;
+pub const NFTA_FIB_FLAGS: u16 = 3;
+
+// enum nft_offload_attributes
+pub const NFTA_FLOW_TABLE_NAME: u16 = 1;
+
+// enum nft_fwd_attributes
+pub const NFTA_FWD_SREG_DEV: u16 = 1;
+pub const NFTA_FWD_SREG_ADDR: u16 = 2;
+pub const NFTA_FWD_NFPROTO: u16 = 3;
+
+// enum nft_hash_attributes
+pub const NFTA_HASH_SREG: u16 = 1;
+pub const NFTA_HASH_DREG: u16 = 2;
+pub const NFTA_HASH_LEN: u16 = 3;
+pub const NFTA_HASH_MODULUS: u16 = 4;
+pub const NFTA_HASH_SEED: u16 = 5;
+pub const NFTA_HASH_OFFSET: u16 = 6;
+pub const NFTA_HASH_TYPE: u16 = 7;
+
+// enum nft_inner_attributes (6.2)
+pub const NFTA_INNER_NUM: u16 = 1;
+pub const NFTA_INNER_TYPE: u16 = 2;
+pub const NFTA_INNER_FLAGS: u16 = 3;
+pub const NFTA_INNER_HDRSIZE: u16 = 4;
+pub const NFTA_INNER_EXPR: u16 = 5;
+
+// enum nft_last_attributes (5.14)
+pub const NFTA_LAST_SET: u16 = 1;
+pub const NFTA_LAST_MSECS: u16 = 2;
+
+// enum nft_limit_attributes
+pub const NFTA_LIMIT_RATE: u16 = 1;
+pub const NFTA_LIMIT_UNIT: u16 = 2;
+pub const NFTA_LIMIT_BURST: u16 = 3;
+pub const NFTA_LIMIT_TYPE: u16 = 4;
+pub const NFTA_LIMIT_FLAGS: u16 = 5;
+
+// enum nft_log_attributes
+pub const NFTA_LOG_GROUP: u16 = 1;
+pub const NFTA_LOG_PREFIX: u16 = 2;
+pub const NFTA_LOG_SNAPLEN: u16 = 3;
+pub const NFTA_LOG_QTHRESHOLD: u16 = 4;
+pub const NFTA_LOG_LEVEL: u16 = 5;
+pub const NFTA_LOG_FLAGS: u16 = 6;
+
+// enum nft_match_attributes (nf_tables_compat.h)
+pub const NFTA_MATCH_NAME: u16 = 1;
+pub const NFTA_MATCH_REV: u16 = 2;
+pub const NFTA_MATCH_INFO: u16 = 3;
+
+// enum nft_target_attributes (nf_tables_compat.h)
+pub const NFTA_TARGET_NAME: u16 = 1;
+pub const NFTA_TARGET_REV: u16 = 2;
+pub const NFTA_TARGET_INFO: u16 = 3;
+
+// enum nft_ng_attributes
+pub const NFTA_NG_DREG: u16 = 1;
+pub const NFTA_NG_MODULUS: u16 = 2;
+pub const NFTA_NG_TYPE: u16 = 3;
+pub const NFTA_NG_OFFSET: u16 = 4;
+
+// enum nft_objref_attributes
+pub const NFTA_OBJREF_IMM_TYPE: u16 = 1;
+pub const NFTA_OBJREF_IMM_NAME: u16 = 2;
+pub const NFTA_OBJREF_SET_SREG: u16 = 3;
+pub const NFTA_OBJREF_SET_NAME: u16 = 4;
+pub const NFTA_OBJREF_SET_ID: u16 = 5;
+
+// enum nft_osf_attributes
+pub const NFTA_OSF_DREG: u16 = 1;
+pub const NFTA_OSF_TTL: u16 = 2;
+pub const NFTA_OSF_FLAGS: u16 = 3;
+
+// enum nft_queue_attributes
+pub const NFTA_QUEUE_NUM: u16 = 1;
+pub const NFTA_QUEUE_TOTAL: u16 = 2;
+pub const NFTA_QUEUE_FLAGS: u16 = 3;
+pub const NFTA_QUEUE_SREG_QNUM: u16 = 4;
+
+// enum nft_quota_attributes
+pub const NFTA_QUOTA_BYTES: u16 = 1;
+pub const NFTA_QUOTA_FLAGS: u16 = 2;
+pub const NFTA_QUOTA_CONSUMED: u16 = 4;
+
+// enum nft_reject_attributes
+pub const NFTA_REJECT_TYPE: u16 = 1;
+pub const NFTA_REJECT_ICMP_CODE: u16 = 2;
+
+// enum nft_rt_attributes
+pub const NFTA_RT_DREG: u16 = 1;
+pub const NFTA_RT_KEY: u16 = 2;
+
+// enum nft_synproxy_attributes
+pub const NFTA_SYNPROXY_MSS: u16 = 1;
+pub const NFTA_SYNPROXY_WSCALE: u16 = 2;
+pub const NFTA_SYNPROXY_FLAGS: u16 = 3;
+
+// enum nft_tunnel_attributes
+pub const NFTA_TUNNEL_KEY: u16 = 1;
+pub const NFTA_TUNNEL_DREG: u16 = 2;
+pub const NFTA_TUNNEL_MODE: u16 = 3;
+
+// enum nft_xfrm_attributes
+pub const NFTA_XFRM_DREG: u16 = 1;
+pub const NFTA_XFRM_KEY: u16 = 2;
+pub const NFTA_XFRM_DIR: u16 = 3;
+pub const NFTA_XFRM_SPNUM: u16 = 4;
+
+// Flags of single expressions: enum nft_bitwise_ops, nft_dynset_flags, nft_exthdr_flags, nft_fib_flags,
+// nft_limit_flags, nft_connlimit_flags, nft_quota_flags, and NFT_QUEUE_FLAG_*
+pub const NFT_BITWISE_MASK_XOR: u32 = 0;
+pub const NFT_BITWISE_LSHIFT: u32 = 1;
+pub const NFT_BITWISE_RSHIFT: u32 = 2;
+pub const NFT_BITWISE_AND: u32 = 3; // 6.13
+pub const NFT_BITWISE_OR: u32 = 4; // 6.13
+pub const NFT_BITWISE_XOR: u32 = 5; // 6.13
+pub const NFT_DYNSET_F_INV: u32 = 0x1;
+pub const NFT_DYNSET_F_EXPR: u32 = 0x2;
+pub const NFT_EXTHDR_F_PRESENT: u32 = 0x1;
+pub const NFTA_FIB_F_SADDR: u32 = 0x1;
+pub const NFTA_FIB_F_DADDR: u32 = 0x2;
+pub const NFTA_FIB_F_MARK: u32 = 0x4;
+pub const NFTA_FIB_F_IIF: u32 = 0x8;
+pub const NFTA_FIB_F_OIF: u32 = 0x10;
+pub const NFTA_FIB_F_PRESENT: u32 = 0x20;
+pub const NFT_LIMIT_F_INV: u32 = 0x1;
+pub const NFT_CONNLIMIT_F_INV: u32 = 0x1;
+pub const NFT_QUOTA_F_INV: u32 = 0x1;
+pub const NFT_QUOTA_F_DEPLETED: u32 = 0x2;
+pub const NFT_QUEUE_FLAG_BYPASS: u16 = 0x1;
+pub const NFT_QUEUE_FLAG_CPU_FANOUT: u16 = 0x2;
+
+// include/uapi/linux/netfilter/nf_log.h: the flags of a log expression
+pub const NF_LOG_TCPSEQ: u32 = 0x1;
+pub const NF_LOG_TCPOPT: u32 = 0x2;
+pub const NF_LOG_IPOPT: u32 = 0x4;
+pub const NF_LOG_UID: u32 = 0x8;
+pub const NF_LOG_MACDECODE: u32 = 0x20;
+pub const NF_LOG_MASK: u32 = 0x2f;
+
+// include/uapi/linux/netfilter/nf_synproxy.h
+pub const NF_SYNPROXY_OPT_MSS: u32 = 0x1;
+pub const NF_SYNPROXY_OPT_WSCALE: u32 = 0x2;
+pub const NF_SYNPROXY_OPT_SACK_PERM: u32 = 0x4;
+pub const NF_SYNPROXY_OPT_TIMESTAMP: u32 = 0x8;
+pub const NF_SYNPROXY_OPT_ECN: u32 = 0x10;

@@ -10,12 +10,12 @@ pub struct Counter {
 }
 
 impl Counter {
-    pub(super) fn put(&self, writer: &mut AttrWriter) {
+    pub(crate) fn put(&self, writer: &mut AttrWriter) {
         writer.put_be64(uapi::NFTA_COUNTER_BYTES, self.bytes);
         writer.put_be64(uapi::NFTA_COUNTER_PACKETS, self.packets);
     }
 
-    pub(super) fn parse(attributes: AttrReader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn parse(attributes: AttrReader<'_>) -> Result<Self, DecodeError> {
         let mut counter = Self::default();
         for attribute in attributes {
             let attribute = attribute?;

@@ -5,36 +5,88 @@
 //! expression that this crate has no type for is kept as [`Unknown`].
 
 mod bitwise;
+mod byteorder;
 mod cmp;
+mod connlimit;
 mod counter;
 mod ct;
+mod dup;
+mod dynset;
+mod exthdr;
+mod fib;
+mod flow_offload;
+mod fwd;
+mod hash;
 mod immediate;
+mod inner;
+mod last;
+mod limit;
+mod log;
 mod lookup;
 mod masq;
 mod meta;
 mod nat;
+mod notrack;
+mod numgen;
+mod objref;
+mod osf;
 mod payload;
+mod queue;
+mod quota;
 mod range;
 mod redir;
+mod reject;
+mod rt;
 mod socket;
+mod synproxy;
 mod tproxy;
+mod tunnel;
 mod unknown;
+mod xfrm;
+mod xt_match;
+mod xt_target;
 
 pub use bitwise::{Bitwise, Operation};
+pub use byteorder::{Byteorder, ByteorderOp};
 pub use cmp::{Cmp, CmpOp};
+pub use connlimit::Connlimit;
 pub use counter::Counter;
 pub use ct::{Ct, CtKey};
+pub use dup::Dup;
+pub use dynset::{Dynset, DynsetOp};
+pub use exthdr::{Exthdr, ExthdrOp};
+pub use fib::{Fib, FibResult};
+pub use flow_offload::FlowOffload;
+pub use fwd::Fwd;
+pub use hash::{Hash, HashKind};
 pub use immediate::Immediate;
+pub use inner::{Inner, InnerKind};
+pub use last::Last;
+pub use limit::{Limit, LimitKind};
+pub use log::{Log, LogLevel};
 pub use lookup::Lookup;
 pub use masq::Masq;
 pub use meta::{Meta, MetaKey};
 pub use nat::{Nat, NatKind};
+pub use notrack::Notrack;
+pub use numgen::{Numgen, NumgenKind};
+pub use objref::Objref;
+pub use osf::Osf;
 pub use payload::{Payload, PayloadAction, PayloadBase};
+pub use queue::{Queue, QueueNumber};
+pub use quota::Quota;
 pub use range::Range;
 pub use redir::Redir;
+pub use reject::{Reject, RejectKind};
+pub use rt::{Rt, RtKey};
 pub use socket::{Socket, SocketKey};
+pub use synproxy::Synproxy;
 pub use tproxy::Tproxy;
+pub use tunnel::{Tunnel, TunnelKey, TunnelMode};
 pub use unknown::Unknown;
+pub use xfrm::{Xfrm, XfrmKey};
+pub use xt_match::Match;
+pub use xt_target::Target;
 
 use crate::{Attr, AttrReader, AttrWriter, DecodeError, Family, Register, uapi};
 
@@ -93,25 +145,56 @@ macro_rules! expressions {
 
 expressions! {
     Bitwise = "bitwise",
+    Byteorder = "byteorder",
     Cmp = "cmp",
+    Connlimit = "connlimit",
     Counter = "counter",
     Ct = "ct",
+    Dup = "dup",
+    Dynset<'a> = "dynset",
+    Exthdr = "exthdr",
+    Fib = "fib",
+    FlowOffload<'a> = "flow_offload",
+    Fwd = "fwd",
+    Hash = "hash",
     Immediate<'a> = "immediate",
+    Inner<'a> = "inner",
+    Last = "last",
+    Limit = "limit",
+    Log<'a> = "log",
     Lookup<'a> = "lookup",
     Masq = "masq",
     Meta = "meta",
     Nat = "nat",
+    Notrack = "notrack",
+    Numgen = "numgen",
+    Objref<'a> = "objref",
+    Osf = "osf",
     Payload = "payload",
+    Queue = "queue",
+    Quota = "quota",
     Range = "range",
     Redir = "redir",
+    Reject = "reject",
+    Rt = "rt",
     Socket = "socket",
+    Synproxy = "synproxy",
     Tproxy = "tproxy",
+    Tunnel = "tunnel",
+    Xfrm = "xfrm",
+    Match<'a> = "match",
+    Target<'a> = "target",
 }
 
 impl<'a> Expr<'a> {
     /// Writes the expression as one element of a list.
     pub fn encode(&self, writer: &mut AttrWriter) {
-        writer.nest(uapi::NFTA_LIST_ELEM, |writer| {
+        self.encode_as(writer, uapi::NFTA_LIST_ELEM);
+    }
+
+    /// Writes the expression as an attribute of this type.
+    pub(crate) fn encode_as(&self, writer: &mut AttrWriter, kind: u16) {
+        writer.nest(kind, |writer| {
             writer.put_str(uapi::NFTA_EXPR_NAME, self.name());
             writer.nest(uapi::NFTA_EXPR_DATA, |writer| self.put_attributes(writer));
         });
@@ -122,16 +205,59 @@ impl<'a> Expr<'a> {
         list.map(|element| Self::decode(element?.nested()))
     }
 
-    fn decode(attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
-        let mut data = AttrReader::new(&[]);
-        for attribute in attributes {
-            let attribute = attribute?;
-            if attribute.kind == uapi::NFTA_EXPR_DATA {
-                data = attribute.nested();
-            }
+    /// Writes the expressions of an element: a single one as an attribute `one`, which every kernel knows, several
+    /// as a list `many`, which Linux does from 5.11 on.
+    pub(crate) fn put_stateful(writer: &mut AttrWriter, expressions: &[Self], one: u16, many: u16) {
+        match expressions {
+            [] => {}
+            [expression] => expression.encode_as(writer, one),
+            expressions => writer.nest(many, |writer| {
+                for expression in expressions {
+                    expression.encode(writer);
+                }
+            }),
         }
-        Self::parse(name_of(attributes)?, data)
     }
+
+    /// Reads an expression that belongs to an expression, to a set or to an element.
+    ///
+    /// There, none holds further ones; one that claims to is kept as [`Unknown`], so that no message makes this
+    /// reader call itself without end.
+    pub(crate) fn decode_inside(attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
+        match name_of(attributes)? {
+            name @ ("dynset" | "inner") => {
+                Ok(Self::Unknown(Unknown { name, attributes: data_of(attributes)?.as_bytes() }))
+            }
+            _ => Self::decode(attributes),
+        }
+    }
+
+    /// Reads a list of such expressions.
+    pub(crate) fn decode_list_inside(
+        list: AttrReader<'a>,
+        expressions: &mut Vec<Self>,
+    ) -> Result<(), DecodeError> {
+        for element in list {
+            expressions.push(Self::decode_inside(element?.nested())?);
+        }
+        Ok(())
+    }
+
+    fn decode(attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
+        Self::parse(name_of(attributes)?, data_of(attributes)?)
+    }
+}
+
+/// The attributes of the expression itself in an element of a list of expressions.
+fn data_of(attributes: AttrReader<'_>) -> Result<AttrReader<'_>, DecodeError> {
+    let mut data = AttrReader::new(&[]);
+    for attribute in attributes {
+        let attribute = attribute?;
+        if attribute.kind == uapi::NFTA_EXPR_DATA {
+            data = attribute.nested();
+        }
+    }
+    Ok(data)
 }
 
 /// The name in an element of a list of expressions.
@@ -194,4 +320,3 @@ fn family(attribute: Attr<'_>) -> Result<Family, DecodeError> {
 fn required<T>(value: Option<T>, attribute: u16) -> Result<T, DecodeError> {
     value.ok_or(DecodeError::Missing { attribute })
 }
-

@@ -12,6 +12,8 @@ kernel_number! {
         Transport = 2,
         /// What is behind the transport header (from 5.16 on)
         Inner = 3,
+        /// The header of the tunnel that an [`Inner`](super::Inner) expression looks into (from 6.2 on)
+        Tunnel = 4,
     }
 }
 

@@ -1,0 +1,104 @@
+use super::{register, required};
+use crate::{AttrReader, AttrWriter, DecodeError, ObjectKind, Register, uapi};
+
+/// Uses a named object: a counter, a quota, a limit, a conntrack helper, …
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objref<'a> {
+    /// Always the same one
+    Name {
+        /// What it is
+        kind: ObjectKind,
+        /// Its name
+        name: &'a str,
+    },
+    /// The one that a map of objects has for what is in a register
+    Map {
+        /// The register with the key
+        sreg: Register,
+        /// The map's name
+        set: &'a str,
+        /// The number that the same batch gave the map; 0 for none
+        set_id: u32,
+    },
+}
+
+impl<'a> Objref<'a> {
+    pub(super) fn put(&self, writer: &mut AttrWriter) {
+        match self {
+            Self::Name { kind, name } => {
+                writer.put_be32(uapi::NFTA_OBJREF_IMM_TYPE, kind.number());
+                writer.put_str(uapi::NFTA_OBJREF_IMM_NAME, name);
+            }
+            Self::Map { sreg, set, set_id } => {
+                writer.put_be32(uapi::NFTA_OBJREF_SET_SREG, sreg.number());
+                writer.put_str(uapi::NFTA_OBJREF_SET_NAME, set);
+                if *set_id != 0 {
+                    writer.put_be32(uapi::NFTA_OBJREF_SET_ID, *set_id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn parse(attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
+        let (mut kind, mut name) = (None, None);
+        let (mut sreg, mut set, mut set_id) = (None, None, 0);
+        for attribute in attributes {
+            let attribute = attribute?;
+            match attribute.kind {
+                uapi::NFTA_OBJREF_IMM_TYPE => kind = Some(ObjectKind::from_number(attribute.be32()?)),
+                uapi::NFTA_OBJREF_IMM_NAME => name = Some(attribute.str()?),
+                uapi::NFTA_OBJREF_SET_SREG => sreg = Some(register(attribute)?),
+                uapi::NFTA_OBJREF_SET_NAME => set = Some(attribute.str()?),
+                uapi::NFTA_OBJREF_SET_ID => set_id = attribute.be32()?,
+                _ => {}
+            }
+        }
+        if let Some(sreg) = sreg {
+            return Ok(Self::Map { sreg, set: required(set, uapi::NFTA_OBJREF_SET_NAME)?, set_id });
+        }
+        Ok(Self::Name {
+            kind: required(kind, uapi::NFTA_OBJREF_IMM_TYPE)?,
+            name: required(name, uapi::NFTA_OBJREF_IMM_NAME)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::different;
+
+    // nft leaves the NUL behind the names away.
+
+    #[test]
+    fn by_name() {
+        // counter name k
+        // [ objref type 1 name k ]
+        let nft = "
+            2400 0180                    # element
+              0b00 0100 6f626a7265660000 # name \"objref\"
+              1400 0280                  # data objref
+                0800 0100 00000001       # imm_type
+                0500 0200 6b000000       # imm_name
+        ";
+        let ours = nft.replace("0500 0200 6b000000", "0600 0200 6b000000");
+        different(Objref::Name { kind: ObjectKind::Counter, name: "k" }, nft, &ours);
+    }
+
+    #[test]
+    fn by_a_map() {
+        // quota name tcp dport map { 80 : "q" }
+        // [ objref sreg 1 set __objmap%d ]
+        let nft = "
+            3400 0180                              # element
+              0b00 0100 6f626a7265660000           # name \"objref\"
+              2400 0280                            # data objref
+                0800 0300 00000001                 # set_sreg
+                0e00 0400 5f5f6f626a6d617025640000 # set_name
+                0800 0500 00000001                 # set_id
+        ";
+        let ours = nft.replace("0e00 0400", "0f00 0400");
+        let expression = Objref::Map { sreg: Register::R1, set: "__objmap%d", set_id: 1 };
+        different(expression, nft, &ours);
+    }
+}

@@ -1,0 +1,72 @@
+use super::required;
+use crate::{AttrReader, AttrWriter, DecodeError, uapi};
+
+/// Goes on with the rule until `bytes` have come by, or, with `NFT_QUOTA_F_INV`, from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// How many bytes
+    pub bytes: u64,
+    /// `NFT_QUOTA_F_*`
+    pub flags: u32,
+    /// Bytes so far
+    pub consumed: u64,
+}
+
+impl Quota {
+    pub(crate) fn put(&self, writer: &mut AttrWriter) {
+        writer.put_be64(uapi::NFTA_QUOTA_BYTES, self.bytes);
+        writer.put_be64(uapi::NFTA_QUOTA_CONSUMED, self.consumed);
+        writer.put_be32(uapi::NFTA_QUOTA_FLAGS, self.flags);
+    }
+
+    pub(crate) fn parse(attributes: AttrReader<'_>) -> Result<Self, DecodeError> {
+        let (mut bytes, mut flags, mut consumed) = (None, 0, 0);
+        for attribute in attributes {
+            let attribute = attribute?;
+            match attribute.kind {
+                uapi::NFTA_QUOTA_BYTES => bytes = Some(attribute.be64()?),
+                uapi::NFTA_QUOTA_FLAGS => flags = attribute.be32()?,
+                uapi::NFTA_QUOTA_CONSUMED => consumed = attribute.be64()?,
+                _ => {}
+            }
+        }
+        Ok(Self { bytes: required(bytes, uapi::NFTA_QUOTA_BYTES)?, flags, consumed })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::same;
+
+    #[test]
+    fn until() {
+        // quota 10 mbytes
+        // [ quota bytes 10485760 consumed 0 flags 0 ]
+        let nft = "
+            3400 0180                      # element
+              0a00 0100 71756f7461000000   # name \"quota\"
+              2400 0280                    # data quota
+                0c00 0100 0000000000a00000 # bytes
+                0c00 0400 0000000000000000 # consumed
+                0800 0200 00000000         # flags
+        ";
+        same(Quota { bytes: 10 << 20, flags: 0, consumed: 0 }, nft);
+    }
+
+    #[test]
+    fn over() {
+        // quota over 500 bytes used 100 bytes
+        // [ quota bytes 500 consumed 100 flags 1 ]
+        let nft = "
+            3400 0180                      # element
+              0a00 0100 71756f7461000000   # name \"quota\"
+              2400 0280                    # data quota
+                0c00 0100 00000000000001f4 # bytes
+                0c00 0400 0000000000000064 # consumed
+                0800 0200 00000001         # flags
+        ";
+        let expression = Quota { bytes: 500, flags: uapi::NFT_QUOTA_F_INV, consumed: 100 };
+        same(expression, nft);
+    }
+}
