@@ -53,5 +53,8 @@ fn command() -> Command {
 
 /// Whether the program was called under this name, by a link for example.
 fn called_as(arguments: &[OsString], name: &str) -> bool {
-    arguments.first().and_then(|program| Path::new(program).file_name()).is_some_and(|program| program == name)
+    arguments
+        .first()
+        .and_then(|program| Path::new(program).file_name())
+        .is_some_and(|program| program == name)
 }

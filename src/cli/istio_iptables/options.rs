@@ -8,7 +8,9 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::cli::settings::{Given, UsageError, Values, duration, listening_port, network, number, port};
 use crate::cli::{accounts, resolv_conf};
-use crate::mesh::istio::sidecar::{DnsCapture, InboundPorts, Interface, Mode, OwnerGroups, ServiceCidr, Sidecar};
+use crate::mesh::istio::sidecar::{
+    DnsCapture, InboundPorts, Interface, Mode, OwnerGroups, ServiceCidr, Sidecar,
+};
 
 const DEFAULT_PROXY_ID: u32 = 1337;
 
@@ -131,7 +133,8 @@ fn sidecar(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<Sidecar, U
         proxy_gids,
         mode: values.parsed("istio-inbound-interception-mode", Mode::Redirect, mode)?,
         tproxy_mark: values.parsed("istio-inbound-tproxy-mark", 1337, |given| given.one(mark))?,
-        tproxy_route_table: values.parsed("istio-inbound-tproxy-route-table", 133, |given| given.one(table))?,
+        tproxy_route_table: values
+            .parsed("istio-inbound-tproxy-route-table", 133, |given| given.one(table))?,
         inbound_ports: inbound_ports(values)?,
         outbound_ports,
         outbound_ports_exclude: values.list("istio-local-outbound-ports-exclude", port)?,
@@ -160,11 +163,7 @@ fn proxy_uids(values: &Values<'_>) -> Result<Vec<u32>, UsageError> {
 }
 
 /// A number, or a name that is looked up.
-fn account(
-    item: &str,
-    what: &str,
-    look_up: fn(&str) -> std::io::Result<Option<u32>>,
-) -> Result<u32, String> {
+fn account(item: &str, what: &str, look_up: fn(&str) -> std::io::Result<Option<u32>>) -> Result<u32, String> {
     if item.bytes().all(|byte| byte.is_ascii_digit()) {
         return number(item);
     }
@@ -224,7 +223,8 @@ fn owner_groups(values: &Values<'_>) -> Result<OwnerGroups, UsageError> {
     let except = values
         .variable("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE")
         .map_or(Ok(Vec::new()), |given| given.list(group))?;
-    let Some(given) = values.variable("ISTIO_OUTBOUND_OWNER_GROUPS").filter(|given| !given.is_wildcard()) else {
+    let Some(given) = values.variable("ISTIO_OUTBOUND_OWNER_GROUPS").filter(|given| !given.is_wildcard())
+    else {
         return Ok(OwnerGroups::AllExcept(except));
     };
     let groups = given.list(group)?;
@@ -263,7 +263,9 @@ fn dns(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<Option<DnsCapt
 
 fn loopback_network(text: &str) -> Result<Ipv4Net, String> {
     match network(text)? {
-        IpNet::V4(network) if network.addr().is_loopback() && network.prefix_len() >= 8 => Ok(network.trunc()),
+        IpNet::V4(network) if network.addr().is_loopback() && network.prefix_len() >= 8 => {
+            Ok(network.trunc())
+        }
         _ => Err(format!("{text:?} is not a loopback network of IPv4 (127.0.0.0/8 or a part of it)")),
     }
 }
