@@ -33,7 +33,7 @@ fn encode(criterion: &mut Criterion) {
         });
     });
     group.bench_function("encode", |bencher| {
-        let chain = nftwire::Rule::new(nftwire::Family::Inet, "bench", "output");
+        let chain = nftwire::Rule::new(Family::Inet, "bench", "output");
         let mut batch = Batch::new();
         bencher.iter(|| {
             batch.clear();

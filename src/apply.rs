@@ -72,8 +72,14 @@ fn refused(object: Option<&str>, refusal: &Refusal) -> String {
         text += &format!(" ({words})");
     }
     if errno == nix::errno::Errno::EPERM {
-        text += ": CAP_NET_ADMIN is needed in the user namespace that owns this network namespace; \
-                 a pod gets it by securityContext.capabilities.add: [NET_ADMIN]";
+        // A missing privilege is told before any object is looked at.
+        text += match refusal.message {
+            None => {
+                ": CAP_NET_ADMIN is needed in the user namespace that owns this network namespace; \
+                 a pod gets it by securityContext.capabilities.add: [NET_ADMIN]"
+            }
+            Some(_) => ": the table belongs to another process, and can be changed when that has ended",
+        };
     }
     text
 }
@@ -120,13 +126,11 @@ impl Interception {
         validate(&self.ruleset)?;
         let mut transaction = replace(&self.layout, &self.ruleset);
         match nft.check(transaction.batch()) {
-            Err(nftwire::Error::Refused(refusal)) if transaction.is_about_base_chain(&refusal) => {
-                retry(|| {
-                    let mut transaction = update(nft, &self.layout, &self.ruleset, false)?;
-                    let checked = nft.check(transaction.batch());
-                    checked.map_err(|error| explain(&transaction, error))
-                })
-            }
+            Err(nftwire::Error::Refused(_)) => retry(|| {
+                let mut transaction = update(nft, &self.layout, &self.ruleset, false)?;
+                let checked = nft.check(transaction.batch());
+                checked.map_err(|error| explain(&transaction, error))
+            }),
             result => result.map_err(|error| explain(&transaction, error)),
         }
     }
@@ -177,8 +181,8 @@ fn commit(
         }
         let mut transaction = replace(layout, wanted);
         match nft.commit(transaction.batch()) {
-            // It has another type, hook or priority, and has to be deleted: see what is there.
-            Err(nftwire::Error::Refused(refusal)) if transaction.is_about_base_chain(&refusal) => {}
+            // A chain of a wanted name may be of another kind, or one that goes may be in use: see what is there.
+            Err(nftwire::Error::Refused(_)) => {}
             Ok(commit) => return Ok((commit, Before::Something)),
             Err(error) => return Err(explain(&transaction, error)),
         }

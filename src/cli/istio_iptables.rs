@@ -6,6 +6,7 @@ mod options;
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
@@ -62,8 +63,8 @@ pub(super) fn drop_log_flags(arguments: &mut Vec<OsString>) {
 enum Failure {
     #[error(transparent)]
     Usage(#[from] UsageError),
-    #[error("--network-namespace: {0}")]
-    Namespace(#[from] NamespaceError),
+    #[error("{place}: {error}")]
+    Namespace { place: String, error: NamespaceError },
     #[error(transparent)]
     HostNetwork(#[from] HostNetwork),
     #[error(
@@ -121,9 +122,21 @@ fn execute(values: &Values<'_>, log: Log) -> Result<(), Failure> {
     }
     match &options.network_namespace {
         // What is opened inside is closed inside: an open socket would keep a deleted pod's namespace alive.
-        Some(path) => Namespace::from_path(path)?.enter(|| execute_here(&options, log))?,
+        Some(path) => Namespace::from_path(path)
+            .and_then(|namespace| namespace.enter(|| execute_here(&options, log)))
+            .map_err(|error| namespace_failure(values, path, error))?,
         None => execute_here(&options, log),
     }
+}
+
+/// Names the setting, and the file where the error itself does not.
+fn namespace_failure(values: &Values<'_>, path: &Path, error: NamespaceError) -> Failure {
+    let origin = values.get("network-namespace").map_or_else(String::new, |given| given.origin().to_owned());
+    let place = match error {
+        NamespaceError::Open { .. } => origin,
+        _ => format!("{origin}: {}", path.display()),
+    };
+    Failure::Namespace { place, error }
 }
 
 fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {

@@ -28,8 +28,7 @@ pub fn ruleset(ruleset: &Ruleset) -> Json {
 }
 
 fn chain_object(table: &Table, chain: &Chain) -> Json {
-    let mut object =
-        json!({ "family": table.family.to_string(), "table": table.name, "name": chain.name });
+    let mut object = json!({ "family": table.family.to_string(), "table": table.name, "name": chain.name });
     if let Some(base) = &chain.base {
         object["type"] = base.kind.name().into();
         object["hook"] = hook_name(base.hook).into();

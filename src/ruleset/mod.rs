@@ -414,4 +414,3 @@ impl std::fmt::Display for Table {
         write!(f, "{} {}", self.family, self.name)
     }
 }
-

@@ -157,14 +157,12 @@ impl Display for Shown<'_> {
             }
             DataType::Ipv4Addr | DataType::Ipv6Addr => address(bytes).ok_or(fmt::Error)?.fmt(f),
             DataType::InetService => network_number(bytes).fmt(f),
-            DataType::Integer
-            | DataType::InetProto
-            | DataType::NfProto
-            | DataType::Uid
-            | DataType::Gid => match symbol(self.data_type, bytes) {
-                Some(symbol) => f.write_str(symbol),
-                None => host_number(bytes).fmt(f),
-            },
+            DataType::Integer | DataType::InetProto | DataType::NfProto | DataType::Uid | DataType::Gid => {
+                match symbol(self.data_type, bytes) {
+                    Some(symbol) => f.write_str(symbol),
+                    None => host_number(bytes).fmt(f),
+                }
+            }
         }
     }
 }

@@ -108,13 +108,7 @@ pub struct Field {
 }
 
 impl Field {
-    const fn new(
-        protocol: Protocol,
-        name: &'static str,
-        offset: u32,
-        len: u32,
-        data_type: DataType,
-    ) -> Self {
+    const fn new(protocol: Protocol, name: &'static str, offset: u32, len: u32, data_type: DataType) -> Self {
         Self { protocol, name, offset, len, data_type }
     }
 }

@@ -8,8 +8,15 @@
     reason = "what goes wrong here fails the test"
 )]
 
+mod counters;
 mod dns;
+mod errors;
 mod harness;
+mod invocation;
 mod redirect;
 mod route;
+mod settings;
+mod state;
 mod tproxy;
+mod user_namespace;
+mod validation;

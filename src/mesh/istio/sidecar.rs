@@ -71,6 +71,36 @@ pub struct Sidecar {
     pub loopback_v4: Ipv4Net,
 }
 
+/// What Istio's command does without a flag: nothing inbound is intercepted, and outbound nothing but what goes back to
+/// the pod itself.
+impl Default for Sidecar {
+    fn default() -> Self {
+        Self {
+            envoy_port: 15001,
+            inbound_capture_port: 15006,
+            inbound_tunnel_port: 15008,
+            proxy_uids: vec![1337],
+            proxy_gids: vec![1337],
+            mode: Mode::Redirect,
+            tproxy_mark: 1337,
+            tproxy_route_table: 133,
+            inbound_ports: InboundPorts::Only(Vec::new()),
+            outbound_ports: Vec::new(),
+            outbound_ports_exclude: Vec::new(),
+            service_cidr: ServiceCidr::Only(Vec::new()),
+            service_cidr_exclude: Vec::new(),
+            owner_groups: OwnerGroups::AllExcept(Vec::new()),
+            virtual_interfaces: Vec::new(),
+            exclude_interfaces: Vec::new(),
+            dns: None,
+            drop_invalid: false,
+            ipv6: false,
+            native_nftables: false,
+            loopback_v4: Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+}
+
 /// How inbound traffic gets to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -132,8 +162,10 @@ pub enum InterfaceError {
     /// Longer than the kernel's IFNAMSIZ allows
     #[error("an interface's name has at most 15 bytes")]
     TooLong,
-    /// A character that the kernel does not take (`dev_valid_name` in net/core/dev.c)
-    #[error("an interface's name has no slash, colon, white space or quote, and is not `.` or `..`")]
+    /// A character that the kernel does not take (`dev_valid_name` in net/core/dev.c), or that nft does not show
+    #[error(
+        "an interface's name has no slash, backslash, colon, white space or quote, and is not `.` or `..`"
+    )]
     Character,
 }
 
@@ -144,10 +176,11 @@ impl std::str::FromStr for Interface {
     fn from_str(name: &str) -> Result<Self, InterfaceError> {
         let beginning = name.strip_suffix(['*', '+']);
         let text = beginning.unwrap_or(name);
-        if text.len() > 15 {
+        // With its asterisk, too: nft takes no longer text.
+        if name.len() > 15 {
             return Err(InterfaceError::TooLong);
         }
-        let wrong = |c: char| c.is_whitespace() || c.is_control() || "/:\"*".contains(c);
+        let wrong = |c: char| c.is_whitespace() || c.is_control() || "/\\:\"*".contains(c);
         if text.is_empty() || text == "." || text == ".." || text.contains(wrong) {
             return Err(InterfaceError::Character);
         }
@@ -361,7 +394,9 @@ impl Sidecar {
     fn includes_loopback(&self) -> bool {
         match &self.service_cidr {
             ServiceCidr::All => false,
-            ServiceCidr::Only(networks) => networks.iter().any(|network| network.addr().is_loopback()),
+            ServiceCidr::Only(networks) => {
+                networks.iter().any(|network| network.addr().to_canonical().is_loopback())
+            }
         }
     }
 
