@@ -200,7 +200,7 @@ fn commit_to_nothing(
     layout: &Ruleset,
     wanted: &Ruleset,
 ) -> Result<Option<Commit>, ApplyError> {
-    let generation = nft.generation()?;
+    let generation = nft.settled_generation()?;
     let mut nothing = true;
     let looked = nft.tables(Family::Unspec, |table| {
         nothing &= !layout.tables.iter().any(|own| own.family == table.family && own.name == table.name);

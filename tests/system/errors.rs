@@ -5,9 +5,9 @@ use std::process::Output;
 
 use nftwire::{Batch, Family, Socket, Table, TableFlags};
 
+use crate::families::with_links;
 use crate::harness::nft::objects;
 use crate::harness::{Intercept, Namespace, User, intercept, network, of_the_command, oracle};
-use crate::invocation::with_links;
 use crate::settings::Setting;
 
 /// The user whom a container has no privileges as.

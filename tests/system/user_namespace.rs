@@ -4,6 +4,7 @@
 use std::fs;
 use std::process::Output;
 
+use crate::families::with_links;
 use crate::harness::nft::{assert_same, meaning, objects};
 use crate::harness::{
     BOTH, Intercept, Namespace, Pod, User, Users, V4, captured, network, oracle, outside, skip, straight,
@@ -192,7 +193,7 @@ fn more_than_the_kernel_grants_is_refused_with_the_limit() {
 
 #[test]
 fn ipv6_that_is_disabled_on_loopback_has_an_error_of_its_own() {
-    let Some((namespace, _other)) = crate::invocation::with_links(&["10.0.0.2", "fd00::2"], &[]) else {
+    let Some((namespace, _other)) = with_links(&["10.0.0.2", "fd00::2"], &[]) else {
         return;
     };
     if !oracle("nft") || !oracle("ip") {

@@ -63,10 +63,19 @@ fn effective_capabilities() -> u64 {
     u64::from_str_radix(mask.trim(), 16).unwrap()
 }
 
-/// False, said aloud: libtest captures what goes through the print macros, so this writes to the stream itself.
+/// False, and said why: this test cannot run here.
+///
+/// # Panics
+///
+/// Under CI (`CI` is set), as in [`privileged`].
 pub(crate) fn skip(reason: &str) -> bool {
     let test = thread::current().name().unwrap_or("a test").to_owned();
     assert!(env::var_os("CI").is_none(), "{test} cannot run: {reason}");
-    let _ = io::stderr().write(format!("skipped {test}: {reason}\n").as_bytes());
+    say(&format!("skipped {test}: {reason}"));
     false
+}
+
+/// Says a line aloud: libtest keeps to itself what goes through the print macros, so this writes to the stream.
+pub(crate) fn say(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }

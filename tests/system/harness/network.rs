@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Namespace;
 
-/// Every address, policy rule and route of the namespace, one a line.
+/// Every address, policy rule and route of the namespace, one a line, but for those that a link brings with it.
 pub(crate) fn network(namespace: &Namespace) -> Vec<String> {
     // A new address gets its route when a worker of the kernel has seen that `lo` needs no duplicate detection.
     for _ in 0..100 {
@@ -15,16 +15,16 @@ pub(crate) fn network(namespace: &Namespace) -> Vec<String> {
         thread::sleep(Duration::from_millis(10));
     }
     let listings = ["-o address", "-4 rule", "-6 rule", "-4 route show table all", "-6 route show table all"];
-    listings
-        .iter()
-        .flat_map(|words| ip(namespace, words).lines().map(str::to_owned).collect::<Vec<_>>())
-        .collect()
+    let listings = listings.map(|words| ip(namespace, words));
+    let lines = listings.iter().flat_map(|listing| listing.lines());
+    // Those come and go for seconds after the link is up.
+    lines.filter(|line| !line.contains("fe80:") && !line.contains("ff00::/8")).map(str::to_owned).collect()
 }
 
 /// The lines of [`network`] that the command is the reason for, when its mark is 1337 and its table 133; without the
 /// rules' priorities, which depend on what else is there.
 pub(crate) fn of_the_command(network: &[String]) -> Vec<String> {
-    let ours = |line: &&String| ["::6", "fwmark 0x539", "table 133"].iter().any(|word| line.contains(word));
+    let ours = |line: &&String| [" ::6", "fwmark 0x539", "table 133"].iter().any(|word| line.contains(word));
     let lines = network.iter().filter(ours).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
     lines.map(|line| line.split_once(": ").map_or(line.clone(), |(_number, rest)| rest.to_owned())).collect()
 }
