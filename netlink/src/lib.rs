@@ -43,6 +43,8 @@ mod rule;
 mod set;
 mod socket;
 mod table;
+#[cfg(test)]
+mod testing;
 pub mod uapi;
 
 pub use attr::{Attr, AttrReader, AttrWriter};

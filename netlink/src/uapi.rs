@@ -65,6 +65,7 @@ pub const NFT_JUMP_STACK_SIZE: usize = 16;
 pub const NFT_TABLE_F_DORMANT: u32 = 0x1;
 pub const NFT_TABLE_F_OWNER: u32 = 0x2;
 pub const NFT_CHAIN_BASE: u32 = 0x1;
+pub const NFT_CHAIN_BINDING: u32 = 0x4;
 pub const NFT_SET_ANONYMOUS: u32 = 0x1;
 pub const NFT_SET_CONSTANT: u32 = 0x2;
 pub const NFT_SET_INTERVAL: u32 = 0x4;
