@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use nftwire::{Commit, Refusal, Socket};
 
+use crate::interception::Interception;
 use crate::route::{Network, RouteError, RouteSocket};
 use crate::ruleset::compile::NotCompiled;
 use crate::ruleset::replace::{add, replace};
@@ -17,17 +18,6 @@ use crate::ruleset::{Family, Ruleset};
 
 /// How long a transaction is computed again because others change the ruleset at the same time.
 const RETRY_LIMIT: Duration = Duration::from_secs(10);
-
-/// Everything that an interception consists of.
-#[derive(Clone, Debug, Default)]
-pub struct Interception {
-    /// Every table and chain that the profile may ever need, empty
-    pub layout: Ruleset,
-    /// The rules
-    pub ruleset: Ruleset,
-    /// What the rules need beside them
-    pub network: Network,
-}
 
 /// What to do with the rules that the new ruleset has, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +52,9 @@ pub enum ApplyError {
     /// [`nftwire::Error::Unconfirmed`], it is not known whether it was applied.
     #[error("nf_tables: {0}")]
     Netlink(nftwire::Error),
+    /// The ruleset is applied, but an address, a policy rule or a route of an earlier run is still there.
+    #[error("the rules are applied, but what an earlier run needed is still there: {0}")]
+    Leftover(RouteError),
     /// Taking back what this run had added failed, too.
     #[error("{error}; and what was added before could not be taken back: {undo}")]
     NotUndone {
@@ -83,8 +76,14 @@ fn refused(object: Option<&str>, refusal: &Refusal) -> String {
         text += &format!(" ({words})");
     }
     if errno == nix::errno::Errno::EPERM {
-        text += ": CAP_NET_ADMIN is needed in the user namespace that owns this network namespace; \
-                 a pod gets it by securityContext.capabilities.add: [NET_ADMIN]";
+        // A missing privilege is told before any object is looked at.
+        text += match refusal.message {
+            None => {
+                ": CAP_NET_ADMIN is needed in the user namespace that owns this network namespace; \
+                 a pod gets it by securityContext.capabilities.add: [NET_ADMIN]"
+            }
+            Some(_) => ": the table belongs to another process, and can be changed when that has ended",
+        };
     }
     text
 }
@@ -108,11 +107,17 @@ impl Interception {
             .map_err(ApplyError::from)
             .and_then(|()| commit(nft, &self.layout, &self.ruleset, counters));
         match result {
-            Err(error) if !error.outcome_is_unknown() => match added.remove(routes) {
-                Ok(_) => Err(error),
+            Ok((commit, Before::Nothing)) => Ok(commit),
+            Ok((commit, Before::Something)) => {
+                let leftover = self.possible_network.without(&self.network);
+                leftover.remove(routes).map_err(ApplyError::Leftover)?;
+                Ok(commit)
+            }
+            Err(error) if error.outcome_is_unknown() => Err(error),
+            Err(error) => match added.remove(routes) {
+                Ok(()) => Err(error),
                 Err(undo) => Err(ApplyError::NotUndone { error: Box::new(error), undo }),
             },
-            result => result,
         }
     }
 
@@ -125,13 +130,11 @@ impl Interception {
         validate(&self.ruleset)?;
         let mut transaction = replace(&self.layout, &self.ruleset)?;
         match nft.check(transaction.batch()) {
-            Err(nftwire::Error::Refused(refusal)) if transaction.is_about_base_chain(&refusal) => {
-                retry(|| {
-                    let mut transaction = update(nft, &self.layout, &self.ruleset, false)?;
-                    let checked = nft.check(transaction.batch());
-                    checked.map_err(|error| explain(&transaction, error))
-                })
-            }
+            Err(nftwire::Error::Refused(_)) => retry(|| {
+                let mut transaction = update(nft, &self.layout, &self.ruleset, false)?;
+                let checked = nft.check(transaction.batch());
+                checked.map_err(|error| explain(&transaction, error))
+            }),
             result => result.map_err(|error| explain(&transaction, error)),
         }
     }
@@ -141,8 +144,8 @@ impl Interception {
     /// # Errors
     /// As [`Interception::apply`]; what was removed before the failure stays removed.
     pub fn remove(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Commit, ApplyError> {
-        let commit = commit(nft, &self.layout, &Ruleset::default(), Counters::Restart)?;
-        self.network.remove(routes)?;
+        let (commit, _) = commit(nft, &self.layout, &Ruleset::default(), Counters::Restart)?;
+        self.possible_network.remove(routes)?;
         Ok(commit)
     }
 }
@@ -173,27 +176,34 @@ impl From<nftwire::Error> for ApplyError {
     }
 }
 
+/// What was there of the layout's tables before a commit.
+enum Before {
+    Nothing,
+    Something,
+}
+
 fn commit(
     nft: &mut Socket,
     layout: &Ruleset,
     wanted: &Ruleset,
     counters: Counters,
-) -> Result<Commit, ApplyError> {
+) -> Result<(Commit, Before), ApplyError> {
     if counters == Counters::Restart {
         if let Some(commit) = commit_to_nothing(nft, layout, wanted)? {
-            return Ok(commit);
+            return Ok((commit, Before::Nothing));
         }
         let mut transaction = replace(layout, wanted)?;
         match nft.commit(transaction.batch()) {
-            // It has another type, hook or priority, and has to be deleted: see what is there.
-            Err(nftwire::Error::Refused(refusal)) if transaction.is_about_base_chain(&refusal) => {}
-            result => return result.map_err(|error| explain(&transaction, error)),
+            // A chain of a wanted name may be of another kind, or one that goes may be in use: see what is there.
+            Err(nftwire::Error::Refused(_)) => {}
+            Ok(commit) => return Ok((commit, Before::Something)),
+            Err(error) => return Err(explain(&transaction, error)),
         }
     }
     retry(|| {
         let mut transaction = update(nft, layout, wanted, counters == Counters::Keep)?;
         let committed = nft.commit(transaction.batch());
-        committed.map_err(|error| explain(&transaction, error))
+        committed.map(|commit| (commit, Before::Something)).map_err(|error| explain(&transaction, error))
     })
 }
 
@@ -203,7 +213,7 @@ fn commit_to_nothing(
     layout: &Ruleset,
     wanted: &Ruleset,
 ) -> Result<Option<Commit>, ApplyError> {
-    let generation = nft.generation()?;
+    let generation = nft.settled_generation()?;
     let mut nothing = true;
     let looked = nft.tables(Family::Unspec, |table| {
         nothing &= !layout.tables.iter().any(|own| own.family == table.family && own.name == table.name);
@@ -224,12 +234,15 @@ fn commit_to_nothing(
 
 /// Does it again while others change the ruleset in between, with a pause that keeps two of us apart.
 fn retry<T>(mut attempt: impl FnMut() -> Result<T, ApplyError>) -> Result<T, ApplyError> {
-    let deadline = Instant::now() + RETRY_LIMIT;
+    let started = Instant::now();
     loop {
         match attempt() {
-            Err(ApplyError::Netlink(nftwire::Error::GenerationChanged)) if Instant::now() < deadline => {
-                let jitter = Instant::now().duration_since(deadline - RETRY_LIMIT).subsec_nanos() % 1_000;
-                std::thread::sleep(Duration::from_micros(u64::from(std::process::id() % 500 + jitter)));
+            Err(ApplyError::Netlink(nftwire::Error::GenerationChanged))
+                if started.elapsed() < RETRY_LIMIT =>
+            {
+                // What the clock's last digits say differs from process to process.
+                let jitter = started.elapsed().subsec_nanos() % 1_000;
+                std::thread::sleep(Duration::from_micros(u64::from(jitter)));
             }
             result => return result,
         }

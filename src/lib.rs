@@ -5,26 +5,21 @@
 //! messages, and [`apply`] brings it into the kernel in one commit, with the addresses and routes that it needs.
 //!
 //! ```no_run
-//! use meshwire::apply::{Counters, Interception};
-//! use meshwire::mesh::istio::sidecar::{self, Sidecar};
+//! use meshwire::apply::Counters;
+//! use meshwire::mesh::istio::sidecar::Sidecar;
 //!
-//! # fn apply(settings: &Sidecar) -> Result<(), Box<dyn std::error::Error>> {
-//! let interception = Interception {
-//!     layout: sidecar::layout(),
-//!     ruleset: settings.ruleset(),
-//!     network: settings.network(),
-//! };
-//! let mut nft = nftwire::Socket::open()?;
-//! let mut routes = meshwire::route::RouteSocket::open()?;
-//! let commit = interception.apply(&mut nft, &mut routes, Counters::Restart)?;
-//! println!("{} messages in {:?}", commit.messages, commit.elapsed);
-//! # Ok(())
-//! # }
+//! fn intercept(settings: &Sidecar) -> Result<(), Box<dyn std::error::Error>> {
+//!     let mut nft = nftwire::Socket::open()?;
+//!     let mut routes = meshwire::route::RouteSocket::open()?;
+//!     settings.interception().apply(&mut nft, &mut routes, Counters::Restart)?;
+//!     Ok(())
+//! }
 //! ```
 
 pub mod apply;
 #[doc(hidden)]
 pub mod cli;
+pub mod interception;
 pub mod mesh;
 pub mod preflight;
 pub mod route;

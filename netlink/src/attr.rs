@@ -233,3 +233,128 @@ impl<'a> Attr<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_bytes, bytes};
+
+    #[test]
+    fn values_and_padding() {
+        let mut writer = AttrWriter::default();
+        writer.put_u8(1, 0xab);
+        writer.put_be16(2, 0x1234);
+        writer.put_be32(3, 0x1234_5678);
+        writer.put_be64(4, 0x1234_5678_9abc_def0);
+        writer.put_str(5, "mesh");
+        writer.put_str(6, "");
+        writer.nest(7, |writer| {
+            writer.put(8, &[]);
+            writer.nest(9, |writer| writer.put(10, &[1, 2, 3]));
+        });
+        let golden = "
+            0500 0100 ab000000
+            0600 0200 12340000
+            0800 0300 12345678
+            0c00 0400 123456789abcdef0
+            0900 0500 6d65736800000000
+            0500 0600 00000000
+            1400 0780
+              0400 0800
+              0c00 0980
+                0700 0a00 01020300
+        ";
+        assert_bytes(writer.as_bytes(), &bytes(golden));
+
+        let written = writer.into_buffer();
+        let read: Vec<_> = AttrReader::new(&written).map(Result::unwrap).collect();
+        assert_eq!(read[0].u8(), Ok(0xab));
+        assert_eq!(read[1].be16(), Ok(0x1234));
+        assert_eq!(read[2].be32(), Ok(0x1234_5678));
+        assert_eq!(read[2].ne32(), Ok(u32::from_ne_bytes([0x12, 0x34, 0x56, 0x78])));
+        assert_eq!(read[3].be64(), Ok(0x1234_5678_9abc_def0));
+        assert_eq!((read[4].str(), read[5].str()), (Ok("mesh"), Ok("")));
+        let inside: Vec<_> = read[6].nested().map(Result::unwrap).collect();
+        assert_eq!(inside[0], Attr { kind: 8, value: &[] });
+        assert_eq!(inside[1].nested().next(), Some(Ok(Attr { kind: 10, value: &[1, 2, 3] })));
+        assert_eq!(read.len(), 7);
+    }
+
+    #[test]
+    fn the_longest_value() {
+        let mut writer = AttrWriter::default();
+        writer.put_u8(1, 0);
+        writer.put(2, &[7; 65_531]);
+        assert_eq!(writer.overflow(), None);
+        let written = writer.into_buffer();
+        assert_eq!(AttrReader::new(&written).nth(1), Some(Ok(Attr { kind: 2, value: &[7; 65_531] })));
+    }
+
+    #[test]
+    fn a_value_that_is_too_long() {
+        let mut writer = AttrWriter::default();
+        writer.put_u8(1, 0);
+        writer.put(2, &[7; 65_532]);
+        writer.put(3, &[7; 65_532]);
+        assert_eq!(writer.overflow(), Some(8));
+        let writer = AttrWriter::with_buffer(writer.into_buffer());
+        assert_eq!((writer.overflow(), writer.as_bytes().len()), (None, 0));
+    }
+
+    #[test]
+    fn a_nest_that_is_too_long() {
+        let mut writer = AttrWriter::default();
+        writer.nest(1, |writer| {
+            writer.put(2, &[7; 40_000]);
+            writer.put(3, &[7; 40_000]);
+        });
+        assert_eq!(writer.overflow(), Some(0));
+    }
+
+    #[test]
+    fn values_of_another_length_than_their_type() {
+        let attr = Attr { kind: 9, value: &[1, 2, 3] };
+        let wrong = |expected| DecodeError::ValueLength { attribute: 9, expected, found: 3 };
+        assert_eq!(attr.u8(), Err(wrong(1)));
+        assert_eq!(attr.be16(), Err(wrong(2)));
+        assert_eq!(attr.be32(), Err(wrong(4)));
+        assert_eq!(attr.ne32(), Err(wrong(4)));
+        assert_eq!(attr.be64(), Err(wrong(8)));
+    }
+
+    #[test]
+    fn text() {
+        assert_eq!(Attr { kind: 1, value: b"mesh" }.str(), Ok("mesh"));
+        assert_eq!(Attr { kind: 1, value: b"mesh\0\0x" }.str(), Ok("mesh"));
+        assert_eq!(Attr { kind: 1, value: b"" }.str(), Ok(""));
+        assert_eq!(Attr { kind: 1, value: b"\xff\0" }.str(), Err(DecodeError::Text { attribute: 1 }));
+    }
+
+    #[test]
+    fn lengths_that_do_not_fit_end_the_reading() {
+        for golden in [
+            "0000 0100",          // shorter than its own header
+            "0300 0100",          // likewise
+            "0900 0100 00000000", // one byte more than there is
+            "0800",               // half a header
+        ] {
+            let bytes = bytes(&format!("0500 0100 07000000\n{golden}"));
+            let read: Vec<_> = AttrReader::new(&bytes).collect();
+            let first = Attr { kind: 1, value: &[7] };
+            assert_eq!(read, [Ok(first), Err(DecodeError::AttributeLength)], "{golden}");
+        }
+    }
+
+    #[test]
+    fn padding_of_the_last_attribute_may_be_missing() {
+        let bytes = bytes("0500 0100 07");
+        assert_eq!(AttrReader::new(&bytes).next(), Some(Ok(Attr { kind: 1, value: &[7] })));
+        assert_eq!(AttrReader::new(&bytes).count(), 1);
+    }
+
+    #[test]
+    fn flags_of_a_type_are_taken_off() {
+        let bytes = bytes("0400 01c0");
+        assert_eq!(AttrReader::new(&bytes).next(), Some(Ok(Attr { kind: 1, value: &[] })));
+    }
+}

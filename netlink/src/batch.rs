@@ -304,11 +304,213 @@ fn expression_at(list: &[u8], offset: usize) -> Option<(usize, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::expr::{Counter, Immediate, Tproxy};
+    use crate::testing::{assert_bytes, bytes, split};
+    use crate::{Data, Verdict};
 
     impl Batch {
         /// What was written so far, not numbered yet.
         pub(crate) fn as_bytes(&self) -> &[u8] {
             self.writer.as_bytes()
         }
+    }
+
+    const TABLE: Table<'static> = Table {
+        family: Family::Inet,
+        name: "t",
+        flags: crate::TableFlags(0),
+        handle: 0,
+        references: 0,
+        owner: 0,
+        userdata: &[],
+    };
+    const BEGIN: &str = "14000000 1000 0100 00000000 00000000  0000000a";
+
+    fn elements(count: u32) -> Vec<Element<'static>> {
+        (0..count).map(|number| Element::new(Data::new(&number.to_be_bytes()))).collect()
+    }
+
+    #[test]
+    fn transaction_of_nft() {
+        // add table inet t; nft asks for no answer, this crate for one to the last object (flag 4).
+        let golden = "
+            14000000 1000 0100 00000000 00000000  0000000a  # BATCH_BEGIN
+            24000000 000a 0504 01000000 00000000  01000000  # NEWTABLE
+              0600 0100 74000000                            # name
+              0800 0200 00000000                            # flags
+            14000000 1100 0100 02000000 00000000  0000000a  # BATCH_END
+        ";
+        let mut batch = Batch::new();
+        batch.add_table(&TABLE);
+        assert_bytes(batch.seal(0, true).as_bytes(), &bytes(golden));
+    }
+
+    #[test]
+    fn required_generation() {
+        // The first message of: iptables-nft -A INPUT -p tcp -j ACCEPT
+        let golden = "
+            1c000000 1000 0100 00000000 00000000  0000000a  # BATCH_BEGIN
+              0800 0100 00000001                            # NFNL_BATCH_GENID
+        ";
+        let mut batch = Batch::new();
+        batch.require_generation(1);
+        assert_bytes(batch.as_bytes(), &bytes(golden));
+        assert!(batch.is_empty());
+        batch.add_table(&TABLE);
+        assert_eq!(split(batch.as_bytes()).len(), 2);
+        // It is required of what stands in the batch, so it goes with that.
+        batch.clear();
+        assert_bytes(batch.as_bytes(), &bytes(BEGIN));
+    }
+
+    #[test]
+    fn sealing_leaves_the_batch_as_it_was() {
+        let mut batch = Batch::new();
+        batch.add_table(&TABLE);
+        batch.del_table(Family::Inet, "u");
+        let length = batch.len();
+        let first = batch.seal(7, true).as_bytes().to_vec();
+        assert_eq!(batch.len(), length);
+        let without_end = batch.seal(7, false).as_bytes().to_vec();
+        assert_eq!(without_end, first[..length]);
+        assert_eq!(batch.seal(7, true).as_bytes(), first);
+        // What is added later is the last object then.
+        batch.del_table(Family::Inet, "v");
+        let acknowledged: Vec<_> = split(batch.seal(7, true).as_bytes())
+            .iter()
+            .map(|message| u16::from_ne_bytes([message[6], message[7]]) & 4 != 0)
+            .collect();
+        assert_eq!(acknowledged, [false, false, false, true, false]);
+    }
+
+    #[test]
+    fn numbers_follow_each_other_beyond_the_last() {
+        let mut batch = Batch::new();
+        batch.add_table(&TABLE);
+        batch.del_table(Family::Inet, "t");
+        let numbers: Vec<_> = split(batch.seal(u32::MAX - 1, true).as_bytes())
+            .iter()
+            .map(|message| u32::from_ne_bytes([message[8], message[9], message[10], message[11]]))
+            .collect();
+        assert_eq!(numbers, [u32::MAX - 1, u32::MAX, 0, 1]);
+    }
+
+    #[test]
+    fn memory_is_kept() {
+        let mut batch = Batch::with_buffer(Vec::with_capacity(4096));
+        let place = batch.as_bytes().as_ptr();
+        batch.add_table(&TABLE);
+        batch.clear();
+        assert_eq!(batch.as_bytes().as_ptr(), place);
+        assert_bytes(batch.as_bytes(), &bytes(BEGIN));
+    }
+
+    #[test]
+    fn ids_of_sets() {
+        let mut batch = Batch::new();
+        assert_eq!((batch.next_set_id(), batch.take_set_id(), batch.take_set_id()), (1, 1, 2));
+        batch.clear();
+        assert_eq!(batch.take_set_id(), 1);
+    }
+
+    #[test]
+    fn elements_are_split_below_what_a_length_can_say() {
+        let mut batch = Batch::new();
+        let list = ElementList::new(Family::Inet, "t", "s", 0);
+        batch.add_elements(&list, &elements(10_000));
+        assert_eq!(batch.overflow(), None);
+        assert!(batch.messages() > 1);
+        let mut found = Vec::new();
+        for message in &split(batch.as_bytes())[1..] {
+            let list = ElementList::decode(&crate::testing::read(message)).unwrap();
+            found.extend(list.elements().map(|element| element.unwrap().key.as_bytes().to_vec()));
+        }
+        let sent: Vec<_> = (0..10_000u32).map(|number| number.to_be_bytes().to_vec()).collect();
+        assert_eq!(found, sent);
+    }
+
+    #[test]
+    fn no_elements_are_no_message() {
+        let mut batch = Batch::new();
+        let list = ElementList::new(Family::Inet, "t", "s", 0);
+        batch.add_elements(&list, &[]);
+        batch.del_elements(&list, &[]);
+        assert!(batch.is_empty());
+    }
+
+    #[test]
+    fn an_attribute_that_is_too_long_is_found() {
+        let mut batch = Batch::new();
+        let long = vec![0; 65_532];
+        batch.add_table(&TABLE);
+        batch.add_table(&Table { userdata: &long[..65_531], ..TABLE });
+        assert_eq!(batch.overflow(), None);
+        batch.add_table(&Table { userdata: &long, ..TABLE });
+        batch.add_table(&TABLE);
+        assert_eq!(batch.overflow(), Some(2));
+        batch.clear();
+        assert_eq!(batch.overflow(), None);
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_found() {
+        let mut batch = Batch::new();
+        let rule = Rule::new(Family::Inet, "t", "c");
+        // An element that holds a counter is 44 bytes long.
+        let counters = vec![Expr::from(Counter::default()); 65_531 / 44];
+        batch.add_rule(&rule, Place::Append, &counters);
+        assert_eq!(batch.overflow(), None);
+        batch.add_rule(&rule, Place::Append, &[&counters[..], &counters[..1]].concat());
+        assert_eq!(batch.overflow(), Some(1));
+    }
+
+    /// Where in a rule of a counter, a tproxy and a verdict an offset leads.
+    fn locate(offset: usize) -> Location {
+        let mut batch = Batch::new();
+        batch.add_table(&TABLE);
+        let tproxy = Tproxy { family: Family::Ipv4, addr: None, port: None };
+        let expressions =
+            [Counter::default().into(), tproxy.into(), Immediate::Verdict(Verdict::Accept).into()];
+        // Headers to 20, table to 28, chain to 36, list from 36 to 156: counter from 40 (44 bytes), tproxy from 84
+        // (28 bytes), immediate from 112 (48 bytes), userdata from 160.
+        let mut rule = Rule::new(Family::Inet, "t", "c");
+        rule.userdata = b"\x00\x02x\x00";
+        batch.add_rule(&rule, Place::Append, &expressions);
+        batch.del_table(Family::Inet, "behind");
+        batch.locate(1, offset)
+    }
+
+    fn attribute(attribute: u16) -> Location {
+        Location { attribute: Some(attribute), expression: None }
+    }
+
+    fn expression(index: usize, name: &str) -> Location {
+        let attribute = Some(uapi::NFTA_RULE_EXPRESSIONS);
+        Location { attribute, expression: Some((index, name.to_owned())) }
+    }
+
+    #[test]
+    fn offsets_lead_to_attributes() {
+        assert_eq!(locate(20), attribute(uapi::NFTA_RULE_TABLE));
+        assert_eq!(locate(27), attribute(uapi::NFTA_RULE_TABLE));
+        assert_eq!(locate(28), attribute(uapi::NFTA_RULE_CHAIN));
+        assert_eq!(locate(160), attribute(uapi::NFTA_RULE_USERDATA));
+    }
+
+    #[test]
+    fn offsets_lead_to_expressions() {
+        assert_eq!(locate(40), expression(0, "counter"));
+        assert_eq!(locate(83), expression(0, "counter"));
+        assert_eq!(locate(84), expression(1, "tproxy"));
+        assert_eq!(locate(111), expression(1, "tproxy"));
+        assert_eq!(locate(112), expression(2, "immediate"));
+        assert_eq!(locate(159), expression(2, "immediate"));
+    }
+
+    #[test]
+    fn offsets_beyond_the_message_lead_nowhere() {
+        assert_eq!(locate(168), Location::default());
+        assert_eq!(locate(usize::MAX), Location::default());
+        assert_eq!(Batch::new().locate(0, 20), Location::default());
     }
 }

@@ -136,12 +136,13 @@ impl<'a> Chain<'a> {
     /// The message lacks a name, or has lengths that do not fit.
     pub fn decode(message: &Message<'a>) -> Result<Self, DecodeError> {
         let mut chain = Self::new(message.family, "", "");
+        let (mut table, mut name) = (None, None);
         let (mut hook, mut kind, mut policy) = (None, "", None);
         for attribute in message.attributes {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_CHAIN_TABLE => chain.table = attribute.str()?,
-                uapi::NFTA_CHAIN_NAME => chain.name = attribute.str()?,
+                uapi::NFTA_CHAIN_TABLE => table = Some(attribute.str()?),
+                uapi::NFTA_CHAIN_NAME => name = Some(attribute.str()?),
                 uapi::NFTA_CHAIN_HANDLE => chain.handle = attribute.be64()?,
                 uapi::NFTA_CHAIN_HOOK => {
                     let (number, priority, devices) = decode_hook(attribute)?;
@@ -162,12 +163,8 @@ impl<'a> Chain<'a> {
                 _ => {}
             }
         }
-        for (name, attribute) in [(chain.table, uapi::NFTA_CHAIN_TABLE), (chain.name, uapi::NFTA_CHAIN_NAME)]
-        {
-            if name.is_empty() {
-                return Err(DecodeError::Missing { attribute });
-            }
-        }
+        chain.table = table.ok_or(DecodeError::Missing { attribute: uapi::NFTA_CHAIN_TABLE })?;
+        chain.name = name.ok_or(DecodeError::Missing { attribute: uapi::NFTA_CHAIN_NAME })?;
         chain.base = hook.map(|(hook, priority)| BaseChain { kind, hook, priority, policy });
         Ok(chain)
     }
@@ -232,4 +229,125 @@ fn decode_hook(attribute: Attr<'_>) -> Result<(Hook, i32, Vec<Device<'_>>), Deco
         priority.ok_or(DecodeError::Missing { attribute: uapi::NFTA_HOOK_PRIORITY })?,
         devices,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_bytes, assert_same_message, bytes, message, read};
+
+    /// nft writes type, policy and hook in this order, this crate the other way round.
+    #[track_caller]
+    fn same(chain: &Chain<'_>, golden: &str) {
+        let golden = bytes(golden);
+        assert_eq!(Chain::decode(&read(&golden)), Ok(chain.clone()));
+        assert_same_message(&message(|batch| batch.add_chain(chain)), &golden);
+    }
+
+    #[test]
+    fn regular() {
+        // add chain inet t other
+        let nft = "
+            28000000 030a 0104 00000000 00000000  01000000 # NEWCHAIN
+              0600 0100 74000000                           # table
+              0a00 0300 6f74686572000000                   # name \"other\"
+        ";
+        let chain = Chain::new(Family::Inet, "t", "other");
+        same(&chain, nft);
+        assert_bytes(&message(|batch| batch.add_chain(&chain)), &bytes(nft));
+    }
+
+    #[test]
+    fn base_chain_of_nat() {
+        // add chain inet t pre { type nat hook prerouting priority -100; policy accept; }
+        let nft = "
+            48000000 030a 0104 00000000 00000000  01000000 # NEWCHAIN
+              0600 0100 74000000                           # table
+              0800 0300 70726500                           # name
+              0800 0700 6e617400                           # type
+              0800 0500 00000001                           # policy
+              1400 0480                                    # hook
+                0800 0100 00000000                         # hooknum
+                0800 0200 ffffff9c                         # priority
+        ";
+        let policy = Some(Policy::Accept);
+        let base = BaseChain { kind: "nat", hook: Hook::PreRouting, priority: -100, policy };
+        same(&Chain { base: Some(base), ..Chain::new(Family::Inet, "t", "pre") }, nft);
+    }
+
+    #[test]
+    fn base_chain_behind_routing() {
+        // add chain inet t post { type nat hook postrouting priority 100; policy accept; }
+        let nft = "
+            4c000000 030a 0104 00000000 00000000  01000000 # NEWCHAIN
+              0600 0100 74000000                           # table
+              0900 0300 706f737400000000                   # name \"post\"
+              0800 0700 6e617400                           # type
+              0800 0500 00000001                           # policy
+              1400 0480                                    # hook
+                0800 0100 00000004                         # hooknum
+                0800 0200 00000064                         # priority
+        ";
+        let policy = Some(Policy::Accept);
+        let base = BaseChain { kind: "nat", hook: Hook::PostRouting, priority: 100, policy };
+        same(&Chain { base: Some(base), ..Chain::new(Family::Inet, "t", "post") }, nft);
+    }
+
+    #[test]
+    fn base_chain_that_drops() {
+        // add chain inet t mangle { type filter hook prerouting priority mangle; policy drop; }
+        let nft = "
+            50000000 030a 0104 00000000 00000000  01000000 # NEWCHAIN
+              0600 0100 74000000                           # table
+              0b00 0300 6d616e676c650000                   # name \"mangle\"
+              0b00 0700 66696c7465720000                   # type \"filter\"
+              0800 0500 00000000                           # policy
+              1400 0480                                    # hook
+                0800 0100 00000000                         # hooknum
+                0800 0200 ffffff6a                         # priority
+        ";
+        let policy = Some(Policy::Drop);
+        let base = BaseChain { kind: "filter", hook: Hook::PreRouting, priority: -150, policy };
+        same(&Chain { base: Some(base), ..Chain::new(Family::Inet, "t", "mangle") }, nft);
+    }
+
+    #[test]
+    fn base_chain_that_keeps_its_policy() {
+        // What nft cannot express: a base chain whose policy is not told.
+        let golden = "
+            40000000 030a 0104 00000000 00000000  01000000  # NEWCHAIN
+              0600 0100 74000000                            # table
+              0800 0300 70726500                            # name
+              1400 0480                                     # hook
+                0800 0100 00000003                          # hooknum
+                0800 0200 80000000                          # priority
+              0800 0700 6e617400                            # type
+        ";
+        let base = BaseChain { kind: "nat", hook: Hook::LocalOut, priority: i32::MIN, policy: None };
+        same(&Chain { base: Some(base), ..Chain::new(Family::Inet, "t", "pre") }, golden);
+    }
+
+    #[test]
+    fn delete() {
+        // delete chain inet t c
+        let nft = "
+            24000000 050a 0100 00000000 00000000  01000000 # DELCHAIN
+              0600 0100 74000000                           # table
+              0600 0300 63000000                           # name
+        ";
+        assert_bytes(&message(|batch| batch.del_chain(Family::Inet, "t", "c")), &bytes(nft));
+    }
+
+    #[test]
+    fn a_hook_without_priority_is_refused() {
+        let golden = "
+            30000000 030a 0000 00000000 00000000  01000000
+              0600 0100 74000000
+              0600 0300 63000000
+              0c00 0480
+                0800 0100 00000000
+        ";
+        let missing = DecodeError::Missing { attribute: uapi::NFTA_HOOK_PRIORITY };
+        assert_eq!(Chain::decode(&read(&bytes(golden))), Err(missing));
+    }
 }

@@ -198,3 +198,82 @@ impl<'a> Verdict<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_bytes, bytes};
+
+    #[test]
+    fn registers_have_one_name() {
+        let canonical: Vec<_> = (8..=23).map(|number| Register::new(number).number()).collect();
+        assert_eq!(canonical, [1, 9, 10, 11, 2, 13, 14, 15, 3, 17, 18, 19, 4, 21, 22, 23]);
+        for number in [0, 1, 2, 3, 4, 5, 7, 24, u32::MAX] {
+            assert_eq!(Register::new(number).number(), number);
+        }
+        assert_eq!((Register::new(8), Register::new(12)), (Register::R1, Register::R2));
+    }
+
+    #[test]
+    fn byte_orders() {
+        assert_eq!(Data::be16(0x1234).as_bytes(), [0x12, 0x34]);
+        assert_eq!(Data::ne16(0x1234).as_bytes(), 0x1234u16.to_ne_bytes());
+        assert_eq!(Data::ne32(0x1234_5678).as_bytes(), 0x1234_5678u32.to_ne_bytes());
+        assert_eq!(Data::from(Ipv4Addr::new(1, 2, 3, 4)).as_bytes(), [1, 2, 3, 4]);
+        assert_eq!(Data::from(Ipv6Addr::LOCALHOST).as_bytes(), 1u128.to_be_bytes());
+        assert_eq!(Data::zero(3).as_bytes(), [0; 3]);
+    }
+
+    #[test]
+    fn interfaces_are_padded_and_cut_off() {
+        assert_eq!(Data::interface("lo").as_bytes(), b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        assert_eq!(Data::interface("a234567890123456789").as_bytes(), b"a234567890123456");
+    }
+
+    #[test]
+    fn sixteen_bytes_stand_inline() {
+        assert!(!Data::zero(16).0.spilled());
+        assert!(Data::zero(17).0.spilled());
+    }
+
+    #[test]
+    fn more_than_the_registers_hold_is_refused() {
+        let mut writer = AttrWriter::default();
+        Data::zero(64).put(&mut writer, 1);
+        Data::zero(65).put(&mut writer, 1);
+        let decoded: Vec<_> =
+            AttrReader::new(writer.as_bytes()).map(|value| Data::decode(value.unwrap().nested())).collect();
+        let expected = uapi::NFT_DATA_VALUE_MAXLEN;
+        let attribute = uapi::NFTA_DATA_VALUE;
+        assert_eq!(
+            decoded,
+            [Ok(Data::zero(64)), Err(DecodeError::ValueLength { attribute, expected, found: 65 })]
+        );
+    }
+
+    #[test]
+    fn verdict_of_another_kind() {
+        // NF_QUEUE with the queue 3, as the compatibility layer writes it.
+        let golden = "
+            1000 0280
+              0c00 0280
+                0800 0100 00030003
+        ";
+        let mut writer = AttrWriter::default();
+        Verdict::Other(0x0003_0003).put(&mut writer, 2);
+        assert_bytes(writer.as_bytes(), &bytes(golden));
+        let other = bytes("0800 0100 00030003");
+        assert_eq!(Verdict::decode(AttrReader::new(&other)), Ok(Verdict::Other(0x0003_0003)));
+    }
+
+    #[test]
+    fn what_a_verdict_cannot_do_without() {
+        let nothing = Verdict::decode(AttrReader::new(&[]));
+        assert_eq!(nothing, Err(DecodeError::Missing { attribute: uapi::NFTA_VERDICT_CODE }));
+        let out = bytes("0800 0100 fffffffe");
+        assert_eq!(Verdict::decode(AttrReader::new(&out)), Ok(Verdict::Break));
+        let goto = bytes("0800 0100 fffffffc");
+        let missing = DecodeError::Missing { attribute: uapi::NFTA_VERDICT_CHAIN };
+        assert_eq!(Verdict::decode(AttrReader::new(&goto)), Err(missing));
+    }
+}

@@ -129,3 +129,39 @@ impl std::fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal() -> Refusal {
+        Refusal { message: Some(7), errno: 95, location: Location::default(), text: None }
+    }
+
+    #[test]
+    fn refusals_say_where_and_why() {
+        let expression = Some((4, "tproxy".to_owned()));
+        let location = Location { attribute: Some(4), expression };
+        assert_eq!(
+            Refusal { location, ..refusal() }.to_string(),
+            "the kernel refused message 7 of the transaction, expression 5 (tproxy): \
+             Operation not supported on transport endpoint"
+        );
+        let location = Location { attribute: Some(3), expression: None };
+        let text = Some("Attribute failed policy validation".to_owned());
+        assert_eq!(
+            Refusal { errno: 22, location, text, ..refusal() }.to_string(),
+            "the kernel refused message 7 of the transaction, attribute 3: Invalid argument \
+             (Attribute failed policy validation)"
+        );
+        assert_eq!(
+            Refusal { message: None, errno: 1, ..refusal() }.to_string(),
+            "the kernel refused the transaction: Operation not permitted"
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_an_errno() {
+        assert_eq!(Refusal { errno: 2, ..refusal() }.io_error().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -99,7 +99,8 @@ impl<'a> Message<'a> {
     /// Reads what stands behind the `nlmsghdr` of a message of type `nlmsg_type`.
     pub(crate) fn decode(nlmsg_type: u16, payload: &'a [u8]) -> Result<Self, DecodeError> {
         let [subsystem, kind] = nlmsg_type.to_be_bytes();
-        let Some((&[family, _version, resource_0, resource_1], attributes)) = payload.split_first_chunk() else {
+        let Some((&[family, _version, resource_0, resource_1], attributes)) = payload.split_first_chunk()
+        else {
             return Err(DecodeError::MessageLength);
         };
         if subsystem != uapi::NFNL_SUBSYS_NFTABLES {
@@ -195,4 +196,85 @@ pub(crate) fn number(writer: &mut AttrWriter, start: usize, sequence: u32, ackno
     let flags = u16::from_ne_bytes([writer.as_bytes()[at], writer.as_bytes()[at + 1]]);
     let flags = if acknowledge { flags | NLM_F_ACK } else { flags & !NLM_F_ACK };
     writer.patch(at, &flags.to_ne_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::bytes;
+
+    /// The generation, as the kernel told it to nft: NFT_MSG_NEWGEN, generation 2, pid 14661, `nft`.
+    const GENERATION: &str = "
+        2c000000 0f0a 0000 01000000 45390000  00000002
+          0800 0100 00000002
+          0800 0200 00003945
+          0800 0300 6e667400
+    ";
+
+    #[test]
+    fn message_of_the_kernel() {
+        let golden = bytes(GENERATION);
+        let header = Datagram(&golden).next().unwrap().unwrap();
+        assert_eq!((header.nlmsg_type, header.flags, header.sequence), (0x0a0f, 0, 1));
+        let message = Message::decode(header.nlmsg_type, header.payload).unwrap();
+        assert_eq!((message.kind, message.family), (uapi::NFT_MSG_NEWGEN, Family::Unspec));
+        assert_eq!(message.generation, 2);
+        let attributes: Vec<_> = message.attributes.map(Result::unwrap).collect();
+        assert_eq!(attributes[0].be32(), Ok(2));
+        assert_eq!(attributes[2].str(), Ok("nft"));
+    }
+
+    #[test]
+    fn several_messages_in_a_datagram() {
+        let one = bytes(GENERATION);
+        let three = [&one[..], &one, &one].concat();
+        assert_eq!(Datagram(&three).map(|header| header.unwrap().sequence).collect::<Vec<_>>(), [1, 1, 1]);
+        assert_eq!(Datagram(&[]).count(), 0);
+    }
+
+    #[test]
+    fn padding_between_messages() {
+        let two = bytes(
+            "
+            15000000 0f0a 0000 01000000 00000000  00000000
+              07000000
+            14000000 0f0a 0000 02000000 00000000  00000000
+            ",
+        );
+        assert_eq!(Datagram(&two).map(|header| header.unwrap().sequence).collect::<Vec<_>>(), [1, 2]);
+        // That of the last one may be missing.
+        assert_eq!(Datagram(&two[..21]).map(|header| header.unwrap().sequence).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn lengths_that_do_not_fit_end_the_datagram() {
+        let one = bytes(GENERATION);
+        for length in [0, 1, 15, 45, u32::MAX] {
+            let mut wrong = one.clone();
+            wrong[..4].copy_from_slice(&u32::to_ne_bytes(length));
+            let read: Vec<_> = Datagram(&wrong).map(|header| header.map(|header| header.sequence)).collect();
+            assert_eq!(read, [Err(DecodeError::MessageLength)], "{length}");
+        }
+        // Less than what is there: the rest is no message.
+        let cut = Datagram(&one[..18]).next().unwrap().map(|header| header.sequence);
+        assert_eq!(cut, Err(DecodeError::MessageLength));
+    }
+
+    #[test]
+    fn messages_of_others_are_refused() {
+        let wrong = DecodeError::MessageType { nlmsg_type: 0x0100 };
+        assert_eq!(Message::decode(0x0100, &[0; 4]).map(|message| message.kind), Err(wrong));
+        let short = Message::decode(0x0a00, &[0; 3]).map(|message| message.kind);
+        assert_eq!(short, Err(DecodeError::MessageLength));
+    }
+
+    #[test]
+    fn families() {
+        for number in 0..=u8::MAX {
+            assert_eq!(Family::from_number(number).number(), number);
+        }
+        let names: Vec<_> =
+            [0, 1, 2, 3, 5, 7, 10, 12].map(|number| Family::from_number(number).to_string()).into();
+        assert_eq!(names, ["unspec", "inet", "ip", "arp", "netdev", "bridge", "ip6", "family 12"]);
+    }
 }

@@ -50,8 +50,8 @@ impl Namespace {
     /// The file cannot be opened.
     pub fn from_path(path: impl AsRef<Path>) -> Result<Self, NamespaceError> {
         let path = path.as_ref();
-        let file = File::open(path)
-            .map_err(|source| NamespaceError::Open { path: path.to_owned(), source })?;
+        let file =
+            File::open(path).map_err(|source| NamespaceError::Open { path: path.to_owned(), source })?;
         Ok(Self { fd: file.into() })
     }
 
@@ -88,5 +88,28 @@ impl Namespace {
 impl From<OwnedFd> for Namespace {
     fn from(fd: OwnedFd) -> Self {
         Self { fd }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_there() {
+        let error = Namespace::from_path("/nowhere/netns").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot open the network namespace /nowhere/netns: No such file or directory (os error 2)"
+        );
+        assert!(matches!(Namespace::from_pid(u32::MAX), Err(NamespaceError::Open { .. })));
+    }
+
+    #[test]
+    fn a_file_that_is_no_namespace() {
+        let file = Namespace::from_path("/dev/null").unwrap();
+        let error = file.enter(|| ()).unwrap_err();
+        assert!(matches!(error, NamespaceError::Enter(nix::Error::EINVAL)), "{error:?}");
+        assert!(error.to_string().ends_with("(the file is not a network namespace)"), "{error}");
     }
 }

@@ -84,11 +84,12 @@ impl<'a> Rule<'a> {
     /// The message lacks its table or chain, or has lengths that do not fit.
     pub fn decode(message: &Message<'a>) -> Result<Self, DecodeError> {
         let mut rule = Self::new(message.family, "", "");
+        let (mut table, mut chain) = (None, None);
         for attribute in message.attributes {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_RULE_TABLE => rule.table = attribute.str()?,
-                uapi::NFTA_RULE_CHAIN => rule.chain = attribute.str()?,
+                uapi::NFTA_RULE_TABLE => table = Some(attribute.str()?),
+                uapi::NFTA_RULE_CHAIN => chain = Some(attribute.str()?),
                 uapi::NFTA_RULE_HANDLE => rule.handle = attribute.be64()?,
                 uapi::NFTA_RULE_EXPRESSIONS => rule.expressions = attribute.nested(),
                 uapi::NFTA_RULE_POSITION => rule.position = attribute.be64()?,
@@ -97,11 +98,8 @@ impl<'a> Rule<'a> {
                 _ => {}
             }
         }
-        for (name, attribute) in [(rule.table, uapi::NFTA_RULE_TABLE), (rule.chain, uapi::NFTA_RULE_CHAIN)] {
-            if name.is_empty() {
-                return Err(DecodeError::Missing { attribute });
-            }
-        }
+        rule.table = table.ok_or(DecodeError::Missing { attribute: uapi::NFTA_RULE_TABLE })?;
+        rule.chain = chain.ok_or(DecodeError::Missing { attribute: uapi::NFTA_RULE_CHAIN })?;
         Ok(rule)
     }
 
@@ -134,5 +132,205 @@ impl<'a> Rule<'a> {
         if !self.userdata.is_empty() {
             writer.put(uapi::NFTA_RULE_USERDATA, self.userdata);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::{Access, Cmp, CmpOp, Immediate, Meta, MetaKey};
+    use crate::testing::{assert_bytes, assert_same_message, bytes, message, read};
+    use crate::{Data, Register, Verdict};
+
+    fn drop() -> [Expr<'static>; 1] {
+        [Immediate::Verdict(Verdict::Drop).into()]
+    }
+
+    fn rule() -> Rule<'static> {
+        Rule::new(Family::Inet, "t", "c")
+    }
+
+    #[test]
+    fn expressions_and_comment() {
+        // add rule inet t c meta l4proto tcp accept comment "mesh"
+        let nft = "
+            b4000000 060a 010c 00000000 00000000  01000000 # NEWRULE
+              0600 0100 74000000                           # table
+              0600 0200 63000000                           # chain
+              8400 0480                                    # expressions
+                2400 0180                                  # element
+                  0900 0100 6d65746100000000               # name \"meta\"
+                  1400 0280                                # data meta
+                    0800 0200 00000010                     # key
+                    0800 0100 00000001                     # dreg
+                2c00 0180                                  # element
+                  0800 0100 636d7000                       # name
+                  2000 0280                                # data cmp
+                    0800 0100 00000001                     # sreg
+                    0800 0200 00000000                     # op
+                    0c00 0380                              # data
+                      0500 0100 06000000                   # value
+                3000 0180                                  # element
+                  0e00 0100 696d6d656469617465000000       # name \"immediate\"
+                  1c00 0280                                # data immediate
+                    0800 0100 00000000                     # dreg
+                    1000 0280                              # data
+                      0c00 0280                            # verdict
+                        0800 0100 00000001                 # code
+              0b00 0700 00056d6573680000                   # userdata
+        ";
+        let expressions = [
+            Meta { key: MetaKey::L4Proto, access: Access::Load(Register::R1) }.into(),
+            Cmp { sreg: Register::R1, op: CmpOp::Eq, data: Data::new(&[6]) }.into(),
+            Immediate::Verdict(Verdict::Accept).into(),
+        ];
+        let rule = Rule { userdata: b"\x00\x05mesh\x00", ..rule() };
+        let golden = bytes(nft);
+        assert_bytes(&message(|batch| batch.add_rule(&rule, Place::Append, &expressions)), &golden);
+
+        let decoded = Rule::decode(&read(&golden)).unwrap();
+        assert_eq!((decoded.family, decoded.table, decoded.chain), (Family::Inet, "t", "c"));
+        assert_eq!(decoded.userdata, rule.userdata);
+        let read: Vec<_> = decoded.expressions().map(Result::unwrap).collect();
+        assert_eq!(read, expressions);
+    }
+
+    #[test]
+    fn append() {
+        // add rule inet t c drop
+        let nft = "
+            58000000 060a 010c 00000000 00000000  01000000 # NEWRULE
+              0600 0100 74000000                           # table
+              0600 0200 63000000                           # chain
+              3400 0480                                    # expressions
+                3000 0180                                  # element
+                  0e00 0100 696d6d656469617465000000       # name \"immediate\"
+                  1c00 0280                                # data immediate
+                    0800 0100 00000000                     # dreg
+                    1000 0280                              # data
+                      0c00 0280                            # verdict
+                        0800 0100 00000000                 # code
+        ";
+        assert_bytes(&message(|batch| batch.add_rule(&rule(), Place::Append, &drop())), &bytes(nft));
+    }
+
+    #[test]
+    fn prepend() {
+        // insert rule inet t c drop
+        let nft = "
+            58000000 060a 0104 00000000 00000000  01000000 # NEWRULE
+              0600 0100 74000000                           # table
+              0600 0200 63000000                           # chain
+              3400 0480                                    # expressions
+                3000 0180                                  # element
+                  0e00 0100 696d6d656469617465000000       # name \"immediate\"
+                  1c00 0280                                # data immediate
+                    0800 0100 00000000                     # dreg
+                    1000 0280                              # data
+                      0c00 0280                            # verdict
+                        0800 0100 00000000                 # code
+        ";
+        assert_bytes(&message(|batch| batch.add_rule(&rule(), Place::Prepend, &drop())), &bytes(nft));
+    }
+
+    // nft writes the position behind the expressions and the handle before them, this crate both before.
+
+    #[test]
+    fn before() {
+        // insert rule inet t c handle 3 drop
+        let nft = "
+            64000000 060a 0104 00000000 00000000  01000000 # NEWRULE
+              0600 0100 74000000                           # table
+              0600 0200 63000000                           # chain
+              3400 0480                                    # expressions
+                3000 0180                                  # element
+                  0e00 0100 696d6d656469617465000000       # name \"immediate\"
+                  1c00 0280                                # data immediate
+                    0800 0100 00000000                     # dreg
+                    1000 0280                              # data
+                      0c00 0280                            # verdict
+                        0800 0100 00000000                 # code
+              0c00 0600 0000000000000003                   # position
+        ";
+        let ours = message(|batch| batch.add_rule(&rule(), Place::Before(3), &drop()));
+        assert_same_message(&ours, &bytes(nft));
+    }
+
+    #[test]
+    fn after() {
+        // add rule inet t c handle 3 drop
+        let nft = "
+            64000000 060a 010c 00000000 00000000  01000000 # NEWRULE
+              0600 0100 74000000                           # table
+              0600 0200 63000000                           # chain
+              3400 0480                                    # expressions
+                3000 0180                                  # element
+                  0e00 0100 696d6d656469617465000000       # name \"immediate\"
+                  1c00 0280                                # data immediate
+                    0800 0100 00000000                     # dreg
+                    1000 0280                              # data
+                      0c00 0280                            # verdict
+                        0800 0100 00000000                 # code
+              0c00 0600 0000000000000003                   # position
+        ";
+        let ours = message(|batch| batch.add_rule(&rule(), Place::After(3), &drop()));
+        assert_same_message(&ours, &bytes(nft));
+    }
+
+    #[test]
+    fn replace() {
+        // replace rule inet t c handle 3 drop
+        let nft = "
+            64000000 060a 0101 00000000 00000000  01000000 # NEWRULE
+              0600 0100 74000000                           # table
+              0600 0200 63000000                           # chain
+              0c00 0300 0000000000000003                   # handle
+              3400 0480                                    # expressions
+                3000 0180                                  # element
+                  0e00 0100 696d6d656469617465000000       # name \"immediate\"
+                  1c00 0280                                # data immediate
+                    0800 0100 00000000                     # dreg
+                    1000 0280                              # data
+                      0c00 0280                            # verdict
+                        0800 0100 00000000                 # code
+        ";
+        assert_bytes(&message(|batch| batch.add_rule(&rule(), Place::Replace(3), &drop())), &bytes(nft));
+    }
+
+    #[test]
+    fn delete() {
+        // delete rule inet t c handle 4
+        let nft = "
+            30000000 080a 0100 00000000 00000000  01000000 # DELRULE
+              0600 0100 74000000                           # table
+              0600 0200 63000000                           # chain
+              0c00 0300 0000000000000004                   # handle
+        ";
+        assert_bytes(&message(|batch| batch.del_rule(Family::Inet, "t", "c", 4)), &bytes(nft));
+    }
+
+    #[test]
+    fn flush() {
+        // flush table inet t
+        let nft = "
+            1c000000 080a 0100 00000000 00000000  01000000 # DELRULE
+              0600 0100 74000000                           # table
+        ";
+        assert_bytes(&message(|batch| batch.flush_table(Family::Inet, "t")), &bytes(nft));
+    }
+
+    #[test]
+    fn handle_of_a_dump() {
+        let golden = "
+            34000000 060a 0000 00000000 00000000  01000001
+              0600 0100 74000000
+              0600 0200 63000000
+              0c00 0300 0000000000000007
+              0400 0480
+        ";
+        let golden = bytes(golden);
+        let decoded = Rule::decode(&read(&golden)).unwrap();
+        assert_eq!(decoded.handle, 7);
+        assert_eq!(decoded.expressions().count(), 0);
     }
 }

@@ -125,11 +125,12 @@ impl<'a> Set<'a> {
     /// The message lacks a name, or has lengths that do not fit.
     pub fn decode(message: &Message<'a>) -> Result<Self, DecodeError> {
         let mut set = Self::new(message.family, "", "", 0);
+        let (mut table, mut name) = (None, None);
         for attribute in message.attributes {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_SET_TABLE => set.table = attribute.str()?,
-                uapi::NFTA_SET_NAME => set.name = attribute.str()?,
+                uapi::NFTA_SET_TABLE => table = Some(attribute.str()?),
+                uapi::NFTA_SET_NAME => name = Some(attribute.str()?),
                 uapi::NFTA_SET_HANDLE => set.handle = attribute.be64()?,
                 uapi::NFTA_SET_ID => set.id = attribute.be32()?,
                 uapi::NFTA_SET_FLAGS => set.flags = SetFlags(attribute.be32()?),
@@ -150,11 +151,8 @@ impl<'a> Set<'a> {
                 _ => {}
             }
         }
-        for (name, attribute) in [(set.table, uapi::NFTA_SET_TABLE), (set.name, uapi::NFTA_SET_NAME)] {
-            if name.is_empty() {
-                return Err(DecodeError::Missing { attribute });
-            }
-        }
+        set.table = table.ok_or(DecodeError::Missing { attribute: uapi::NFTA_SET_TABLE })?;
+        set.name = name.ok_or(DecodeError::Missing { attribute: uapi::NFTA_SET_NAME })?;
         Ok(set)
     }
 
@@ -224,5 +222,196 @@ impl<'a> Set<'a> {
                 }
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_bytes, assert_same_message, bytes, message, read};
+
+    /// nft writes the description before the timeout, this crate behind it.
+    #[track_caller]
+    fn same(set: &Set<'_>, golden: &str) {
+        let golden = bytes(golden);
+        assert_eq!(Set::decode(&read(&golden)).as_ref(), Ok(set));
+        assert_same_message(&message(|batch| batch.add_set(set)), &golden);
+    }
+
+    #[test]
+    fn intervals() {
+        // set s { type ipv4_addr; flags interval; }
+        let nft = "
+            50000000 090a 0104 00000000 00000000  01000000 # NEWSET
+              0600 0100 74000000                           # table
+              0600 0200 73000000                           # name
+              0800 0300 00000004                           # flags
+              0800 0400 00000007                           # key_type
+              0800 0500 00000004                           # key_len
+              0800 0a00 00000001                           # id
+              0a00 0d00 0004020000000000                   # userdata
+        ";
+        let set = Set {
+            id: 1,
+            flags: SetFlags::INTERVAL,
+            key_type: 7,
+            userdata: &[0, 4, 2, 0, 0, 0],
+            ..Set::new(Family::Inet, "t", "s", 4)
+        };
+        same(&set, nft);
+        assert_bytes(&message(|batch| batch.add_set(&set)), &bytes(nft));
+    }
+
+    #[test]
+    fn size_and_timeout() {
+        // set timed { type inet_service; size 100; timeout 1h; }
+        let nft = "
+            6c000000 090a 0104 00000000 00000000  01000000 # NEWSET
+              0600 0100 74000000                           # table
+              0a00 0200 74696d6564000000                   # name \"timed\"
+              0800 0300 00000010                           # flags
+              0800 0400 0000000d                           # key_type
+              0800 0500 00000002                           # key_len
+              0800 0a00 00000002                           # id
+              0c00 0980                                    # desc
+                0800 0100 00000064                         # size
+              0c00 0b00 000000000036ee80                   # timeout
+              0a00 0d00 0004020000000000                   # userdata
+        ";
+        let set = Set {
+            id: 2,
+            flags: SetFlags::TIMEOUT,
+            key_type: 13,
+            size: 100,
+            timeout: 3_600_000,
+            userdata: &[0, 4, 2, 0, 0, 0],
+            ..Set::new(Family::Inet, "t", "timed", 2)
+        };
+        same(&set, nft);
+    }
+
+    #[test]
+    fn concatenation() {
+        // set cc { type ipv4_addr . inet_service; flags interval; }
+        let nft = "
+            78000000 090a 0104 00000000 00000000  01000000 # NEWSET
+              0600 0100 74000000                           # table
+              0700 0200 63630000                           # name
+              0800 0300 00000084                           # flags
+              0800 0400 000001cd                           # key_type
+              0800 0500 00000008                           # key_len
+              0800 0a00 00000003                           # id
+              2000 0980                                    # desc
+                1c00 0280                                  # concat
+                  0c00 0180                                # field
+                    0800 0100 00000004                     # len
+                  0c00 0180                                # field
+                    0800 0100 00000002                     # len
+              1400 0d00 000400000000030800040d0000000100   # userdata
+        ";
+        let set = Set {
+            id: 3,
+            flags: SetFlags::INTERVAL | SetFlags::CONCAT,
+            key_type: 0x1cd,
+            fields: vec![4, 2],
+            userdata: &[0, 4, 0, 0, 0, 0, 3, 8, 0, 4, 13, 0, 0, 0, 1, 0],
+            ..Set::new(Family::Inet, "t", "cc", 8)
+        };
+        same(&set, nft);
+        assert_bytes(&message(|batch| batch.add_set(&set)), &bytes(nft));
+    }
+
+    #[test]
+    fn map() {
+        // map m { type inet_service : ipv4_addr; }
+        let nft = "
+            6c000000 090a 0104 00000000 00000000  01000000       # NEWSET
+              0600 0100 74000000                                 # table
+              0600 0200 6d000000                                 # name
+              0800 0300 00000008                                 # flags
+              0800 0400 0000000d                                 # key_type
+              0800 0500 00000002                                 # key_len
+              0800 0600 00000007                                 # data_type
+              0800 0700 00000004                                 # data_len
+              0800 0a00 00000004                                 # id
+              1600 0d00 0004020000000104020000000604000000000000 # userdata
+        ";
+        let set = Set {
+            id: 4,
+            flags: SetFlags::MAP,
+            key_type: 13,
+            data_type: 7,
+            data_len: 4,
+            userdata: &[0, 4, 2, 0, 0, 0, 1, 4, 2, 0, 0, 0, 6, 4, 0, 0, 0, 0],
+            ..Set::new(Family::Inet, "t", "m", 2)
+        };
+        same(&set, nft);
+        assert_bytes(&message(|batch| batch.add_set(&set)), &bytes(nft));
+    }
+
+    #[test]
+    fn map_of_verdicts() {
+        // map v { type inet_service : verdict; }
+        let nft = "
+            6c000000 090a 0104 00000000 00000000  01000000       # NEWSET
+              0600 0100 74000000                                 # table
+              0600 0200 76000000                                 # name
+              0800 0300 00000008                                 # flags
+              0800 0400 0000000d                                 # key_type
+              0800 0500 00000002                                 # key_len
+              0800 0600 ffffff00                                 # data_type
+              0800 0700 00000000                                 # data_len
+              0800 0a00 00000005                                 # id
+              1600 0d00 0004020000000104000000000604000000000000 # userdata
+        ";
+        let set = Set {
+            id: 5,
+            flags: SetFlags::MAP,
+            key_type: 13,
+            data_type: 0xffff_ff00,
+            userdata: &[0, 4, 2, 0, 0, 0, 1, 4, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0],
+            ..Set::new(Family::Inet, "t", "v", 2)
+        };
+        same(&set, nft);
+        assert_bytes(&message(|batch| batch.add_set(&set)), &bytes(nft));
+    }
+
+    #[test]
+    fn anonymous() {
+        // tcp dport { 80, 443 }
+        let nft = "
+            74000000 090a 0104 00000000 00000000  01000000                 # NEWSET
+              0600 0100 74000000                                           # table
+              0c00 0200 5f5f736574256400                                   # name \"__set%d\"
+              0800 0300 00000003                                           # flags
+              0800 0400 0000000d                                           # key_type
+              0800 0500 00000002                                           # key_len
+              0800 0a00 00000006                                           # id
+              0c00 0980                                                    # desc
+                0800 0100 00000002                                         # size
+              2000 0d00 0004020000000314000407000000010c000408000000010402000000 # userdata
+        ";
+        let userdata = [0, 4, 2, 0, 0, 0, 3, 20, 0, 4, 7, 0, 0, 0, 1, 12, 0, 4, 8, 0, 0, 0, 1, 4, 2, 0, 0, 0];
+        let set = Set {
+            id: 6,
+            flags: SetFlags::ANONYMOUS | SetFlags::CONSTANT,
+            key_type: 13,
+            size: 2,
+            userdata: &userdata,
+            ..Set::new(Family::Inet, "t", "__set%d", 2)
+        };
+        same(&set, nft);
+        assert_bytes(&message(|batch| batch.add_set(&set)), &bytes(nft));
+    }
+
+    #[test]
+    fn delete() {
+        // delete set inet t s
+        let nft = "
+            24000000 0b0a 0100 00000000 00000000  01000000 # DELSET
+              0600 0100 74000000                           # table
+              0600 0200 73000000                           # name
+        ";
+        assert_bytes(&message(|batch| batch.del_set(Family::Inet, "t", "s")), &bytes(nft));
     }
 }

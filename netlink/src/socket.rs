@@ -225,6 +225,23 @@ impl Socket {
         generation.ok_or(Error::Decode(DecodeError::Missing { attribute: uapi::NFTA_GEN_ID }))
     }
 
+    /// The number of the ruleset's generation, at a moment when no transaction is under way.
+    ///
+    /// # Errors
+    /// As [`Socket::generation`]; [`Error::GenerationChanged`] when the ruleset did not stand still for 10 seconds.
+    pub fn settled_generation(&mut self) -> Result<u32, Error> {
+        let started = Instant::now();
+        loop {
+            let generation = self.generation()?;
+            if self.stands_still(generation)? {
+                return Ok(generation);
+            }
+            if started.elapsed() > CONSISTENT_READ_LIMIT {
+                return Err(Error::GenerationChanged);
+            }
+        }
+    }
+
     /// Runs `read` until the ruleset does not change meanwhile; returns the generation that was read, too.
     ///
     /// # Errors
@@ -233,17 +250,15 @@ impl Socket {
         &mut self,
         mut read: impl FnMut(&mut Self) -> Result<T, Error>,
     ) -> Result<(u32, T), Error> {
-        let deadline = Instant::now() + CONSISTENT_READ_LIMIT;
+        let started = Instant::now();
         loop {
-            let generation = self.generation()?;
-            if self.stands_still(generation)? {
-                match read(self) {
-                    Ok(value) if self.stands_still(generation)? => return Ok((generation, value)),
-                    Ok(_) | Err(Error::GenerationChanged) => {}
-                    Err(error) => return Err(error),
-                }
+            let generation = self.settled_generation()?;
+            match read(self) {
+                Ok(value) if self.stands_still(generation)? => return Ok((generation, value)),
+                Ok(_) | Err(Error::GenerationChanged) => {}
+                Err(error) => return Err(error),
             }
-            if Instant::now() > deadline {
+            if started.elapsed() > CONSISTENT_READ_LIMIT {
                 return Err(Error::GenerationChanged);
             }
         }
@@ -251,10 +266,10 @@ impl Socket {
 
     /// Whether this is the generation, and no transaction is under way.
     ///
-    /// A commit counts the generation up first and takes the old rules out of their lists afterwards
-    /// (`nf_tables_commit` in net/netfilter/nf_tables_api.c). A dump that starts in between sees the new generation at
-    /// both its ends and lacks rules, because it finds its next part by counting. A batch waits until the others are
-    /// done, and one without objects makes no new generation.
+    /// A commit counts the generation up first, then makes its objects valid, and takes the old ones out of their lists
+    /// last (`nf_tables_commit` in net/netfilter/nf_tables_api.c). A dump in between sees the new generation at both its
+    /// ends, but old objects; or it lacks some, because it finds its next part by counting. A batch waits until the
+    /// others are done, and one without objects makes no new generation.
     fn stands_still(&mut self, generation: u32) -> Result<bool, Error> {
         let mut batch = Batch::new();
         batch.require_generation(generation);
@@ -457,5 +472,94 @@ fn retry_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: u32 = u32::MAX - 1;
+
+    /// What answers to a transaction of three objects come to: each the number of a message from BATCH_BEGIN (0) to
+    /// BATCH_END (4), and an errno.
+    fn outcome(answers: &[(u32, i32)]) -> Outcome {
+        let mut outcome = Outcome::default();
+        for &(number, errno) in answers {
+            let sequence = FIRST.wrapping_add(number);
+            outcome.add(&Answer { sequence, errno, text: None, offset: None }, FIRST, 3);
+        }
+        outcome
+    }
+
+    fn refused(answers: &[(u32, i32)]) -> Option<(Option<usize>, i32)> {
+        outcome(answers).refusal.map(|(message, refusal, _)| {
+            assert_eq!(message, refusal.message);
+            (message, refusal.errno)
+        })
+    }
+
+    #[test]
+    fn the_last_objects_success_is_the_transactions() {
+        assert!(outcome(&[(3, 0)]).confirmed);
+        assert!(outcome(&[(3, 0), (4, 0)]).confirmed);
+        for nothing in [&[][..], &[(1, 0)], &[(2, 0)], &[(4, 0)], &[(3, 2)]] {
+            assert!(!outcome(nothing).confirmed, "{nothing:?}");
+        }
+        assert_eq!(refused(&[(3, 0)]), None);
+    }
+
+    #[test]
+    fn the_lowest_message_is_the_refused_one() {
+        assert_eq!(refused(&[(1, 2), (2, 22)]), Some((Some(0), 2)));
+        assert_eq!(refused(&[(3, 0), (2, 22), (1, 2)]), Some((Some(0), 2)));
+        // The first answer to a message is the one that counts.
+        assert_eq!(refused(&[(2, 22), (2, 2)]), Some((Some(1), 22)));
+    }
+
+    #[test]
+    fn batch_begin_and_batch_end_stand_for_the_transaction() {
+        assert_eq!(refused(&[(0, 1)]), Some((None, 1)));
+        assert_eq!(refused(&[(4, 1)]), Some((None, 1)));
+        assert_eq!(refused(&[(1, 2), (0, 85)]), Some((None, 85)));
+    }
+
+    #[test]
+    fn answers_to_something_else_are_not_counted() {
+        assert_eq!(refused(&[(5, 2), (u32::MAX, 2), (1 << 31, 2)]), None);
+        assert!(!outcome(&[(5, 0), (u32::MAX, 0)]).confirmed);
+    }
+
+    /// An answer that was left in the socket is not taken for the next request's.
+    #[test]
+    fn an_answer_that_nobody_read() {
+        crate::testing::namespace::in_new_namespace(|| {
+            let mut socket = Socket::open().unwrap();
+            let mut writer = AttrWriter::default();
+            let start = message::begin(&mut writer, uapi::NFT_MSG_GETGEN, 0, Family::Unspec);
+            message::end(&mut writer, start);
+            message::number(&mut writer, start, 4711, false);
+            socket.send(writer.as_bytes()).unwrap();
+            socket.tables(Family::Unspec, |table| panic!("{table:?}")).unwrap();
+
+            socket.send(writer.as_bytes()).unwrap();
+            assert_eq!(socket.generation().unwrap(), Socket::open().unwrap().generation().unwrap());
+        });
+    }
+
+    #[test]
+    fn interrupted_calls_are_repeated() {
+        let mut results =
+            vec![Ok(7), Err(io::ErrorKind::Interrupted.into()), Err(io::ErrorKind::Interrupted.into())];
+        assert_eq!(retry_interrupted(|| results.pop().unwrap()).unwrap(), 7);
+        let failed = retry_interrupted(|| Err(io::Error::from_raw_os_error(Errno::ENOBUFS as i32)));
+        assert_eq!(failed.unwrap_err().raw_os_error(), Some(Errno::ENOBUFS as i32));
+    }
+
+    #[test]
+    fn a_request_that_was_interrupted_is_a_change_of_the_ruleset() {
+        assert!(matches!(refused_request(Errno::EINTR as i32, None), Error::GenerationChanged));
+        let Error::Refused(refusal) = refused_request(2, Some("words")) else { panic!("not refused") };
+        assert_eq!((refusal.message, refusal.errno, refusal.text.as_deref()), (None, 2, Some("words")));
     }
 }

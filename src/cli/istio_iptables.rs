@@ -6,6 +6,7 @@ mod options;
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
@@ -15,8 +16,9 @@ use serde_json::json;
 use super::USAGE;
 use super::log::Log;
 use super::settings::{UsageError, Values};
-use crate::apply::{ApplyError, Counters, Interception};
-use crate::mesh::istio::sidecar::{self, PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar};
+use crate::apply::{ApplyError, Counters};
+use crate::interception::Interception;
+use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar};
 use crate::preflight::{self, HostNetwork};
 use crate::route::{RouteError, RouteSocket};
 use crate::ruleset::validate::{Invalid, validate};
@@ -61,8 +63,8 @@ pub(super) fn drop_log_flags(arguments: &mut Vec<OsString>) {
 enum Failure {
     #[error(transparent)]
     Usage(#[from] UsageError),
-    #[error("--network-namespace: {0}")]
-    Namespace(#[from] NamespaceError),
+    #[error("{place}: {error}")]
+    Namespace { place: String, error: NamespaceError },
     #[error(transparent)]
     HostNetwork(#[from] HostNetwork),
     #[error(
@@ -120,9 +122,21 @@ fn execute(values: &Values<'_>, log: Log) -> Result<(), Failure> {
     }
     match &options.network_namespace {
         // What is opened inside is closed inside: an open socket would keep a deleted pod's namespace alive.
-        Some(path) => Namespace::from_path(path)?.enter(|| execute_here(&options, log))?,
+        Some(path) => Namespace::from_path(path)
+            .and_then(|namespace| namespace.enter(|| execute_here(&options, log)))
+            .map_err(|error| namespace_failure(values, path, error))?,
         None => execute_here(&options, log),
     }
+}
+
+/// Names the setting, and the file where the error itself does not.
+fn namespace_failure(values: &Values<'_>, path: &Path, error: NamespaceError) -> Failure {
+    let origin = values.get("network-namespace").map_or_else(String::new, |given| given.origin().to_owned());
+    let place = match error {
+        NamespaceError::Open { .. } => origin,
+        _ => format!("{origin}: {}", path.display()),
+    };
+    Failure::Namespace { place, error }
 }
 
 fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
@@ -134,20 +148,16 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
         return Err(host.into());
     }
     if options.action == Action::Remove {
-        let network =
-            Sidecar::network_to_remove(options.sidecar.tproxy_mark, options.sidecar.tproxy_route_table);
-        let interception = Interception { layout: sidecar::layout(), ruleset: Ruleset::default(), network };
+        let interception = options.sidecar.interception();
         let commit = interception.remove(&mut nftwire::Socket::open()?, &mut routes)?;
-        return report(options.output, "removed", &interception.ruleset, &commit);
+        return report(options.output, "removed", &Ruleset::default(), &commit);
     }
     let ipv6 = decide_ipv6(&mut routes, options.dual_stack, log)?;
     let sidecar = Sidecar { ipv6, ..options.sidecar.clone() };
     if sidecar.dns.is_some() && !sidecar.captures_dns() {
         log.warn("DNS is not redirected: all servers in /etc/resolv.conf are IPv6, and IPv6 is off");
     }
-    let network = sidecar.network();
-    let interception = Interception { layout: sidecar::layout(), ruleset: sidecar.ruleset(), network };
-    perform(options, &interception, &mut routes)?;
+    perform(options, &sidecar.interception(), &mut routes)?;
     match options.validation {
         Some(probe) if options.action != Action::Print => {
             prove(&sidecar, probe)?;
@@ -158,11 +168,7 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
     }
 }
 
-fn perform(
-    options: &Options,
-    interception: &Interception,
-    routes: &mut RouteSocket,
-) -> Result<(), Failure> {
+fn perform(options: &Options, interception: &Interception, routes: &mut RouteSocket) -> Result<(), Failure> {
     let ruleset = &interception.ruleset;
     match options.action {
         Action::Apply => {
@@ -231,7 +237,9 @@ fn report(output: Output, done: &str, ruleset: &Ruleset, commit: &Commit) -> Res
     let (bytes, microseconds) = (commit.bytes, commit.elapsed.as_micros());
     let line = match output {
         Output::Text => {
-            format!("{done}: tables {tables}, chains {chains}, rules {rules}, bytes {bytes}, µs {microseconds}")
+            format!(
+                "{done}: tables {tables}, chains {chains}, rules {rules}, bytes {bytes}, µs {microseconds}"
+            )
         }
         Output::Json => json!({
             "result": done,

@@ -49,7 +49,7 @@ impl Log {
 }
 
 /// Leaves the reason of a failure for Kubernetes, where the file is there and can be written.
-pub(super) fn termination_message(message: &str) {
+fn termination_message(message: &str) {
     let end = message.floor_char_boundary(TERMINATION_LOG_LIMIT);
     if let Ok(mut file) = OpenOptions::new().write(true).truncate(true).open(TERMINATION_LOG) {
         let _ = file.write_all(&message.as_bytes()[..end]);

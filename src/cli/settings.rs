@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::str::FromStr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
@@ -134,6 +134,11 @@ impl Values<'_> {
 }
 
 impl Given {
+    /// `--flag`, or `environment variable NAME`.
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
+    }
+
     pub(super) fn fault(&self, fault: impl fmt::Display) -> UsageError {
         UsageError { origin: self.origin.clone(), fault: fault.to_string() }
     }
@@ -197,16 +202,218 @@ pub(super) fn number(text: &str) -> Result<u32, String> {
 
 /// A network in CIDR form.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = std::net::IpAddr::from_str(text) {
+    if let Ok(address) = text.parse::<IpAddr>() {
         return Err(format!("{text:?} has no prefix length: write {}", IpNet::from(address)));
     }
-    let network: IpNet =
-        text.parse().map_err(|_| format!("{text:?} is not a network (ADDRESS/PREFIX-LENGTH)"))?;
-    Ok(network)
+    // Not by ipnet's own parser: it takes 010.0.0.0 for 10.0.0.0, which others take for 8.0.0.0.
+    let network = text
+        .split_once('/')
+        .and_then(|(address, length)| IpNet::new(address.parse().ok()?, length.parse().ok()?).ok());
+    network.ok_or_else(|| format!("{text:?} is not a network (ADDRESS/PREFIX-LENGTH)"))
 }
 
 /// A duration as Go writes it: `5s`, `1m30s`, `500ms`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|_| format!("{text:?} is not a duration (such as 5s, 1m30s or 500ms)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: &[Setting] = &[
+        Setting {
+            name: "port",
+            short: Some('p'),
+            kind: Kind::Number("PORT"),
+            environment: &["PORT"],
+            help: "",
+        },
+        Setting {
+            name: "ports",
+            short: None,
+            kind: Kind::Text("PORTS"),
+            environment: &["PORTS", "OLD_PORTS"],
+            help: "",
+        },
+        Setting { name: "dns", short: None, kind: Kind::Switch, environment: &["DNS", "OLD_DNS"], help: "" },
+    ];
+
+    fn command() -> clap::Command {
+        clap::Command::new("test").args(SETTINGS.iter().map(Setting::argument))
+    }
+
+    /// What `look` finds when these flags and these variables are given.
+    #[track_caller]
+    fn given<T>(flags: &[&str], environment: &[(&str, &str)], look: impl FnOnce(&Values<'_>) -> T) -> T {
+        let flags = command().try_get_matches_from([&["test"], flags].concat()).unwrap();
+        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        let environment = environment.iter().map(owned).collect();
+        look(&Values { settings: SETTINGS, flags: &flags, environment })
+    }
+
+    fn text(values: &Values<'_>, name: &str) -> Option<String> {
+        values.get(name).map(|given| given.text)
+    }
+
+    #[track_caller]
+    fn dns(flags: &[&str], environment: &[(&str, &str)]) -> Result<bool, String> {
+        given(flags, environment, |values| values.switch("dns")).map_err(|error| error.to_string())
+    }
+
+    fn list(text: &str) -> Given {
+        Given { origin: "--ports".to_owned(), text: text.to_owned() }
+    }
+
+    #[test]
+    fn a_flag_wins_over_its_variable() {
+        for flags in [&["--port=1"][..], &["--port", "1"], &["-p", "1"], &["-p1"], &["-p", "7", "--port=1"]] {
+            assert_eq!(given(flags, &[("PORT", "2")], |values| text(values, "port")), Some("1".to_owned()));
+        }
+        assert_eq!(given(&[], &[("PORT", "2")], |values| text(values, "port")), Some("2".to_owned()));
+        assert_eq!(given(&[], &[], |values| text(values, "port")), None);
+    }
+
+    #[test]
+    fn the_first_variable_that_is_set_wins() {
+        let both = [("OLD_PORTS", "2"), ("PORTS", "1")];
+        assert_eq!(given(&[], &both, |values| text(values, "ports")), Some("1".to_owned()));
+        assert_eq!(given(&[], &both[..1], |values| text(values, "ports")), Some("2".to_owned()));
+    }
+
+    #[test]
+    fn an_empty_variable_is_a_text_but_no_number_and_no_switch() {
+        assert_eq!(given(&[], &[("PORT", "")], |values| text(values, "port")), None);
+        assert_eq!(given(&[], &[("PORTS", "")], |values| text(values, "ports")), Some(String::new()));
+        assert_eq!(dns(&[], &[("DNS", "")]), Ok(false));
+        assert_eq!(dns(&[], &[("DNS", ""), ("OLD_DNS", "true")]), Ok(true));
+        // A flag is never empty by accident.
+        assert_eq!(given(&["--port="], &[("PORT", "1")], |values| text(values, "port")), Some(String::new()));
+    }
+
+    #[test]
+    fn switches_are_gos() {
+        for yes in ["1", "t", "T", "true", "TRUE", "True"] {
+            assert_eq!(dns(&[], &[("DNS", yes)]), Ok(true), "{yes}");
+        }
+        for no in ["0", "f", "F", "false", "FALSE", "False"] {
+            assert_eq!(dns(&[], &[("DNS", no)]), Ok(false), "{no}");
+        }
+        for neither in ["yes", "no", "on", "tRUE", "2", " true"] {
+            let fault = format!("environment variable DNS: {neither:?} is neither true nor false");
+            assert_eq!(dns(&[], &[("DNS", neither)]), Err(fault));
+        }
+    }
+
+    #[test]
+    fn a_switch_as_a_flag() {
+        assert_eq!(dns(&["--dns"], &[]), Ok(true));
+        assert_eq!(dns(&["--dns=true"], &[]), Ok(true));
+        assert_eq!(dns(&["--dns=false"], &[("DNS", "true")]), Ok(false));
+        assert_eq!(dns(&["--dns=false", "--dns"], &[]), Ok(true));
+        assert_eq!(dns(&["--dns=maybe"], &[]), Err("--dns: \"maybe\" is neither true nor false".to_owned()));
+        // As in Go, what stands apart is not the switch's value.
+        assert!(command().try_get_matches_from(["test", "--dns", "false"]).is_err());
+    }
+
+    #[test]
+    fn a_list_has_the_items_that_are_not_empty() {
+        assert_eq!(list("80, 443").list(port), Ok(vec![80, 443]));
+        assert_eq!(list(",80,,443,").list(port), Ok(vec![80, 443]));
+        assert_eq!(list("").list(port), Ok(vec![]));
+        assert_eq!(list(" , ").list(port), Ok(vec![]));
+        assert_eq!(given(&[], &[], |values| values.list("ports", port)), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_error_names_the_item_by_its_number_among_several() {
+        let fault = |text| list(text).list(port).unwrap_err().to_string();
+        assert_eq!(fault("70000"), "--ports: \"70000\" is not a port (0 to 65535)");
+        assert_eq!(fault("80,70000"), "--ports: \"70000\" is not a port (0 to 65535) (item 2)");
+        assert_eq!(fault("80,,http"), "--ports: \"http\" is not a port (0 to 65535) (item 3)");
+    }
+
+    #[test]
+    fn a_wildcard_stands_alone() {
+        assert!(list("*").is_wildcard());
+        assert!(list(" * ").is_wildcard());
+        assert!(!list("*,80").is_wildcard());
+        assert!(!list("").is_wildcard());
+    }
+
+    #[test]
+    fn ports() {
+        assert_eq!(port("0"), Ok(0));
+        assert_eq!(port("65535"), Ok(65535));
+        for wrong in ["", "65536", "70000", "-1", "http", "80-90", "0x50", "8 0"] {
+            assert_eq!(port(wrong), Err(format!("{wrong:?} is not a port (0 to 65535)")));
+        }
+        assert_eq!(listening_port("1"), Ok(1));
+        assert_eq!(listening_port("0"), Err("port 0 cannot be listened at".to_owned()));
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(number("0"), Ok(0));
+        assert_eq!(number("4294967295"), Ok(u32::MAX));
+        assert_eq!(number("0x539"), Ok(1337));
+        assert_eq!(number("0XFFFFFFFF"), Ok(u32::MAX));
+        for wrong in ["", "4294967296", "-1", "1e3", "0x", "539x", "0x100000000"] {
+            assert_eq!(number(wrong), Err(format!("{wrong:?} is not a number from 0 to 4294967295")));
+        }
+    }
+
+    #[test]
+    fn networks() {
+        for right in ["10.0.0.0/8", "10.1.2.3/8", "0.0.0.0/0", "127.0.0.1/32", "fd00::/8", "::/0", "::1/128"]
+        {
+            assert_eq!(network(right).map(|network| network.to_string()), Ok(right.to_owned()));
+        }
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0/8",
+            "10.0.0.0.0/8",
+            "256.0.0.0/8",
+            "10.0.0.0/-1",
+            "10.0.0.0/",
+            "/8",
+            "10.0.0.0/8/8",
+            "10.0.0.0/255.0.0.0",
+            "fe80::1%eth0/64",
+            "fd00:::/8",
+            "example/8",
+            "*",
+        ] {
+            assert_eq!(network(wrong), Err(format!("{wrong:?} is not a network (ADDRESS/PREFIX-LENGTH)")));
+        }
+    }
+
+    /// 10.0.0.0 to some programs, 8.0.0.0 to others.
+    #[test]
+    fn an_address_has_no_leading_zeros() {
+        assert!(network("010.0.0.0/8").is_err());
+    }
+
+    #[test]
+    fn an_address_alone_is_no_network() {
+        let fault = |text| network(text).unwrap_err();
+        assert_eq!(fault("10.0.0.1"), "\"10.0.0.1\" has no prefix length: write 10.0.0.1/32");
+        assert_eq!(fault("fd00::1"), "\"fd00::1\" has no prefix length: write fd00::1/128");
+    }
+
+    #[test]
+    fn durations_are_gos() {
+        for (text, milliseconds) in
+            [("5s", 5000), ("1m30s", 90_000), ("500ms", 500), ("1.5s", 1500), ("0", 0)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for wrong in ["", "5", "-5s", "five", "5 parsecs"] {
+            let fault = format!("{wrong:?} is not a duration (such as 5s, 1m30s or 500ms)");
+            assert_eq!(duration(wrong), Err(fault));
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{Change, Family, LocalRoute, PolicyRule, Removal, RouteError, RouteSocket};
+use super::{Change, Family, LocalRoute, PolicyRule, RouteError, RouteSocket};
 
 /// Addresses and policy routing that rules need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,22 +51,29 @@ impl Network {
     ///
     /// # Errors
     /// The first one; what was removed before stays removed.
-    pub fn remove(&self, socket: &mut RouteSocket) -> Result<Removal, RouteError> {
-        let mut removal = Removal::AlreadyAbsent;
-        let mut note = |change| {
-            if change == Removal::Made {
-                removal = Removal::Made;
-            }
-        };
+    pub fn remove(&self, socket: &mut RouteSocket) -> Result<(), RouteError> {
         for &route in &self.routes {
-            note(socket.remove_local_route(route)?);
+            socket.remove_local_route(route)?;
         }
         for rule in &self.rules {
-            note(socket.remove_rule(rule)?);
+            socket.remove_rule(rule)?;
         }
         for &address in &self.loopback_addresses {
-            note(socket.remove_loopback_address(address)?);
+            socket.remove_loopback_address(address)?;
         }
-        Ok(removal)
+        Ok(())
+    }
+
+    /// What this has and `other` has not.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        fn difference<T: Copy + PartialEq>(these: &[T], others: &[T]) -> Vec<T> {
+            these.iter().filter(|item| !others.contains(item)).copied().collect()
+        }
+        Self {
+            loopback_addresses: difference(&self.loopback_addresses, &other.loopback_addresses),
+            rules: difference(&self.rules, &other.rules),
+            routes: difference(&self.routes, &other.routes),
+        }
     }
 }

@@ -35,8 +35,9 @@ pub fn add(wanted: &Ruleset, generation: u32) -> Result<Transaction<'_>, NotComp
 ///
 /// `layout` has every table and chain that some settings of the profile need, empty.
 ///
-/// It is refused where a base chain of a wanted name has another type, hook or priority: then what is there has to
-/// be read, see [`super::update`].
+/// It is refused where a chain of a wanted name is another kind of chain (no base chain, or of another type, hook or
+/// priority), and where something foreign needs a chain that goes: then what is there has to be read, see
+/// [`super::update`].
 ///
 /// # Errors
 /// A rule has something that only can be shown.

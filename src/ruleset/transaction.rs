@@ -1,6 +1,6 @@
 //! A batch of the kernel's objects made from the model's, and the way back from a message to what it stands for.
 
-use nftwire::{Batch, Element, ElementList, Place, Refusal, Set, SetFlags};
+use nftwire::{Batch, Element, ElementList, Place, Set, SetFlags};
 
 use super::compile::{ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, compile};
 use super::validate::RulePlace;
@@ -52,15 +52,6 @@ impl<'a> Transaction<'a> {
     /// The batch, to be sent.
     pub fn batch(&mut self) -> &mut Batch {
         &mut self.batch
-    }
-
-    /// Whether this refusal is about a base chain: the one that is there has another type, hook or priority.
-    #[must_use]
-    pub fn is_about_base_chain(&self, refusal: &Refusal) -> bool {
-        match refusal.message.and_then(|message| self.objects.get(message)) {
-            Some(&Object::Chain { table, chain }) => self.wanted.tables[table].chains[chain].base.is_some(),
-            _ => false,
-        }
     }
 
     /// What a message of the batch is about: `rule 7 of istio-output in inet istio-proxy-nat ("tcp dport …")`.

@@ -12,14 +12,18 @@ use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use super::compile::{AnonymousSet, NotCompiled, SetKey, compile};
 use super::transaction::Transaction;
-use super::{BaseChain, Chain, Family, Rule, Ruleset};
+use super::{BaseChain, Chain, Family, Rule, Ruleset, Table};
 
 /// What the kernel holds of one table.
 #[derive(Debug)]
 struct ExistingTable {
     family: Family,
     name: String,
+    /// Its base chains see no packets
+    dormant: bool,
     chains: Vec<ExistingChain>,
+    /// Names of the sets and maps that belong to no rule
+    named_sets: Vec<String>,
 }
 
 /// What the kernel holds of one chain.
@@ -67,16 +71,18 @@ pub fn update<'a>(
 ) -> Result<Transaction<'a>, UpdateError> {
     let (generation, existing) = socket.consistent(|socket| read(socket, layout))?;
     let mut transaction = Transaction::for_generation(wanted, generation);
-    for table in &existing {
-        if !wanted.tables.iter().any(|wanted| wanted.family == table.family && wanted.name == table.name) {
-            transaction.remove(|batch| batch.del_table(table.family, &table.name));
-        }
+    // The kernel does not wake a table and give it a base chain in one transaction; as no packet sees a dormant
+    // table, it may as well go and come back.
+    let (gone, kept): (Vec<_>, Vec<_>) = existing
+        .iter()
+        .partition(|there| there.dormant || !wanted.tables.iter().any(|table| there.is_same_table(table)));
+    for table in gone {
+        transaction.remove(|batch| batch.del_table(table.family, &table.name));
     }
     for (index, table) in wanted.tables.iter().enumerate() {
-        let there = existing.iter().find(|there| there.family == table.family && there.name == table.name);
+        let there = kept.iter().find(|there| there.is_same_table(table)).copied();
         transaction.add_table(index);
-        let chains = there.map_or(&[][..], |there| &there.chains);
-        update_table(&mut transaction, wanted, index, chains, keep_counters)?;
+        update_table(&mut transaction, wanted, index, there, keep_counters)?;
     }
     Ok(transaction)
 }
@@ -85,10 +91,11 @@ fn update_table(
     transaction: &mut Transaction<'_>,
     wanted: &Ruleset,
     table_index: usize,
-    existing: &[ExistingChain],
+    there: Option<&ExistingTable>,
     keep_counters: bool,
 ) -> Result<(), NotCompiled> {
     let table = &wanted.tables[table_index];
+    let (existing, named_sets) = there.map_or((&[][..], &[][..]), |there| (&there.chains, &there.named_sets));
     let (family, name) = (table.family, table.name.as_str());
     let steps: Vec<_> = table
         .chains
@@ -113,6 +120,10 @@ fn update_table(
         for rule in &chain.rules {
             transaction.remove(|batch| batch.del_rule(family, name, &chain.name, rule.handle));
         }
+    }
+    // No rule of ours uses a set of its own, and a map's elements may jump to a chain that goes.
+    for set in named_sets {
+        transaction.remove(|batch| batch.del_set(family, name, set));
     }
     for chain in &unwanted {
         transaction.remove(|batch| batch.del_chain(family, name, &chain.name));
@@ -169,6 +180,12 @@ fn steps(
     Ok(steps)
 }
 
+impl ExistingTable {
+    fn is_same_table(&self, wanted: &Table) -> bool {
+        self.family == wanted.family && self.name == wanted.name
+    }
+}
+
 impl ExistingChain {
     /// Whether this is the wanted chain: the name, and for base chains what cannot be changed.
     fn is_same_chain(&self, wanted: &Chain) -> bool {
@@ -184,7 +201,9 @@ fn read(socket: &mut Socket, layout: &Ruleset) -> Result<Vec<ExistingTable>, Err
             tables.push(ExistingTable {
                 family: table.family,
                 name: table.name.to_owned(),
+                dormant: table.flags.0 & nftwire::TableFlags::DORMANT.0 != 0,
                 chains: Vec::new(),
+                named_sets: Vec::new(),
             });
         }
         Ok(())
@@ -194,7 +213,8 @@ fn read(socket: &mut Socket, layout: &Ruleset) -> Result<Vec<ExistingTable>, Err
     }
     socket.chains(Family::Unspec, |chain| {
         let table = tables.iter_mut().find(|table| table.family == chain.family && table.name == chain.table);
-        if let Some(table) = table {
+        // A chain that belongs to a rule goes with it.
+        if let Some(table) = table.filter(|_| !chain.flags.contains(nftwire::ChainFlags::BINDING)) {
             table.chains.push(ExistingChain {
                 name: chain.name.to_owned(),
                 base: chain.base.map(|base| (base.kind.to_owned(), base.hook, base.priority)),
@@ -210,7 +230,7 @@ fn read(socket: &mut Socket, layout: &Ruleset) -> Result<Vec<ExistingTable>, Err
 }
 
 fn read_rules(socket: &mut Socket, table: &mut ExistingTable) -> Result<(), Error> {
-    let sets = read_anonymous_sets(socket, table.family, &table.name)?;
+    let sets = read_anonymous_sets(socket, table)?;
     socket.rules(table.family, &table.name, |rule| {
         let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
         let fingerprint = fingerprint(&expressions, rule.userdata, |lookup| sets.get(lookup.set));
@@ -222,24 +242,26 @@ fn read_rules(socket: &mut Socket, table: &mut ExistingTable) -> Result<(), Erro
     })
 }
 
-/// The elements of the table's anonymous sets, ascending, by the sets' names.
+/// The elements of the table's anonymous sets, ascending, by the sets' names. Notes the names of the sets that are not
+/// anonymous.
 fn read_anonymous_sets(
     socket: &mut Socket,
-    family: Family,
-    table: &str,
+    table: &mut ExistingTable,
 ) -> Result<HashMap<String, Vec<SetKey>>, Error> {
+    let simple = nftwire::SetFlags::ANONYMOUS | nftwire::SetFlags::CONSTANT;
     let mut names = Vec::new();
-    socket.sets(family, table, |set| {
-        let simple = nftwire::SetFlags::ANONYMOUS | nftwire::SetFlags::CONSTANT;
+    socket.sets(table.family, &table.name, |set| {
         if set.flags == simple || set.flags == simple | nftwire::SetFlags::INTERVAL {
             names.push(set.name.to_owned());
+        } else if !set.flags.contains(nftwire::SetFlags::ANONYMOUS) {
+            table.named_sets.push(set.name.to_owned());
         }
         Ok(())
     })?;
     let mut sets = HashMap::new();
     for name in names {
         let mut elements = Vec::new();
-        socket.elements(family, table, &name, |list| {
+        socket.elements(table.family, &table.name, &name, |list| {
             for element in list.elements() {
                 let element = element?;
                 elements.push(SetKey { key: element.key, end: element.interval_end });

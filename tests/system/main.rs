@@ -1,5 +1,6 @@
-//! What a pod's traffic does once the command has run: real connections through real rules, in network namespaces that
-//! live as long as a test. Needs root; see [`harness::privileged`] for what happens without.
+//! What the command does to a pod: real connections through real rules, the kernel's state as other tools see it, and
+//! what goes wrong, in network namespaces that live as long as a test. Needs root; see [`harness::privileged`] for what
+//! happens without.
 
 #![allow(
     clippy::expect_used,
@@ -8,8 +9,19 @@
     reason = "what goes wrong here fails the test"
 )]
 
+mod counters;
 mod dns;
+mod errors;
+mod families;
 mod harness;
+mod image;
+mod invocation;
+mod killed;
 mod redirect;
 mod route;
+mod settings;
+mod state;
+mod swap;
 mod tproxy;
+mod user_namespace;
+mod validation;

@@ -56,3 +56,135 @@ impl Cmp {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::same;
+
+    fn cmp(op: CmpOp, data: Data) -> Cmp {
+        Cmp { sreg: Register::R1, op, data }
+    }
+
+    #[test]
+    fn equal_to_an_address() {
+        // ct original ip saddr 1.2.3.4
+        // [ cmp eq reg 1 0x04030201 ]
+        let nft = "
+            2c00 0180                # element
+              0800 0100 636d7000     # name
+              2000 0280              # data cmp
+                0800 0100 00000001   # sreg
+                0800 0200 00000000   # op
+                0c00 0380            # data
+                  0800 0100 01020304 # value
+        ";
+        same(cmp(CmpOp::Eq, std::net::Ipv4Addr::new(1, 2, 3, 4).into()), nft);
+    }
+
+    #[test]
+    fn equal_to_one_byte() {
+        // meta l4proto tcp
+        // [ cmp eq reg 1 0x00000006 ]
+        let nft = "
+            2c00 0180                # element
+              0800 0100 636d7000     # name
+              2000 0280              # data cmp
+                0800 0100 00000001   # sreg
+                0800 0200 00000000   # op
+                0c00 0380            # data
+                  0500 0100 06000000 # value
+        ";
+        same(cmp(CmpOp::Eq, Data::new(&[6])), nft);
+    }
+
+    #[test]
+    fn equal_to_a_uid() {
+        // meta skuid 1337
+        // [ cmp eq reg 1 0x00000539 ]
+        #[cfg(target_endian = "little")]
+        same(
+            cmp(CmpOp::Eq, Data::ne32(1337)),
+            "
+                2c00 0180                # element
+                  0800 0100 636d7000     # name
+                  2000 0280              # data cmp
+                    0800 0100 00000001   # sreg
+                    0800 0200 00000000   # op
+                    0c00 0380            # data
+                      0800 0100 39050000 # value
+            ",
+        );
+    }
+
+    #[test]
+    fn other_than_an_interface() {
+        // oifname != "eth0"
+        // [ cmp neq reg 1 0x30687465 0x00000000 0x00000000 0x00000000 ]
+        let nft = "
+            3800 0180                                        # element
+              0800 0100 636d7000                             # name
+              2c00 0280                                      # data cmp
+                0800 0100 00000001                           # sreg
+                0800 0200 00000001                           # op
+                1800 0380                                    # data
+                  1400 0100 65746830000000000000000000000000 # value \"eth0\"
+        ";
+        same(cmp(CmpOp::Neq, Data::interface("eth0")), nft);
+    }
+
+    #[test]
+    fn ports_of_a_range() {
+        // tcp dport 80-90
+        // [ cmp gte reg 1 0x00005000 ]
+        let from = "
+            2c00 0180                # element
+              0800 0100 636d7000     # name
+              2000 0280              # data cmp
+                0800 0100 00000001   # sreg
+                0800 0200 00000005   # op
+                0c00 0380            # data
+                  0600 0100 00500000 # value
+        ";
+        same(cmp(CmpOp::Gte, Data::be16(80)), from);
+        // [ cmp lte reg 1 0x00005a00 ]
+        let to = "
+            2c00 0180                # element
+              0800 0100 636d7000     # name
+              2000 0280              # data cmp
+                0800 0100 00000001   # sreg
+                0800 0200 00000003   # op
+                0c00 0380            # data
+                  0600 0100 005a0000 # value
+        ";
+        same(cmp(CmpOp::Lte, Data::be16(90)), to);
+    }
+
+    #[test]
+    fn above_and_below() {
+        // tcp dport > 1024
+        // [ cmp gt reg 1 0x00000004 ]
+        let above = "
+            2c00 0180                # element
+              0800 0100 636d7000     # name
+              2000 0280              # data cmp
+                0800 0100 00000001   # sreg
+                0800 0200 00000004   # op
+                0c00 0380            # data
+                  0600 0100 04000000 # value
+        ";
+        same(cmp(CmpOp::Gt, Data::be16(1024)), above);
+        // tcp dport < 1024
+        // [ cmp lt reg 1 0x00000004 ]
+        let below = "
+            2c00 0180                # element
+              0800 0100 636d7000     # name
+              2000 0280              # data cmp
+                0800 0100 00000001   # sreg
+                0800 0200 00000002   # op
+                0c00 0380            # data
+                  0600 0100 04000000 # value
+        ";
+        same(cmp(CmpOp::Lt, Data::be16(1024)), below);
+    }
+}

@@ -28,3 +28,43 @@ impl Counter {
         Ok(counter)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{different, same};
+
+    #[test]
+    fn with_values() {
+        // counter packets 5 bytes 700
+        // [ counter pkts 5 bytes 700 ]
+        let nft = "
+            2c00 0180                      # element
+              0c00 0100 636f756e74657200   # name \"counter\"
+              1c00 0280                    # data counter
+                0c00 0100 00000000000002bc # bytes
+                0c00 0200 0000000000000005 # packets
+        ";
+        same(Counter { bytes: 700, packets: 5 }, nft);
+    }
+
+    #[test]
+    fn from_zero() {
+        // counter
+        // [ counter pkts 0 bytes 0 ]
+        let nft = "
+            1400 0180                    # element
+              0c00 0100 636f756e74657200 # name \"counter\"
+              0400 0280                  # data counter
+        ";
+        // Both are always told, as in the kernel's dump and as iptables-nft writes it.
+        let ours = "
+            2c00 0180                       # element
+              0c00 0100 636f756e74657200    # name
+              1c00 0280                     # data counter
+                0c00 0100 0000000000000000  # bytes
+                0c00 0200 0000000000000000  # packets
+        ";
+        different(Counter::default(), nft, ours);
+    }
+}

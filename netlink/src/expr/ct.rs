@@ -110,3 +110,93 @@ impl Ct {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Register;
+    use crate::testing::same;
+
+    fn load(key: CtKey, direction: Option<u8>) -> Ct {
+        Ct { key, direction, access: Access::Load(Register::R1) }
+    }
+
+    #[test]
+    fn load_the_state() {
+        // ct state invalid
+        // [ ct load state => reg 1 ]
+        let nft = "
+            2000 0180              # element
+              0700 0100 63740000   # name
+              1400 0280            # data ct
+                0800 0200 00000000 # key
+                0800 0100 00000001 # dreg
+        ";
+        same(load(CtKey::State, None), nft);
+    }
+
+    #[test]
+    fn load_the_mark() {
+        // meta mark set ct mark << 8
+        // [ ct load mark => reg 1 ]
+        let nft = "
+            2000 0180              # element
+              0700 0100 63740000   # name
+              1400 0280            # data ct
+                0800 0200 00000003 # key
+                0800 0100 00000001 # dreg
+        ";
+        same(load(CtKey::Mark, None), nft);
+    }
+
+    #[test]
+    fn load_of_a_direction() {
+        // ct original ip saddr 1.2.3.4
+        // [ ct load src_ip => reg 1 , dir original ]
+        let original = "
+            2800 0180              # element
+              0700 0100 63740000   # name
+              1c00 0280            # data ct
+                0800 0200 00000013 # key
+                0800 0100 00000001 # dreg
+                0500 0300 00000000 # direction
+        ";
+        same(load(CtKey::SrcIp, Some(0)), original);
+        // ct reply proto-dst 80
+        // [ ct load proto_dst => reg 1 , dir reply ]
+        let reply = "
+            2800 0180              # element
+              0700 0100 63740000   # name
+              1c00 0280            # data ct
+                0800 0200 0000000c # key
+                0800 0100 00000001 # dreg
+                0500 0300 01000000 # direction
+        ";
+        same(load(CtKey::ProtoDst, Some(1)), reply);
+    }
+
+    #[test]
+    fn store() {
+        let store = |key| Ct { key, direction: None, access: Access::Store(Register::R1) };
+        // ct mark set meta mark
+        // [ ct set mark with reg 1 ]
+        let mark = "
+            2000 0180              # element
+              0700 0100 63740000   # name
+              1400 0280            # data ct
+                0800 0200 00000003 # key
+                0800 0400 00000001 # sreg
+        ";
+        same(store(CtKey::Mark), mark);
+        // ct zone set 1
+        // [ ct set zone with reg 1 ]
+        let zone = "
+            2000 0180              # element
+              0700 0100 63740000   # name
+              1400 0280            # data ct
+                0800 0200 00000011 # key
+                0800 0400 00000001 # sreg
+        ";
+        same(store(CtKey::Zone), zone);
+    }
+}

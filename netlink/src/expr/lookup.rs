@@ -53,3 +53,142 @@ impl<'a> Lookup<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{different, same_in_another_order};
+
+    fn lookup(set: &str, set_id: u32) -> Lookup<'_> {
+        Lookup { set, set_id, sreg: Register::R1, dreg: None, inverted: false }
+    }
+
+    // nft leaves NFTA_LOOKUP_FLAGS away where there are none and writes the set's name behind the registers. Here both
+    // are always told, as in the kernel's own dump, and the name comes first.
+
+    #[test]
+    fn in_a_named_set() {
+        // ip saddr @s
+        // [ lookup reg 1 set s ]
+        let nft = "
+            2c00 0180                    # element
+              0b00 0100 6c6f6f6b75700000 # name \"lookup\"
+              1c00 0280                  # data lookup
+                0800 0200 00000001       # sreg
+                0600 0100 73000000       # set
+                0800 0400 00000001       # set_id
+        ";
+        let ours = "
+            3400 0180                     # element
+              0b00 0100 6c6f6f6b75700000  # name
+              2400 0280                   # data lookup
+                0600 0100 73000000        # set
+                0800 0200 00000001        # sreg
+                0800 0400 00000001        # set_id
+                0800 0500 00000000        # flags
+        ";
+        different(lookup("s", 1), nft, ours);
+    }
+
+    #[test]
+    fn not_in_a_named_set() {
+        // ip saddr != @s
+        // [ lookup reg 1 set s 0x1 ]
+        let nft = "
+            3400 0180                    # element
+              0b00 0100 6c6f6f6b75700000 # name \"lookup\"
+              2400 0280                  # data lookup
+                0800 0200 00000001       # sreg
+                0600 0100 73000000       # set
+                0800 0400 00000001       # set_id
+                0800 0500 00000001       # flags
+        ";
+        same_in_another_order(Lookup { inverted: true, ..lookup("s", 1) }, nft);
+    }
+
+    #[test]
+    fn a_flag_that_is_not_known_inverts_nothing() {
+        let golden = "
+            3400 0180
+              0b00 0100 6c6f6f6b75700000
+              2400 0280
+                0600 0100 73000000
+                0800 0200 00000001
+                0800 0400 00000001
+                0800 0500 fffffffe
+        ";
+        assert_eq!(crate::testing::decode(&crate::testing::bytes(golden)), lookup("s", 1).into());
+    }
+
+    #[test]
+    fn in_an_anonymous_set() {
+        // tcp dport { 80, 443 }
+        // [ lookup reg 1 set __set%d ]
+        let nft = "
+            3000 0180                      # element
+              0b00 0100 6c6f6f6b75700000   # name \"lookup\"
+              2000 0280                    # data lookup
+                0800 0200 00000001         # sreg
+                0c00 0100 5f5f736574256400 # set \"__set%d\"
+                0800 0400 00000006         # set_id
+        ";
+        let ours = "
+            3800 0180                       # element
+              0b00 0100 6c6f6f6b75700000    # name
+              2800 0280                     # data lookup
+                0c00 0100 5f5f736574256400  # set
+                0800 0200 00000001          # sreg
+                0800 0400 00000006          # set_id
+                0800 0500 00000000          # flags
+        ";
+        different(lookup("__set%d", 6), nft, ours);
+    }
+
+    #[test]
+    fn in_maps() {
+        // dnat ip to tcp dport map @m
+        // [ lookup reg 1 set m dreg 1 ]
+        let values = "
+            3400 0180                    # element
+              0b00 0100 6c6f6f6b75700000 # name \"lookup\"
+              2400 0280                  # data lookup
+                0800 0200 00000001       # sreg
+                0800 0300 00000001       # dreg
+                0600 0100 6d000000       # set
+                0800 0400 00000004       # set_id
+        ";
+        let ours = "
+            3c00 0180                     # element
+              0b00 0100 6c6f6f6b75700000  # name
+              2c00 0280                   # data lookup
+                0600 0100 6d000000        # set
+                0800 0200 00000001        # sreg
+                0800 0300 00000001        # dreg
+                0800 0400 00000004        # set_id
+                0800 0500 00000000        # flags
+        ";
+        different(Lookup { dreg: Some(Register::R1), ..lookup("m", 4) }, values, ours);
+        // tcp dport vmap @v
+        // [ lookup reg 1 set v dreg 0 ]
+        let verdicts = "
+            3400 0180                    # element
+              0b00 0100 6c6f6f6b75700000 # name \"lookup\"
+              2400 0280                  # data lookup
+                0800 0200 00000001       # sreg
+                0800 0300 00000000       # dreg
+                0600 0100 76000000       # set
+                0800 0400 00000005       # set_id
+        ";
+        let ours = "
+            3c00 0180                     # element
+              0b00 0100 6c6f6f6b75700000  # name
+              2c00 0280                   # data lookup
+                0600 0100 76000000        # set
+                0800 0200 00000001        # sreg
+                0800 0300 00000000        # dreg
+                0800 0400 00000005        # set_id
+                0800 0500 00000000        # flags
+        ";
+        different(Lookup { dreg: Some(Register::VERDICT), ..lookup("v", 5) }, verdicts, ours);
+    }
+}

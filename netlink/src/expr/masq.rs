@@ -39,3 +39,37 @@ impl Masq {
         Ok(expression)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{same, same_in_another_order};
+
+    #[test]
+    fn plain() {
+        // masquerade
+        // [ masq ]
+        let nft = "
+            1400 0180                    # element
+              0900 0100 6d61737100000000 # name \"masq\"
+              0400 0280                  # data masq
+        ";
+        same(Masq::default(), nft);
+    }
+
+    #[test]
+    fn to_ports() {
+        // meta l4proto tcp masquerade to :1024-2048 random
+        // [ masq proto_min reg 1 proto_max reg 2 flags 0x6 ]
+        let nft = "
+            2c00 0180                    # element
+              0900 0100 6d61737100000000 # name \"masq\"
+              1c00 0280                  # data masq
+                0800 0100 00000006       # flags
+                0800 0200 00000001       # proto_min
+                0800 0300 00000002       # proto_max
+        ";
+        let expression = Masq { proto_min: Some(Register::R1), proto_max: Some(Register::R2), flags: 6 };
+        same_in_another_order(expression, nft);
+    }
+}

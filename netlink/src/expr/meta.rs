@@ -106,9 +106,73 @@ impl Meta {
                 _ => {}
             }
         }
-        Ok(Self {
-            key: required(key, uapi::NFTA_META_KEY)?,
-            access: required(access, uapi::NFTA_META_DREG)?,
-        })
+        Ok(Self { key: required(key, uapi::NFTA_META_KEY)?, access: required(access, uapi::NFTA_META_DREG)? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Register;
+    use crate::testing::same;
+
+    #[test]
+    fn load() {
+        let load = |key| Meta { key, access: Access::Load(Register::R1) };
+        // meta l4proto tcp
+        // [ meta load l4proto => reg 1 ]
+        let protocol = "
+            2400 0180                    # element
+              0900 0100 6d65746100000000 # name \"meta\"
+              1400 0280                  # data meta
+                0800 0200 00000010       # key
+                0800 0100 00000001       # dreg
+        ";
+        same(load(MetaKey::L4Proto), protocol);
+        // meta skuid 1337
+        // [ meta load skuid => reg 1 ]
+        let uid = "
+            2400 0180                    # element
+              0900 0100 6d65746100000000 # name \"meta\"
+              1400 0280                  # data meta
+                0800 0200 0000000a       # key
+                0800 0100 00000001       # dreg
+        ";
+        same(load(MetaKey::SkUid), uid);
+        // oifname != "eth0"
+        // [ meta load oifname => reg 1 ]
+        let device = "
+            2400 0180                    # element
+              0900 0100 6d65746100000000 # name \"meta\"
+              1400 0280                  # data meta
+                0800 0200 00000007       # key
+                0800 0100 00000001       # dreg
+        ";
+        same(load(MetaKey::OifName), device);
+    }
+
+    #[test]
+    fn store() {
+        let store = |key| Meta { key, access: Access::Store(Register::R1) };
+        // meta mark set 0x539
+        // [ meta set mark with reg 1 ]
+        let mark = "
+            2400 0180                    # element
+              0900 0100 6d65746100000000 # name \"meta\"
+              1400 0280                  # data meta
+                0800 0200 00000003       # key
+                0800 0300 00000001       # sreg
+        ";
+        same(store(MetaKey::Mark), mark);
+        // meta nftrace set 1
+        // [ meta set nftrace with reg 1 ]
+        let trace = "
+            2400 0180                    # element
+              0900 0100 6d65746100000000 # name \"meta\"
+              1400 0280                  # data meta
+                0800 0200 0000000c       # key
+                0800 0300 00000001       # sreg
+        ";
+        same(store(MetaKey::NfTrace), trace);
     }
 }

@@ -1,6 +1,6 @@
 //! Expressions: the instructions of the kernel's virtual machine, one file each.
 //!
-//! A rule is a list of expressions. Each loads something into a [`Register`](crate::Register), looks at one, or
+//! A rule is a list of expressions. Each loads something into a [`Register`], looks at one, or
 //! acts on the packet; one that does not match ends the rule. The names are the kernel's (`NFTA_EXPR_NAME`); an
 //! expression that this crate has no type for is kept as [`Unknown`].
 

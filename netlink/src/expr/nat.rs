@@ -76,3 +76,93 @@ impl Nat {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::same;
+
+    const NOTHING: Nat = Nat {
+        kind: NatKind::Dnat,
+        family: Family::Ipv4,
+        addr_min: None,
+        addr_max: None,
+        proto_min: None,
+        proto_max: None,
+        flags: 0,
+    };
+
+    #[test]
+    fn destination() {
+        // dnat ip to 1.2.3.4:80
+        // [ nat dnat ip addr_min reg 1 proto_min reg 2 flags 0x2 ]
+        let with_port = "
+            3800 0180              # element
+              0800 0100 6e617400   # name
+              2c00 0280            # data nat
+                0800 0100 00000001 # type
+                0800 0200 00000002 # family
+                0800 0300 00000001 # addr_min
+                0800 0500 00000002 # proto_min
+                0800 0700 00000002 # flags
+        ";
+        let (addr_min, proto_min) = (Some(Register::R1), Some(Register::R2));
+        same(Nat { addr_min, proto_min, flags: uapi::NF_NAT_RANGE_PROTO_SPECIFIED, ..NOTHING }, with_port);
+        // dnat ip6 to [2001:db8::1]
+        // [ nat dnat ip6 addr_min reg 1 ]
+        let ipv6 = "
+            2800 0180              # element
+              0800 0100 6e617400   # name
+              1c00 0280            # data nat
+                0800 0100 00000001 # type
+                0800 0200 0000000a # family
+                0800 0300 00000001 # addr_min
+        ";
+        same(Nat { family: Family::Ipv6, addr_min, ..NOTHING }, ipv6);
+    }
+
+    #[test]
+    fn ranges_of_addresses_and_ports() {
+        // dnat ip to 1.2.3.4-1.2.3.9:80-90 random,persistent
+        // [ nat dnat ip addr_min reg 1 addr_max reg 2 proto_min reg 3 proto_max reg 4 flags 0xe ]
+        let nft = "
+            4800 0180              # element
+              0800 0100 6e617400   # name
+              3c00 0280            # data nat
+                0800 0100 00000001 # type
+                0800 0200 00000002 # family
+                0800 0300 00000001 # addr_min
+                0800 0400 00000002 # addr_max
+                0800 0500 00000003 # proto_min
+                0800 0600 00000004 # proto_max
+                0800 0700 0000000e # flags
+        ";
+        let expression = Nat {
+            addr_min: Some(Register::R1),
+            addr_max: Some(Register::R2),
+            proto_min: Some(Register::new(3)),
+            proto_max: Some(Register::new(4)),
+            flags: 0xe,
+            ..NOTHING
+        };
+        same(expression, nft);
+    }
+
+    #[test]
+    fn source() {
+        // snat ip to 1.2.3.4-1.2.3.9 persistent
+        // [ nat snat ip addr_min reg 1 addr_max reg 2 flags 0x8 ]
+        let nft = "
+            3800 0180              # element
+              0800 0100 6e617400   # name
+              2c00 0280            # data nat
+                0800 0100 00000000 # type
+                0800 0200 00000002 # family
+                0800 0300 00000001 # addr_min
+                0800 0400 00000002 # addr_max
+                0800 0700 00000008 # flags
+        ";
+        let (addr_min, addr_max) = (Some(Register::R1), Some(Register::R2));
+        same(Nat { kind: NatKind::Snat, addr_min, addr_max, flags: 8, ..NOTHING }, nft);
+    }
+}

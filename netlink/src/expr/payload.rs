@@ -93,3 +93,125 @@ impl Payload {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{different, same, same_in_another_order};
+
+    fn load(base: PayloadBase, offset: u32, len: u32, dreg: u32) -> Payload {
+        Payload { base, offset, len, action: PayloadAction::Load(Register::new(dreg)) }
+    }
+
+    #[test]
+    fn loads() {
+        // ip daddr 10.0.0.0/9
+        // [ payload load 4b @ network header + 16 => reg 1 ]
+        let address = "
+            3400 0180                    # element
+              0c00 0100 7061796c6f616400 # name \"payload\"
+              2400 0280                  # data payload
+                0800 0100 00000001       # dreg
+                0800 0200 00000001       # base
+                0800 0300 00000010       # offset
+                0800 0400 00000004       # len
+        ";
+        same(load(PayloadBase::Network, 16, 4, 1), address);
+        // tcp dport 1
+        // [ payload load 2b @ transport header + 2 => reg 1 ]
+        let port = "
+            3400 0180                    # element
+              0c00 0100 7061796c6f616400 # name \"payload\"
+              2400 0280                  # data payload
+                0800 0100 00000001       # dreg
+                0800 0200 00000002       # base
+                0800 0300 00000002       # offset
+                0800 0400 00000002       # len
+        ";
+        same(load(PayloadBase::Transport, 2, 2, 1), port);
+        // @ih,0,32 0x01020304
+        // [ payload load 4b @ inner header + 0 => reg 1 ]
+        let inner = "
+            3400 0180                    # element
+              0c00 0100 7061796c6f616400 # name \"payload\"
+              2400 0280                  # data payload
+                0800 0100 00000001       # dreg
+                0800 0200 00000003       # base
+                0800 0300 00000000       # offset
+                0800 0400 00000004       # len
+        ";
+        same(load(PayloadBase::Inner, 0, 4, 1), inner);
+    }
+
+    #[test]
+    fn load_into_a_four_byte_register() {
+        // ip saddr . tcp dport @cc: the port goes behind the four bytes of the address, into NFT_REG32_01
+        // [ payload load 2b @ transport header + 2 => reg 9 ]
+        let nft = "
+            3400 0180                    # element
+              0c00 0100 7061796c6f616400 # name \"payload\"
+              2400 0280                  # data payload
+                0800 0100 00000009       # dreg
+                0800 0200 00000002       # base
+                0800 0300 00000002       # offset
+                0800 0400 00000002       # len
+        ";
+        same(load(PayloadBase::Transport, 2, 2, uapi::NFT_REG32_00 + 1), nft);
+    }
+
+    #[test]
+    fn store_an_address() {
+        // ip saddr set 1.2.3.4
+        // [ payload write reg 1 => 4b @ network header + 12 csum_type 1 csum_off 10 csum_flags 0x1 ]
+        let nft = "
+            4c00 0180                    # element
+              0c00 0100 7061796c6f616400 # name \"payload\"
+              3c00 0280                  # data payload
+                0800 0500 00000001       # sreg
+                0800 0200 00000001       # base
+                0800 0300 0000000c       # offset
+                0800 0400 00000004       # len
+                0800 0600 00000001       # csum_type
+                0800 0700 0000000a       # csum_offset
+                0800 0800 00000001       # csum_flags
+        ";
+        let sreg = Register::R1;
+        let action = PayloadAction::Store { sreg, csum_type: 1, csum_offset: 10, csum_flags: 1 };
+        let expression = Payload { base: PayloadBase::Network, offset: 12, len: 4, action };
+        same_in_another_order(expression, nft);
+    }
+
+    #[test]
+    fn store_a_port() {
+        // tcp dport set 8080
+        // [ payload write reg 1 => 2b @ transport header + 2 csum_type 1 csum_off 16 csum_flags 0x0 ]
+        let nft = "
+            4400 0180                    # element
+              0c00 0100 7061796c6f616400 # name \"payload\"
+              3400 0280                  # data payload
+                0800 0500 00000001       # sreg
+                0800 0200 00000002       # base
+                0800 0300 00000002       # offset
+                0800 0400 00000002       # len
+                0800 0600 00000001       # csum_type
+                0800 0700 00000010       # csum_offset
+        ";
+        // nft leaves NFTA_PAYLOAD_CSUM_FLAGS away where there are none; the kernel's dump always tells them.
+        let ours = "
+            4c00 0180                     # element
+              0c00 0100 7061796c6f616400  # name
+              3c00 0280                   # data payload
+                0800 0200 00000002        # base
+                0800 0300 00000002        # offset
+                0800 0400 00000002        # len
+                0800 0500 00000001        # sreg
+                0800 0600 00000001        # csum_type
+                0800 0700 00000010        # csum_offset
+                0800 0800 00000000        # csum_flags
+        ";
+        let sreg = Register::R1;
+        let action = PayloadAction::Store { sreg, csum_type: 1, csum_offset: 16, csum_flags: 0 };
+        let expression = Payload { base: PayloadBase::Transport, offset: 2, len: 2, action };
+        different(expression, nft, ours);
+    }
+}

@@ -42,3 +42,28 @@ impl Range {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::same;
+
+    #[test]
+    fn outside() {
+        // tcp dport != 80-90
+        // [ range neq reg 1 0x00005000 0x00005a00 ]
+        let nft = "
+            3c00 0180                    # element
+              0a00 0100 72616e6765000000 # name \"range\"
+              2c00 0280                  # data range
+                0800 0100 00000001       # sreg
+                0800 0200 00000001       # op
+                0c00 0380                # from
+                  0600 0100 00500000     # value
+                0c00 0480                # to
+                  0600 0100 005a0000     # value
+        ";
+        let (from, to) = (Data::be16(80), Data::be16(90));
+        same(Range { sreg: Register::R1, op: CmpOp::Neq, from, to }, nft);
+    }
+}

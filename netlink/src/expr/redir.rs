@@ -39,3 +39,61 @@ impl Redir {
         Ok(expression)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::same;
+
+    #[test]
+    fn to_the_same_port() {
+        // redirect
+        // [ redir ]
+        let nft = "
+            1400 0180                    # element
+              0a00 0100 7265646972000000 # name \"redir\"
+              0400 0280                  # data redir
+        ";
+        same(Redir::default(), nft);
+    }
+
+    #[test]
+    fn to_a_port() {
+        let flags = uapi::NF_NAT_RANGE_PROTO_SPECIFIED;
+        // redirect to :15006
+        // [ redir proto_min reg 1 flags 0x2 ]
+        let nft = "
+            2400 0180                    # element
+              0a00 0100 7265646972000000 # name \"redir\"
+              1400 0280                  # data redir
+                0800 0100 00000001       # proto_min
+                0800 0300 00000002       # flags
+        ";
+        same(Redir { proto_min: Some(Register::R1), proto_max: None, flags }, nft);
+        // The kernel's dump tells proto_min as proto_max, too; so does a rule that is to equal the dump.
+        let as_dumped = "
+            2c00 0180                     # element
+              0a00 0100 7265646972000000  # name
+              1c00 0280                   # data redir
+                0800 0100 00000001        # proto_min
+                0800 0200 00000001        # proto_max
+                0800 0300 00000002        # flags
+        ";
+        same(Redir { proto_min: Some(Register::R1), proto_max: Some(Register::R1), flags }, as_dumped);
+    }
+
+    #[test]
+    fn to_ports() {
+        // redirect to :1000-2000 random
+        // [ redir proto_min reg 1 proto_max reg 2 flags 0x6 ]
+        let nft = "
+            2c00 0180                    # element
+              0a00 0100 7265646972000000 # name \"redir\"
+              1c00 0280                  # data redir
+                0800 0100 00000001       # proto_min
+                0800 0200 00000002       # proto_max
+                0800 0300 00000006       # flags
+        ";
+        same(Redir { proto_min: Some(Register::R1), proto_max: Some(Register::R2), flags: 6 }, nft);
+    }
+}

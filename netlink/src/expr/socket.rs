@@ -53,3 +53,78 @@ impl Socket {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::same;
+
+    fn load(key: SocketKey, level: Option<u32>) -> Socket {
+        Socket { key, level, dreg: Register::R1 }
+    }
+
+    #[test]
+    fn keys() {
+        // nft tells level 0 where the key has none; so does `Some(0)`, and `None` leaves it away, as the kernel's dump.
+        // socket transparent 1
+        // [ socket load transparent => reg 1 ]
+        let transparent = "
+            2c00 0180                    # element
+              0b00 0100 736f636b65740000 # name \"socket\"
+              1c00 0280                  # data socket
+                0800 0100 00000000       # key
+                0800 0200 00000001       # dreg
+                0800 0300 00000000       # level
+        ";
+        same(load(SocketKey::Transparent, Some(0)), transparent);
+        // socket wildcard 0
+        // [ socket load wildcard => reg 1 ]
+        let wildcard = "
+            2c00 0180                    # element
+              0b00 0100 736f636b65740000 # name \"socket\"
+              1c00 0280                  # data socket
+                0800 0100 00000002       # key
+                0800 0200 00000001       # dreg
+                0800 0300 00000000       # level
+        ";
+        same(load(SocketKey::Wildcard, Some(0)), wildcard);
+        // socket mark 0x1
+        // [ socket load mark => reg 1 ]
+        let mark = "
+            2c00 0180                    # element
+              0b00 0100 736f636b65740000 # name \"socket\"
+              1c00 0280                  # data socket
+                0800 0100 00000001       # key
+                0800 0200 00000001       # dreg
+                0800 0300 00000000       # level
+        ";
+        same(load(SocketKey::Mark, Some(0)), mark);
+    }
+
+    #[test]
+    fn without_a_level() {
+        let as_dumped = "
+            2400 0180                     # element
+              0b00 0100 736f636b65740000  # name
+              1400 0280                   # data socket
+                0800 0100 00000000        # key
+                0800 0200 00000001        # dreg
+        ";
+        same(load(SocketKey::Transparent, None), as_dumped);
+    }
+
+    #[test]
+    fn control_group() {
+        // socket cgroupv2 level 1 "mesh"
+        // [ socket load cgroupv2 => reg 1 ]
+        let nft = "
+            2c00 0180                    # element
+              0b00 0100 736f636b65740000 # name \"socket\"
+              1c00 0280                  # data socket
+                0800 0100 00000003       # key
+                0800 0200 00000001       # dreg
+                0800 0300 00000001       # level
+        ";
+        same(load(SocketKey::CgroupV2, Some(1)), nft);
+    }
+}

@@ -37,3 +37,52 @@ impl Tproxy {
         Ok(Self { family: required(family, uapi::NFTA_TPROXY_FAMILY)?, addr, port })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::same;
+
+    #[test]
+    fn to_an_address_and_a_port() {
+        // meta l4proto tcp tproxy ip to 127.0.0.1:15001
+        // [ tproxy ip addr reg 1 port reg 2 ]
+        let nft = "
+            2c00 0180                    # element
+              0b00 0100 7470726f78790000 # name \"tproxy\"
+              1c00 0280                  # data tproxy
+                0800 0100 00000002       # family
+                0800 0200 00000001       # addr
+                0800 0300 00000002       # port
+        ";
+        same(Tproxy { family: Family::Ipv4, addr: Some(Register::R1), port: Some(Register::R2) }, nft);
+    }
+
+    #[test]
+    fn to_a_port_of_both_families() {
+        // meta l4proto tcp tproxy to :15001
+        // [ tproxy port reg 1 ]
+        let nft = "
+            2400 0180                    # element
+              0b00 0100 7470726f78790000 # name \"tproxy\"
+              1400 0280                  # data tproxy
+                0800 0100 00000000       # family
+                0800 0300 00000001       # port
+        ";
+        same(Tproxy { family: Family::Unspec, addr: None, port: Some(Register::R1) }, nft);
+    }
+
+    #[test]
+    fn to_an_address() {
+        // meta l4proto tcp tproxy ip6 to [::1]
+        // [ tproxy ip6 addr reg 1 ]
+        let nft = "
+            2400 0180                    # element
+              0b00 0100 7470726f78790000 # name \"tproxy\"
+              1400 0280                  # data tproxy
+                0800 0100 0000000a       # family
+                0800 0200 00000001       # addr
+        ";
+        same(Tproxy { family: Family::Ipv6, addr: Some(Register::R1), port: None }, nft);
+    }
+}

@@ -14,3 +14,65 @@ impl Unknown<'_> {
         writer.raw(self.attributes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{bytes, decode, different, same};
+
+    #[test]
+    fn kept_as_received() {
+        // What nft makes of `limit rate 10/second`, under a name that nobody knows.
+        let limit = "
+            4400 0180                      # element
+              0b00 0100 6c696d6974320000   # name \"limit2\"
+              3400 0280                    # data
+                0c00 0100 000000000000000a # ?
+                0c00 0200 0000000000000001 # ?
+                0800 0300 00000005         # ?
+                0800 0400 00000000         # ?
+                0800 0500 00000000         # ?
+        ";
+        let attributes = bytes(
+            "
+            0c00 0100 000000000000000a
+            0c00 0200 0000000000000001
+            0800 0300 00000005
+            0800 0400 00000000
+            0800 0500 00000000
+            ",
+        );
+        let unknown = Unknown { name: "limit2", attributes: &attributes };
+        assert_eq!(decode(&bytes(limit)), crate::Expr::Unknown(unknown));
+        same(crate::Expr::Unknown(unknown), limit);
+    }
+
+    #[test]
+    fn with_a_value_that_needs_padding() {
+        // What nft makes of `log prefix "x"`, under a name that nobody knows.
+        let log = "
+            1c00 0180                    # element
+              0900 0100 6c6f673200000000 # name \"log2\"
+              0c00 0280                  # data
+                0600 0200 78000000       # ?
+        ";
+        let prefix = bytes("0600 0200 78000000");
+        same(crate::Expr::Unknown(Unknown { name: "log2", attributes: &prefix }), log);
+    }
+
+    #[test]
+    fn without_attributes() {
+        // As nft hands over `notrack`, under a name that nobody knows.
+        let nft = "
+            1400 0180                            # element
+              0d00 0100 6e6f747261636b3200000000 # name \"notrack2\"
+        ";
+        // Written with an empty NFTA_EXPR_DATA, which the kernel takes just as well.
+        let ours = "
+            1800 0180                            # element
+              0d00 0100 6e6f747261636b3200000000 # name
+              0400 0280                          # data
+        ";
+        different(crate::Expr::Unknown(Unknown { name: "notrack2", attributes: &[] }), nft, ours);
+    }
+}

@@ -4,8 +4,13 @@
 //! network namespace of its own. Beside each stands the rule it was captured from and, in brackets, what
 //! `nft --debug=netlink` prints for the expression. Where this crate writes other bytes on purpose, the test says why.
 
+mod bindings;
 mod listed;
+#[path = "../../tests/kernel/namespace.rs"]
+pub(crate) mod namespace;
+mod properties;
 mod read_back;
+mod strategy;
 
 use crate::expr::Expr;
 use crate::message::{Datagram, NLMSG_HEADER};
@@ -63,6 +68,14 @@ pub(crate) fn same<'a>(expression: impl Into<Expr<'a>>, golden: &str) {
     let (expression, golden) = (expression.into(), bytes(golden));
     assert_eq!(decode(&golden), expression);
     assert_bytes(&encode(&expression), &golden);
+}
+
+/// As [`same`], but nft writes the attributes in another order, which means nothing to the kernel.
+#[track_caller]
+pub(crate) fn same_in_another_order<'a>(expression: impl Into<Expr<'a>>, golden: &str) {
+    let (expression, golden) = (expression.into(), bytes(golden));
+    assert_eq!(decode(&golden), expression);
+    assert_bytes(&by_type(&encode(&expression)), &by_type(&golden));
 }
 
 /// The expression is read from what nft sends, and written as other bytes, which say the same.

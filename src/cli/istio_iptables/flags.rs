@@ -145,12 +145,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         &["ISTIO_INBOUND_TPROXY_ROUTE_TABLE"],
         "Routing table for marked packets with TPROXY [default: 133]",
     ),
-    switch(
-        "dry-run",
-        Some('n'),
-        &["DRY_RUN"],
-        "Print the ruleset and touch nothing; needs no privilege",
-    ),
+    switch("dry-run", Some('n'), &["DRY_RUN"], "Print the ruleset and touch nothing; needs no privilege"),
     number(
         "iptables-probe-port",
         None,

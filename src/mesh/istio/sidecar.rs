@@ -7,10 +7,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::interception::Interception;
 use crate::route::{self, Network};
 use crate::ruleset::{
-    BaseChain, Chain, ChainKind, Data, Family, Hook, Op, Operand, Policy, Rule, Ruleset, Selector,
-    TCP_DPORT, Table, Target, UDP_DPORT, UDP_SPORT,
+    BaseChain, Chain, ChainKind, Data, Family, Hook, Op, Operand, Policy, Rule, Ruleset, Selector, TCP_DPORT,
+    Table, Target, UDP_DPORT, UDP_SPORT,
 };
 use nftwire::expr::CtKey;
 
@@ -68,6 +69,36 @@ pub struct Sidecar {
     pub native_nftables: bool,
     /// The loopback network of IPv4
     pub loopback_v4: Ipv4Net,
+}
+
+/// What Istio's command does without a flag: nothing inbound is intercepted, and outbound nothing but what goes back to
+/// the pod itself.
+impl Default for Sidecar {
+    fn default() -> Self {
+        Self {
+            envoy_port: 15001,
+            inbound_capture_port: 15006,
+            inbound_tunnel_port: 15008,
+            proxy_uids: vec![1337],
+            proxy_gids: vec![1337],
+            mode: Mode::Redirect,
+            tproxy_mark: 1337,
+            tproxy_route_table: 133,
+            inbound_ports: InboundPorts::Only(Vec::new()),
+            outbound_ports: Vec::new(),
+            outbound_ports_exclude: Vec::new(),
+            service_cidr: ServiceCidr::Only(Vec::new()),
+            service_cidr_exclude: Vec::new(),
+            owner_groups: OwnerGroups::AllExcept(Vec::new()),
+            virtual_interfaces: Vec::new(),
+            exclude_interfaces: Vec::new(),
+            dns: None,
+            drop_invalid: false,
+            ipv6: false,
+            native_nftables: false,
+            loopback_v4: Ipv4Addr::LOCALHOST.into(),
+        }
+    }
 }
 
 /// How inbound traffic gets to the proxy.
@@ -131,8 +162,10 @@ pub enum InterfaceError {
     /// Longer than the kernel's IFNAMSIZ allows
     #[error("an interface's name has at most 15 bytes")]
     TooLong,
-    /// A character that the kernel does not take (`dev_valid_name` in net/core/dev.c)
-    #[error("an interface's name has no slash, colon, white space or quote, and is not `.` or `..`")]
+    /// A character that the kernel does not take (`dev_valid_name` in net/core/dev.c), or that nft does not show
+    #[error(
+        "an interface's name has no slash, backslash, colon, white space or quote, and is not `.` or `..`"
+    )]
     Character,
 }
 
@@ -143,10 +176,11 @@ impl std::str::FromStr for Interface {
     fn from_str(name: &str) -> Result<Self, InterfaceError> {
         let beginning = name.strip_suffix(['*', '+']);
         let text = beginning.unwrap_or(name);
-        if text.len() > 15 {
+        // With its asterisk, too: nft takes no longer text.
+        if name.len() > 15 {
             return Err(InterfaceError::TooLong);
         }
-        let wrong = |c: char| c.is_whitespace() || c.is_control() || "/:\"*".contains(c);
+        let wrong = |c: char| c.is_whitespace() || c.is_control() || "/\\:\"*".contains(c);
         if text.is_empty() || text == "." || text == ".." || text.contains(wrong) {
             return Err(InterfaceError::Character);
         }
@@ -161,9 +195,10 @@ impl Sidecar {
         let mut rules = Rules::default();
         self.skip_interfaces(&mut rules);
         if self.drop_invalid {
-            rules.mangle.prerouting.push(
-                Rule::new().tcp().ct_state(CtKey::STATE_INVALID).counter().jump("istio-drop"),
-            );
+            rules
+                .mangle
+                .prerouting
+                .push(Rule::new().tcp().ct_state(CtKey::STATE_INVALID).counter().jump("istio-drop"));
             rules.mangle.drop.push(Rule::new().counter().drop());
         }
         self.redirects(&mut rules.nat);
@@ -215,14 +250,25 @@ impl Sidecar {
         network
     }
 
-    /// Everything that some settings with this mark and table need, to take it away.
+    /// What any settings with this mark and this table need beside their rules.
     #[must_use]
-    pub fn network_to_remove(mark: u32, table: u32) -> Network {
+    pub fn possible_network(&self) -> Network {
         let mut network = Network { loopback_addresses: vec![PASSTHROUGH_V6], ..Network::default() };
         for family in [route::Family::V4, route::Family::V6] {
-            network.add_marked_to_local(family, mark, table);
+            network.add_marked_to_local(family, self.tproxy_mark, self.tproxy_route_table);
         }
         network
+    }
+
+    /// All that is wanted of the kernel.
+    #[must_use]
+    pub fn interception(&self) -> Interception {
+        Interception {
+            ruleset: self.ruleset(),
+            network: self.network(),
+            layout: layout(),
+            possible_network: self.possible_network(),
+        }
     }
 
     fn skip_interfaces(&self, rules: &mut Rules) {
@@ -263,7 +309,8 @@ impl Sidecar {
                 nat.inbound.push(Rule::new().tcp().counter().jump("istio-in-redirect"));
             }
             InboundPorts::Only(ports) => {
-                nat.inbound.extend(ports.iter().map(|&port| tcp_dport(port).counter().jump("istio-in-redirect")));
+                nat.inbound
+                    .extend(ports.iter().map(|&port| tcp_dport(port).counter().jump("istio-in-redirect")));
             }
         }
     }
@@ -284,8 +331,7 @@ impl Sidecar {
             );
         }
         mangle.prerouting.push(Rule::new().tcp().counter().jump("istio-inbound"));
-        let established =
-            || Rule::new().tcp().ct_state(CtKey::STATE_ESTABLISHED | CtKey::STATE_RELATED);
+        let established = || Rule::new().tcp().ct_state(CtKey::STATE_ESTABLISHED | CtKey::STATE_RELATED);
         match &self.inbound_ports {
             InboundPorts::AllExcept(ports) => {
                 mangle.inbound.extend(ports.iter().map(|&port| tcp_dport(port).counter().returns()));
@@ -339,8 +385,7 @@ impl Sidecar {
         // The app calls itself by a loopback address: not by way of the proxy, unless that is asked for.
         if !self.includes_loopback() {
             let from_app = Rule::new().oifname("lo");
-            let from_app =
-                if self.captures_dns() { from_app.port(TCP_DPORT, Op::Ne, 53) } else { from_app };
+            let from_app = if self.captures_dns() { from_app.port(TCP_DPORT, Op::Ne, 53) } else { from_app };
             nat.istio_output.push(owner(from_app, Op::Ne).counter().returns());
         }
         nat.istio_output.push(owner(Rule::new(), Op::Eq).counter().returns());
@@ -349,7 +394,9 @@ impl Sidecar {
     fn includes_loopback(&self) -> bool {
         match &self.service_cidr {
             ServiceCidr::All => false,
-            ServiceCidr::Only(networks) => networks.iter().any(|network| network.addr().is_loopback()),
+            ServiceCidr::Only(networks) => {
+                networks.iter().any(|network| network.addr().to_canonical().is_loopback())
+            }
         }
     }
 
@@ -374,7 +421,9 @@ impl Sidecar {
         };
         for field in [TCP_DPORT, UDP_DPORT] {
             rules.nat.output_dns.extend(
-                servers.iter().map(|&server| to_server(server).port(field, Op::Eq, 53).counter().redirect(DNS_PORT)),
+                servers
+                    .iter()
+                    .map(|&server| to_server(server).port(field, Op::Eq, 53).counter().redirect(DNS_PORT)),
             );
         }
         // Queries to the agent and queries of the agent have the same addresses and ports once they are redirected:

@@ -1,7 +1,7 @@
 //! Links, addresses and routes over rtnetlink. Everything acts on the calling thread's network namespace.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,6 +61,7 @@ pub(crate) fn address(name: &str, address: IpAddr, prefix: u8) {
         .build()
         .unwrap();
     request::<Ifaddrmsg>(Rtm::Newaddr, NlmF::CREATE | NlmF::EXCL, message);
+    wait_until_local(address);
 }
 
 /// Routes everything of the gateway's family that has no route of its own through the gateway.
@@ -78,6 +79,17 @@ pub(crate) fn default_route(gateway: IpAddr) {
         .build()
         .unwrap();
     request::<Rtmsg>(Rtm::Newroute, NlmF::CREATE | NlmF::EXCL, message);
+}
+
+/// An IPv6 address is there before a worker of the kernel has added its route; until then, packets to it leave.
+fn wait_until_local(address: IpAddr) {
+    let socket = UdpSocket::bind((address, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let to_itself = || socket.send_to(b"?", socket.local_addr()?).and_then(|_| socket.recv(&mut [0]));
+    while to_itself().is_err() {
+        assert!(Instant::now() < deadline, "{address} did not become local");
+    }
 }
 
 /// The end of a cable that is set up first has no carrier then. The kernel makes it ready once the other one is up, in

@@ -6,17 +6,22 @@
 mod arrival;
 mod client;
 mod intercept;
-mod link;
+pub(crate) mod link;
 mod namespace;
+mod network;
+pub(crate) mod nft;
 mod pod;
 mod segment;
 mod server;
+mod users;
 
 pub(crate) use client::{captured, straight};
 pub(crate) use intercept::{Intercept, intercept};
 pub(crate) use namespace::Namespace;
+pub(crate) use network::{network, of_the_command};
 pub(crate) use pod::{BOTH, Pod, User, V4, V6};
 pub(crate) use server::Server;
+pub(crate) use users::{Users, outside};
 
 use std::io::Write;
 use std::{env, fs, io, thread};
@@ -58,10 +63,19 @@ fn effective_capabilities() -> u64 {
     u64::from_str_radix(mask.trim(), 16).unwrap()
 }
 
-/// False, said aloud: libtest captures what goes through the print macros, so this writes to the stream itself.
-fn skip(reason: &str) -> bool {
+/// False, and said why: this test cannot run here.
+///
+/// # Panics
+///
+/// Under CI (`CI` is set), as in [`privileged`].
+pub(crate) fn skip(reason: &str) -> bool {
     let test = thread::current().name().unwrap_or("a test").to_owned();
     assert!(env::var_os("CI").is_none(), "{test} cannot run: {reason}");
-    let _ = io::stderr().write(format!("skipped {test}: {reason}\n").as_bytes());
+    say(&format!("skipped {test}: {reason}"));
     false
+}
+
+/// Says a line aloud: libtest keeps to itself what goes through the print macros, so this writes to the stream.
+pub(crate) fn say(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }

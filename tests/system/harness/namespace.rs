@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::panic;
 use std::process::{self, Command, Output};
@@ -26,6 +27,28 @@ impl Namespace {
             link::up("lo");
             Self(File::open("/proc/thread-self/ns/net").unwrap())
         })
+    }
+
+    /// A fresh namespace with these addresses on `lo`, which settle a pod's families as well as those of a link would.
+    pub(crate) fn with_addresses(addresses: &[&str]) -> Self {
+        let namespace = Self::new();
+        namespace.add_addresses(addresses);
+        namespace
+    }
+
+    /// Gives `lo` these addresses.
+    pub(crate) fn add_addresses(&self, addresses: &[&str]) {
+        self.run(|| {
+            for address in addresses {
+                let address: IpAddr = address.parse().unwrap();
+                link::address("lo", address, if address.is_ipv4() { 32 } else { 128 });
+            }
+        });
+    }
+
+    /// The network namespace that this file stands for.
+    pub(super) fn from_file(file: File) -> Self {
+        Self(file)
     }
 
     /// Runs the closure in a thread of its own inside the namespace. Its panic is the caller's.

@@ -147,10 +147,15 @@ impl Pod {
         if !privileged() {
             return None;
         }
-        let (namespace, peer) = (Namespace::new(), Namespace::new());
+        Some(Self::inside(Namespace::new(), families))
+    }
+
+    /// A pod in a namespace that has nothing but `lo` yet, with addresses of these families.
+    pub(crate) fn inside(namespace: Namespace, families: &[Addresses]) -> Self {
+        let peer = Namespace::new();
         connect(&namespace, &peer, families);
         let servers = servers(&namespace, &peer, families);
-        Some(Self { namespace, peer, _servers: servers })
+        Self { namespace, peer, _servers: servers }
     }
 
     /// A pod with both families in which the command has run, with `--dual-stack` and these arguments.

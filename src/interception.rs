@@ -1,0 +1,17 @@
+//! What a profile wants of the kernel: rules, and the network beside them.
+
+use crate::route::Network;
+use crate::ruleset::Ruleset;
+
+/// Everything that an interception consists of, and everything that an earlier one may have left.
+#[derive(Clone, Debug, Default)]
+pub struct Interception {
+    /// The rules
+    pub ruleset: Ruleset,
+    /// What the rules need beside them
+    pub network: Network,
+    /// Every table and chain that some settings of the profile need, empty
+    pub layout: Ruleset,
+    /// What some settings of the profile need beside their rules
+    pub possible_network: Network,
+}

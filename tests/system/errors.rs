@@ -1,0 +1,303 @@
+//! What goes wrong is said in one line, and leaves everything as it was.
+
+use std::fs;
+use std::process::Output;
+
+use nftwire::{Batch, Family, Socket, Table, TableFlags};
+
+use crate::families::with_links;
+use crate::harness::nft::objects;
+use crate::harness::{Intercept, Namespace, User, intercept, network, of_the_command, oracle};
+use crate::settings::Setting;
+
+/// The user whom a container has no privileges as.
+const NOBODY: User = User { uid: 65534, gid: 65534 };
+const DECISION: &str = "info: IPv6 is off: 10.0.0.2 on lo decides\n";
+
+fn everything(namespace: &Namespace) -> (Vec<serde_json::Value>, Vec<String>) {
+    (objects(namespace), network(namespace))
+}
+
+/// A namespace with rules, routes and an address of an earlier run.
+fn place() -> Option<Namespace> {
+    if !oracle("nft") || !oracle("ip") {
+        return None;
+    }
+    let namespace = Setting::namespace()?;
+    intercept(
+        &namespace,
+        &["-b", "*", "-m", "TPROXY", "--dual-stack", "--redirect-dns", "--capture-all-dns"],
+    );
+    Some(namespace)
+}
+
+/// The command ends with this code, says this on standard error and nothing else, and changes nothing.
+#[track_caller]
+fn assert_fails(namespace: &Namespace, command: Intercept, code: i32, text: &str) {
+    let before = everything(namespace);
+    let Output { status, stdout, stderr } = command.run(namespace);
+    assert_eq!(String::from_utf8_lossy(&stderr), text);
+    assert_eq!((status.code(), stdout.as_slice()), (Some(code), &b""[..]), "{text}");
+    assert!(everything(namespace) == before, "{text}");
+}
+
+// Wrong usage.
+
+#[test]
+fn wrong_usage_is_refused_in_one_line() {
+    let Some(namespace) = place() else { return };
+    let too_many = (1..=64).map(|group| group.to_string()).collect::<Vec<_>>().join(",");
+    let files = || {
+        Intercept::new(&[])
+            .etc("passwd", "root:x:0:0::/:\n")
+            .etc("group", "mail:x:8:\n")
+            .etc("resolv.conf", "nameserver 10.96.0.10\n")
+    };
+    for (flag, value, error) in [
+        ("envoy-port", "70000", "\"70000\" is not a port (0 to 65535)"),
+        ("envoy-port", "0", "port 0 cannot be listened at"),
+        ("inbound-capture-port", "http", "\"http\" is not a port (0 to 65535)"),
+        ("istio-inbound-ports", "80,-1", "\"-1\" is not a port (0 to 65535) (item 2)"),
+        ("istio-local-exclude-ports", "22;80", "\"22;80\" is not a port (0 to 65535)"),
+        ("istio-outbound-ports", "1-9", "\"1-9\" is not a port (0 to 65535)"),
+        ("istio-service-cidr", "10.0.0.0/33", "\"10.0.0.0/33\" is not a network (ADDRESS/PREFIX-LENGTH)"),
+        (
+            "istio-service-cidr",
+            "10.0.0.0/8,10.256.0.0/16",
+            "\"10.256.0.0/16\" is not a network (ADDRESS/PREFIX-LENGTH) (item 2)",
+        ),
+        (
+            "istio-service-exclude-cidr",
+            "fd00::/8/8",
+            "\"fd00::/8/8\" is not a network (ADDRESS/PREFIX-LENGTH)",
+        ),
+        ("istio-service-exclude-cidr", "10.0.0.1", "\"10.0.0.1\" has no prefix length: write 10.0.0.1/32"),
+        ("istio-service-exclude-cidr", "fd00::1", "\"fd00::1\" has no prefix length: write fd00::1/128"),
+        (
+            "istio-service-exclude-cidr",
+            "*",
+            "* would exclude all traffic: name the networks, or leave it out",
+        ),
+        ("proxy-uid", "nobody-here", "there is no user \"nobody-here\" here, and it is not a number"),
+        ("proxy-uid", "4294967296", "\"4294967296\" is not a number from 0 to 4294967295"),
+        ("proxy-gid", "nobody-here", "there is no group \"nobody-here\" here, and it is not a number"),
+        (
+            "istio-exclude-interfaces",
+            "eth0123456789abc",
+            "\"eth0123456789abc\": an interface's name has at most 15 bytes",
+        ),
+        (
+            "kube-virt-interfaces",
+            "eth0,eth0123456789abc",
+            "\"eth0123456789abc\": an interface's name has at most 15 bytes (item 2)",
+        ),
+        ("istio-inbound-interception-mode", "NONE", "\"NONE\" is neither REDIRECT nor TPROXY"),
+        ("istio-inbound-tproxy-mark", "0", "mark 0 is that of all packets"),
+        ("istio-inbound-tproxy-mark", "0x100000000", "\"0x100000000\" is not a number from 0 to 4294967295"),
+        ("istio-inbound-tproxy-route-table", "254", "table 254 is one of the system's own"),
+        ("redirect-dns", "yes", "\"yes\" is neither true nor false"),
+        ("dry-run", "2", "\"2\" is neither true nor false"),
+        ("probe-timeout", "5", "\"5\" is not a duration (such as 5s, 1m30s or 500ms)"),
+    ] {
+        let variable = flag.to_uppercase().replace('-', "_");
+        for keep in [&[][..], &["--keep-counters"]] {
+            let by_flag = files().with(&[&format!("--{flag}={value}")]).with(keep);
+            assert_fails(&namespace, by_flag, 2, &format!("error: --{flag}: {error}\n"));
+        }
+        let by_variable = files().env(&variable, value);
+        assert_fails(
+            &namespace,
+            by_variable,
+            2,
+            &format!("error: environment variable {variable}: {error}\n"),
+        );
+    }
+    for (variable, value, error) in [
+        (
+            "ISTIO_OUTBOUND_OWNER_GROUPS",
+            "mail,ftp",
+            "there is no group \"ftp\" here, and it is not a number (item 2)",
+        ),
+        ("ISTIO_OUTBOUND_OWNER_GROUPS", &too_many, "64 groups are more than one rule can hold (63)"),
+        (
+            "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE",
+            "ftp",
+            "there is no group \"ftp\" here, and it is not a number",
+        ),
+        (
+            "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR",
+            "10.0.0.0/8",
+            "\"10.0.0.0/8\" is not a loopback network of IPv4 (127.0.0.0/8 or a part of it)",
+        ),
+        ("INVALID_DROP", "on", "\"on\" is neither true nor false"),
+    ] {
+        let text = format!("error: environment variable {variable}: {error}\n");
+        assert_fails(&namespace, files().env(variable, value), 2, &text);
+    }
+}
+
+#[test]
+fn servers_that_are_written_down_nowhere_are_not_redirected_to() {
+    let Some(namespace) = place() else { return };
+    // /etc is empty here.
+    let text = "error: --redirect-dns: the servers are in /etc/resolv.conf, which cannot be read: No such file or \
+                directory (os error 2)\n";
+    assert_fails(&namespace, Intercept::new(&["--redirect-dns"]), 2, text);
+    let text = text.replace("--redirect-dns", "environment variable ISTIO_META_DNS_CAPTURE");
+    assert_fails(&namespace, Intercept::new(&[]).env("ISTIO_META_DNS_CAPTURE", "true"), 2, &text);
+}
+
+// Where it is to be done.
+
+#[test]
+fn a_namespace_that_cannot_be_entered_is_named() {
+    let Some(namespace) = place() else { return };
+    let missing =
+        "cannot open the network namespace /run/netns/nowhere: No such file or directory (os error 2)\n";
+    let no_namespace = "cannot enter the network namespace: EINVAL: Invalid argument (the file is not a network namespace)\n";
+    for (path, error) in [
+        ("/run/netns/nowhere", missing.to_owned()),
+        ("/etc/passwd", format!("/etc/passwd: {no_namespace}")),
+        ("/etc", format!("/etc: {no_namespace}")),
+        ("/proc/self/ns/mnt", format!("/proc/self/ns/mnt: {no_namespace}")),
+    ] {
+        let command = || Intercept::new(&["-b", "*"]).etc("passwd", "");
+        let by_flag = command().with(&["--network-namespace", path]);
+        assert_fails(&namespace, by_flag, 1, &format!("error: --network-namespace: {error}"));
+        let text = format!("error: environment variable NETWORK_NAMESPACE: {error}");
+        assert_fails(&namespace, command().env("NETWORK_NAMESPACE", path), 1, &text);
+    }
+}
+
+#[test]
+fn a_namespace_needs_a_privilege_to_be_entered() {
+    let Some(namespace) = place() else { return };
+    // This user may not even look at another's descriptors, so it enters the namespace that it is in.
+    let command = Intercept::new(&["--network-namespace", "/proc/self/ns/net"]).user(NOBODY);
+    let text = "error: --network-namespace: /proc/self/ns/net: cannot enter the network namespace: EPERM: Operation not \
+                permitted (CAP_SYS_ADMIN is needed, here and in the namespace's own user namespace)\n";
+    assert_fails(&namespace, command, 1, text);
+}
+
+/// What makes a namespace look like the machine's own.
+const ONLY_THERE: &str = "/proc/sys/net/core";
+
+#[test]
+fn the_machines_own_namespace_is_left_alone() {
+    let Some((namespace, _other)) = with_links(&["10.0.0.2"], &[]) else { return };
+    if !oracle("nft") || !oracle("ip") {
+        return;
+    }
+    let core = tempfile::tempdir().unwrap();
+    fs::write(core.path().join("netdev_max_backlog"), "1000\n").unwrap();
+    let on_the_machine = |args: &[&str]| Intercept::new(args).folder(core.path(), ONLY_THERE);
+    let text = "error: this is the machine's own network namespace, and it holds links to others (eth0, eth1): \
+                intercepting here would cut the node off; run it in the pod's namespace, or pass --allow-host-network\n";
+    for args in [&["-b", "*"][..], &["-b", "*", "--keep-counters"], &["--check"], &["--cleanup-only"]] {
+        assert_fails(&namespace, on_the_machine(args), 1, text);
+    }
+    // Looking is no harm, and neither is working in a pod's namespace from there.
+    on_the_machine(&["-b", "*", "--dry-run"]).apply(&namespace);
+    let pod = Setting::namespace().unwrap();
+    on_the_machine(&["-b", "*", "--network-namespace", &pod.path()]).apply(&namespace);
+    assert!(objects(&namespace).is_empty() && !objects(&pod).is_empty());
+
+    on_the_machine(&["-b", "*", "--allow-host-network"]).apply(&namespace);
+    assert!(!objects(&namespace).is_empty());
+    // Without links that lead elsewhere, it is as good as any.
+    on_the_machine(&["-b", "*"]).apply(&pod);
+}
+
+// Privileges.
+
+const NEEDS_NET_ADMIN: &str = "CAP_NET_ADMIN is needed in the user namespace that owns this network namespace; a pod \
+                               gets it by securityContext.capabilities.add: [NET_ADMIN]\n";
+
+#[test]
+fn without_privileges_the_missing_one_is_named() {
+    let Some(namespace) = place() else { return };
+    let refused =
+        format!("error: the kernel refused the ruleset: Operation not permitted: {NEEDS_NET_ADMIN}");
+    let no_address = "error: cannot add ::6/128 to lo: CAP_NET_ADMIN is missing in the user namespace that owns this \
+                      network namespace\n";
+    for (args, text) in [
+        (&["-b", "*"][..], format!("{DECISION}{refused}")),
+        (&["-b", "*", "--keep-counters"], format!("{DECISION}{refused}")),
+        (&["-b", "*", "--check"], format!("{DECISION}{refused}")),
+        (&["--cleanup-only"], refused.clone()),
+        (&["-b", "*", "--dual-stack"], format!("info: IPv6 is on: fd00::2 on lo decides\n{no_address}")),
+    ] {
+        assert_fails(&namespace, Intercept::new(args).user(NOBODY), 1, &text);
+    }
+}
+
+#[test]
+fn net_admin_is_enough() {
+    let Some(namespace) = Setting::namespace() else { return };
+    if !oracle("nft") || !oracle("ip") || !oracle("setpriv") {
+        return;
+    }
+    let only = |capability: &str, args: &[&str]| {
+        let bounds = format!("--bounding-set=-all,+{capability}");
+        Intercept::new(args).through(&["setpriv", &bounds, "--inh-caps=-all", "--no-new-privs"])
+    };
+    for args in
+        [&["-b", "*", "-i", "*"][..], &["-b", "*", "-m", "TPROXY", "--dual-stack"], &["--cleanup-only"]]
+    {
+        only("net_admin", args).apply(&namespace);
+    }
+    let text = format!(
+        "{DECISION}error: the kernel refused the ruleset: Operation not permitted: {NEEDS_NET_ADMIN}"
+    );
+    assert_fails(&namespace, only("net_raw", &["-b", "*"]), 1, &text);
+}
+
+// Halfway.
+
+#[test]
+fn what_was_added_before_a_failure_is_taken_back() {
+    for (family, added) in [("-4", 0), ("-6", 1)] {
+        let Some(namespace) = Setting::namespace() else { return };
+        if !oracle("nft") || !oracle("ip") {
+            return;
+        }
+        namespace.command(&["ip", family, "route", "add", "unreachable", "default", "table", "133"]);
+        let (name, found) = [("IPv4", "unreachable"), ("IPv6", "unreachable, link 1")][added];
+        let text = format!(
+            "info: IPv6 is on: fd00::2 on lo decides\n\
+             error: cannot add the {name} route local default dev lo table 133: the table has a default route that is \
+             not ours ({found}); remove that, or choose another table\n"
+        );
+        let command = Intercept::new(&["-b", "*", "-m", "TPROXY", "--dual-stack"]);
+        assert_fails(&namespace, command, 1, &text);
+        assert_eq!(of_the_command(&network(&namespace)).len(), 1);
+    }
+}
+
+#[test]
+fn a_table_that_another_process_holds_is_left_to_it() {
+    let Some(namespace) = Setting::namespace() else { return };
+    if !oracle("nft") || !oracle("ip") {
+        return;
+    }
+    let mut holder = namespace.run(|| Socket::open().unwrap());
+    let mut batch = Batch::new();
+    batch.add_table(&Table { flags: TableFlags::OWNER, ..Table::new(Family::Inet, "istio-proxy-nat") });
+    holder.commit(&mut batch).unwrap();
+    let before = network(&namespace);
+    let why = "Operation not permitted: the table belongs to another process, and can be changed when that has ended";
+    for (flags, what) in [
+        (&[][..], "table inet istio-proxy-nat"),
+        (&["--keep-counters"], "table inet istio-proxy-nat"),
+        (&["--check"], "table inet istio-proxy-nat"),
+        (&["--cleanup-only"], "the ruleset"),
+    ] {
+        let output = Intercept::new(&["-b", "*", "-m", "TPROXY"]).with(flags).run(&namespace);
+        let said = String::from_utf8(output.stderr).unwrap();
+        let text = format!("error: the kernel refused {what}: {why}\n");
+        assert_eq!(said.trim_start_matches(DECISION), text, "{flags:?}");
+        assert_eq!((output.status.code(), network(&namespace)), (Some(1), before.clone()));
+    }
+    drop(holder);
+    intercept(&namespace, &["-b", "*", "-m", "TPROXY"]);
+}

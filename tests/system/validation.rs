@@ -1,0 +1,242 @@
+//! The proof that traffic is intercepted, where it is and where it is not.
+
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use meshwire::route::{Change, RouteSocket};
+use meshwire::ruleset::replace::replace;
+use meshwire::ruleset::{
+    BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, TCP_DPORT, Table,
+};
+use meshwire::validation::{self, Missed, Validation, ValidationError};
+use nix::unistd::{Uid, setfsuid};
+
+use crate::harness::{self, Namespace};
+
+const V4: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6))];
+const V6: [IpAddr; 2] = [IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V6(PASSTHROUGH_V6)];
+const PASSTHROUGH_V6: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6);
+
+/// What a sidecar's container asks for.
+fn sidecar([loopback, destination]: [IpAddr; 2], timeout: Duration) -> Validation {
+    Validation { loopback, listen_ports: vec![15001, 15006], destination, probe_port: 15002, timeout }
+}
+
+/// The rules of a sidecar that a validator meets, with this port in the place of 15006.
+fn rules(port: u16) -> Ruleset {
+    let rule = |loopback: IpAddr| {
+        let rule = Rule::new().oifname("lo").tcp().daddr(Op::Ne, loopback).port(TCP_DPORT, Op::Ne, 15008);
+        rule.skuid(Op::Eq, 1337).counter().redirect(port)
+    };
+    let base =
+        BaseChain { kind: ChainKind::Nat, hook: Hook::LocalOut, priority: -100, policy: Policy::Accept };
+    let rules = vec![rule(V4[0]), rule(V6[0])];
+    let chain = Chain { name: "output".into(), base: Some(base), rules, ..Chain::default() };
+    Ruleset { tables: vec![Table { chains: vec![chain], ..Table::new(Family::Inet, "test") }] }
+}
+
+fn intercept(port: u16) {
+    let ruleset = rules(port);
+    nftwire::Socket::open().unwrap().commit(replace(&ruleset, &ruleset).unwrap().batch()).unwrap();
+}
+
+/// Validates as the proxy's user, and tells how long it took.
+fn validate(validation: &Validation) -> (Result<(), ValidationError>, Duration) {
+    setfsuid(Uid::from_raw(1337));
+    let started = Instant::now();
+    let result = validation::run(validation);
+    (result, started.elapsed())
+}
+
+const A_MOMENT: Duration = Duration::from_millis(500);
+
+#[test]
+fn a_connection_that_arrives_is_the_proof() {
+    if !harness::privileged() {
+        return;
+    }
+    Namespace::new().run(|| {
+        intercept(15006);
+        let (result, elapsed) = validate(&sidecar(V4, Duration::from_secs(5)));
+        result.unwrap();
+        assert!(elapsed < A_MOMENT, "{elapsed:?}");
+    });
+}
+
+/// Right behind the command that adds `::6`.
+#[test]
+fn the_same_with_ipv6_and_an_address_that_is_still_tentative() {
+    if !harness::privileged() {
+        return;
+    }
+    Namespace::new().run(|| {
+        intercept(15006);
+        let added = RouteSocket::open().unwrap().add_loopback_address(PASSTHROUGH_V6).unwrap();
+        assert_eq!(added, Change::Made);
+        let (result, elapsed) = validate(&sidecar(V6, Duration::from_secs(5)));
+        result.unwrap();
+        assert!(elapsed < A_MOMENT, "{elapsed:?}");
+    });
+}
+
+#[test]
+fn without_rules_it_ends_with_the_timeout() {
+    if !harness::privileged() {
+        return;
+    }
+    let timeout = Duration::from_millis(1200);
+    let (result, elapsed) = Namespace::new().run(|| validate(&sidecar(V4, timeout)));
+    let error = result.unwrap_err();
+    let ValidationError::NotIntercepted { destination, attempts, last: Missed::Failed(last), .. } = &error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!((destination.to_string().as_str(), *attempts), ("127.0.0.6:15002", 2));
+    assert_eq!(last.raw_os_error(), Some(nix::libc::ECONNREFUSED));
+    assert!(elapsed >= timeout && elapsed < timeout + A_MOMENT, "{elapsed:?}");
+    let text = error.to_string();
+    for part in ["not ready for the mesh", "CNI plugin", "before the node is ready", "delete the pod"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn without_the_destinations_address_it_ends_with_the_timeout_too() {
+    if !harness::privileged() {
+        return;
+    }
+    let timeout = Duration::from_millis(200);
+    let (result, elapsed) = Namespace::new().run(|| validate(&sidecar(V6, timeout)));
+    let error = result.unwrap_err();
+    assert!(error.to_string().contains("Network is unreachable"), "{error}");
+    assert!(elapsed >= timeout && elapsed < timeout + A_MOMENT, "{elapsed:?}");
+}
+
+#[test]
+fn rules_that_come_later_are_noticed_within_a_second() {
+    if !harness::privileged() {
+        return;
+    }
+    let namespace = Namespace::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(200));
+            namespace.run(|| intercept(15006));
+        });
+        let (result, elapsed) = namespace.run(|| validate(&sidecar(V4, Duration::from_secs(5))));
+        result.unwrap();
+        assert!(elapsed < Duration::from_secs(1) + A_MOMENT, "{elapsed:?}");
+    });
+}
+
+#[test]
+fn one_port_that_can_be_had_is_enough() {
+    if !harness::privileged() {
+        return;
+    }
+    Namespace::new().run(|| {
+        intercept(15001);
+        let _other = TcpListener::bind("0.0.0.0:15006").unwrap();
+        validate(&sidecar(V4, Duration::from_secs(5))).0.unwrap();
+    });
+}
+
+#[test]
+fn a_connection_that_arrives_elsewhere_is_no_proof() {
+    if !harness::privileged() {
+        return;
+    }
+    Namespace::new().run(|| {
+        intercept(15006);
+        let _other = TcpListener::bind("0.0.0.0:15006").unwrap();
+        let error = validate(&sidecar(V4, Duration::from_millis(100))).0.unwrap_err();
+        assert!(matches!(error, ValidationError::NotIntercepted { last: Missed::AcceptedElsewhere, .. }));
+    });
+}
+
+#[test]
+fn without_a_port_nothing_can_be_told() {
+    if !harness::privileged() {
+        return;
+    }
+    Namespace::new().run(|| {
+        intercept(15006);
+        let _others = [15001, 15006].map(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
+        let (result, elapsed) = validate(&sidecar(V4, Duration::from_secs(5)));
+        let text = result.unwrap_err().to_string();
+        assert!(text.contains("127.0.0.1:15001: Address already in use"), "{text}");
+        assert!(text.contains("127.0.0.1:15006: Address already in use"), "{text}");
+        assert!(elapsed < A_MOMENT, "{elapsed:?}");
+    });
+}
+
+/// Straight to the listener, with and without connection tracking, and to another port by way of the rules.
+#[test]
+fn the_connections_of_others_are_no_proof() {
+    if !harness::privileged() {
+        return;
+    }
+    for tracked in [false, true] {
+        let namespace = Namespace::new();
+        let timeout = Duration::from_millis(400);
+        let connect = |to: [u8; 4], port: u16| {
+            namespace.run(|| TcpStream::connect(SocketAddr::from((to, port))).map(drop))
+        };
+        thread::scope(|scope| {
+            // The rules are for uid 1337, the validator is somebody else here.
+            let validator = scope.spawn(|| {
+                namespace.run(|| {
+                    if tracked {
+                        intercept(15006);
+                    }
+                    validation::run(&sidecar(V4, timeout))
+                })
+            });
+            while connect([127, 0, 0, 1], 15006).is_err() {
+                assert!(!validator.is_finished(), "the validator does not listen");
+                thread::sleep(Duration::from_millis(1));
+            }
+            if tracked {
+                let to_another_port = || {
+                    setfsuid(Uid::from_raw(1337));
+                    TcpStream::connect("127.0.0.6:15003").map(drop)
+                };
+                namespace.run(to_another_port).unwrap();
+            }
+            let result = validator.join().unwrap();
+            assert!(matches!(result, Err(ValidationError::NotIntercepted { .. })), "{result:?}");
+        });
+    }
+}
+
+/// Runs the command as a CNI plugin's validation container does: as the proxy's user, without any capability.
+fn validation_container(namespace: &Namespace) -> Output {
+    // By descriptor: the build's folder may be closed to other users.
+    let program = File::open(env!("CARGO_BIN_EXE_meshwire")).unwrap();
+    let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+    command.args(["istio-iptables", "--run-validation", "--skip-rule-apply", "--probe-timeout", "1s"]);
+    command.env_clear().uid(1337).gid(1337).current_dir("/");
+    namespace.output(&mut command, "")
+}
+
+#[test]
+fn the_command_needs_no_capability_and_ends_with_126() {
+    if !harness::privileged() {
+        return;
+    }
+    let namespace = Namespace::new();
+    namespace.command(&["ip", "address", "add", "10.0.0.2/32", "dev", "lo"]);
+    let output = validation_container(&namespace);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(126), "{stderr}");
+    assert!(stderr.contains("the workload is not ready for the mesh"), "{stderr}");
+
+    namespace.run(|| intercept(15006));
+    let output = validation_container(&namespace);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,146 @@
+//! The command line by itself: help, versions, and what is refused before anything is looked at. Needs no privilege, and
+//! nothing here gets as far as to change a machine.
+
+#![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+
+use std::process::{Command, Output};
+
+/// How a call ends: its code, standard output and standard error.
+fn meshwire(args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_meshwire"));
+    command.args(args).env_clear().envs(variables.iter().copied());
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// The call is refused as wrong usage with this one line.
+#[track_caller]
+fn assert_refused(args: &[&str], variables: &[(&str, &str)], text: &str) {
+    // Should one of them be taken after all, it only prints.
+    let args = [args, &["--dry-run"]].concat();
+    let expected = (Some(2), String::new(), format!("error: {text}\n"));
+    assert_eq!(meshwire(&args, variables), expected, "{args:?} {variables:?}");
+}
+
+#[test]
+fn without_a_command_there_is_help_and_a_failure() {
+    let (code, stdout, stderr) = meshwire(&[], &[]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""));
+    assert!(
+        stderr.contains("\nUsage: meshwire <COMMAND>\n") && stderr.contains("\n  istio-iptables "),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn help_is_a_result() {
+    for args in [&["--help"][..], &["-h"], &["help"]] {
+        let (code, stdout, stderr) = meshwire(args, &[]);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{args:?}");
+        assert!(stdout.contains("\nUsage: meshwire <COMMAND>\n"), "{stdout}");
+    }
+    for args in [&["istio-iptables", "--help"][..], &["istio-iptables", "-h"], &["help", "istio-iptables"]] {
+        let (code, stdout, stderr) = meshwire(args, &[]);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{args:?}");
+        for part in [
+            "\nUsage: meshwire istio-iptables [OPTIONS]\n",
+            "\n  -p, --envoy-port <PORT>",
+            "[env: ENVOY_PORT]",
+            "\n  ISTIO_OUTBOUND_OWNER_GROUPS ",
+            "\nExit codes: 0 ",
+        ] {
+            assert!(stdout.contains(part), "{part} in {stdout}");
+        }
+    }
+}
+
+#[test]
+fn the_version_is_a_result() {
+    let expected = format!("meshwire {}\n", env!("CARGO_PKG_VERSION"));
+    for flag in ["--version", "-V"] {
+        assert_eq!(meshwire(&[flag], &[]), (Some(0), expected.clone(), String::new()));
+    }
+}
+
+#[test]
+fn what_nobody_knows_is_refused_in_one_line() {
+    assert_refused(&["frobnicate"], &[], "unrecognized subcommand 'frobnicate' (see --help)");
+    assert_refused(&["istio-iptables", "--bogus"], &[], "unexpected argument '--bogus' found (see --help)");
+    assert_refused(&["istio-iptables", "-y"], &[], "unexpected argument '-y' found (see --help)");
+    assert_refused(&["istio-iptables", "operand"], &[], "unexpected argument 'operand' found (see --help)");
+    assert_refused(
+        &["istio-iptables", "--istio-inbound-port", "*"],
+        &[],
+        "unexpected argument '--istio-inbound-port' found; tip: a similar argument exists: '--istio-inbound-ports' (see \
+         --help)",
+    );
+    // As in Go, a switch takes its value behind an equals sign.
+    assert_refused(
+        &["istio-iptables", "--redirect-dns", "true"],
+        &[],
+        "unexpected argument 'true' found (see --help)",
+    );
+    let (code, stdout, stderr) = meshwire(&["istio-iptables", "--dry-run", "-p"], &[]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""));
+    assert_eq!(
+        stderr,
+        "error: a value is required for '--envoy-port <PORT>' but none was supplied (see --help)\n"
+    );
+}
+
+#[test]
+fn values_that_cannot_be_used_are_named_with_their_flag_or_variable() {
+    let istio = |args: &[&'static str]| [&["istio-iptables"], args].concat();
+    assert_refused(&istio(&["-p", "70000"]), &[], "--envoy-port: \"70000\" is not a port (0 to 65535)");
+    assert_refused(
+        &istio(&[]),
+        &[("ENVOY_PORT", "70000")],
+        "environment variable ENVOY_PORT: \"70000\" is not a port (0 to 65535)",
+    );
+    assert_refused(
+        &istio(&["-i", "10.0.0.0/8,10.0.0.1"]),
+        &[],
+        "--istio-service-cidr: \"10.0.0.1\" has no prefix length: write 10.0.0.1/32 (item 2)",
+    );
+    assert_refused(
+        &istio(&["-m", "redirect"]),
+        &[],
+        "--istio-inbound-interception-mode: \"redirect\" is neither REDIRECT nor TPROXY",
+    );
+    assert_refused(&istio(&["--check=maybe"]), &[], "--check: \"maybe\" is neither true nor false");
+    assert_refused(&istio(&["--output", "xml"]), &[], "--output: \"xml\" is neither text nor json");
+    assert_refused(
+        &istio(&["--force-iptables-binary", "ebtables"]),
+        &[],
+        "--force-iptables-binary: \"ebtables\" is neither legacy nor nft",
+    );
+    assert_refused(&istio(&["--log_as_json=x"]), &[], "--log_as_json: \"x\" is neither true nor false");
+    assert_refused(
+        &istio(&[]),
+        &[("ISTIO_OUTBOUND_OWNER_GROUPS", "no-such-group-here")],
+        "environment variable ISTIO_OUTBOUND_OWNER_GROUPS: there is no group \"no-such-group-here\" here, and it is not a \
+         number",
+    );
+}
+
+#[test]
+fn the_last_of_two_flags_counts() {
+    assert_refused(
+        &["istio-iptables", "-p", "15001", "--envoy-port=99999"],
+        &[("ENVOY_PORT", "15002")],
+        "--envoy-port: \"99999\" is not a port (0 to 65535)",
+    );
+}
+
+#[test]
+fn istios_other_logging_flags_hide_nothing() {
+    for log in [
+        &["--log_output_level=default:info"][..],
+        &["--log_output_level", "default:info"],
+        &["--log_caller", "x", "--log_rotate_max_age=30"],
+        &["--log_target"],
+    ] {
+        let args = [&["istio-iptables"], log, &["-p", "70000"]].concat();
+        assert_refused(&args, &[], "--envoy-port: \"70000\" is not a port (0 to 65535)");
+    }
+}
