@@ -71,7 +71,7 @@ fn refused(object: Option<&str>, refusal: &Refusal) -> String {
     if let Some((index, name)) = &refusal.location.expression {
         text += &format!("expression {} ({name}): ", index + 1);
     }
-    text += errno.desc();
+    text += &refusal.reason();
     if let Some(words) = &refusal.text {
         text += &format!(" ({words})");
     }

@@ -59,7 +59,8 @@ pub enum Error {
     },
     /// The batch needs a larger send buffer than this process may ask for. Nothing was sent.
     #[error(
-        "the transaction needs {needed} bytes of send buffer, the kernel grants {granted}: raise net.core.wmem_max"
+        "the transaction needs {needed} bytes of send buffer, the kernel grants {granted}: raise \
+         net.core.wmem_max on the node to at least {}", needed.div_ceil(2)
     )]
     SendBuffer {
         /// Bytes that the socket buffer must hold
@@ -105,10 +106,12 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The errno as an [`io::Error`].
+    /// The errno in the C library's words: `Operation not supported`.
     #[must_use]
-    pub fn io_error(&self) -> io::Error {
-        io::Error::from_raw_os_error(self.errno)
+    pub fn reason(&self) -> String {
+        let text = io::Error::from_raw_os_error(self.errno).to_string();
+        // The standard library puts the number behind them.
+        text.split(" (os error").next().unwrap_or_default().to_owned()
     }
 }
 
@@ -123,7 +126,7 @@ impl std::fmt::Display for Refusal {
         } else if let Some(attribute) = self.location.attribute {
             write!(f, ", attribute {attribute}")?;
         }
-        write!(f, ": {}", nix::errno::Errno::from_raw(self.errno).desc())?;
+        write!(f, ": {}", self.reason())?;
         self.text.as_ref().map_or(Ok(()), |text| write!(f, " ({text})"))
     }
 }
@@ -145,7 +148,7 @@ mod tests {
         assert_eq!(
             Refusal { location, ..refusal() }.to_string(),
             "the kernel refused message 7 of the transaction, expression 5 (tproxy): \
-             Operation not supported on transport endpoint"
+             Operation not supported"
         );
         let location = Location { attribute: Some(3), expression: None };
         let text = Some("Attribute failed policy validation".to_owned());
@@ -162,6 +165,6 @@ mod tests {
 
     #[test]
     fn a_refusal_is_an_errno() {
-        assert_eq!(Refusal { errno: 2, ..refusal() }.io_error().kind(), io::ErrorKind::NotFound);
+        assert_eq!(Refusal { errno: 2, ..refusal() }.reason(), "No such file or directory");
     }
 }

@@ -147,6 +147,10 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
     {
         return Err(host.into());
     }
+    if options.action == Action::PrintRemoval {
+        log.info("a cleanup removes the sidecar's tables, policy rules, routes and its address of lo; nothing is changed");
+        return Ok(());
+    }
     if options.action == Action::Remove {
         let interception = options.sidecar.interception();
         let commit = interception.remove(&mut nftwire::Socket::open()?, &mut routes)?;
@@ -188,7 +192,7 @@ fn perform(options: &Options, interception: &Interception, routes: &mut RouteSoc
             };
             Ok(std::io::stdout().write_all(text.as_bytes())?)
         }
-        Action::Nothing | Action::Remove => Ok(()),
+        Action::Nothing | Action::PrintRemoval | Action::Remove => Ok(()),
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Base chains stay. A packet reads the ruleset's generation once for each base chain that it crosses, so with
 //! kept base chains it sees each one all old or all new. A base chain that is deleted and added again in one batch
-//! is registered twice for a moment, empty before the change and emptied after it, and a packet that crosses then
-//! sees no rules at all. So the batch flushes the rules and adds the new ones to the chains that stay; a name that
+//! is registered twice for a moment: a packet passes the new one while that is still empty, and then finds that the
+//! old one accepts everything (`nf_remove_net_hook` in net/netfilter/core.c). So the batch flushes the rules and adds the new ones to the chains that stay; a name that
 //! is not wanted is added, which does nothing where it is there, and deleted (`NFT_MSG_DESTROY*` needs 6.3).
 
 use super::compile::NotCompiled;

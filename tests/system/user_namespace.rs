@@ -180,7 +180,8 @@ fn more_than_the_kernel_grants_is_refused_with_the_limit() {
         error,
         format!(
             "error: nf_tables: the transaction needs {needed} bytes of send buffer, the kernel grants {granted}: raise \
-             net.core.wmem_max"
+             net.core.wmem_max on the node to at least {}",
+            needed.div_ceil(2)
         )
     );
     assert_eq!((objects(&pod.namespace), network(&pod.namespace)), before);

@@ -74,7 +74,9 @@ fn inside_a_send_buffer_that_may_not_grow() {
     assert_eq!(
         error.to_string(),
         format!(
-            "the transaction needs {needed} bytes of send buffer, the kernel grants {granted}: raise net.core.wmem_max"
+            "the transaction needs {needed} bytes of send buffer, the kernel grants {granted}: raise net.core.wmem_max \
+             on the node to at least {}",
+            needed.div_ceil(2)
         )
     );
     assert!(tables(&mut socket).is_empty());

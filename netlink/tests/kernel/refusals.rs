@@ -242,7 +242,7 @@ fn a_name_that_is_too_long_in_the_kernels_words() {
         assert_eq!(refusal.text.as_deref(), Some("Attribute failed policy validation"));
         assert_eq!(
             refusal.to_string(),
-            "the kernel refused message 2 of the transaction, attribute 3: Math result not representable \
+            "the kernel refused message 2 of the transaction, attribute 3: Numerical result out of range \
              (Attribute failed policy validation)"
         );
         batch.clear();

@@ -37,6 +37,7 @@ pub(super) enum Action {
     Apply,
     Nothing,
     Print,
+    PrintRemoval,
     Check,
     Remove,
 }
@@ -107,6 +108,9 @@ fn action(values: &Values<'_>) -> Result<Action, UsageError> {
             action = meaning;
         }
     }
+    if action == Action::Print && values.switch("cleanup-only")? {
+        action = Action::PrintRemoval;
+    }
     Ok(action)
 }
 
@@ -150,7 +154,7 @@ fn sidecar(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<Sidecar, U
             default.service_cidr_exclude,
             excluded_networks,
         )?,
-        owner_groups: owner_groups(values)?,
+        owner_groups: owner_groups(values, warnings)?,
         virtual_interfaces: values.list("kube-virt-interfaces", interface)?,
         exclude_interfaces: values.list("istio-exclude-interfaces", interface)?,
         dns: dns(values, warnings)?,
@@ -228,7 +232,7 @@ fn excluded_networks(given: &Given) -> Result<Vec<IpNet>, UsageError> {
     given.list(network)
 }
 
-fn owner_groups(values: &Values<'_>) -> Result<OwnerGroups, UsageError> {
+fn owner_groups(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<OwnerGroups, UsageError> {
     let group = |item: &str| account(item, "group", accounts::gid);
     let except = values
         .variable("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE")
@@ -238,6 +242,11 @@ fn owner_groups(values: &Values<'_>) -> Result<OwnerGroups, UsageError> {
         return Ok(OwnerGroups::AllExcept(except));
     };
     let groups = given.list(group)?;
+    if groups.is_empty() {
+        warnings.push(
+            "ISTIO_OUTBOUND_OWNER_GROUPS is empty: nobody's outbound traffic is intercepted".to_owned(),
+        );
+    }
     if groups.len() > OwnerGroups::MAX {
         let (found, max) = (groups.len(), OwnerGroups::MAX);
         return Err(given.fault(format_args!("{found} groups are more than one rule can hold ({max})")));

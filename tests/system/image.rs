@@ -1,0 +1,231 @@
+//! The program as an image carries it: one static file in an empty root, that opens nothing, sends one batch, and takes
+//! less time than `nft`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use meshwire::ruleset::Family;
+use nftwire::uapi::NFNL_MSG_BATCH_BEGIN;
+use nftwire::{Batch, Socket, Table};
+use nix::libc::NETLINK_NETFILTER;
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{chdir, chroot};
+
+use crate::harness::{Intercept, Namespace, oracle, privileged, say};
+
+/// As Istio's injector calls it.
+const ISTIO_ARGS: [&str; 17] = [
+    "-p",
+    "15001",
+    "-z",
+    "15006",
+    "-u",
+    "1337",
+    "-m",
+    "REDIRECT",
+    "-i",
+    "*",
+    "-x",
+    "",
+    "-b",
+    "*",
+    "-d",
+    "15090,15021,15020",
+    "--log_output_level=default:info",
+];
+/// With everything that the kernel can be asked for.
+const TPROXY_ARGS: [&str; 10] =
+    ["-u", "1337", "-m", "TPROXY", "-i", "*", "-b", "*", "--redirect-dns", "--capture-all-dns"];
+
+/// How often each contender runs.
+const ROUNDS: usize = 21;
+
+#[test]
+fn it_runs_in_an_empty_root() {
+    let Some(namespace) = place() else { return };
+    for (name, command) in [("meshwire", &["istio-iptables"][..]), ("istio-iptables", &[])] {
+        let root = tempfile::tempdir().unwrap();
+        fs::copy(static_build(), root.path().join(name)).unwrap();
+        for args in [&ISTIO_ARGS[..], &TPROXY_ARGS, &["--cleanup-only"]] {
+            let output = run_in_root(&namespace, root.path(), name, &[command, args].concat());
+            let [stdout, stderr] =
+                [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+            assert!(output.status.success(), "{name} {args:?}: {}: {stderr}", output.status);
+            let done = if args == ["--cleanup-only"] { "removed: " } else { "applied: " };
+            assert!(stdout.starts_with(done), "{name} {args:?}: {stdout}");
+        }
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn it_opens_no_file_and_sends_one_batch() {
+    let Some(namespace) = place() else { return };
+    if !oracle("strace") {
+        return;
+    }
+    // Into nothing, over its own, and back to nothing.
+    for args in [&ISTIO_ARGS[..], &TPROXY_ARGS, &TPROXY_ARGS, &ISTIO_ARGS, &["--cleanup-only", "-u", "1337"]]
+    {
+        let calls = system_calls(&namespace, &[&["istio-iptables"], args].concat());
+        let named = |names: &[&str]| -> Vec<_> {
+            calls.iter().filter(|call| names.contains(&call.split('(').next().unwrap())).collect()
+        };
+        // glibc's start-up code asks where the stack of the main thread is.
+        let opened = named(&["open", "openat", "openat2", "creat"]);
+        assert!(opened.iter().all(|call| call.contains("\"/proc/self/maps\"")), "{args:?}: {opened:#?}");
+        let started = named(&["execve", "execveat", "fork", "vfork", "clone", "clone3"]);
+        assert!(started.is_empty(), "{args:?}: {started:#?}");
+
+        let netfilter = format!(", {NETLINK_NETFILTER:#x}) = ");
+        let sockets: Vec<_> =
+            named(&["socket"]).iter().filter_map(|call| call.split_once(&netfilter)).collect();
+        let [(_, socket)] = sockets[..] else { panic!("{args:?}: {calls:#?}") };
+        let (receiver, begin) = (format!("({socket}, "), format!("nlmsg_type={NFNL_MSG_BATCH_BEGIN:#x},"));
+        // One that holds nothing but its two ends changes nothing: it waits until nobody else is changing anything.
+        let holds_objects = |call: &str| call.matches("nlmsg_type=").count() > 2;
+        let batches = named(&["sendto", "sendmsg", "sendmmsg", "write", "writev"])
+            .iter()
+            .filter(|call| call.contains(&receiver) && call.contains(&begin) && holds_objects(call))
+            .count();
+        assert_eq!(batches, 1, "{args:?}: {calls:#?}");
+        say(&format!("{} system calls: {}", calls.len(), args.join(" ")));
+        assert!(calls.len() < 120, "{calls:#?}");
+    }
+}
+
+#[test]
+fn it_is_faster_than_nft() {
+    let Some(namespace) = place() else { return };
+    if !oracle("nft") {
+        return;
+    }
+    // As on a node where other pods are: the kernel's hooks and its connection tracking are on already.
+    let other = place().unwrap();
+    Intercept::new(&["-i", "*", "-b", "*"]).apply(&other);
+
+    let ours = [&["istio-iptables"], &ISTIO_ARGS[..]].concat();
+    let printed = Intercept::new(&ISTIO_ARGS).with(&["--dry-run"]).apply(&namespace);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, printed).unwrap();
+    let contenders = [
+        (static_build().to_path_buf(), ours),
+        (PathBuf::from("nft"), vec!["-f", file.path().to_str().unwrap()]),
+    ];
+    let mut nft = namespace.run(Socket::open).unwrap();
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..ROUNDS {
+        for ((program, args), times) in contenders.iter().zip(&mut times) {
+            clean_up(&mut nft);
+            times.push(namespace.run(|| time(program, args)));
+        }
+    }
+    let [ours, theirs] = times.map(|mut times| {
+        times.sort_unstable();
+        (times[ROUNDS / 2], times[0])
+    });
+    let ratio = theirs.0.as_secs_f64() / ours.0.as_secs_f64();
+    say(&format!(
+        "median of {ROUNDS}: meshwire {:.2?}, nft -f {:.2?}, {ratio:.1} times as long",
+        ours.0, theirs.0
+    ));
+    // The shortest times: what else the machine has to do makes the others longer, and not all of them alike.
+    assert!(ours.1 < theirs.1, "{ours:?} and {theirs:?}");
+}
+
+fn place() -> Option<Namespace> {
+    privileged().then(|| Namespace::with_addresses(&["10.0.0.2"]))
+}
+
+/// The release build without shared libraries, made once.
+fn static_build() -> &'static Path {
+    static BUILD: OnceLock<PathBuf> = OnceLock::new();
+    BUILD.get_or_init(|| {
+        let target = host();
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("static");
+        let started = Instant::now();
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .args([
+                "build",
+                "--release",
+                "--locked",
+                "--offline",
+                "--package",
+                "meshwire",
+                "--bin",
+                "meshwire",
+            ])
+            .args(["--target", &target, "--target-dir"])
+            .arg(&folder)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env_remove("CARGO_ENCODED_RUSTFLAGS")
+            .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let program = folder.join(target).join("release/meshwire");
+        let kilobytes = fs::metadata(&program).unwrap().len() / 1000;
+        say(&format!("static release build: {kilobytes} kB, after {:.0?}", started.elapsed()));
+        program
+    })
+}
+
+/// The target for which the compiler builds by itself.
+fn host() -> String {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("-vV").output().unwrap();
+    let version = String::from_utf8(output.stdout).unwrap();
+    version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned()
+}
+
+/// Runs the program where there is nothing but itself.
+fn run_in_root(namespace: &Namespace, root: &Path, program: &str, args: &[&str]) -> Output {
+    namespace.run(|| {
+        // Of this thread alone.
+        unshare(CloneFlags::CLONE_FS).unwrap();
+        chroot(root).unwrap();
+        chdir("/").unwrap();
+        // Pipes, as there is no /dev/null.
+        Command::new(format!("/{program}")).args(args).env_clear().stdin(Stdio::piped()).output().unwrap()
+    })
+}
+
+/// The system calls of a run, from the first one of the program itself on. Constants are numbers in it.
+fn system_calls(namespace: &Namespace, args: &[&str]) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let mut command = Command::new("strace");
+    command.args(["-a", "1", "-X", "raw", "-o"]).arg(&trace).arg(static_build()).args(args);
+    let output = namespace.output(&mut command, "");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let trace = fs::read_to_string(trace).unwrap();
+    let calls = trace.lines().filter(|line| line.contains('(')).skip(1);
+    calls.map(str::to_owned).collect()
+}
+
+/// Takes away what a run has left, and lets the kernel finish with it.
+fn clean_up(nft: &mut Socket) {
+    let name = "istio-proxy-nat";
+    let mut batch = Batch::new();
+    batch.add_table(&Table::new(Family::Inet, name));
+    batch.del_table(Family::Inet, name);
+    nft.commit(&mut batch).unwrap();
+    thread::sleep(Duration::from_millis(20));
+}
+
+/// The time from the start of a program to its end.
+fn time(program: &Path, args: &[&str]) -> Duration {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let started = Instant::now();
+    let status = command.status().unwrap();
+    let elapsed = started.elapsed();
+    assert!(status.success(), "{}: {status}", program.display());
+    elapsed
+}

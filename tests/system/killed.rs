@@ -1,0 +1,265 @@
+//! Nothing is half-done: not by a run that is killed, at whatever moment, and not by one that the kernel refuses.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use meshwire::apply::{ApplyError, Counters};
+use meshwire::interception::Interception;
+use meshwire::route::{self, Change, Network, PolicyRule, RouteSocket};
+use meshwire::ruleset::{
+    BaseChain, Chain, ChainKind, Data, Family, Hook, Policy, Rule, Ruleset, Table, Target,
+};
+use nftwire::expr::CtKey;
+use nftwire::{Batch, Socket, TableFlags};
+use nix::sys::signal::Signal;
+
+use crate::harness::nft::{Parts, assert_same, meaning};
+use crate::harness::{Intercept, Namespace, network, of_the_command, oracle, privileged, say};
+
+const REDIRECT: &str = "-u 1337 -b * -i *";
+const EVERYTHING: &str =
+    "-u 1337 -b * -i * -m TPROXY --dual-stack --redirect-dns --capture-all-dns --drop-invalid";
+
+#[test]
+fn a_killed_run_leaves_the_old_or_the_new_ruleset() {
+    let clean_up = "--cleanup-only";
+    let keep = |args: &str| format!("{args} --keep-counters");
+    let networks: Vec<_> = (0..3_000).map(|n| format!("10.{}.{}.0/24", n / 256, n % 256)).collect();
+    let many = format!("-u 1337 -b * -i * -x {}", networks.join(","));
+    let pairs = [
+        ([REDIRECT.to_owned(), EVERYTHING.to_owned()], 120),
+        ([keep(REDIRECT), keep(EVERYTHING)], 80),
+        ([clean_up.to_owned(), EVERYTHING.to_owned()], 80),
+        ([many, EVERYTHING.to_owned()], 60),
+    ];
+    let mut chance = Chance(0x6d65_7368_7769_7265);
+    for (settings, runs) in pairs {
+        let Some(victim) = Victim::new(&settings) else { return };
+        let outcomes = victim.kill(runs, &mut chance);
+        let name = settings.map(|setting| setting.chars().take(40).collect::<String>()).join(" / ");
+        say(&format!("{outcomes:?}: {name}"));
+        assert!(outcomes.killed_before > 0 && outcomes.killed_after > 0, "{outcomes:?}: {name}");
+    }
+}
+
+#[test]
+fn a_refused_ruleset_leaves_everything_as_it_was() {
+    let Some(namespace) = place() else { return };
+    intercept(REDIRECT).apply(&namespace);
+    // A table that belongs to another process cannot be changed.
+    let owner = owned_table(&namespace, "istio-proxy-mangle");
+    let before = everything(&namespace);
+    assert!(of_the_command(&before.1).is_empty());
+    for flags in [&[][..], &["--keep-counters"], &["--check"]] {
+        let output = intercept(EVERYTHING).with(flags).run(&namespace);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{flags:?}: {stderr}");
+        assert!(stderr.contains("the kernel refused"), "{flags:?}: {stderr}");
+        assert_eq!(everything(&namespace), before, "{flags:?}");
+    }
+    drop(owner);
+    intercept(EVERYTHING).apply(&namespace);
+    assert!(!of_the_command(&network(&namespace)).is_empty());
+}
+
+#[test]
+fn a_refused_rule_is_named_and_only_what_the_run_added_is_taken_back() {
+    let Some(namespace) = place() else { return };
+    // The model allows it, but nobody can set the state of a connection.
+    let refused = Rule::new().counter().set(Target::Ct(CtKey::State), Data::ne32(1));
+    let wanted = |rule: Rule| Ruleset {
+        tables: vec![
+            table("first", vec![Rule::new().counter()]),
+            table("second", vec![Rule::new().counter().accept(), rule]),
+        ],
+    };
+    let layout = Ruleset { tables: vec![table("first", vec![]), table("second", vec![])] };
+    let mut needed = Network { loopback_addresses: vec!["::6".parse().unwrap()], ..Network::default() };
+    needed.add_marked_to_local(route::Family::V4, 1337, 133);
+    needed.add_marked_to_local(route::Family::V6, 1337, 133);
+    let interception = |rule| Interception {
+        layout: layout.clone(),
+        ruleset: wanted(rule),
+        network: needed.clone(),
+        ..Interception::default()
+    };
+    let apply = |interception: &Interception, counters| {
+        namespace.run(|| {
+            interception.apply(&mut Socket::open().unwrap(), &mut RouteSocket::open().unwrap(), counters)
+        })
+    };
+    let there = PolicyRule { family: route::Family::V4, mark: 1337, mask: None, priority: None, table: 133 };
+    assert_eq!(namespace.run(|| RouteSocket::open()?.add_rule(&there)).unwrap(), Change::Made);
+
+    // Into nothing, and over an older one.
+    for _ in 0..2 {
+        let before = everything(&namespace);
+        for counters in [Counters::Restart, Counters::Keep] {
+            match apply(&interception(refused.clone()), counters) {
+                Err(ApplyError::Refused { object: Some(object), refusal }) => {
+                    assert_eq!(object, "rule 2 of output in inet second (\"counter ct state set invalid\")");
+                    assert_eq!(refusal.location.expression, Some((2, "ct".to_owned())));
+                }
+                result => panic!("{result:?}"),
+            }
+            assert_eq!(everything(&namespace), before);
+        }
+        apply(&interception(Rule::new().drop()), Counters::Restart).unwrap();
+    }
+}
+
+/// A pod's namespace, for the tests that compare what `nft` and `ip` say. None where one of them is missing.
+fn place() -> Option<Namespace> {
+    (oracle("nft") && oracle("ip") && privileged())
+        .then(|| Namespace::with_addresses(&["10.0.0.2", "fd00::2"]))
+}
+
+/// Everything that the command could change, with handles and counters. As text: nft 1.0.6 cannot tell in JSON that a
+/// table has an owner.
+fn everything(namespace: &Namespace) -> (String, Vec<String>) {
+    (namespace.command(&["nft", "-a", "list", "ruleset"]), network(namespace))
+}
+
+fn intercept(args: &str) -> Intercept {
+    Intercept::new(&args.split_whitespace().collect::<Vec<_>>())
+}
+
+/// Makes a table that goes when the socket is closed, and that no other socket can change.
+fn owned_table(namespace: &Namespace, name: &str) -> Socket {
+    let mut owner = namespace.run(Socket::open).unwrap();
+    let mut batch = Batch::new();
+    batch.add_table(&nftwire::Table { flags: TableFlags::OWNER, ..nftwire::Table::new(Family::Inet, name) });
+    owner.commit(&mut batch).unwrap();
+    owner
+}
+
+fn table(name: &str, rules: Vec<Rule>) -> Table {
+    let base =
+        BaseChain { kind: ChainKind::Filter, hook: Hook::LocalOut, priority: 0, policy: Policy::Accept };
+    let chain = Chain { name: "output".into(), base: Some(base), rules, ..Chain::default() };
+    Table { chains: vec![chain], ..Table::new(Family::Inet, name) }
+}
+
+/// A pod in which two settings take turns, by runs that are killed.
+struct Victim<'a> {
+    namespace: Namespace,
+    settings: &'a [String; 2],
+    /// What complete runs leave.
+    complete: [Held; 2],
+    /// How long they took.
+    durations: [Duration; 2],
+}
+
+/// What the kernel holds.
+#[derive(Default)]
+struct Held {
+    ruleset: Parts,
+    /// What the rules need to work.
+    network: Vec<String>,
+}
+
+/// How runs ended.
+#[derive(Debug, Default)]
+struct Outcomes {
+    killed_before: u32,
+    killed_after: u32,
+    finished: u32,
+}
+
+impl<'a> Victim<'a> {
+    /// A pod with the second setting.
+    fn new(settings: &'a [String; 2]) -> Option<Self> {
+        let mut victim = Self {
+            namespace: place()?,
+            settings,
+            complete: Default::default(),
+            durations: [Duration::ZERO; 2],
+        };
+        // In the second round each setting replaces the other one, as it will from then on.
+        for index in [0, 1, 0, 1] {
+            victim.durations[index] = victim.complete(index);
+            victim.complete[index] = victim.held();
+        }
+        Some(victim)
+    }
+
+    fn held(&self) -> Held {
+        Held { ruleset: meaning(&self.namespace), network: of_the_command(&network(&self.namespace)) }
+    }
+
+    fn kill(&self, runs: u32, chance: &mut Chance) -> Outcomes {
+        let mut outcomes = Outcomes::default();
+        let mut current = 1;
+        let mut spans = self.durations;
+        for run in 0..runs {
+            let next = 1 - current;
+            // Half of them early, the others at any time.
+            let exponent = if run % 2 == 0 { 1 } else { 3 };
+            let delay = spans[next].mul_f64(chance.fraction().powi(exponent));
+            let was_killed = self.kill_after(next, delay);
+            let held = self.held();
+            let (old, new) = (&self.complete[current], &self.complete[next]);
+            // The span follows what runs take, which depends on what else the machine has to do.
+            let (outcome, change) = match (held.ruleset == new.ruleset, was_killed) {
+                (true, true) => (&mut outcomes.killed_after, 1.0),
+                (true, false) => (&mut outcomes.finished, 0.9),
+                (false, _) => (&mut outcomes.killed_before, 1.05),
+            };
+            *outcome += 1;
+            spans[next] = spans[next].mul_f64(change);
+            if held.ruleset == new.ruleset {
+                current = next;
+            } else {
+                assert!(was_killed, "run {run} has changed nothing");
+                assert_same(&format!("run {run}, killed after {delay:?}"), &held.ruleset, &old.ruleset);
+            }
+            let missing = |line: &&String| !held.network.contains(line);
+            let missing: Vec<_> = self.complete[current].network.iter().filter(missing).collect();
+            assert!(missing.is_empty(), "run {run}, killed after {delay:?}: {missing:?}");
+        }
+        outcomes
+    }
+
+    /// Runs the command to its end, and returns how long it took.
+    fn complete(&self, setting: usize) -> Duration {
+        self.namespace.run(|| {
+            let started = Instant::now();
+            assert!(self.command(setting).status().unwrap().success());
+            started.elapsed()
+        })
+    }
+
+    /// Runs the command for this long; false if it came to its end before.
+    fn kill_after(&self, setting: usize, delay: Duration) -> bool {
+        let status = self.namespace.run(|| {
+            let mut child = self.command(setting).spawn().unwrap();
+            thread::sleep(delay);
+            child.kill().unwrap();
+            child.wait().unwrap()
+        });
+        assert!(status.success() || status.signal() == Some(Signal::SIGKILL as i32), "{status}");
+        !status.success()
+    }
+
+    fn command(&self, setting: usize) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meshwire"));
+        command.arg("istio-iptables").args(self.settings[setting].split_whitespace()).env_clear();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+}
+
+/// Numbers that look like chance and are the same each time (SplitMix64).
+struct Chance(u64);
+
+impl Chance {
+    /// From 0 to 1.
+    fn fraction(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        f64::from(u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap()) / f64::from(u32::MAX)
+    }
+}
