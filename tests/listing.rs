@@ -4,6 +4,8 @@
 //! namespace of its own; then nft's text and JSON are compared with ours. Reported is how many lines and objects are
 //! equal, file by file.
 
+#![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -65,7 +67,7 @@ fn compare_text(ruleset: &Ruleset, options: Options<'_>) -> (usize, usize) {
     if ours.len() != theirs.len() {
         say(&format!("{} lines instead of {}", ours.len(), theirs.len()));
     }
-    let equal = count(&theirs, &ours, |line| line.clone());
+    let equal = count(&theirs, &ours, Clone::clone);
     (equal, theirs.len().max(ours.len()))
 }
 
