@@ -4,6 +4,8 @@
 //! on `meta nfproto` or `meta l4proto` before. Where the rule has none, it is put in, as `nft` does.
 
 mod set;
+#[cfg(test)]
+mod tests;
 
 use nftwire::expr::{
     Access, Bitwise, Cmp, CmpOp, Counter, Ct, Immediate, Lookup, Masq, Meta, MetaKey, Nat, NatKind,

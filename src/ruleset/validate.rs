@@ -28,7 +28,7 @@ pub struct Invalid {
 pub enum Fault {
     /// A name is empty, longer than 255 bytes, or has a character that nft's grammar does not take in a name.
     #[error(
-        "{0:?} is no name (1 to 255 of letters, digits and / \\ _ . -, the first one a letter or an underscore)"
+        "{0:?} is no name (1 to 255 of letters, digits and / _ . -, the first one a letter or an underscore)"
     )]
     Name(String),
     /// Two tables of a family, or two chains of a table, have the same name.
@@ -43,8 +43,8 @@ pub enum Fault {
     /// A chain can be reached from itself.
     #[error("it jumps in a circle: {0}")]
     Loop(String),
-    /// More jumps inside each other than the kernel's stack holds.
-    #[error("more than {max} jumps inside each other", max = uapi::NFT_JUMP_STACK_SIZE)]
+    /// As many jumps inside each other as the kernel's stack has places, or more.
+    #[error("{max} jumps inside each other, and the kernel takes fewer", max = uapi::NFT_JUMP_STACK_SIZE)]
     Depth,
     /// A statement that this chain type or hook does not allow.
     #[error("{statement} is only allowed in {allowed}, but the rule is reached from chain {from}")]
@@ -167,7 +167,7 @@ impl<'a> Walk<'a> {
             let names: Vec<_> = path[start..].iter().map(|chain| chain.name.as_str()).collect();
             return fail(Fault::Loop(names.join(" -> ")));
         }
-        if path.len() > uapi::NFT_JUMP_STACK_SIZE {
+        if path.len() >= uapi::NFT_JUMP_STACK_SIZE {
             return fail(Fault::Depth);
         }
         path.push(chain);
@@ -226,7 +226,7 @@ fn is_name(name: &str) -> bool {
     let start = |c: char| c.is_ascii_alphabetic() || c == '_';
     name.len() < uapi::NFT_NAME_MAXLEN
         && name.starts_with(start)
-        && name.chars().all(|c| start(c) || c.is_ascii_digit() || "/\\.-".contains(c))
+        && name.chars().all(|c| start(c) || c.is_ascii_digit() || "/.-".contains(c))
 }
 
 fn place(table: &Table, chain: &Chain, rule: Option<usize>) -> String {
@@ -253,5 +253,194 @@ impl fmt::Display for RulePlace<'_> {
             None => write!(f, "chain {}", self.chain)?,
         }
         write!(f, " in {} {}", self.family, self.table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{BaseChain, Op, Policy};
+    use super::*;
+
+    fn base(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: &[Rule]) -> Chain {
+        let base = BaseChain { kind, hook, priority, policy: Policy::Accept };
+        Chain { base: Some(base), ..regular(name, rules) }
+    }
+
+    fn regular(name: &str, rules: &[Rule]) -> Chain {
+        Chain { name: name.to_owned(), rules: rules.to_vec(), ..Chain::default() }
+    }
+
+    fn jump(chain: &str) -> Rule {
+        Rule::new().counter().jump(chain)
+    }
+
+    fn table(name: &str, chains: Vec<Chain>) -> Table {
+        Table { chains, ..Table::new(Family::Inet, name) }
+    }
+
+    fn validated(chains: Vec<Chain>) -> Result<(), Invalid> {
+        validate(&Ruleset { tables: vec![table("t", chains)] })
+    }
+
+    /// A table `t` with these chains is refused for this fault at this place.
+    #[track_caller]
+    fn refused(chains: Vec<Chain>, place: &str, fault: Fault) {
+        assert_eq!(validated(chains), Err(Invalid { place: place.to_owned(), fault }));
+    }
+
+    #[test]
+    fn a_ruleset_that_the_kernel_takes() {
+        let chains = vec![
+            base("prerouting", ChainKind::Nat, Hook::PreRouting, -100, &[jump("a"), jump("b")]),
+            base("output", ChainKind::Nat, Hook::LocalOut, -199, &[jump("b")]),
+            base("mangle", ChainKind::Route, Hook::LocalOut, -150, &[Rule::new().counter()]),
+            base("forward", ChainKind::Filter, Hook::Forward, 0, &[Rule::new().drop()]),
+            regular("a", &[jump("b"), Rule::new().tcp().redirect(15006)]),
+            regular("b", &[Rule::new().tcp().redirect(15001)]),
+        ];
+        assert_eq!(validated(chains), Ok(()));
+        assert_eq!(validate(&Ruleset::default()), Ok(()));
+    }
+
+    #[test]
+    fn names_are_what_nft_takes() {
+        let longest = "n".repeat(255);
+        for good in ["t", "_", "istio-proxy-nat", "a.b/c_d-9", &longest] {
+            assert_eq!(validate(&Ruleset { tables: vec![table(good, vec![])] }), Ok(()), "{good}");
+        }
+        let too_long = "n".repeat(256);
+        for bad in ["", "1st", "-a", "a b", "a\\b", "a*", "\u{e9}", &too_long] {
+            let invalid = Err(Invalid { place: format!("inet {bad}"), fault: Fault::Name(bad.to_owned()) });
+            assert_eq!(validate(&Ruleset { tables: vec![table(bad, vec![])] }), invalid);
+        }
+        refused(vec![regular("a b", &[])], "chain a b in inet t", Fault::Name("a b".to_owned()));
+    }
+
+    #[test]
+    fn nothing_is_there_twice() {
+        let twice = Ruleset { tables: vec![table("t", vec![]), table("t", vec![])] };
+        let invalid = Invalid { place: "inet t".to_owned(), fault: Fault::Duplicate };
+        assert_eq!(validate(&twice), Err(invalid));
+        let other_family = Table { family: Family::Ipv4, ..table("t", vec![]) };
+        assert_eq!(validate(&Ruleset { tables: vec![table("t", vec![]), other_family] }), Ok(()));
+        refused(vec![regular("a", &[]), regular("a", &[])], "chain a in inet t", Fault::Duplicate);
+    }
+
+    #[test]
+    fn jumps_lead_to_regular_chains_of_the_table() {
+        refused(
+            vec![regular("a", &[Rule::new().counter(), jump("b")])],
+            "rule 2 of a in inet t",
+            Fault::MissingChain("b".to_owned()),
+        );
+        refused(
+            vec![regular("a", &[jump("out")]), base("out", ChainKind::Filter, Hook::LocalOut, 0, &[])],
+            "rule 1 of a in inet t",
+            Fault::JumpToBase("out".to_owned()),
+        );
+    }
+
+    #[test]
+    fn jumps_lead_in_no_circle() {
+        refused(
+            vec![regular("a", &[jump("b")]), regular("b", &[jump("c")]), regular("c", &[jump("b")])],
+            "chain b in inet t",
+            Fault::Loop("b -> c".to_owned()),
+        );
+        refused(vec![regular("a", &[jump("a")])], "chain a in inet t", Fault::Loop("a".to_owned()));
+    }
+
+    /// A base chain that jumps to `c1`, which jumps to `c2`, and so on, with so many jumps.
+    fn nested(jumps: usize) -> Vec<Chain> {
+        let mut chains = vec![base("out", ChainKind::Filter, Hook::LocalOut, 0, &[jump("c1")])];
+        chains.extend((1..jumps).map(|n| regular(&format!("c{n}"), &[jump(&format!("c{}", n + 1))])));
+        chains.push(regular(&format!("c{jumps}"), &[Rule::new().counter()]));
+        chains
+    }
+
+    /// `nft` gets "Too many links" for the second one.
+    #[test]
+    fn fifteen_jumps_inside_each_other_are_the_most() {
+        assert_eq!(validated(nested(15)), Ok(()));
+        refused(nested(16), "chain c16 in inet t", Fault::Depth);
+    }
+
+    #[test]
+    fn redirect_needs_a_nat_chain_that_sees_the_destination() {
+        let fault = |from: &str| Fault::Misplaced {
+            statement: "redirect",
+            allowed: "nat chains at prerouting and output",
+            from: from.to_owned(),
+        };
+        let redirect = Rule::new().tcp().redirect(15001);
+        refused(
+            vec![base("in", ChainKind::Nat, Hook::LocalIn, 0, std::slice::from_ref(&redirect))],
+            "rule 1 of in in inet t",
+            fault("in"),
+        );
+        // It is reached from both, and the second one is the wrong one.
+        refused(
+            vec![
+                base("nat", ChainKind::Nat, Hook::PreRouting, -100, &[jump("a")]),
+                base("filter", ChainKind::Filter, Hook::PreRouting, 0, &[jump("a")]),
+                regular("a", &[redirect]),
+            ],
+            "rule 1 of a in inet t",
+            fault("filter"),
+        );
+    }
+
+    #[test]
+    fn tproxy_needs_prerouting() {
+        let tproxy = Rule::new().tcp().tproxy(Family::Ipv4, 15006);
+        refused(
+            vec![
+                base("output", ChainKind::Route, Hook::LocalOut, -150, &[jump("a")]),
+                regular("a", &[Rule::new().counter(), tproxy]),
+            ],
+            "rule 2 of a in inet t",
+            Fault::Misplaced {
+                statement: "tproxy",
+                allowed: "chains at prerouting",
+                from: "output".to_owned(),
+            },
+        );
+    }
+
+    #[test]
+    fn a_rule_has_at_most_128_expressions() {
+        let groups = |count| (0..count).fold(Rule::new(), |rule, group| rule.skgid(Op::Ne, group));
+        let full = groups(63).counter().returns();
+        assert_eq!(validated(vec![regular("a", &[full])]), Ok(()));
+        let too_full = groups(64).counter().returns();
+        refused(vec![regular("a", &[too_full])], "rule 1 of a in inet t", Fault::TooManyExpressions(130));
+    }
+
+    #[test]
+    fn nat_comes_after_connection_tracking() {
+        refused(
+            vec![base("output", ChainKind::Nat, Hook::LocalOut, -200, &[])],
+            "chain output in inet t",
+            Fault::NatPriority(-200),
+        );
+        let filter = base("output", ChainKind::Filter, Hook::LocalOut, -300, &[]);
+        assert_eq!(validated(vec![filter]), Ok(()));
+    }
+
+    #[test]
+    fn a_chain_type_has_its_hooks() {
+        for (kind, hook, names) in [
+            (ChainKind::Nat, Hook::Forward, ("nat", "forward")),
+            (ChainKind::Route, Hook::PreRouting, ("route", "prerouting")),
+        ] {
+            let fault = Fault::Hook { kind: names.0, hook: names.1 };
+            refused(vec![base("a", kind, hook, 0, &[])], "chain a in inet t", fault);
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_place_and_the_fault() {
+        let invalid = validated(vec![regular("a", &[jump("b")])]).unwrap_err();
+        assert_eq!(invalid.to_string(), "rule 1 of a in inet t: it jumps to chain b, which is not there");
     }
 }
