@@ -75,12 +75,15 @@ pub fn chain(chain: &nftwire::Chain<'_>) -> Chain {
             policy: base.policy.unwrap_or(Policy::Accept),
         })
     });
+    // The kernel tells them in the order in which they came.
+    let mut devices: Vec<_> = chain.devices.iter().map(decompile::device).collect();
+    devices.sort_unstable();
     Chain {
         name: chain.name.to_owned(),
         handle: chain.handle,
         comment: userdata::comment(chain.userdata).map(str::to_owned),
         base,
-        devices: chain.devices.iter().map(decompile::device).collect(),
+        devices,
         rules: Vec::new(),
     }
 }

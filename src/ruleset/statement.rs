@@ -73,8 +73,21 @@ pub enum Statement {
     Synproxy(Synproxy),
     /// Overwrites an option of TCP by no-operations
     Strip(Selector),
-    /// Something that nft shows as a comment only: a match or target of xtables, or an unknown expression
+    /// A match or target of xtables, from iptables-nft
+    Xtables(Box<Xtables>),
+    /// An expression that cannot be shown, with its attributes
     Comment(Box<str>),
+}
+
+/// A match or target of xtables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Xtables {
+    /// Whether it is a target
+    pub target: bool,
+    /// Its name
+    pub name: Box<str>,
+    /// What iptables-translate(8) makes of it, which may be nothing; `None` where it makes nothing out of it
+    pub text: Option<String>,
 }
 
 /// What happens to the packet, or where evaluation goes on.

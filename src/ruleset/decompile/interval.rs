@@ -103,3 +103,54 @@ fn common_prefix(from: &Data, to: &Data) -> Option<u32> {
     }
     Some(len)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ruleset::print::{Options, Printer};
+
+    fn shown(ends: &[(u16, bool)]) -> Vec<String> {
+        let ends = ends.iter().map(|&(port, closes)| End {
+            key: Data::be16(port),
+            closes,
+            element: Element::new(Expression::Wildcard),
+        });
+        let elements = merge(ends.collect(), DataType::InetService);
+        let show = |element: &Element| {
+            let mut out = String::new();
+            Printer { out: &mut out, options: Options::default() }.element(element);
+            out
+        };
+        elements.iter().map(show).collect()
+    }
+
+    #[test]
+    fn the_end_at_zero_is_no_range() {
+        assert_eq!(shown(&[(0, true), (80, false), (81, true)]), ["80"]);
+    }
+
+    #[test]
+    fn ranges_come_back_from_their_ends_in_any_order() {
+        let ends = [(2001, true), (1000, false), (0, true), (444, true), (443, false)];
+        assert_eq!(shown(&ends), ["443", "1000-2000"]);
+    }
+
+    #[test]
+    fn a_range_that_touches_the_next_one_ends_there() {
+        assert_eq!(shown(&[(0, false), (7, false), (10, true)]), ["0-6", "7-9"]);
+    }
+
+    #[test]
+    fn a_range_without_an_end_reaches_to_the_highest_value() {
+        assert_eq!(shown(&[(65_000, false)]), ["65000-65535"]);
+    }
+
+    #[test]
+    fn names_that_begin_alike_are_one_text_with_an_asterisk() {
+        let mut last = *b"eth\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        let first = Data::new(&last);
+        last[3..].fill(0xff);
+        let range = range(&first, &Data::new(&last), DataType::InterfaceName);
+        assert_eq!(range, Expression::constant(DataType::InterfaceName, Data::new(b"eth")));
+    }
+}

@@ -316,8 +316,9 @@ impl Decompiler<'_> {
             }
             Some(dreg) => {
                 let map = Expression::Map(Box::new(Map { key, map: reference, verdicts: false }));
-                let len = set.value_len();
-                self.registers.put(dreg, super::Loaded { expression: map, len, swapped: false });
+                let weight = loaded.weight.saturating_add(1);
+                self.registers
+                    .put(dreg, super::Loaded { weight, ..super::Loaded::new(map, set.value_len()) });
             }
         }
     }

@@ -92,13 +92,10 @@ impl<'t> Decompiler<'t> {
 
     fn expression(&mut self, expression: &Expr<'_>) {
         match expression {
-            Expr::Payload(payload) => match payload.action {
-                PayloadAction::Load(dreg) => {
-                    let raw =
-                        RawPayload { base: payload.base, offset: 8 * payload.offset, len: 8 * payload.len };
-                    self.load(dreg, Selector::Raw(raw), payload.len);
-                }
-                PayloadAction::Store { sreg, .. } => self.payload_set(payload, sreg),
+            Expr::Payload(payload) => match (payload.action, raw(payload)) {
+                (PayloadAction::Load(dreg), Some(raw)) => self.load(dreg, Selector::Raw(raw), payload.len),
+                (PayloadAction::Store { sreg, .. }, Some(raw)) => self.payload_set(raw, sreg),
+                (_, None) => self.unknown("payload", &format!("{payload:?}")),
             },
             Expr::Meta(meta) => match meta.access {
                 Access::Load(dreg) => {
@@ -122,7 +119,7 @@ impl<'t> Decompiler<'t> {
             Expr::Immediate(nftwire::expr::Immediate::Value { dreg, data }) => {
                 let len = u32::try_from(data.as_bytes().len()).unwrap_or(0);
                 let constant = Expression::constant(DataType::Hex, data.clone());
-                self.registers.put(*dreg, Loaded { expression: constant, len, swapped: false });
+                self.registers.put(*dreg, Loaded::new(constant, len));
             }
             Expr::Bitwise(bitwise) => self.bitwise(bitwise),
             Expr::Byteorder(byteorder) => {
@@ -175,21 +172,22 @@ impl<'t> Decompiler<'t> {
     }
 
     fn load(&mut self, dreg: nftwire::Register, selector: Selector, len: u32) {
-        self.registers.put(dreg, Loaded { expression: selector.into(), len, swapped: false });
+        self.registers.put(dreg, Loaded::new(selector.into(), len));
     }
 
     fn hash(&mut self, hash: &nftwire::expr::Hash) {
         let range = HashRange { modulus: hash.modulus, offset: hash.offset };
-        let expression = match hash.sreg {
-            None => Selector::SymmetricHash(range).into(),
+        let loaded = match hash.sreg {
+            None => Loaded::new(Selector::SymmetricHash(range).into(), 4),
             Some(sreg) => {
                 let Some(of) = self.registers.join(sreg, hash.len) else { return };
-                let of = of.expression;
-                let (modulus, offset, seed) = (hash.modulus, hash.offset, hash.seed);
-                Expression::Hash(Box::new(Hash { of, modulus, offset, seed }))
+                let weight = of.weight.saturating_add(1);
+                let (of, modulus, offset, seed) = (of.expression, hash.modulus, hash.offset, hash.seed);
+                let expression = Expression::Hash(Box::new(Hash { of, modulus, offset, seed }));
+                Loaded { weight, ..Loaded::new(expression, 4) }
             }
         };
-        self.registers.put(hash.dreg, Loaded { expression, len: 4, swapped: false });
+        self.registers.put(hash.dreg, loaded);
     }
 
     fn option(&mut self, exthdr: &nftwire::expr::Exthdr) {
@@ -207,8 +205,8 @@ impl<'t> Decompiler<'t> {
         let field = OptionField {
             kind,
             number: exthdr.kind,
-            offset: u16::try_from(8 * exthdr.offset).unwrap_or(u16::MAX),
-            len: u16::try_from(8 * exthdr.len).unwrap_or(u16::MAX),
+            offset: u16::try_from(exthdr.offset.saturating_mul(8)).unwrap_or(u16::MAX),
+            len: u16::try_from(exthdr.len.saturating_mul(8)).unwrap_or(u16::MAX),
             presence: exthdr.present,
         };
         match exthdr.access {
@@ -220,6 +218,7 @@ impl<'t> Decompiler<'t> {
 
     fn bitwise(&mut self, bitwise: &nftwire::expr::Bitwise) {
         let Some(mut loaded) = self.registers.get(bitwise.sreg) else { return };
+        loaded.weight = loaded.weight.saturating_add(1);
         loaded.expression = match &bitwise.operation {
             Operation::MaskXor { mask, xor } => masked(loaded.expression, mask, xor),
             Operation::Other { op, data, sreg2 } => {
@@ -233,7 +232,10 @@ impl<'t> Decompiler<'t> {
                 };
                 let right = match (data, sreg2.and_then(|register| self.registers.get(register))) {
                     (Some(data), _) => Expression::constant(DataType::Integer, data.clone()),
-                    (None, Some(second)) => second.expression,
+                    (None, Some(second)) => {
+                        loaded.weight = loaded.weight.saturating_add(second.weight);
+                        second.expression
+                    }
                     (None, None) => return,
                 };
                 Expression::binary(loaded.expression, operator, right)
@@ -241,6 +243,13 @@ impl<'t> Decompiler<'t> {
         };
         self.registers.put(bitwise.dreg, loaded);
     }
+}
+
+/// The bits that a payload expression is about; none for more than the registers hold.
+fn raw(payload: &nftwire::expr::Payload) -> Option<RawPayload> {
+    let (offset_max, len_max) = (u16::MAX.into(), 64);
+    let fits = payload.offset <= offset_max && (1..=len_max).contains(&payload.len);
+    fits.then(|| RawPayload { base: payload.base, offset: 8 * payload.offset, len: 8 * payload.len })
 }
 
 /// `(value & mask) ^ xor` as `value & m ^ x | o`, without what changes nothing.

@@ -68,11 +68,13 @@ fn timeouts(policy: &[(u16, u32)]) -> Vec<u32> {
 /// A flowtable.
 #[must_use]
 pub fn flowtable(flowtable: &nftwire::Flowtable<'_>) -> Flowtable {
+    let mut devices: Vec<_> = flowtable.devices.iter().map(device).collect();
+    devices.sort_unstable();
     Flowtable {
         name: flowtable.name.to_owned(),
         handle: flowtable.handle,
         priority: flowtable.priority,
-        devices: flowtable.devices.iter().map(device).collect(),
+        devices,
         flags: flowtable.flags.0,
     }
 }

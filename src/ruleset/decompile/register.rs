@@ -16,7 +16,20 @@ pub(super) struct Loaded {
     pub(super) len: u32,
     /// Whether it was turned into the other byte order
     pub(super) swapped: bool,
+    /// Of how many parts it is made
+    pub(super) weight: u32,
 }
+
+impl Loaded {
+    /// Something made of one part.
+    pub(super) fn new(expression: Expression, len: u32) -> Self {
+        Self { expression, len, swapped: false, weight: 1 }
+    }
+}
+
+/// Of how many parts something may be made. The kernel's 128 expressions a rule allow more when each uses several of
+/// those before, but no rule that means something does.
+const WEIGHT_MAX: u32 = 256;
 
 /// The 16 registers of four bytes, which are also four of 16 bytes.
 #[derive(Debug, Default)]
@@ -34,10 +47,12 @@ impl Registers {
         self.others.iter_mut().for_each(|word| *word = None);
     }
 
+    /// Puts something into a register; what is made of too many parts is left out.
     pub(super) fn put(&mut self, register: Register, loaded: Loaded) {
+        let loaded = Some(loaded).filter(|loaded| loaded.weight <= WEIGHT_MAX);
         match word(register) {
-            Some(0) => self.first = Some(loaded),
-            Some(word) => self.others[word] = Some(Box::new(loaded)),
+            Some(0) => self.first = loaded,
+            Some(word) => self.others[word] = loaded.map(Box::new),
             None => {}
         }
     }
@@ -57,20 +72,27 @@ impl Registers {
     pub(super) fn join(&self, register: Register, len: u32) -> Option<Loaded> {
         let mut word = word(register)?;
         let first = self.at(word)?;
-        if first.len == 0 || first.len.next_multiple_of(4) >= len.next_multiple_of(4) {
+        if first.len == 0 || padded(first.len) >= padded(len) {
             return Some(first);
         }
         let mut parts = Vec::new();
+        let mut weight = 1_u32;
         let mut rest = len;
         while rest > 0 {
             let part = self.at(word)?;
-            let padded = part.len.max(1).next_multiple_of(4);
-            rest = rest.saturating_sub(padded);
-            word += usize::try_from(padded / 4).ok()?;
+            let bytes = padded(part.len.max(1));
+            rest = rest.saturating_sub(bytes);
+            word += usize::try_from(bytes / 4).ok()?;
+            weight = weight.saturating_add(part.weight);
             parts.push(part.expression);
         }
-        Some(Loaded { expression: Expression::Concat(parts), len, swapped: false })
+        Some(Loaded { expression: Expression::Concat(parts), len, swapped: false, weight })
     }
+}
+
+/// Bytes of whole registers.
+fn padded(len: u32) -> u32 {
+    len.div_ceil(4).saturating_mul(4)
 }
 
 /// Bytes that the kernel loads; 0 where the selector does not tell.

@@ -12,6 +12,9 @@ use crate::ruleset::{Element, ElementDetails, FieldType, Set, SetType, SetValue}
 /// The bits of one type in a set's type: a concatenation has several.
 const TYPE_BITS: u32 = 6;
 
+/// Bytes of the longest key.
+const KEY_MAX: u32 = 64;
+
 /// A set without its elements.
 #[must_use]
 pub fn set(set: &nftwire::Set<'_>) -> Set {
@@ -72,7 +75,7 @@ fn set_type(number: u32, len: u32, fields: &[u32], order: Option<ByteOrder>, of:
             None => DataType::Hex,
         };
         let own = match data_type.size() {
-            0 => fields.get(index).copied().unwrap_or(4),
+            0 => fields.get(index).map_or(4, |len| (*len).min(KEY_MAX)),
             size => size,
         };
         FieldType { data_type, len: if single { len } else { own } }

@@ -1,6 +1,6 @@
 //! Statements with an effect.
 
-use nftwire::expr::{LimitKind, NatKind as WireNatKind, Objref, Payload, QueueNumber, RejectKind};
+use nftwire::expr::{LimitKind, NatKind as WireNatKind, Objref, QueueNumber, RejectKind};
 use nftwire::{Expr, Family, Register};
 
 use super::context::{NETWORK, TRANSPORT};
@@ -83,8 +83,7 @@ impl Decompiler<'_> {
         self.push(Statement::Set { target, value });
     }
 
-    pub(super) fn payload_set(&mut self, payload: &Payload, sreg: Register) {
-        let raw = RawPayload { base: payload.base, offset: 8 * payload.offset, len: 8 * payload.len };
+    pub(super) fn payload_set(&mut self, raw: RawPayload, sreg: Register) {
         let Some(loaded) = self.registers.get(sreg) else {
             return self.unknown("payload", "set to what is in an empty register");
         };

@@ -49,6 +49,9 @@ impl Writer<'_> {
             }
             Statement::Synproxy(synproxy) => self::synproxy(*synproxy),
             Statement::Strip(selector) => json!({ "reset": self.selector(selector) }),
+            Statement::Xtables(xt) => {
+                json!({ "xt": { "type": if xt.target { "target" } else { "match" }, "name": xt.name } })
+            }
             Statement::Comment(text) => json!({ "xt": { "comment": text } }),
         }
     }

@@ -79,6 +79,12 @@ impl Printer<'_> {
                 self.out.push_str("reset ");
                 self.selector(selector);
             }
+            Statement::Xtables(xt) => match &xt.text {
+                Some(text) => self.out.push_str(text),
+                None => {
+                    self.put(format_args!("xt {} {}", if xt.target { "target" } else { "match" }, xt.name));
+                }
+            },
             Statement::Comment(text) => self.put(format_args!("/* {text} */")),
         }
     }
