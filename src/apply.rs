@@ -9,12 +9,11 @@ use nftwire::{Commit, Refusal, Socket};
 
 use crate::interception::Interception;
 use crate::route::{Network, RouteError, RouteSocket};
+use crate::ruleset::Ruleset;
 use crate::ruleset::compile::NotCompiled;
-use crate::ruleset::replace::{add, replace};
 use crate::ruleset::transaction::Transaction;
-use crate::ruleset::update::{UpdateError, update};
+use crate::ruleset::update::{Update, UpdateError, update};
 use crate::ruleset::validate::{Invalid, validate};
-use crate::ruleset::{Family, Ruleset};
 
 /// How long a transaction is computed again because others change the ruleset at the same time.
 const RETRY_LIMIT: Duration = Duration::from_secs(10);
@@ -107,10 +106,11 @@ impl Interception {
             .map_err(ApplyError::from)
             .and_then(|()| commit(nft, &self.layout, &self.ruleset, counters));
         match result {
-            Ok((commit, Before::Nothing)) => Ok(commit),
-            Ok((commit, Before::Something)) => {
-                let leftover = self.possible_network.without(&self.network);
-                leftover.remove(routes).map_err(ApplyError::Leftover)?;
+            Ok((commit, replaces)) => {
+                if replaces {
+                    let leftover = self.possible_network.without(&self.network);
+                    leftover.remove(routes).map_err(ApplyError::Leftover)?;
+                }
                 Ok(commit)
             }
             Err(error) if error.outcome_is_unknown() => Err(error),
@@ -128,15 +128,11 @@ impl Interception {
     /// As [`Interception::apply`].
     pub fn check(&self, nft: &mut Socket) -> Result<Commit, ApplyError> {
         validate(&self.ruleset)?;
-        let mut transaction = replace(&self.layout, &self.ruleset)?;
-        match nft.check(transaction.batch()) {
-            Err(nftwire::Error::Refused(_)) => retry(|| {
-                let mut transaction = update(nft, &self.layout, &self.ruleset, false)?;
-                let checked = nft.check(transaction.batch());
-                checked.map_err(|error| explain(&transaction, error))
-            }),
-            result => result.map_err(|error| explain(&transaction, error)),
-        }
+        retry(|| {
+            let mut transaction = update(nft, &self.layout, &self.ruleset, false)?.transaction;
+            let checked = nft.check(transaction.batch());
+            checked.map_err(|error| explain(&transaction, error))
+        })
     }
 
     /// Takes all of it away: the layout's tables, then the network. What is gone already is no error.
@@ -176,60 +172,18 @@ impl From<nftwire::Error> for ApplyError {
     }
 }
 
-/// What was there of the layout's tables before a commit.
-enum Before {
-    Nothing,
-    Something,
-}
-
+/// Returns whether tables of the layout were there before, too.
 fn commit(
     nft: &mut Socket,
     layout: &Ruleset,
     wanted: &Ruleset,
     counters: Counters,
-) -> Result<(Commit, Before), ApplyError> {
-    if counters == Counters::Restart {
-        if let Some(commit) = commit_to_nothing(nft, layout, wanted)? {
-            return Ok((commit, Before::Nothing));
-        }
-        let mut transaction = replace(layout, wanted)?;
-        match nft.commit(transaction.batch()) {
-            // A chain of a wanted name may be of another kind, or one that goes may be in use: see what is there.
-            Err(nftwire::Error::Refused(_)) => {}
-            Ok(commit) => return Ok((commit, Before::Something)),
-            Err(error) => return Err(explain(&transaction, error)),
-        }
-    }
+) -> Result<(Commit, bool), ApplyError> {
     retry(|| {
-        let mut transaction = update(nft, layout, wanted, counters == Counters::Keep)?;
+        let Update { mut transaction, replaces } = update(nft, layout, wanted, counters == Counters::Keep)?;
         let committed = nft.commit(transaction.batch());
-        committed.map(|commit| (commit, Before::Something)).map_err(|error| explain(&transaction, error))
+        committed.map(|commit| (commit, replaces)).map_err(|error| explain(&transaction, error))
     })
-}
-
-/// Commits where none of the layout's tables is there, as in a new pod; `None` where one is, or comes meanwhile.
-fn commit_to_nothing(
-    nft: &mut Socket,
-    layout: &Ruleset,
-    wanted: &Ruleset,
-) -> Result<Option<Commit>, ApplyError> {
-    let generation = nft.settled_generation()?;
-    let mut nothing = true;
-    let looked = nft.tables(Family::Unspec, |table| {
-        nothing &= !layout.tables.iter().any(|own| own.family == table.family && own.name == table.name);
-        Ok(())
-    });
-    match looked {
-        Ok(()) if nothing => {}
-        Ok(()) | Err(nftwire::Error::GenerationChanged) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    }
-    let mut transaction = add(wanted, generation)?;
-    match nft.commit(transaction.batch()) {
-        Ok(commit) => Ok(Some(commit)),
-        Err(nftwire::Error::GenerationChanged) => Ok(None),
-        Err(error) => Err(explain(&transaction, error)),
-    }
 }
 
 /// Does it again while others change the ruleset in between, with a pause that keeps two of us apart.

@@ -16,7 +16,6 @@ pub mod listing;
 pub mod object;
 pub mod option;
 pub mod print;
-pub mod replace;
 pub mod selector;
 pub mod statement;
 mod symbols;

@@ -35,18 +35,12 @@ enum Object {
 }
 
 impl<'a> Transaction<'a> {
-    /// An empty transaction on the way to `wanted`.
+    /// An empty transaction on the way to `wanted`, refused if the ruleset is not of this generation any more.
     #[must_use]
-    pub fn new(wanted: &'a Ruleset) -> Self {
-        Self { batch: Batch::new(), wanted, objects: Vec::new() }
-    }
-
-    /// An empty transaction that the kernel refuses if the ruleset is not of this generation any more.
-    #[must_use]
-    pub fn for_generation(wanted: &'a Ruleset, generation: u32) -> Self {
-        let mut transaction = Self::new(wanted);
-        transaction.batch.require_generation(generation);
-        transaction
+    pub fn new(wanted: &'a Ruleset, generation: u32) -> Self {
+        let mut batch = Batch::new();
+        batch.require_generation(generation);
+        Self { batch, wanted, objects: Vec::new() }
     }
 
     /// The batch, to be sent.
@@ -110,16 +104,6 @@ impl<'a> Transaction<'a> {
             rule.userdata = &compiled.userdata;
             batch.add_rule(&rule, place, &compiled.expressions);
         });
-        Ok(())
-    }
-
-    /// Adds all wanted rules of the table with this number.
-    pub(super) fn add_rules(&mut self, table: usize) -> Result<(), NotCompiled> {
-        for (chain, wanted) in self.wanted.tables[table].chains.iter().enumerate() {
-            for rule in 0..wanted.rules.len() {
-                self.add_rule(table, chain, rule, Place::Append)?;
-            }
-        }
         Ok(())
     }
 

@@ -1,13 +1,22 @@
-//! Making the kernel hold a ruleset by changing only what differs from what it holds.
+//! Making the kernel hold exactly a ruleset, whatever it holds of the same tables now.
 //!
-//! Rules that did not change stay where they are, with their counters; and what is foreign inside the tables goes.
-//! The price is reading first: the batch requires the generation that was read, and the caller starts over when
-//! somebody else was faster.
+//! What is there is read first, so that what is foreign inside the tables goes, too, and rules that do not change can
+//! stay where they are with their counters. The batch requires the generation that was read; the caller starts over
+//! when somebody else was faster.
+//!
+//! Base chains stay. A packet reads the ruleset's generation once for each base chain that it crosses, so with kept base
+//! chains it sees each one all old or all new. A base chain that is deleted and added again in one batch is registered
+//! twice for a moment: a packet passes the new one while that is still empty, and then finds that the old one accepts
+//! everything (`nf_remove_net_hook` in net/netfilter/core.c). So a base chain goes only where its type, hook or priority
+//! is another.
+//!
+//! Where nothing is there nothing is deleted, and that makes a new pod's first commit fast: after a deletion the kernel
+//! lets the socket's close wait for a grace period of RCU (`nft_rcv_nl_event` in net/netfilter/nf_tables_api.c).
 
 use std::collections::HashMap;
 
 use nftwire::expr::{Counter, Lookup};
-use nftwire::{AttrWriter, Error, Expr, Place, Socket, uapi};
+use nftwire::{AttrWriter, Error, Expr, ObjectKind, Place, Socket, uapi};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use super::compile::{AnonymousSet, NotCompiled, SetKey, compile};
@@ -24,6 +33,10 @@ struct ExistingTable {
     chains: Vec<ExistingChain>,
     /// Names of the sets and maps that belong to no rule
     named_sets: Vec<String>,
+    /// Kinds and names of the counters, quotas and the like
+    objects: Vec<(ObjectKind, String)>,
+    /// Names of the flowtables
+    flowtables: Vec<String>,
 }
 
 /// What the kernel holds of one chain.
@@ -56,9 +69,19 @@ pub enum UpdateError {
     NotCompiled(#[from] NotCompiled),
 }
 
+/// A transaction, and what it starts from.
+#[derive(Debug)]
+pub struct Update<'a> {
+    /// What brings the kernel there
+    pub transaction: Transaction<'a>,
+    /// Whether any table of the layout is there now
+    pub replaces: bool,
+}
+
 /// The transaction after which the tables of `layout` hold exactly what `wanted` says.
 ///
-/// With `keep_counters`, rules that do not change stay; otherwise all rules are new and count from zero.
+/// `layout` has every table that some settings of the profile need. With `keep_counters`, rules that do not change
+/// stay; otherwise all rules are new and count from zero.
 ///
 /// # Errors
 /// Those of reading, with [`Error::GenerationChanged`] if the ruleset does not stand still; or a rule has something
@@ -68,9 +91,9 @@ pub fn update<'a>(
     layout: &Ruleset,
     wanted: &'a Ruleset,
     keep_counters: bool,
-) -> Result<Transaction<'a>, UpdateError> {
-    let (generation, existing) = socket.consistent(|socket| read(socket, layout))?;
-    let mut transaction = Transaction::for_generation(wanted, generation);
+) -> Result<Update<'a>, UpdateError> {
+    let (generation, existing) = socket.consistent(|socket| read(socket, layout, keep_counters))?;
+    let mut transaction = Transaction::new(wanted, generation);
     // The kernel does not wake a table and give it a base chain in one transaction; as no packet sees a dormant
     // table, it may as well go and come back.
     let (gone, kept): (Vec<_>, Vec<_>) = existing
@@ -84,7 +107,7 @@ pub fn update<'a>(
         transaction.add_table(index);
         update_table(&mut transaction, wanted, index, there, keep_counters)?;
     }
-    Ok(transaction)
+    Ok(Update { transaction, replaces: !existing.is_empty() })
 }
 
 fn update_table(
@@ -95,14 +118,17 @@ fn update_table(
     keep_counters: bool,
 ) -> Result<(), NotCompiled> {
     let table = &wanted.tables[table_index];
-    let (existing, named_sets) = there.map_or((&[][..], &[][..]), |there| (&there.chains, &there.named_sets));
+    let existing = there.map_or(&[][..], |there| &there.chains);
     let (family, name) = (table.family, table.name.as_str());
+    if there.is_some() && !keep_counters {
+        transaction.remove(|batch| batch.flush_table(family, name));
+    }
     let steps: Vec<_> = table
         .chains
         .iter()
         .map(|chain| match existing.iter().find(|there| there.is_same_chain(chain)) {
-            Some(there) => steps(family, chain, &there.rules, keep_counters),
-            None => Ok(Steps::all_new(chain.rules.len())),
+            Some(there) if keep_counters => steps(family, chain, &there.rules),
+            _ => Ok(Steps::all_new(chain.rules.len())),
         })
         .collect::<Result<_, _>>()?;
 
@@ -121,9 +147,17 @@ fn update_table(
             transaction.remove(|batch| batch.del_rule(family, name, &chain.name, rule.handle));
         }
     }
-    // No rule of ours uses a set of its own, and a map's elements may jump to a chain that goes.
-    for set in named_sets {
-        transaction.remove(|batch| batch.del_set(family, name, set));
+    if let Some(there) = there {
+        // No rule of ours uses a named set or object, and a map's elements may jump to a chain that goes.
+        for set in &there.named_sets {
+            transaction.remove(|batch| batch.del_set(family, name, set));
+        }
+        for (kind, object) in &there.objects {
+            transaction.remove(|batch| batch.del_object(family, name, *kind, object));
+        }
+        for flowtable in &there.flowtables {
+            transaction.remove(|batch| batch.del_flowtable(family, name, flowtable));
+        }
     }
     for chain in &unwanted {
         transaction.remove(|batch| batch.del_chain(family, name, &chain.name));
@@ -153,16 +187,7 @@ impl Steps {
     }
 }
 
-fn steps(
-    family: Family,
-    chain: &Chain,
-    existing: &[ExistingRule],
-    keep_counters: bool,
-) -> Result<Steps, NotCompiled> {
-    if !keep_counters {
-        let deleted = existing.iter().map(|rule| rule.handle).collect();
-        return Ok(Steps { deleted, ..Steps::all_new(chain.rules.len()) });
-    }
+fn steps(family: Family, chain: &Chain, existing: &[ExistingRule]) -> Result<Steps, NotCompiled> {
     let old: Vec<_> = existing.iter().map(|rule| &rule.fingerprint).collect();
     let new: Vec<Fingerprint> =
         chain.rules.iter().map(|rule| wanted_fingerprint(family, rule)).collect::<Result<_, _>>()?;
@@ -194,7 +219,7 @@ impl ExistingChain {
     }
 }
 
-fn read(socket: &mut Socket, layout: &Ruleset) -> Result<Vec<ExistingTable>, Error> {
+fn read(socket: &mut Socket, layout: &Ruleset, with_rules: bool) -> Result<Vec<ExistingTable>, Error> {
     let mut tables = Vec::new();
     socket.tables(Family::Unspec, |table| {
         if layout.tables.iter().any(|owned| owned.family == table.family && owned.name == table.name) {
@@ -204,6 +229,8 @@ fn read(socket: &mut Socket, layout: &Ruleset) -> Result<Vec<ExistingTable>, Err
                 dormant: table.flags.0 & nftwire::TableFlags::DORMANT.0 != 0,
                 chains: Vec::new(),
                 named_sets: Vec::new(),
+                objects: Vec::new(),
+                flowtables: Vec::new(),
             });
         }
         Ok(())
@@ -224,13 +251,20 @@ fn read(socket: &mut Socket, layout: &Ruleset) -> Result<Vec<ExistingTable>, Err
         Ok(())
     })?;
     for table in &mut tables {
-        read_rules(socket, table)?;
+        let anonymous = read_names(socket, table)?;
+        if with_rules {
+            let sets = read_elements(socket, table, anonymous)?;
+            read_rules(socket, table, &sets)?;
+        }
     }
     Ok(tables)
 }
 
-fn read_rules(socket: &mut Socket, table: &mut ExistingTable) -> Result<(), Error> {
-    let sets = read_anonymous_sets(socket, table)?;
+fn read_rules(
+    socket: &mut Socket,
+    table: &mut ExistingTable,
+    sets: &HashMap<String, Vec<SetKey>>,
+) -> Result<(), Error> {
     socket.rules(table.family, &table.name, |rule| {
         let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
         let fingerprint = fingerprint(&expressions, rule.userdata, |lookup| sets.get(lookup.set));
@@ -242,22 +276,35 @@ fn read_rules(socket: &mut Socket, table: &mut ExistingTable) -> Result<(), Erro
     })
 }
 
-/// The elements of the table's anonymous sets, ascending, by the sets' names. Notes the names of the sets that are not
-/// anonymous.
-fn read_anonymous_sets(
-    socket: &mut Socket,
-    table: &mut ExistingTable,
-) -> Result<HashMap<String, Vec<SetKey>>, Error> {
+/// Notes what of the table has a name of its own; returns the names of the anonymous sets that profiles make.
+fn read_names(socket: &mut Socket, table: &mut ExistingTable) -> Result<Vec<String>, Error> {
     let simple = nftwire::SetFlags::ANONYMOUS | nftwire::SetFlags::CONSTANT;
-    let mut names = Vec::new();
+    let mut anonymous = Vec::new();
     socket.sets(table.family, &table.name, |set| {
         if set.flags == simple || set.flags == simple | nftwire::SetFlags::INTERVAL {
-            names.push(set.name.to_owned());
+            anonymous.push(set.name.to_owned());
         } else if !set.flags.contains(nftwire::SetFlags::ANONYMOUS) {
             table.named_sets.push(set.name.to_owned());
         }
         Ok(())
     })?;
+    socket.objects(table.family, Some(&table.name), None, |object| {
+        table.objects.push((object.data.kind(), object.name.to_owned()));
+        Ok(())
+    })?;
+    socket.flowtables(table.family, Some(&table.name), |flowtable| {
+        table.flowtables.push(flowtable.name.to_owned());
+        Ok(())
+    })?;
+    Ok(anonymous)
+}
+
+/// The elements of these sets, ascending.
+fn read_elements(
+    socket: &mut Socket,
+    table: &ExistingTable,
+    names: Vec<String>,
+) -> Result<HashMap<String, Vec<SetKey>>, Error> {
     let mut sets = HashMap::new();
     for name in names {
         let mut elements = Vec::new();

@@ -10,7 +10,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use meshwire::ruleset::compile::compile;
-use meshwire::ruleset::replace::{add, replace};
 use meshwire::ruleset::update::update;
 use meshwire::ruleset::validate::validate;
 use meshwire::ruleset::{
@@ -46,7 +45,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 #[test]
 fn no_packet_passes_while_rulesets_that_drop_are_swapped() {
     let Some(mut race) = Race::new([drops_at_once(), drops_behind_a_jump()]) else { return };
-    for (swap, packets) in [(Race::replace as Swap, 20_000_000), (Race::update, 3_000_000)] {
+    for (swap, packets) in [(Race::replace as Swap, 20_000_000), (Race::keep_counters, 3_000_000)] {
         let result = race.run(swap, packets);
         assert_eq!((result.seen, result.passed, result.left), (result.sent, 0, 0), "{result}");
     }
@@ -56,7 +55,7 @@ fn no_packet_passes_while_rulesets_that_drop_are_swapped() {
 #[test]
 fn no_flow_stays_unredirected_while_rulesets_that_redirect_are_swapped() {
     let Some(mut race) = Race::new([redirects_to(9001), redirects_to(9002)]) else { return };
-    for (swap, packets) in [(Race::replace as Swap, 10_000_000), (Race::update, 2_000_000)] {
+    for (swap, packets) in [(Race::replace as Swap, 10_000_000), (Race::keep_counters, 2_000_000)] {
         let result = race.run(swap, packets);
         assert_eq!((result.seen, result.passed, result.left), (result.sent, 0, result.sent), "{result}");
     }
@@ -140,8 +139,8 @@ impl Race {
             validate(ruleset).unwrap();
         }
         for ruleset in [&rulesets[0], &witness()] {
-            let generation = nft.generation().unwrap();
-            nft.commit(add(ruleset, generation).unwrap().batch()).unwrap();
+            let mut transaction = update(&mut nft, ruleset, ruleset, false).unwrap().transaction;
+            nft.commit(transaction.batch()).unwrap();
         }
         // The second one has all chains that the first has.
         let mut layout = rulesets[1].clone();
@@ -151,15 +150,18 @@ impl Race {
 
     /// As the command does.
     fn replace(&mut self) {
-        self.current = 1 - self.current;
-        self.nft.commit(replace(&self.layout, &self.rulesets[self.current]).unwrap().batch()).unwrap();
+        self.swap(false);
     }
 
     /// As the command does with `--keep-counters`.
-    fn update(&mut self) {
+    fn keep_counters(&mut self) {
+        self.swap(true);
+    }
+
+    fn swap(&mut self, keep_counters: bool) {
         self.current = 1 - self.current;
         let wanted = &self.rulesets[self.current];
-        let mut transaction = update(&mut self.nft, &self.layout, wanted, true).unwrap();
+        let mut transaction = update(&mut self.nft, &self.layout, wanted, keep_counters).unwrap().transaction;
         self.nft.commit(transaction.batch()).unwrap();
     }
 

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use meshwire::route::{Change, RouteSocket};
-use meshwire::ruleset::replace::replace;
+use meshwire::ruleset::update::update;
 use meshwire::ruleset::{
     BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, TCP_DPORT, Table,
 };
@@ -42,7 +42,9 @@ fn rules(port: u16) -> Ruleset {
 
 fn intercept(port: u16) {
     let ruleset = rules(port);
-    nftwire::Socket::open().unwrap().commit(replace(&ruleset, &ruleset).unwrap().batch()).unwrap();
+    let mut nft = nftwire::Socket::open().unwrap();
+    let mut transaction = update(&mut nft, &ruleset, &ruleset, false).unwrap().transaction;
+    nft.commit(transaction.batch()).unwrap();
 }
 
 /// Validates as the proxy's user, and tells how long it took.
