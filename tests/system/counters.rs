@@ -225,6 +225,8 @@ fn what_is_foreign_in_our_tables_goes() {
         "map m { type inet_service : verdict; elements = { 22 : jump istio-redirect }; }",
         "chain output {\n tcp dport 22 jump {\n counter\n }\n }",
         "chain other {\n tcp dport 22 jump {\n counter accept\n }\n }",
+        "counter seen { packets 7 bytes 8 }; chain other { counter name seen; }",
+        "quota most { over 1 mbytes }; chain output { quota name \"most\"; }",
     ] {
         let Some(namespace) = Setting::namespace() else { return };
         namespace.feed(&["nft", "-f", "-"], &with_counts(&printed));
@@ -234,6 +236,10 @@ fn what_is_foreign_in_our_tables_goes() {
         setting.command().with(&["--keep-counters"]).apply(&namespace);
         assert_same(foreign, &meaning(&namespace), &before);
         assert_eq!(rules(&namespace), ours, "{foreign}");
+
+        namespace.feed(&["nft", "-f", "-"], &format!("table inet istio-proxy-nat {{\n{foreign}\n}}"));
+        setting.command().apply(&namespace);
+        assert_same(foreign, &meaning(&namespace), &before);
     }
 }
 
