@@ -30,3 +30,4 @@ pub mod preflight;
 pub mod route;
 pub mod ruleset;
 pub mod validation;
+pub mod verify;

@@ -5,6 +5,7 @@ mod istio_iptables;
 mod log;
 mod resolv_conf;
 mod settings;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -22,7 +23,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if called_as(&arguments, istio_iptables::NAME) {
         arguments.insert(1, istio_iptables::NAME.into());
     }
-    if arguments.get(1).is_some_and(|command| command == istio_iptables::NAME) {
+    if arguments.iter().take(3).skip(1).any(|command| command == istio_iptables::NAME) {
         istio_iptables::drop_log_flags(&mut arguments);
     }
     let matches = match command().try_get_matches_from(arguments) {
@@ -38,6 +39,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match matches.subcommand() {
         Some((istio_iptables::NAME, matches)) => istio_iptables::run(matches),
+        Some((verify::NAME, matches)) => verify::run(matches),
         _ => ExitCode::from(USAGE),
     }
 }
@@ -49,6 +51,7 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(istio_iptables::command())
+        .subcommand(verify::command())
 }
 
 /// Whether the program was called under this name, by a link for example.

@@ -16,30 +16,31 @@ use super::{BaseChain, Chain, Family, Rule, Ruleset};
 
 /// What the kernel holds of one table.
 #[derive(Debug)]
-struct ExistingTable {
-    family: Family,
-    name: String,
-    chains: Vec<ExistingChain>,
+pub(super) struct ExistingTable {
+    pub(super) family: Family,
+    pub(super) name: String,
+    pub(super) chains: Vec<ExistingChain>,
 }
 
 /// What the kernel holds of one chain.
 #[derive(Debug)]
-struct ExistingChain {
-    name: String,
+pub(super) struct ExistingChain {
+    pub(super) name: String,
     /// Its type, hook and priority, if it is a base chain
     base: Option<(String, nftwire::Hook, i32)>,
-    rules: Vec<ExistingRule>,
+    pub(super) rules: Vec<ExistingRule>,
 }
 
+/// What the kernel holds of one rule.
 #[derive(Debug)]
-struct ExistingRule {
-    handle: u64,
-    fingerprint: Fingerprint,
+pub(super) struct ExistingRule {
+    pub(super) handle: u64,
+    pub(super) fingerprint: Fingerprint,
 }
 
 /// What a rule does, as bytes: equal for two rules that differ only in counter values and in the names of their
 /// anonymous sets.
-type Fingerprint = Vec<u8>;
+pub(super) type Fingerprint = Vec<u8>;
 
 /// Why there is no transaction.
 #[derive(Debug, thiserror::Error)]
@@ -177,7 +178,8 @@ impl ExistingChain {
     }
 }
 
-fn read(socket: &mut Socket, layout: &Ruleset) -> Result<Vec<ExistingTable>, Error> {
+/// What the kernel holds of the tables of `layout`. It is of one generation inside [`Socket::consistent`] only.
+pub(super) fn read(socket: &mut Socket, layout: &Ruleset) -> Result<Vec<ExistingTable>, Error> {
     let mut tables = Vec::new();
     socket.tables(Family::Unspec, |table| {
         if layout.tables.iter().any(|owned| owned.family == table.family && owned.name == table.name) {
@@ -252,7 +254,8 @@ fn read_anonymous_sets(
     Ok(sets)
 }
 
-fn wanted_fingerprint(family: Family, rule: &Rule) -> Result<Fingerprint, NotCompiled> {
+/// The fingerprint that the kernel's rule has after this one was added.
+pub(super) fn wanted_fingerprint(family: Family, rule: &Rule) -> Result<Fingerprint, NotCompiled> {
     let first_set_id = 1;
     let compiled = compile(family, rule, first_set_id)?;
     let set = |lookup: &Lookup<'_>| -> Option<&AnonymousSet> {

@@ -13,3 +13,4 @@ mod harness;
 mod redirect;
 mod route;
 mod tproxy;
+mod verify;
