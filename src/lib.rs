@@ -27,6 +27,7 @@ pub mod apply;
 pub mod cli;
 pub mod mesh;
 pub mod preflight;
+pub mod reset;
 pub mod route;
 pub mod ruleset;
 pub mod validation;

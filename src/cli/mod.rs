@@ -3,6 +3,7 @@
 mod accounts;
 mod istio_iptables;
 mod log;
+mod reset;
 mod resolv_conf;
 mod settings;
 mod verify;
@@ -39,6 +40,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match matches.subcommand() {
         Some((istio_iptables::NAME, matches)) => istio_iptables::run(matches),
+        Some((reset::NAME, matches)) => reset::run(matches),
         Some((verify::NAME, matches)) => verify::run(matches),
         _ => ExitCode::from(USAGE),
     }
@@ -51,6 +53,7 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(istio_iptables::command())
+        .subcommand(reset::command())
         .subcommand(verify::command())
 }
 

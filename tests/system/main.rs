@@ -11,6 +11,7 @@
 mod dns;
 mod harness;
 mod redirect;
+mod reset;
 mod route;
 mod tproxy;
 mod verify;
