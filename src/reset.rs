@@ -61,12 +61,15 @@ pub fn reset_counters(
     table: Option<(Family, &str)>,
     readings: &mut Readings,
 ) -> Result<(), ResetError> {
-    let mut tables = Vec::new();
-    socket.tables(Family::Unspec, |found| {
-        if table.is_none_or(|wanted| wanted == (found.family, found.name)) {
-            tables.push((found.family, found.name.to_owned()));
-        }
-        Ok(())
+    let (_, tables) = socket.consistent(|socket| {
+        let mut tables = Vec::new();
+        socket.tables(Family::Unspec, |found| {
+            if table.is_none_or(|wanted| wanted == (found.family, found.name)) {
+                tables.push((found.family, found.name.to_owned()));
+            }
+            Ok(())
+        })?;
+        Ok(tables)
     })?;
     if let (Some((family, name)), []) = (table, tables.as_slice()) {
         return Err(ResetError::NoSuchTable { family, name: name.to_owned() });

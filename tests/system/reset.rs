@@ -1,6 +1,8 @@
 //! `meshwire reset counters` on what nft has loaded.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use meshwire::reset::{Place, Readings, replace_rules, reset_counters};
 use nftwire::{Family, Socket};
@@ -182,6 +184,31 @@ fn the_same_readings_both_ways() {
     let rules: Vec<_> =
         ours.0.iter().filter(|reading| matches!(reading.place, Place::Rule { .. })).cloned().collect();
     assert_eq!(rules, replaced.0);
+}
+
+#[test]
+fn while_another_process_changes_the_ruleset() {
+    let Some(namespace) = loaded() else { return };
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..100 {
+                let change =
+                    "add table ip third; add rule inet t used tcp dport 3 counter; delete table ip third";
+                namespace.feed(&["nft", "-f", "-"], change);
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let mut packets = 0;
+        while !done.load(Ordering::Relaxed) {
+            let mut readings = Readings::default();
+            let reset = namespace.run(|| reset_counters(&mut Socket::open().unwrap(), None, &mut readings));
+            reset.unwrap_or_else(|error| panic!("{error}"));
+            packets += of_rules(&readings).iter().sum::<u64>();
+        }
+        // Each was read once, whatever came in between.
+        assert_eq!(packets, PACKETS.iter().sum::<u64>() + 11);
+    });
 }
 
 #[test]
