@@ -22,6 +22,8 @@ pub mod cli;
 pub mod interception;
 pub mod mesh;
 pub mod preflight;
+pub mod reset;
 pub mod route;
 pub mod ruleset;
 pub mod validation;
+pub mod verify;

@@ -255,6 +255,31 @@ impl RouteSocket {
         removed(self.0.change(Attempt::RemoveRoute(route), Rtm::Delroute, NlmF::empty(), message))
     }
 
+    /// Whether this is an address of `lo`.
+    ///
+    /// # Errors
+    /// As [`RouteSocket::interface_addresses`].
+    pub fn has_loopback_address(&mut self, address: Ipv6Addr) -> Result<bool, RouteError> {
+        let wanted = InterfaceAddress { index: message::LOOPBACK_INDEX, address: address.into() };
+        Ok(self.interface_addresses()?.contains(&wanted))
+    }
+
+    /// Whether exactly this rule is there. A kernel without policy routing, or without IPv6, has none.
+    ///
+    /// # Errors
+    /// [`RouteError::Interrupted`] and the transport's.
+    pub fn has_rule(&mut self, rule: &PolicyRule) -> Result<bool, RouteError> {
+        Ok(!absent_is_empty(self.priorities(rule))?.is_empty())
+    }
+
+    /// Whether this route is there, and no other one is before it.
+    ///
+    /// # Errors
+    /// [`RouteError::Interrupted`] and the transport's.
+    pub fn has_local_route(&mut self, route: LocalRoute) -> Result<bool, RouteError> {
+        Ok(absent_is_empty(self.default_routes(route))?.first().is_some_and(FoundRoute::is_local))
+    }
+
     /// The places in the list at which exactly this rule stands.
     fn priorities(&mut self, rule: &PolicyRule) -> Result<Vec<u32>, RouteError> {
         let attempt = Attempt::ListRules(rule.family);

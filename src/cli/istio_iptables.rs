@@ -2,6 +2,7 @@
 
 mod flags;
 mod options;
+mod verify;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -24,6 +25,7 @@ use crate::route::{RouteError, RouteSocket};
 use crate::ruleset::validate::{Invalid, validate};
 use crate::ruleset::{self, Ruleset};
 use crate::validation::{self, Validation, ValidationError};
+use crate::verify::VerifyError;
 use options::{Action, Options, Output, Probe};
 
 /// The command's name, and that of Istio's program.
@@ -81,6 +83,8 @@ enum Failure {
     #[error(transparent)]
     Apply(#[from] ApplyError),
     #[error(transparent)]
+    Verify(#[from] VerifyError),
+    #[error(transparent)]
     NotIntercepted(#[from] ValidationError),
     #[error("cannot write the result: {0}")]
     Output(#[from] std::io::Error),
@@ -97,6 +101,18 @@ impl Failure {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
+    with_settings(matches, |options, log| execute_here(options, log).map(|()| ExitCode::SUCCESS))
+}
+
+/// Compares instead of applying.
+pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
+    with_settings(matches, verify::verify_here)
+}
+
+/// What is done with the settings, inside the namespace that they name.
+type Work = fn(&Options, Log) -> Result<ExitCode, Failure>;
+
+fn with_settings(matches: &ArgMatches, work: Work) -> ExitCode {
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .collect();
@@ -105,8 +121,8 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
         Ok(true) => Log::Json,
         Ok(false) | Err(_) => Log::Plain,
     };
-    match execute(&values, log) {
-        Ok(()) => ExitCode::SUCCESS,
+    match execute(&values, log, work) {
+        Ok(code) => code,
         Err(failure) => {
             log.error(&failure.to_string());
             failure.exit_code()
@@ -114,7 +130,7 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     }
 }
 
-fn execute(values: &Values<'_>, log: Log) -> Result<(), Failure> {
+fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failure> {
     values.switch("log_as_json")?;
     let options = Options::new(values)?;
     for warning in &options.warnings {
@@ -123,9 +139,9 @@ fn execute(values: &Values<'_>, log: Log) -> Result<(), Failure> {
     match &options.network_namespace {
         // What is opened inside is closed inside: an open socket would keep a deleted pod's namespace alive.
         Some(path) => Namespace::from_path(path)
-            .and_then(|namespace| namespace.enter(|| execute_here(&options, log)))
+            .and_then(|namespace| namespace.enter(|| work(&options, log)))
             .map_err(|error| namespace_failure(values, path, error))?,
-        None => execute_here(&options, log),
+        None => work(&options, log),
     }
 }
 
@@ -156,11 +172,7 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
         let commit = interception.remove(&mut nftwire::Socket::open()?, &mut routes)?;
         return report(options.output, "removed", &Ruleset::default(), &commit);
     }
-    let ipv6 = decide_ipv6(&mut routes, options.dual_stack, log)?;
-    let sidecar = Sidecar { ipv6, ..options.sidecar.clone() };
-    if sidecar.dns.is_some() && !sidecar.captures_dns() {
-        log.warn("DNS is not redirected: all servers in /etc/resolv.conf are IPv6, and IPv6 is off");
-    }
+    let sidecar = sidecar_here(options, &mut routes, log)?;
     perform(options, &sidecar.interception(), &mut routes)?;
     match options.validation {
         Some(probe) if options.action != Action::Print => {
@@ -170,6 +182,16 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// The settings, with what the addresses in the namespace decide.
+fn sidecar_here(options: &Options, routes: &mut RouteSocket, log: Log) -> Result<Sidecar, Failure> {
+    let ipv6 = decide_ipv6(routes, options.dual_stack, log)?;
+    let sidecar = Sidecar { ipv6, ..options.sidecar.clone() };
+    if sidecar.dns.is_some() && !sidecar.captures_dns() {
+        log.warn("DNS is not redirected: all servers in /etc/resolv.conf are IPv6, and IPv6 is off");
+    }
+    Ok(sidecar)
 }
 
 fn perform(options: &Options, interception: &Interception, routes: &mut RouteSocket) -> Result<(), Failure> {

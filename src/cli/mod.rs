@@ -4,8 +4,10 @@ mod accounts;
 mod demo;
 mod istio_iptables;
 mod log;
+mod reset;
 mod resolv_conf;
 mod settings;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -32,7 +34,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             arguments.insert(1, istio_iptables::NAME.into());
         }
     }
-    if arguments.get(1).is_some_and(|command| command == istio_iptables::NAME) {
+    if arguments.iter().take(3).skip(1).any(|command| command == istio_iptables::NAME) {
         istio_iptables::drop_log_flags(&mut arguments);
     }
     let json = arguments.iter().any(|flag| flag == "--log_as_json" || flag == "--log_as_json=true");
@@ -43,6 +45,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match matches.subcommand() {
         Some((demo::NAME, _)) => demo::run(),
         Some((istio_iptables::NAME, matches)) => istio_iptables::run(matches),
+        Some((reset::NAME, matches)) => reset::run(matches),
+        Some((verify::NAME, matches)) => verify::run(matches),
         _ => ExitCode::from(USAGE),
     }
 }
@@ -76,6 +80,8 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(demo::command())
         .subcommand(istio_iptables::command())
+        .subcommand(reset::command())
+        .subcommand(verify::command())
 }
 
 /// Whether the program was called under this name, by a link for example.

@@ -16,7 +16,7 @@ use super::wire::Encoded;
 use super::{Family, FoundRoute, InterfaceAddress, LocalRoute, PolicyRule};
 
 /// `lo` is the first link of every network namespace (LOOPBACK_IFINDEX in net/flow.h).
-const LOOPBACK_INDEX: u32 = 1;
+pub(super) const LOOPBACK_INDEX: u32 = 1;
 
 /// A request for all addresses: of AF_UNSPEC the kernel dumps family by family in the order of their numbers.
 pub(super) fn any_address() -> Encoded<Ifaddrmsg> {

@@ -9,6 +9,7 @@ mod build;
 pub mod compile;
 mod data_type;
 pub mod decompile;
+pub mod diff;
 mod expression;
 mod field;
 pub mod json;

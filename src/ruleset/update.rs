@@ -25,12 +25,12 @@ use super::{BaseChain, Chain, Family, Rule, Ruleset, Table};
 
 /// What the kernel holds of one table.
 #[derive(Debug)]
-struct ExistingTable {
-    family: Family,
-    name: String,
+pub(super) struct ExistingTable {
+    pub(super) family: Family,
+    pub(super) name: String,
     /// Its base chains see no packets
     dormant: bool,
-    chains: Vec<ExistingChain>,
+    pub(super) chains: Vec<ExistingChain>,
     /// Names of the sets and maps that belong to no rule
     named_sets: Vec<String>,
     /// Kinds and names of the counters, quotas and the like
@@ -41,22 +41,23 @@ struct ExistingTable {
 
 /// What the kernel holds of one chain.
 #[derive(Debug)]
-struct ExistingChain {
-    name: String,
+pub(super) struct ExistingChain {
+    pub(super) name: String,
     /// Its type, hook and priority, if it is a base chain
     base: Option<(String, nftwire::Hook, i32)>,
-    rules: Vec<ExistingRule>,
+    pub(super) rules: Vec<ExistingRule>,
 }
 
+/// What the kernel holds of one rule.
 #[derive(Debug)]
-struct ExistingRule {
-    handle: u64,
-    fingerprint: Fingerprint,
+pub(super) struct ExistingRule {
+    pub(super) handle: u64,
+    pub(super) fingerprint: Fingerprint,
 }
 
 /// What a rule does, as bytes: equal for two rules that differ only in counter values and in the names of their
 /// anonymous sets.
-type Fingerprint = Vec<u8>;
+pub(super) type Fingerprint = Vec<u8>;
 
 /// Why there is no transaction.
 #[derive(Debug, thiserror::Error)]
@@ -219,7 +220,12 @@ impl ExistingChain {
     }
 }
 
-fn read(socket: &mut Socket, layout: &Ruleset, with_rules: bool) -> Result<Vec<ExistingTable>, Error> {
+/// What the kernel holds of the tables of `layout`. It is of one generation inside [`Socket::consistent`] only.
+pub(super) fn read(
+    socket: &mut Socket,
+    layout: &Ruleset,
+    with_rules: bool,
+) -> Result<Vec<ExistingTable>, Error> {
     let mut tables = Vec::new();
     socket.tables(Family::Unspec, |table| {
         if layout.tables.iter().any(|owned| owned.family == table.family && owned.name == table.name) {
@@ -321,7 +327,8 @@ fn read_elements(
     Ok(sets)
 }
 
-fn wanted_fingerprint(family: Family, rule: &Rule) -> Result<Fingerprint, NotCompiled> {
+/// The fingerprint that the kernel's rule has after this one was added.
+pub(super) fn wanted_fingerprint(family: Family, rule: &Rule) -> Result<Fingerprint, NotCompiled> {
     let first_set_id = 1;
     let compiled = compile(family, rule, first_set_id)?;
     let set = |lookup: &Lookup<'_>| -> Option<&AnonymousSet> {

@@ -405,3 +405,30 @@ fn a_socket_stays_with_its_namespace_on_any_thread() {
     let addresses = socket.interface_addresses().unwrap();
     assert!(addresses.iter().any(|found| found.address == IpAddr::from([10, 99, 0, 1])), "{addresses:?}");
 }
+
+#[test]
+fn what_is_there_is_told_exactly() {
+    if !(harness::privileged() && harness::oracle("ip")) {
+        return;
+    }
+    let namespace = Namespace::new();
+    let there = |family| {
+        let (rule, route) = (sidecar_rule(family), LocalRoute { family, table: 133 });
+        let ask = move |socket: &mut RouteSocket| {
+            Ok((socket.has_rule(&rule)?, socket.has_local_route(route)?, socket.has_loopback_address(SIX)?))
+        };
+        with_socket(&namespace, ask).unwrap()
+    };
+    for family in FAMILIES {
+        assert_eq!(there(family), (false, false, false));
+        ip(&namespace, family, "rule add fwmark 1337 iif lo lookup 133");
+        ip(&namespace, family, "route add unreachable default table 133");
+        assert_eq!(there(family), (false, false, false));
+        ip(&namespace, family, "route flush table 133");
+        ip(&namespace, family, "rule add fwmark 1337 lookup 133");
+        ip(&namespace, family, "route add local default dev lo table 133");
+        assert_eq!(there(family), (true, true, false));
+    }
+    ip(&namespace, Family::V6, "address add ::6/128 dev lo");
+    assert_eq!(there(Family::V6), (true, true, true));
+}

@@ -1,0 +1,23 @@
+//! `meshwire verify istio-iptables`: the command's own settings, against what the kernel holds.
+
+use std::process::ExitCode;
+
+use super::{Action, Failure, Log, Options, Output, RouteSocket, sidecar_here};
+use crate::cli::verify::report;
+use crate::interception::Interception;
+use crate::route::Network;
+use crate::ruleset::Ruleset;
+use crate::verify::verify;
+
+/// With `--cleanup-only`, what an earlier run left.
+pub(super) fn verify_here(options: &Options, log: Log) -> Result<ExitCode, Failure> {
+    let mut routes = RouteSocket::open()?;
+    let wanted = if options.action == Action::Remove {
+        let (ruleset, network) = (Ruleset::default(), Network::default());
+        Interception { ruleset, network, ..options.sidecar.interception() }
+    } else {
+        sidecar_here(options, &mut routes, log)?.interception()
+    };
+    let differences = verify(&wanted, &mut nftwire::Socket::open()?, &mut routes)?;
+    Ok(report(&differences, options.output == Output::Json)?)
+}

@@ -1,0 +1,99 @@
+//! `meshwire reset counters [table FAMILY NAME]`: what the counters were; from then on they count from zero.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches, Command};
+use nftwire::{Family, Namespace, NamespaceError, Socket};
+
+use super::USAGE;
+use super::log::Log;
+use crate::reset::{Readings, ResetError, reset_counters};
+
+/// The command's name.
+pub(super) const NAME: &str = "reset";
+
+const COUNTERS: &str = "counters";
+const TABLE: &str = "table";
+
+pub(super) fn command() -> Command {
+    let netns = Arg::new("netns").long("netns").value_name("PATH|PID").help(
+        "Network namespace: a file such as /var/run/netns/NAME, or the number of a process that is in it",
+    );
+    let output = Arg::new("output")
+        .long("output")
+        .value_name("FORMAT")
+        .value_parser(["text", "json"])
+        .default_value("text");
+    let table = Command::new(TABLE)
+        .about("Only those of this table")
+        .arg(Arg::new("family").value_name("FAMILY").required(true).value_parser(family))
+        .arg(Arg::new("name").value_name("NAME").required(true));
+    let counters = Command::new(COUNTERS)
+        .about("Shows what all counters were, named ones and those inside rules, and sets them to zero")
+        .arg(netns.global(true))
+        .arg(output.global(true))
+        .subcommand(table);
+    Command::new(NAME)
+        .about("Shows a state and sets it back")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(counters)
+}
+
+fn family(name: &str) -> Result<Family, String> {
+    let all = [Family::Inet, Family::Ipv4, Family::Ipv6, Family::Arp, Family::Bridge, Family::Netdev];
+    let known = all.into_iter().find(|family| family.to_string() == name);
+    known.ok_or_else(|| "it is none of inet, ip, ip6, arp, bridge and netdev".to_owned())
+}
+
+/// Why the command failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("--netns: {0}")]
+    Namespace(#[from] NamespaceError),
+    #[error(transparent)]
+    Reset(#[from] ResetError),
+    #[error("cannot write the result: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+pub(super) fn run(matches: &ArgMatches) -> ExitCode {
+    let Some((COUNTERS, matches)) = matches.subcommand() else { return ExitCode::from(USAGE) };
+    match execute(matches) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            Log::Plain.error(&failure.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(matches: &ArgMatches) -> Result<(), Failure> {
+    match matches.get_one::<String>("netns") {
+        Some(place) => namespace(place)?.enter(|| reset_here(matches))?,
+        None => reset_here(matches),
+    }
+}
+
+fn namespace(place: &str) -> Result<Namespace, NamespaceError> {
+    place.parse().map_or_else(|_| Namespace::from_path(place), Namespace::from_pid)
+}
+
+fn reset_here(matches: &ArgMatches) -> Result<(), Failure> {
+    let table = matches.subcommand_matches(TABLE);
+    let table = table.and_then(|table| {
+        Some((*table.get_one::<Family>("family")?, table.get_one::<String>("name")?.as_str()))
+    });
+    let mut readings = Readings::default();
+    let outcome = Socket::open()
+        .map_err(ResetError::from)
+        .and_then(|mut socket| reset_counters(&mut socket, table, &mut readings));
+    // What was set to zero before a failure can be read nowhere else any more.
+    if outcome.is_ok() || !readings.0.is_empty() {
+        let json = matches.get_one::<String>("output").is_some_and(|output| output == "json");
+        let text = if json { format!("{}\n", readings.to_json()) } else { readings.to_string() };
+        std::io::stdout().write_all(text.as_bytes())?;
+    }
+    Ok(outcome?)
+}

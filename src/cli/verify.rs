@@ -1,0 +1,45 @@
+//! `meshwire verify PROFILE FLAGS…`: what differs between the kernel and what the profile's command would make.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+
+use super::{USAGE, istio_iptables};
+use crate::verify::Differences;
+
+/// The command's name.
+pub(super) const NAME: &str = "verify";
+
+/// Exit code when something differs.
+const DIFFERENT: u8 = 3;
+
+pub(super) fn command() -> Command {
+    Command::new(NAME)
+        .about(
+            "Shows what differs between the kernel and what a profile's command would make; changes nothing",
+        )
+        .after_help("Exit status: 0 equal, 1 failure, 2 wrong usage, 3 different.")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(istio_iptables::command().about("Takes the flags and variables of the command itself"))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> ExitCode {
+    match matches.subcommand() {
+        Some((istio_iptables::NAME, matches)) => istio_iptables::verify(matches),
+        _ => ExitCode::from(USAGE),
+    }
+}
+
+/// Prints the differences; returns the exit code that says whether there are some.
+pub(super) fn report(differences: &Differences, json: bool) -> std::io::Result<ExitCode> {
+    let equal = differences.is_empty();
+    let text = match (json, equal) {
+        (true, _) => format!("{}\n", differences.to_json()),
+        (false, true) => "equal: rules, routes and addresses are as the settings want them\n".to_owned(),
+        (false, false) => format!("different (- wanted, + found, ~ there in another way):\n{differences}"),
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(if equal { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
+}

@@ -1,0 +1,58 @@
+//! A wanted rule as it would be listed, so that a person can compare it with one that is there: by way of the
+//! kernel's expressions, which do not tell what nft leaves out.
+
+use nftwire::{AttrReader, AttrWriter, DecodeError, Expr, Message, SetFlags, uapi};
+
+use crate::ruleset::compile::{AnonymousSet, NotCompiled, compile};
+use crate::ruleset::decompile::{self, Decompiler, SetReader, Sets};
+use crate::ruleset::{Family, Rule};
+
+/// The rule as a listing has it; as it was given, where that cannot be read back.
+pub(super) fn as_listed(family: Family, rule: &Rule) -> Result<Rule, NotCompiled> {
+    let mut compiled = compile(family, rule, 1)?;
+    let sets: Sets = (1..).zip(&compiled.sets).map(|(id, set)| (name(id), as_set(&name(id), set))).collect();
+    let names: Vec<_> = (1..).zip(&compiled.sets).map(|(id, _)| (id, name(id))).collect();
+    for expression in &mut compiled.expressions {
+        if let Expr::Lookup(lookup) = expression
+            && let Some((_, name)) = names.iter().find(|(id, _)| *id == lookup.set_id)
+        {
+            (lookup.set, lookup.set_id) = (name, 0);
+        }
+    }
+    let read = read(family, &compiled.expressions, &compiled.userdata, &sets);
+    Ok(read.unwrap_or_else(|_| rule.clone()))
+}
+
+fn name(id: u32) -> String {
+    format!("__set{id}")
+}
+
+fn as_set(name: &str, set: &AnonymousSet) -> crate::ruleset::Set {
+    let interval = if set.interval { SetFlags::INTERVAL } else { SetFlags::default() };
+    let head = nftwire::Set {
+        flags: SetFlags::ANONYMOUS | SetFlags::CONSTANT | interval,
+        key_type: set.data_type.set_number(),
+        ..nftwire::Set::new(Family::Unspec, "", name, set.key_len)
+    };
+    let mut reader = SetReader::new(decompile::set(&head));
+    for key in &set.keys {
+        reader.add(&nftwire::Element { interval_end: key.end, ..nftwire::Element::new(key.key.clone()) });
+    }
+    reader.finish()
+}
+
+fn read(family: Family, expressions: &[Expr<'_>], userdata: &[u8], sets: &Sets) -> Result<Rule, DecodeError> {
+    let mut writer = AttrWriter::default();
+    // A rule is in a chain of a table; which it is is of no account here.
+    writer.put_str(uapi::NFTA_RULE_TABLE, "wanted");
+    writer.put_str(uapi::NFTA_RULE_CHAIN, "wanted");
+    writer.nest(uapi::NFTA_RULE_EXPRESSIONS, |writer| {
+        for expression in expressions {
+            expression.encode(writer);
+        }
+    });
+    writer.put(uapi::NFTA_RULE_USERDATA, userdata);
+    let attributes = AttrReader::new(writer.as_bytes());
+    let message = Message { kind: uapi::NFT_MSG_NEWRULE, family, generation: 0, attributes };
+    Decompiler::new(family, sets).rule(&nftwire::Rule::decode(&message)?)
+}

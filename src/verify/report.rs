@@ -1,0 +1,254 @@
+//! Differences as lines: `-` is wanted and not there, `+` is there and not wanted, `~` is there in another way.
+
+use std::fmt::{self, Display, Formatter};
+
+use serde_json::{Value as Json, json};
+
+use super::Differences;
+use crate::route::Network;
+use crate::ruleset::diff::{ChainDifference, ChangedChain, ChangedTable, RuleDifference, TableDifference};
+use crate::ruleset::print::{Options, Printer, hook_name};
+use crate::ruleset::{BaseChain, Chain, Family, Policy, Table};
+
+/// Every difference in a line or two, below the table and the chain that it is in; nothing where there is none.
+impl Display for Differences {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for table in &self.tables {
+            match table {
+                TableDifference::Missing(table) => writeln!(f, "- table {table} ({})", size(table))?,
+                TableDifference::Extra(table) => {
+                    writeln!(f, "+ table {table} ({})", size(table))?;
+                    for chain in &table.chains {
+                        extra_chain(f, "    ", table.family, chain)?;
+                    }
+                }
+                TableDifference::Changed(table) => changed_table(f, table)?,
+            }
+        }
+        let all = [('-', &self.missing_network), ('+', &self.extra_network)];
+        for (sign, network) in all {
+            for line in network_lines(network) {
+                writeln!(f, "{sign} {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn size(table: &Table) -> String {
+    let rules = table.chains.iter().map(|chain| chain.rules.len()).sum();
+    format!("{}, {}", count(table.chains.len(), "chain"), count(rules, "rule"))
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn changed_table(f: &mut Formatter<'_>, table: &ChangedTable) -> fmt::Result {
+    writeln!(f, "  table {} {}", table.family, table.name)?;
+    if table.dormant {
+        writeln!(f, "+   flags dormant: none of its chains sees a packet")?;
+    }
+    for (kind, name) in &table.extra {
+        writeln!(f, "+   {kind} {name}")?;
+    }
+    for chain in &table.chains {
+        match chain {
+            ChainDifference::Missing(chain) => {
+                let head = head(table.family, chain);
+                writeln!(f, "-   {head} ({})", count(chain.rules.len(), "rule"))?;
+            }
+            ChainDifference::Extra(chain) => extra_chain(f, "  ", table.family, chain)?,
+            ChainDifference::Changed(chain) => changed_chain(f, table.family, chain)?,
+        }
+    }
+    Ok(())
+}
+
+/// Nobody knows what such a chain is for, so all of it is shown.
+fn extra_chain(f: &mut Formatter<'_>, indent: &str, family: Family, chain: &Chain) -> fmt::Result {
+    writeln!(f, "+ {indent}{} ({})", head(family, chain), count(chain.rules.len(), "rule"))?;
+    for (index, rule) in chain.rules.iter().enumerate() {
+        writeln!(f, "+ {indent}  {}: {rule}", index + 1)?;
+    }
+    Ok(())
+}
+
+fn changed_chain(f: &mut Formatter<'_>, family: Family, chain: &ChangedChain) -> fmt::Result {
+    writeln!(f, "    chain {}", chain.name)?;
+    if let Some([wanted, found]) = chain.base {
+        writeln!(f, "-     {}\n+     {}", base_line(family, wanted), base_line(family, found))?;
+    }
+    for rule in &chain.rules {
+        match rule {
+            RuleDifference::Missing { number, rule } => writeln!(f, "-     {number}: {rule}")?,
+            RuleDifference::Extra { number, rule } => writeln!(f, "+     {number}: {rule}")?,
+            RuleDifference::Changed { number, wanted, found_number, found } => {
+                let (wanted, found) = (wanted.to_string(), found.to_string());
+                if wanted == found {
+                    writeln!(
+                        f,
+                        "~     {number}: {wanted} (reads the same, but is made of other expressions)"
+                    )?;
+                } else {
+                    writeln!(f, "-     {number}: {wanted}\n+     {found_number}: {found}")?;
+                }
+            }
+            RuleDifference::Moved { number, found_number, rule } => {
+                writeln!(f, "~     {number}: {rule} (out of order: it is {found_number} there)")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn head(family: Family, chain: &Chain) -> String {
+    match chain.base {
+        Some(base) => format!("chain {}: {}", chain.name, base_line(family, Some(base))),
+        None => format!("chain {}", chain.name),
+    }
+}
+
+/// nft's line for a base chain.
+fn base_line(family: Family, base: Option<BaseChain>) -> String {
+    let Some(base) = base else { return "no hook: only jumps lead here".to_owned() };
+    let mut out = String::new();
+    let chain = Chain { base: Some(base), ..Chain::default() };
+    Printer { out: &mut out, options: Options::default() }.chain_head(family, &chain);
+    out.lines().nth(1).unwrap_or_default().trim().trim_end_matches(';').to_owned()
+}
+
+fn network_lines(network: &Network) -> impl Iterator<Item = String> {
+    let addresses = network.loopback_addresses.iter().map(|address| format!("address {address}/128 of lo"));
+    let rules = network.rules.iter().map(ToString::to_string);
+    addresses.chain(rules).chain(network.routes.iter().map(ToString::to_string))
+}
+
+impl Differences {
+    /// As an object: `equal`, and `differences`, each an object with `difference` (`missing`, `extra`, `changed` or
+    /// `moved`), `object` (`table`, `chain`, `rule`, …), where it is, and texts as nft shows them, `wanted` and `found`.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        let mut list = Vec::new();
+        for table in &self.tables {
+            match table {
+                TableDifference::Missing(table) => list.push(table_json("missing", table)),
+                TableDifference::Extra(table) => list.push(table_json("extra", table)),
+                TableDifference::Changed(table) => changed_table_json(table, &mut list),
+            }
+        }
+        for (difference, side, network) in
+            [("missing", "wanted", &self.missing_network), ("extra", "found", &self.extra_network)]
+        {
+            for line in network_lines(network) {
+                list.push(json!({ "difference": difference, "object": "network", side: line }));
+            }
+        }
+        json!({ "equal": list.is_empty(), "differences": list })
+    }
+}
+
+fn table_json(difference: &str, table: &Table) -> Json {
+    let rules: usize = table.chains.iter().map(|chain| chain.rules.len()).sum();
+    json!({
+        "difference": difference,
+        "object": "table",
+        "family": table.family.to_string(),
+        "table": table.name,
+        "chains": table.chains.len(),
+        "rules": rules,
+    })
+}
+
+fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
+    let mut add = |difference: &str, object: &str, more: Json| {
+        let mut entry = json!({
+            "difference": difference,
+            "object": object,
+            "family": table.family.to_string(),
+            "table": table.name,
+        });
+        if let (Json::Object(entry), Json::Object(more)) = (&mut entry, more) {
+            entry.extend(more);
+        }
+        list.push(entry);
+    };
+    if table.dormant {
+        add("changed", "table", json!({ "found": "dormant" }));
+    }
+    for (kind, name) in &table.extra {
+        add("extra", kind, json!({ "name": name }));
+    }
+    for chain in &table.chains {
+        match chain {
+            ChainDifference::Missing(chain) => {
+                add("missing", "chain", chain_json(table.family, "wanted", chain));
+            }
+            ChainDifference::Extra(chain) => add("extra", "chain", chain_json(table.family, "found", chain)),
+            ChainDifference::Changed(chain) => {
+                if let Some([wanted, found]) = chain.base {
+                    let (wanted, found) = (base_json(table.family, wanted), base_json(table.family, found));
+                    let both = json!({ "chain": chain.name, "wanted": wanted, "found": found });
+                    add("changed", "chain", both);
+                }
+                for rule in &chain.rules {
+                    let (difference, more) = rule_json(&chain.name, rule);
+                    add(difference, "rule", more);
+                }
+            }
+        }
+    }
+}
+
+fn chain_json(family: Family, side: &str, chain: &Chain) -> Json {
+    let rules: Vec<_> = chain.rules.iter().map(ToString::to_string).collect();
+    json!({ "chain": chain.name, side: base_json(family, chain.base), "rules": rules })
+}
+
+/// What makes it a base chain; null for a chain that only jumps lead to.
+fn base_json(family: Family, base: Option<BaseChain>) -> Json {
+    base.map_or(Json::Null, |base| {
+        json!({
+            "type": base.kind.name(),
+            "hook": hook_name(family, base.hook),
+            "prio": base.priority,
+            "policy": match base.policy {
+                Policy::Accept => "accept",
+                Policy::Drop => "drop",
+            },
+        })
+    })
+}
+
+fn rule_json(chain: &str, difference: &RuleDifference) -> (&'static str, Json) {
+    match difference {
+        RuleDifference::Missing { number, rule } => {
+            ("missing", json!({ "chain": chain, "number": number, "wanted": rule.to_string() }))
+        }
+        RuleDifference::Extra { number, rule } => {
+            ("extra", json!({ "chain": chain, "found_number": number, "found": rule.to_string() }))
+        }
+        RuleDifference::Changed { number, wanted, found_number, found } => {
+            let (wanted, found) = (wanted.to_string(), found.to_string());
+            let both = json!({
+                "chain": chain,
+                "number": number,
+                "wanted": wanted,
+                "found_number": found_number,
+                "found": found,
+            });
+            ("changed", both)
+        }
+        RuleDifference::Moved { number, found_number, rule } => {
+            let text = rule.to_string();
+            let both = json!({
+                "chain": chain,
+                "number": number,
+                "wanted": text,
+                "found_number": found_number,
+                "found": text,
+            });
+            ("moved", both)
+        }
+    }
+}
