@@ -1,6 +1,7 @@
 //! One file a command: parse, call the library, print.
 
 mod accounts;
+mod graph;
 mod istio_iptables;
 mod log;
 mod reset;
@@ -39,6 +40,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match matches.subcommand() {
+        Some((graph::NAME, matches)) => graph::run(matches),
         Some((istio_iptables::NAME, matches)) => istio_iptables::run(matches),
         Some((reset::NAME, matches)) => reset::run(matches),
         Some((verify::NAME, matches)) => verify::run(matches),
@@ -52,6 +54,7 @@ fn command() -> Command {
         .about("Programs a service mesh's traffic interception straight into the kernel's nf_tables")
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommand(graph::command())
         .subcommand(istio_iptables::command())
         .subcommand(reset::command())
         .subcommand(verify::command())
