@@ -231,9 +231,12 @@ impl Socket {
             let generation = self.generation()?;
             if self.stands_still(generation)? {
                 match read(self) {
-                    Ok(value) if self.stands_still(generation)? => return Ok((generation, value)),
-                    Ok(_) | Err(Error::GenerationChanged) => {}
-                    Err(error) => return Err(error),
+                    Err(Error::GenerationChanged) => {}
+                    // What one dump showed may be gone in the next: an error, too, counts only where nothing changed.
+                    outcome if self.stands_still(generation)? => {
+                        return outcome.map(|value| (generation, value));
+                    }
+                    _ => {}
                 }
             }
             if Instant::now() > deadline {
