@@ -3,6 +3,7 @@
 mod accounts;
 mod graph;
 mod istio_iptables;
+mod list;
 mod log;
 mod reset;
 mod resolv_conf;
@@ -42,6 +43,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match matches.subcommand() {
         Some((graph::NAME, matches)) => graph::run(matches),
         Some((istio_iptables::NAME, matches)) => istio_iptables::run(matches),
+        Some((list::NAME, matches)) => list::run(matches),
         Some((reset::NAME, matches)) => reset::run(matches),
         Some((verify::NAME, matches)) => verify::run(matches),
         _ => ExitCode::from(USAGE),
@@ -56,6 +58,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(graph::command())
         .subcommand(istio_iptables::command())
+        .subcommand(list::command())
         .subcommand(reset::command())
         .subcommand(verify::command())
 }
