@@ -3,9 +3,12 @@
 //! An attribute is a 16-bit length (its own four bytes included), a 16-bit type, the value, and padding to four
 //! bytes (`include/uapi/linux/netlink.h`, `struct nlattr`). Both header fields are in host order.
 
-use netlink_packet_core::{NLA_F_NESTED, NLA_HEADER_SIZE, NlasIterator};
+use netlink_packet_core::{NLA_F_NESTED, NLA_TYPE_MASK};
 
 use crate::DecodeError;
+
+/// Bytes of `struct nlattr`.
+const ATTRIBUTE_HEADER: usize = 4;
 
 /// Appends attributes to a growing buffer.
 ///
@@ -128,14 +131,14 @@ impl AttrWriter {
 #[derive(Clone, Copy, Debug)]
 pub struct AttrReader<'a> {
     bytes: &'a [u8],
-    attributes: NlasIterator<&'a [u8]>,
+    rest: &'a [u8],
 }
 
 impl<'a> AttrReader<'a> {
     /// Reads `bytes` as a sequence of attributes.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, attributes: NlasIterator::new(bytes) }
+        Self { bytes, rest: bytes }
     }
 
     /// All the bytes that are read, whatever was read of them already.
@@ -148,16 +151,25 @@ impl<'a> AttrReader<'a> {
 impl<'a> Iterator for AttrReader<'a> {
     type Item = Result<Attr<'a>, DecodeError>;
 
+    // A listing reads some thirty attributes a rule; this loop takes a fraction of netlink-packet-core's time.
     fn next(&mut self) -> Option<Self::Item> {
-        Some(match self.attributes.next()? {
-            Ok(attribute) => {
-                // The iterator has checked the length; `NlaBuffer::value` would borrow from the `NlaBuffer`.
-                let value = &attribute.into_inner()[NLA_HEADER_SIZE..usize::from(attribute.length())];
-                Ok(Attr { kind: attribute.kind(), value })
-            }
-            Err(_) => Err(DecodeError::AttributeLength),
-        })
+        if self.rest.is_empty() {
+            return None;
+        }
+        let attribute = split_attribute(self.rest);
+        self.rest = attribute.map_or(&[], |(_, rest)| rest);
+        Some(attribute.map(|(attribute, _)| attribute).ok_or(DecodeError::AttributeLength))
     }
+}
+
+/// The first attribute, and what stands behind it and its padding.
+fn split_attribute(bytes: &[u8]) -> Option<(Attr<'_>, &[u8])> {
+    let (&[l0, l1, k0, k1], _) = bytes.split_first_chunk()?;
+    let length = usize::from(u16::from_ne_bytes([l0, l1]));
+    // A length below the header's own is no range.
+    let value = bytes.get(ATTRIBUTE_HEADER..length)?;
+    let rest = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+    Some((Attr { kind: u16::from_ne_bytes([k0, k1]) & NLA_TYPE_MASK, value }, rest))
 }
 
 /// One attribute.

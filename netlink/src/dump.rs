@@ -100,6 +100,11 @@ pub struct Received {
 }
 
 impl Received {
+    #[cfg(fuzzing)]
+    pub(crate) fn new(bytes: Vec<u8>, sequence: u32) -> Self {
+        Self { bytes, sequence }
+    }
+
     /// The messages of the dump in it, in order.
     pub fn messages(&self) -> impl Iterator<Item = Result<Message<'_>, DecodeError>> {
         Datagram(&self.bytes).filter_map(|header| match header {
@@ -233,7 +238,7 @@ impl Socket {
 
 /// How far a dump is.
 #[derive(Default)]
-struct Progress {
+pub(crate) struct Progress {
     /// Whether the ruleset changed meanwhile
     interrupted: bool,
     /// Whether nothing comes any more
@@ -242,7 +247,7 @@ struct Progress {
 
 impl Progress {
     /// Looks at the headers of a datagram; returns how many messages of the dump are in it.
-    fn examine(&mut self, datagram: &[u8], sequence: u32) -> Result<usize, Error> {
+    pub(crate) fn examine(&mut self, datagram: &[u8], sequence: u32) -> Result<usize, Error> {
         let mut messages = 0;
         for header in Datagram(datagram) {
             let header = header?;

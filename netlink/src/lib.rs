@@ -40,6 +40,8 @@ mod element;
 mod error;
 pub mod expr;
 mod flowtable;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod message;
 mod netns;
 mod object;

@@ -112,16 +112,14 @@ impl Socket {
         drop(sealed);
         let outcome = self.answers(first, messages)?;
         let elapsed = started.elapsed();
-        if let Some((message, mut refusal, offset)) = outcome.refusal {
-            if refusal.errno == Errno::ERESTART as i32 {
-                return Err(Error::GenerationChanged);
-            }
-            if let (Some(message), Some(offset)) = (message, offset) {
-                refusal.location = batch.locate(message, offset);
-            }
-            return Err(Error::Refused(Box::new(refusal)));
+        let proven = outcome.confirmed && !outcome.overrun;
+        if let Some(refusal) = outcome.into_refusal(batch) {
+            return Err(match refusal.errno {
+                errno if errno == Errno::ERESTART as i32 => Error::GenerationChanged,
+                _ => Error::Refused(Box::new(refusal)),
+            });
         }
-        if messages > 0 && (outcome.overrun || !outcome.confirmed) {
+        if messages > 0 && !proven {
             return Err(Error::Unconfirmed);
         }
         tracing::debug!(messages, bytes, apply, elapsed_us = elapsed.as_micros(), "nf_tables transaction");
@@ -170,12 +168,7 @@ impl Socket {
                 }
                 Err(error) => return Err(Error::Receive(error)),
             };
-            for header in Datagram(datagram) {
-                let header = header?;
-                if header.nlmsg_type == NLMSG_ERROR {
-                    outcome.add(&Answer::decode(&header)?, first, messages);
-                }
-            }
+            outcome.read(datagram, first, messages)?;
         }
     }
 
@@ -254,9 +247,10 @@ impl Socket {
         loop {
             let generation = self.settled_generation()?;
             match read(self) {
-                Ok(value) if self.stands_still(generation)? => return Ok((generation, value)),
-                Ok(_) | Err(Error::GenerationChanged) => {}
-                Err(error) => return Err(error),
+                Err(Error::GenerationChanged) => {}
+                // What one dump showed may be gone in the next: an error, too, counts only where nothing changed.
+                outcome if self.stands_still(generation)? => return outcome.map(|value| (generation, value)),
+                _ => {}
             }
             if started.elapsed() > CONSISTENT_READ_LIMIT {
                 return Err(Error::GenerationChanged);
@@ -418,7 +412,7 @@ impl Socket {
 
 /// What the answers to a transaction come to.
 #[derive(Default)]
-struct Outcome {
+pub(crate) struct Outcome {
     /// The refusal of the first message that failed (what comes behind it is its consequence), its number among
     /// the objects, and the offset into it that the kernel tells
     refusal: Option<(Option<usize>, Refusal, Option<usize>)>,
@@ -429,6 +423,26 @@ struct Outcome {
 }
 
 impl Outcome {
+    /// Adds the answers in a datagram to the messages numbered from `first` (BATCH_BEGIN) on.
+    pub(crate) fn read(&mut self, datagram: &[u8], first: u32, messages: usize) -> Result<(), DecodeError> {
+        for header in Datagram(datagram) {
+            let header = header?;
+            if header.nlmsg_type == NLMSG_ERROR {
+                self.add(&Answer::decode(&header)?, first, messages);
+            }
+        }
+        Ok(())
+    }
+
+    /// The refusal, with the place in the batch that it is about.
+    pub(crate) fn into_refusal(self, batch: &Batch) -> Option<Refusal> {
+        let (message, mut refusal, offset) = self.refusal?;
+        if let (Some(message), Some(offset)) = (message, offset) {
+            refusal.location = batch.locate(message, offset);
+        }
+        Some(refusal)
+    }
+
     fn add(&mut self, answer: &Answer<'_>, first: u32, messages: usize) {
         let Ok(number) = usize::try_from(answer.sequence.wrapping_sub(first)) else { return };
         if number > messages + 1 {

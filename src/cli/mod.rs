@@ -2,7 +2,9 @@
 
 mod accounts;
 mod demo;
+mod graph;
 mod istio_iptables;
+mod list;
 mod log;
 mod reset;
 mod resolv_conf;
@@ -44,7 +46,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match matches.subcommand() {
         Some((demo::NAME, _)) => demo::run(),
+        Some((graph::NAME, matches)) => graph::run(matches),
         Some((istio_iptables::NAME, matches)) => istio_iptables::run(matches),
+        Some((list::NAME, matches)) => list::run(matches),
         Some((reset::NAME, matches)) => reset::run(matches),
         Some((verify::NAME, matches)) => verify::run(matches),
         _ => ExitCode::from(USAGE),
@@ -79,7 +83,9 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(demo::command())
+        .subcommand(graph::command())
         .subcommand(istio_iptables::command())
+        .subcommand(list::command())
         .subcommand(reset::command())
         .subcommand(verify::command())
 }

@@ -12,6 +12,7 @@ pub mod decompile;
 pub mod diff;
 mod expression;
 mod field;
+pub mod graph;
 pub mod json;
 pub mod listing;
 pub mod object;

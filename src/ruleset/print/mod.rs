@@ -12,7 +12,7 @@ use std::fmt::{self, Display, Write};
 
 use super::{BaseChain, Chain, Family, Rule, Ruleset, Statement, Table};
 pub use names::hook_name;
-pub(super) use names::{ct_name, meta_name, policy_name};
+pub(super) use names::{ct_name, meta_name, policy_name, priority_name};
 pub(super) use object::family_name;
 pub(super) use statement::{level_name, scaled, timeouts};
 
@@ -105,7 +105,7 @@ impl Printer<'_> {
             [device] => self.put(format_args!(" device \"{device}\"")),
             devices => self.put(format_args!(" devices = {{ {} }}", devices.join(", "))),
         }
-        let priority = names::priority_name(family, hook, priority);
+        let priority = priority_name(family, hook, priority);
         self.put(format_args!(" priority {priority}; policy {};\n", policy_name(policy)));
     }
 

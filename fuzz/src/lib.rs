@@ -1,0 +1,5 @@
+//! What the targets share.
+
+mod mutate;
+
+pub use mutate::mutate;

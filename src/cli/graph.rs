@@ -1,0 +1,110 @@
+//! `meshwire graph`: the ruleset as a picture.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use nftwire::{Family, Namespace, NamespaceError, Socket};
+use nix::net::if_::if_nameindex;
+
+use super::log::Log;
+use crate::ruleset::graph::Graph;
+use crate::ruleset::print::Options;
+use crate::ruleset::{Ruleset, Table, listing};
+
+/// The command's name.
+pub(super) const NAME: &str = "graph";
+
+/// How the tables and chains of meshes begin: meshwire's and Istio's own tables, those of Linkerd, and the chains that
+/// iptables makes for both.
+const MESHES: [&str; 7] =
+    ["meshwire", "istio-proxy-", "istio-ambient-", "linkerd", "ISTIO_", "PROXY_INIT_", "proxy-init-"];
+
+/// Why the command failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("--netns: {0}")]
+    Namespace(#[from] NamespaceError),
+    #[error(transparent)]
+    Netlink(#[from] nftwire::Error),
+    #[error("cannot list the interfaces: {0}")]
+    Interfaces(#[from] nix::Error),
+    #[error("cannot write the picture: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+pub(super) fn command() -> Command {
+    Command::new(NAME)
+        .about(
+            "Draws the ruleset: hooks in the order in which packets meet them, chains, and arrows for jumps",
+        )
+        .arg(
+            Arg::new("netns")
+                .long("netns")
+                .value_name("PATH|PID")
+                .help("The network namespace: a file such as /var/run/netns/NAME, or a process in it"),
+        )
+        .arg(
+            Arg::new("output")
+                .long("output")
+                .value_name("FORMAT")
+                .value_parser(PossibleValuesParser::new(["svg", "dot"]))
+                .default_value("svg")
+                .help("svg, a picture that browsers show, or dot, for graphviz"),
+        )
+        .arg(
+            Arg::new("all")
+                .long("all")
+                .action(ArgAction::SetTrue)
+                .help("Draws every table, not only those of meshes, and every rule of long chains"),
+        )
+}
+
+pub(super) fn run(matches: &ArgMatches) -> ExitCode {
+    match execute(matches) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            Log::Plain.error(&failure.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(matches: &ArgMatches) -> Result<(), Failure> {
+    let all = matches.get_flag("all");
+    let (mut ruleset, interfaces) = match matches.get_one::<String>("netns") {
+        Some(namespace) => {
+            let namespace = match namespace.parse() {
+                Ok(pid) => Namespace::from_pid(pid)?,
+                Err(_) => Namespace::from_path(namespace)?,
+            };
+            namespace.enter(read)??
+        }
+        None => read()?,
+    };
+    if !all && ruleset.tables.iter().any(is_of_a_mesh) {
+        ruleset.tables.retain(is_of_a_mesh);
+    }
+    let options = Options { interfaces: Some(&interfaces), ..Options::default() };
+    let graph = Graph::new(&ruleset, options, all);
+    let dot = matches.get_one::<String>("output").is_some_and(|output| output == "dot");
+    let picture = if dot { graph.dot() } else { graph.svg() };
+    Ok(std::io::stdout().write_all(picture.as_bytes())?)
+}
+
+/// What is in the network namespace of the thread.
+fn read() -> Result<(Ruleset, HashMap<u32, String>), Failure> {
+    let ruleset = listing::read(&mut Socket::open()?, Family::Unspec)?;
+    let interfaces = if_nameindex()?
+        .iter()
+        .map(|interface| (interface.index(), interface.name().to_string_lossy().into_owned()))
+        .collect();
+    Ok((ruleset, interfaces))
+}
+
+fn is_of_a_mesh(table: &Table) -> bool {
+    let known = |name: &str| MESHES.iter().any(|mesh| name.starts_with(mesh));
+    known(&table.name) || table.chains.iter().any(|chain| known(&chain.name))
+}

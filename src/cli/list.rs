@@ -1,0 +1,323 @@
+//! `meshwire list`: what the kernel holds, as `nft` shows it.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use nftwire::{Family, Namespace, NamespaceError, Socket};
+use nix::errno::Errno;
+use nix::net::if_::if_nameindex;
+use serde_json::json;
+
+use super::log::Log;
+use crate::ruleset::listing::{self, Moved, Scope};
+use crate::ruleset::print::Options;
+use crate::ruleset::{Ruleset, Table, json as schema};
+
+/// The command's name.
+pub(super) const NAME: &str = "list";
+
+/// How the tables' names begin that meshwire, Istio and Linkerd own.
+const OWNED: [&str; 3] = ["istio-proxy-", "istio-ambient-", "linkerd-proxy-init"];
+
+/// By nft's names for them.
+const FAMILIES: [(&str, Family); 6] = [
+    ("ip", Family::Ipv4),
+    ("ip6", Family::Ipv6),
+    ("inet", Family::Inet),
+    ("arp", Family::Arp),
+    ("bridge", Family::Bridge),
+    ("netdev", Family::Netdev),
+];
+
+pub(super) fn command() -> Command {
+    let part = |name: &'static str, about: &'static str| Command::new(name).about(about);
+    let family = || {
+        let families = FAMILIES.map(|(name, _)| name);
+        Arg::new("family")
+            .value_name("FAMILY")
+            .required(true)
+            .value_parser(PossibleValuesParser::new(families))
+    };
+    let table = || Arg::new("table").value_name("TABLE").required(true);
+    let name = || Arg::new("name").value_name("NAME").required(true);
+    let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).global(true);
+    Command::new(NAME)
+        .about("Shows the rules that the kernel holds, as nft does; alone: the tables of meshwire, Istio and Linkerd")
+        .subcommand_value_name("WHAT")
+        .subcommand_help_heading("What")
+        .disable_help_subcommand(true)
+        .subcommand(part("ruleset", "Every table"))
+        .subcommand(part("tables", "The names of all tables"))
+        .subcommand(part("table", "One table").arg(family()).arg(table()))
+        .subcommand(part("chain", "One chain of a table").arg(family()).arg(table()).arg(name()))
+        .subcommand(part("set", "One set or map of a table").arg(family()).arg(table()).arg(name()))
+        .arg(
+            Arg::new("netns")
+                .long("netns")
+                .value_name("PATH|PID")
+                .global(true)
+                .help("Look into the network namespace of this file or process"),
+        )
+        .arg(
+            Arg::new("output")
+                .long("output")
+                .value_name("FORMAT")
+                .value_parser(["text", "json"])
+                .default_value("text")
+                .global(true)
+                .help("How it is shown; json has libnftables' schema"),
+        )
+        .arg(flag("stateless").short('s').help("Leave out what changes by itself, such as counters' values"))
+        .arg(flag("handles").short('a').help("Show the kernel's handles"))
+        .arg(
+            flag("counters")
+                .conflicts_with("stateless")
+                .help("Only the rules whose counters moved, the busiest first, each with its place and counts"),
+        )
+}
+
+/// Why the command failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("--netns: {0}")]
+    Namespace(#[from] NamespaceError),
+    #[error("reading the ruleset needs CAP_NET_ADMIN in the network namespace's own user namespace (EPERM)")]
+    Privilege,
+    #[error("cannot read the ruleset: {0}")]
+    Read(nftwire::Error),
+    #[error("cannot read the names of the interfaces: {0}")]
+    Interfaces(Errno),
+    #[error("{0} is not there")]
+    Missing(String),
+    #[error("cannot write the listing: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<nftwire::Error> for Failure {
+    fn from(error: nftwire::Error) -> Self {
+        match error {
+            nftwire::Error::Refused(refusal) if refusal.errno == Errno::EPERM as i32 => Self::Privilege,
+            error => Self::Read(error),
+        }
+    }
+}
+
+/// What is asked for.
+struct Request<'a> {
+    what: What<'a>,
+    json: bool,
+    counters: bool,
+    stateless: bool,
+    handles: bool,
+}
+
+enum What<'a> {
+    /// Only the names of tables
+    Tables,
+    Owned,
+    Scope(Scope<'a>),
+}
+
+impl<'a> Request<'a> {
+    fn new(matches: &'a ArgMatches) -> Self {
+        Self {
+            what: What::new(matches),
+            json: matches.get_one::<String>("output").is_some_and(|output| output == "json"),
+            counters: matches.get_flag("counters"),
+            stateless: matches.get_flag("stateless"),
+            handles: matches.get_flag("handles"),
+        }
+    }
+}
+
+impl<'a> What<'a> {
+    fn new(matches: &'a ArgMatches) -> Self {
+        let Some((part, matches)) = matches.subcommand() else { return Self::Owned };
+        let text = |name| matches.try_get_one::<String>(name).ok().flatten().map_or("", String::as_str);
+        let asked_for = FAMILIES.iter().find(|(name, _)| *name == text("family"));
+        let family = asked_for.map_or(Family::Unspec, |(_, family)| *family);
+        Self::Scope(match part {
+            "tables" => return Self::Tables,
+            "table" => Scope::Table(family, text("table")),
+            "chain" => Scope::Chain(family, text("table"), text("name")),
+            "set" => Scope::Set(family, text("table"), text("name")),
+            _ => Scope::Family(Family::Unspec),
+        })
+    }
+
+    fn scope(&self) -> Scope<'a> {
+        match self {
+            Self::Scope(scope) => *scope,
+            Self::Owned => Scope::Where(is_owned),
+            Self::Tables => Scope::Family(Family::Unspec),
+        }
+    }
+}
+
+fn is_owned(table: &Table) -> bool {
+    OWNED.iter().any(|beginning| table.name.starts_with(beginning))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> ExitCode {
+    let request = Request::new(matches);
+    let listed = match matches.get_one::<String>("netns") {
+        Some(netns) => namespace(netns)
+            .and_then(|namespace| namespace.enter(|| list(&request)))
+            .unwrap_or_else(|error| Err(error.into())),
+        None => list(&request),
+    };
+    match listed.and_then(|text| Ok(write(&text, &request)?)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            Log::Plain.error(&failure.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A process by its number, or a namespace's file.
+fn namespace(netns: &str) -> Result<Namespace, NamespaceError> {
+    match netns.parse::<u32>() {
+        Ok(pid) if netns.bytes().all(|byte| byte.is_ascii_digit()) => Namespace::from_pid(pid),
+        _ => Namespace::from_path(netns),
+    }
+}
+
+/// The listing, whole: nothing of it is written before it is known to be of one generation.
+fn list(request: &Request<'_>) -> Result<String, Failure> {
+    let mut socket = Socket::open()?;
+    if matches!(request.what, What::Tables) {
+        return tables(&mut socket, request);
+    }
+    let interfaces = interfaces()?;
+    let options =
+        Options { stateless: request.stateless, handles: request.handles, interfaces: Some(&interfaces) };
+    let scope = request.what.scope();
+    if request.counters {
+        let moved = listing::moved(&mut socket, scope, options)?;
+        return Ok(if request.json { moved_json(moved) } else { moved_text(&moved) });
+    }
+    let listing = match request.json {
+        true => listing::json(&mut socket, scope, options)?,
+        false => listing::text(&mut socket, scope, options)?,
+    };
+    let listing = listing.ok_or_else(|| Failure::Missing(name(scope)))?;
+    if listing.is_empty() && matches!(request.what, What::Owned) {
+        Log::Plain.info("no table of meshwire, Istio or Linkerd is here; `list ruleset` shows all others");
+    }
+    Ok(listing)
+}
+
+fn tables(socket: &mut Socket, request: &Request<'_>) -> Result<String, Failure> {
+    let read = |socket: &mut Socket| listing::tables(socket, request.what.scope());
+    let (_, tables) = socket.consistent(read)?;
+    if request.json {
+        let ruleset = Ruleset { tables };
+        return Ok(format!("{}\n", schema::ruleset(&ruleset, &Options::default())));
+    }
+    // nft has no handles here, even where they are asked for.
+    Ok(tables.iter().map(|table| format!("table {table}\n")).collect())
+}
+
+/// The names of the interfaces of the namespace that the thread is in.
+fn interfaces() -> Result<HashMap<u32, String>, Failure> {
+    let interfaces = if_nameindex().map_err(Failure::Interfaces)?;
+    let named = |interface: &nix::net::if_::Interface| {
+        (interface.index(), interface.name().to_string_lossy().into_owned())
+    };
+    Ok(interfaces.iter().map(named).collect())
+}
+
+fn name(scope: Scope<'_>) -> String {
+    match scope {
+        Scope::Chain(family, table, chain) => format!("chain {chain} of table {family} {table}"),
+        Scope::Set(family, table, set) => format!("set {set} of table {family} {table}"),
+        Scope::Table(family, table) => format!("table {family} {table}"),
+        Scope::Family(_) | Scope::Where(_) => "the ruleset".to_owned(),
+    }
+}
+
+/// Columns: packets, bytes, the place and the rule.
+fn moved_text(moved: &[Moved]) -> String {
+    let counts = |rule: &Moved| [rule.counter.packets.to_string(), rule.counter.bytes.to_string()];
+    let rows = moved.iter().map(|rule| {
+        let [packets, bytes] = counts(rule);
+        [packets, bytes, rule.place.clone(), rule.text.clone()]
+    });
+    let heading = ["packets", "bytes", "table, chain and rule", ""].map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(heading).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (packets, bytes, place) = (width(0), width(1), width(2));
+    let line = |row: &[String; 4]| {
+        let line = format!("{:>packets$}  {:>bytes$}  {:<place$}  {}", row[0], row[1], row[2], row[3]);
+        format!("{}\n", line.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn moved_json(moved: Vec<Moved>) -> String {
+    let head = json!({ "metainfo": { "json_schema_version": 1 } });
+    let objects: Vec<_> = std::iter::once(head).chain(moved.into_iter().map(|rule| rule.json)).collect();
+    format!("{}\n", json!({ "nftables": objects }))
+}
+
+fn write(listing: &str, request: &Request<'_>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let coloured = !request.json && out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let written = match coloured {
+        true => out.write_all(colour::listing(listing).as_bytes()),
+        false => out.write_all(listing.as_bytes()),
+    };
+    match written.and_then(|()| out.flush()) {
+        // Who reads has seen enough: `meshwire list | head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// For terminals: names of tables and chains, and what counters counted.
+mod colour {
+    const NAME: &str = "\x1b[1;36m";
+    const COUNT: &str = "\x1b[33m";
+    const OFF: &str = "\x1b[0m";
+
+    pub(super) fn listing(listing: &str) -> String {
+        listing.split_inclusive('\n').map(line).collect()
+    }
+
+    fn line(line: &str) -> String {
+        for keyword in ["table ", "\tchain "] {
+            if let Some(rest) = line.strip_prefix(keyword) {
+                let end = rest.find(" {").unwrap_or(rest.trim_end().len());
+                return format!("{keyword}{NAME}{}{OFF}{}", &rest[..end], &rest[end..]);
+            }
+        }
+        let mut shown = String::new();
+        let mut rest = line;
+        while let Some(start) = rest.find("counter packets ") {
+            let (before, counter) = rest.split_at(start);
+            let words = counter.match_indices([' ', '\n']).nth(4);
+            let (counter, behind) = counter.split_at(words.map_or(counter.len(), |(end, _)| end));
+            shown.extend([before, COUNT, counter, OFF]);
+            rest = behind;
+        }
+        shown + rest
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::line;
+
+        #[test]
+        fn names_and_counters_stand_out() {
+            assert_eq!(line("table inet t {\n"), "table \x1b[1;36minet t\x1b[0m {\n");
+            assert_eq!(line("\tchain c {\n"), "\tchain \x1b[1;36mc\x1b[0m {\n");
+            let counted = "\t\tcounter packets 1 bytes 2 accept\n";
+            assert_eq!(line(counted), "\t\t\x1b[33mcounter packets 1 bytes 2\x1b[0m accept\n");
+            assert_eq!(line("\t\taccept\n"), "\t\taccept\n");
+        }
+    }
+}
