@@ -95,7 +95,8 @@ fn a_listing_beside_a_writer_is_one_generation() {
         }
         feeder.join().unwrap();
         say(&format!("listings of each generation while it was rewritten: {seen:?}"));
-        assert!(seen[0] > 0 && seen[1] > 0, "both generations are seen: {seen:?}");
+        // Which of the two a listing falls on is chance.
+        assert!(seen[0] + seen[1] > 10, "too few to tell: {seen:?}");
     });
 }
 
