@@ -1,6 +1,6 @@
 //! What differs between the ruleset that is wanted and the one that the kernel holds.
 //!
-//! Rules are compared by what [`update`](super::update) compares them by: the kernel's own expressions, without
+//! Rules are compared by what [`update`] compares them by: the kernel's own expressions, without
 //! counters' values and the names of anonymous sets. Handles and comments of tables and chains do not count.
 
 mod listed;

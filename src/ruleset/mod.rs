@@ -2,7 +2,7 @@
 //!
 //! A profile in [`crate::mesh`] makes a [`Ruleset`], and so does a [`listing`] of what the kernel holds, by way of
 //! [`decompile`]; everything else takes one: [`validate`] finds what the kernel would refuse or worse, accept;
-//! [`compile`] turns it into expressions; [`replace`] and [`update`] make the kernel hold it; [`print`](mod@print) and
+//! [`compile`] turns it into expressions; [`update`] makes the kernel hold it; [`print`](mod@print) and
 //! [`json`] show it as nft does.
 
 mod build;
