@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use nftwire::{Family, Namespace, NamespaceError, Socket};
-use nix::net::if_::if_nameindex;
+use nftwire::{Family, NamespaceError, Socket};
 
 use super::log::Log;
+use super::place;
 use crate::ruleset::graph::Graph;
 use crate::ruleset::print::Options;
 use crate::ruleset::{Ruleset, Table, listing};
@@ -40,12 +40,7 @@ pub(super) fn command() -> Command {
         .about(
             "Draws the ruleset: hooks in the order in which packets meet them, chains, and arrows for jumps",
         )
-        .arg(
-            Arg::new("netns")
-                .long("netns")
-                .value_name("PATH|PID")
-                .help("The network namespace: a file such as /var/run/netns/NAME, or a process in it"),
-        )
+        .arg(place::netns())
         .arg(
             Arg::new("output")
                 .long("output")
@@ -74,14 +69,8 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
 
 fn execute(matches: &ArgMatches) -> Result<(), Failure> {
     let all = matches.get_flag("all");
-    let (mut ruleset, interfaces) = match matches.get_one::<String>("netns") {
-        Some(namespace) => {
-            let namespace = match namespace.parse() {
-                Ok(pid) => Namespace::from_pid(pid)?,
-                Err(_) => Namespace::from_path(namespace)?,
-            };
-            namespace.enter(read)??
-        }
+    let (mut ruleset, interfaces) = match matches.get_one::<String>(place::NETNS) {
+        Some(netns) => place::namespace(netns)?.enter(read)??,
         None => read()?,
     };
     if !all && ruleset.tables.iter().any(is_of_a_mesh) {
@@ -97,10 +86,7 @@ fn execute(matches: &ArgMatches) -> Result<(), Failure> {
 /// What is in the network namespace of the thread.
 fn read() -> Result<(Ruleset, HashMap<u32, String>), Failure> {
     let ruleset = listing::read(&mut Socket::open()?, Family::Unspec)?;
-    let interfaces = if_nameindex()?
-        .iter()
-        .map(|interface| (interface.index(), interface.name().to_string_lossy().into_owned()))
-        .collect();
+    let interfaces = place::interfaces()?;
     Ok((ruleset, interfaces))
 }
 

@@ -1,17 +1,16 @@
 //! `meshwire list`: what the kernel holds, as `nft` shows it.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use nftwire::{Family, Namespace, NamespaceError, Socket};
+use nftwire::{Family, NamespaceError, Socket};
 use nix::errno::Errno;
-use nix::net::if_::if_nameindex;
 use serde_json::json;
 
 use super::log::Log;
+use super::place;
 use crate::ruleset::listing::{self, Moved, Scope};
 use crate::ruleset::print::Options;
 use crate::ruleset::{Ruleset, Table, json as schema};
@@ -55,11 +54,7 @@ pub(super) fn command() -> Command {
         .subcommand(part("chain", "One chain of a table").arg(family()).arg(table()).arg(name()))
         .subcommand(part("set", "One set or map of a table").arg(family()).arg(table()).arg(name()))
         .arg(
-            Arg::new("netns")
-                .long("netns")
-                .value_name("PATH|PID")
-                .global(true)
-                .help("Look into the network namespace of this file or process"),
+            place::netns().global(true),
         )
         .arg(
             Arg::new("output")
@@ -163,8 +158,8 @@ fn is_owned(table: &Table) -> bool {
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     let request = Request::new(matches);
-    let listed = match matches.get_one::<String>("netns") {
-        Some(netns) => namespace(netns)
+    let listed = match matches.get_one::<String>(place::NETNS) {
+        Some(netns) => place::namespace(netns)
             .and_then(|namespace| namespace.enter(|| list(&request)))
             .unwrap_or_else(|error| Err(error.into())),
         None => list(&request),
@@ -178,21 +173,13 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     }
 }
 
-/// A process by its number, or a namespace's file.
-fn namespace(netns: &str) -> Result<Namespace, NamespaceError> {
-    match netns.parse::<u32>() {
-        Ok(pid) if netns.bytes().all(|byte| byte.is_ascii_digit()) => Namespace::from_pid(pid),
-        _ => Namespace::from_path(netns),
-    }
-}
-
 /// The listing, whole: nothing of it is written before it is known to be of one generation.
 fn list(request: &Request<'_>) -> Result<String, Failure> {
     let mut socket = Socket::open()?;
     if matches!(request.what, What::Tables) {
         return tables(&mut socket, request);
     }
-    let interfaces = interfaces()?;
+    let interfaces = place::interfaces().map_err(Failure::Interfaces)?;
     let options =
         Options { stateless: request.stateless, handles: request.handles, interfaces: Some(&interfaces) };
     let scope = request.what.scope();
@@ -220,15 +207,6 @@ fn tables(socket: &mut Socket, request: &Request<'_>) -> Result<String, Failure>
     }
     // nft has no handles here, even where they are asked for.
     Ok(tables.iter().map(|table| format!("table {table}\n")).collect())
-}
-
-/// The names of the interfaces of the namespace that the thread is in.
-fn interfaces() -> Result<HashMap<u32, String>, Failure> {
-    let interfaces = if_nameindex().map_err(Failure::Interfaces)?;
-    let named = |interface: &nix::net::if_::Interface| {
-        (interface.index(), interface.name().to_string_lossy().into_owned())
-    };
-    Ok(interfaces.iter().map(named).collect())
 }
 
 fn name(scope: Scope<'_>) -> String {

@@ -6,6 +6,7 @@ mod graph;
 mod istio_iptables;
 mod list;
 mod log;
+mod place;
 mod reset;
 mod resolv_conf;
 mod settings;

@@ -4,10 +4,11 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
-use nftwire::{Family, Namespace, NamespaceError, Socket};
+use nftwire::{Family, NamespaceError, Socket};
 
 use super::USAGE;
 use super::log::Log;
+use super::place;
 use crate::reset::{Readings, ResetError, reset_counters};
 
 /// The command's name.
@@ -17,9 +18,6 @@ const COUNTERS: &str = "counters";
 const TABLE: &str = "table";
 
 pub(super) fn command() -> Command {
-    let netns = Arg::new("netns").long("netns").value_name("PATH|PID").help(
-        "Network namespace: a file such as /var/run/netns/NAME, or the number of a process that is in it",
-    );
     let output = Arg::new("output")
         .long("output")
         .value_name("FORMAT")
@@ -31,7 +29,7 @@ pub(super) fn command() -> Command {
         .arg(Arg::new("name").value_name("NAME").required(true));
     let counters = Command::new(COUNTERS)
         .about("Shows what all counters were, named ones and those inside rules, and sets them to zero")
-        .arg(netns.global(true))
+        .arg(place::netns().global(true))
         .arg(output.global(true))
         .subcommand(table);
     Command::new(NAME)
@@ -70,14 +68,10 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
 }
 
 fn execute(matches: &ArgMatches) -> Result<(), Failure> {
-    match matches.get_one::<String>("netns") {
-        Some(place) => namespace(place)?.enter(|| reset_here(matches))?,
+    match matches.get_one::<String>(place::NETNS) {
+        Some(netns) => place::namespace(netns)?.enter(|| reset_here(matches))?,
         None => reset_here(matches),
     }
-}
-
-fn namespace(place: &str) -> Result<Namespace, NamespaceError> {
-    place.parse().map_or_else(|_| Namespace::from_path(place), Namespace::from_pid)
 }
 
 fn reset_here(matches: &ArgMatches) -> Result<(), Failure> {
