@@ -93,7 +93,7 @@ enum Failure {
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) => ExitCode::from(USAGE),
+            Self::Usage(error) if error.is_usage => ExitCode::from(USAGE),
             Self::NotIntercepted(_) => ExitCode::from(NOT_INTERCEPTED),
             _ => ExitCode::FAILURE,
         }

@@ -77,6 +77,8 @@ pub(super) struct Given {
 pub(super) struct UsageError {
     origin: String,
     fault: String,
+    /// Whether the value itself is wrong, and not something that it asks for
+    pub(super) is_usage: bool,
 }
 
 /// Everything that was given.
@@ -140,7 +142,12 @@ impl Given {
     }
 
     pub(super) fn fault(&self, fault: impl fmt::Display) -> UsageError {
-        UsageError { origin: self.origin.clone(), fault: fault.to_string() }
+        UsageError { origin: self.origin.clone(), fault: fault.to_string(), is_usage: true }
+    }
+
+    /// What the value asks for is not to be had here.
+    pub(super) fn failure(&self, fault: impl fmt::Display) -> UsageError {
+        UsageError { is_usage: false, ..self.fault(fault) }
     }
 
     /// As Go's strconv.ParseBool, which Istio's flags go through.

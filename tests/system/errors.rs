@@ -142,9 +142,9 @@ fn servers_that_are_written_down_nowhere_are_not_redirected_to() {
     // /etc is empty here.
     let text = "error: --redirect-dns: the servers are in /etc/resolv.conf, which cannot be read: No such file or \
                 directory (os error 2)\n";
-    assert_fails(&namespace, Intercept::new(&["--redirect-dns"]), 2, text);
+    assert_fails(&namespace, Intercept::new(&["--redirect-dns"]), 1, text);
     let text = text.replace("--redirect-dns", "environment variable ISTIO_META_DNS_CAPTURE");
-    assert_fails(&namespace, Intercept::new(&[]).env("ISTIO_META_DNS_CAPTURE", "true"), 2, &text);
+    assert_fails(&namespace, Intercept::new(&[]).env("ISTIO_META_DNS_CAPTURE", "true"), 1, &text);
 }
 
 // Where it is to be done.

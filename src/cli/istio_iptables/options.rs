@@ -268,7 +268,7 @@ fn dns(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<Option<DnsCapt
         return Ok(Some(DnsCapture::All));
     }
     let servers: Vec<IpAddr> = resolv_conf::name_servers().map_err(|error| {
-        given.fault(format_args!("the servers are in {}, which cannot be read: {error}", resolv_conf::PATH))
+        given.failure(format_args!("the servers are in {}, which cannot be read: {error}", resolv_conf::PATH))
     })?;
     if servers.is_empty() {
         warnings.push(format!(
