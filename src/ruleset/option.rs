@@ -90,6 +90,18 @@ impl OptionField {
 
 const TCP_SACK: u8 = 5;
 
+/// An INIT chunk and the one that acknowledges it have the same fields (RFC 9260, 3.3.2 and 3.3.3).
+const SCTP_INIT: &[(&str, u16, u16, DataType)] = &[
+    ("type", 0, 8, DataType::NetworkInteger),
+    ("flags", 8, 8, DataType::NetworkInteger),
+    ("length", 16, 16, DataType::NetworkInteger),
+    ("init-tag", 32, 32, DataType::NetworkInteger),
+    ("a-rwnd", 64, 32, DataType::NetworkInteger),
+    ("num-outbound-streams", 96, 16, DataType::NetworkInteger),
+    ("num-inbound-streams", 112, 16, DataType::NetworkInteger),
+    ("initial-tsn", 128, 32, DataType::NetworkInteger),
+];
+
 const OPTIONS: &[Description] = &[
     Description {
         kind: OptionKind::Ipv6,
@@ -296,36 +308,8 @@ const OPTIONS: &[Description] = &[
             ("ppid", 96, 32, DataType::NetworkInteger),
         ],
     },
-    Description {
-        kind: OptionKind::Sctp,
-        number: 1,
-        name: "init",
-        fields: &[
-            ("type", 0, 8, DataType::NetworkInteger),
-            ("flags", 8, 8, DataType::NetworkInteger),
-            ("length", 16, 16, DataType::NetworkInteger),
-            ("init-tag", 32, 32, DataType::NetworkInteger),
-            ("a-rwnd", 64, 32, DataType::NetworkInteger),
-            ("num-outbound-streams", 96, 16, DataType::NetworkInteger),
-            ("num-inbound-streams", 112, 16, DataType::NetworkInteger),
-            ("initial-tsn", 128, 32, DataType::NetworkInteger),
-        ],
-    },
-    Description {
-        kind: OptionKind::Sctp,
-        number: 2,
-        name: "init-ack",
-        fields: &[
-            ("type", 0, 8, DataType::NetworkInteger),
-            ("flags", 8, 8, DataType::NetworkInteger),
-            ("length", 16, 16, DataType::NetworkInteger),
-            ("init-tag", 32, 32, DataType::NetworkInteger),
-            ("a-rwnd", 64, 32, DataType::NetworkInteger),
-            ("num-outbound-streams", 96, 16, DataType::NetworkInteger),
-            ("num-inbound-streams", 112, 16, DataType::NetworkInteger),
-            ("initial-tsn", 128, 32, DataType::NetworkInteger),
-        ],
-    },
+    Description { kind: OptionKind::Sctp, number: 1, name: "init", fields: SCTP_INIT },
+    Description { kind: OptionKind::Sctp, number: 2, name: "init-ack", fields: SCTP_INIT },
     Description {
         kind: OptionKind::Sctp,
         number: 3,

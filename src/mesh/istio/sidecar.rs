@@ -3,6 +3,8 @@
 //! The rules, and their order inside each chain, are Istio's, so that the state can be compared. Three tables of the
 //! family inet take part: nat redirects, mangle marks and drops, raw puts DNS into zones of connection tracking.
 
+mod tables;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
@@ -10,10 +12,11 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::interception::Interception;
 use crate::route::{self, Network};
 use crate::ruleset::{
-    BaseChain, Chain, ChainKind, Data, Family, Hook, Op, Operand, Policy, Rule, Ruleset, Selector, TCP_DPORT,
-    Table, Target, UDP_DPORT, UDP_SPORT,
+    Data, Family, Op, Operand, Rule, Ruleset, Selector, TCP_DPORT, Target, UDP_DPORT, UDP_SPORT,
 };
 use nftwire::expr::CtKey;
+pub use tables::layout;
+use tables::{Mangle, Nat, Raw, Rules};
 
 /// The address to which the proxy binds when it passes inbound traffic on, so that it is not redirected again.
 pub const PASSTHROUGH_V4: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
@@ -564,118 +567,4 @@ fn zones(raw: &mut Raw, owner: impl Fn(Rule) -> Rule) {
 /// Before the rule with this number, or at the end where there are fewer.
 fn insert(rules: &mut Vec<Rule>, index: usize, rule: Rule) {
     rules.insert(index.min(rules.len()), rule);
-}
-
-/// All tables and chains that some settings need, empty.
-#[must_use]
-pub fn layout() -> Ruleset {
-    Rules::default().into_ruleset()
-}
-
-#[derive(Default)]
-struct Rules {
-    nat: Nat,
-    mangle: Mangle,
-    raw: Raw,
-}
-
-#[derive(Default)]
-struct Nat {
-    prerouting: Vec<Rule>,
-    output: Vec<Rule>,
-    inbound: Vec<Rule>,
-    redirect: Vec<Rule>,
-    in_redirect: Vec<Rule>,
-    istio_output: Vec<Rule>,
-    output_dns: Vec<Rule>,
-}
-
-#[derive(Default)]
-struct Mangle {
-    prerouting: Vec<Rule>,
-    output: Vec<Rule>,
-    divert: Vec<Rule>,
-    tproxy: Vec<Rule>,
-    inbound: Vec<Rule>,
-    drop: Vec<Rule>,
-}
-
-#[derive(Default)]
-struct Raw {
-    prerouting: Vec<Rule>,
-    output: Vec<Rule>,
-    inbound: Vec<Rule>,
-    output_dns: Vec<Rule>,
-}
-
-impl Rules {
-    /// Istio's iptables backend, the default, never touches IPv6 when it is off; its native backend leaves rules
-    /// without an address family that do (istio/istio#58249). Who swaps one for the other must not lose traffic.
-    fn leave_ipv6_alone(&mut self) {
-        for chain in [
-            &mut self.nat.prerouting,
-            &mut self.nat.output,
-            &mut self.mangle.prerouting,
-            &mut self.mangle.output,
-            &mut self.raw.prerouting,
-            &mut self.raw.output,
-        ] {
-            if !chain.is_empty() {
-                chain.insert(0, Rule::new().ipv6().counter().returns());
-            }
-        }
-    }
-
-    fn into_ruleset(self) -> Ruleset {
-        let Self { nat, mangle, raw } = self;
-        Ruleset {
-            tables: vec![
-                table(
-                    "istio-proxy-nat",
-                    [
-                        base("prerouting", ChainKind::Nat, Hook::PreRouting, -100, nat.prerouting),
-                        base("output", ChainKind::Nat, Hook::LocalOut, -100, nat.output),
-                        regular("istio-inbound", nat.inbound),
-                        regular("istio-redirect", nat.redirect),
-                        regular("istio-in-redirect", nat.in_redirect),
-                        regular("istio-output", nat.istio_output),
-                        regular("istio-output-dns", nat.output_dns),
-                    ],
-                ),
-                table(
-                    "istio-proxy-mangle",
-                    [
-                        base("prerouting", ChainKind::Filter, Hook::PreRouting, -150, mangle.prerouting),
-                        base("output", ChainKind::Route, Hook::LocalOut, -150, mangle.output),
-                        regular("istio-divert", mangle.divert),
-                        regular("istio-tproxy", mangle.tproxy),
-                        regular("istio-inbound", mangle.inbound),
-                        regular("istio-drop", mangle.drop),
-                    ],
-                ),
-                table(
-                    "istio-proxy-raw",
-                    [
-                        base("prerouting", ChainKind::Filter, Hook::PreRouting, -300, raw.prerouting),
-                        base("output", ChainKind::Filter, Hook::LocalOut, -300, raw.output),
-                        regular("istio-inbound", raw.inbound),
-                        regular("istio-output-dns", raw.output_dns),
-                    ],
-                ),
-            ],
-        }
-    }
-}
-
-fn table(name: &str, chains: impl Into<Vec<Chain>>) -> Table {
-    Table { chains: chains.into(), ..Table::new(Family::Inet, name) }
-}
-
-fn base(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
-    let base = BaseChain { kind, hook, priority, policy: Policy::Accept };
-    Chain { name: name.to_owned(), base: Some(base), rules, ..Chain::default() }
-}
-
-fn regular(name: &str, rules: Vec<Rule>) -> Chain {
-    Chain { name: name.to_owned(), rules, ..Chain::default() }
 }
