@@ -5,28 +5,21 @@ mod options;
 mod verify;
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
-use nftwire::{Commit, Namespace, NamespaceError};
-use serde_json::json;
+use nftwire::{Namespace, NamespaceError};
 
-use super::USAGE;
+use super::failure::{Failure, end};
 use super::log::Log;
-use super::settings::{UsageError, Values};
-use crate::apply::{ApplyError, Counters};
-use crate::interception::Interception;
+use super::profile::{Action, perform, refuse_host_network};
+use super::settings::Values;
 use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar};
-use crate::preflight::{self, HostNetwork};
-use crate::route::{RouteError, RouteSocket};
-use crate::ruleset::validate::{Invalid, validate};
-use crate::ruleset::{self, Ruleset};
+use crate::route::RouteSocket;
 use crate::validation::{self, Validation, ValidationError};
-use crate::verify::VerifyError;
-use options::{Action, Options, Output, Probe};
+use options::{Options, Probe};
 
 /// The command's name, and that of Istio's program.
 pub(super) const NAME: &str = "istio-iptables";
@@ -60,44 +53,20 @@ pub(super) fn drop_log_flags(arguments: &mut Vec<OsString>) {
     *arguments = kept;
 }
 
-/// Why the command failed.
+/// No interface has an address that could decide.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Usage(#[from] UsageError),
-    #[error("{place}: {error}")]
-    Namespace { place: String, error: NamespaceError },
-    #[error(transparent)]
-    HostNetwork(#[from] HostNetwork),
-    #[error(
-        "no interface has an address but loopback and link local ones, so it cannot be told whether the pod is IPv4 or \
-         IPv6: run it when the pod's network is set up"
-    )]
-    NoAddress,
-    #[error(transparent)]
-    Route(#[from] RouteError),
-    #[error(transparent)]
-    Netlink(#[from] nftwire::Error),
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
-    #[error(transparent)]
-    Apply(#[from] ApplyError),
-    #[error(transparent)]
-    Verify(#[from] VerifyError),
-    #[error(transparent)]
-    NotIntercepted(#[from] ValidationError),
-    #[error("cannot write the result: {0}")]
-    Output(#[from] std::io::Error),
-}
+#[error(
+    "no interface has an address but loopback and link local ones, so it cannot be told whether the pod is IPv4 or \
+     IPv6: run it when the pod's network is set up"
+)]
+struct NoAddress;
 
-impl Failure {
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Self::Usage(error) if error.is_usage => ExitCode::from(USAGE),
-            Self::NotIntercepted(_) => ExitCode::from(NOT_INTERCEPTED),
-            _ => ExitCode::FAILURE,
-        }
-    }
+/// A namespace that cannot be entered, and the setting that named it.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {error}")]
+struct NoNamespace {
+    place: String,
+    error: NamespaceError,
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
@@ -121,18 +90,12 @@ fn with_settings(matches: &ArgMatches, work: Work) -> ExitCode {
         Ok(true) => Log::Json,
         Ok(false) | Err(_) => Log::Plain,
     };
-    match execute(&values, log, work) {
-        Ok(code) => code,
-        Err(failure) => {
-            log.error(&failure.to_string());
-            failure.exit_code()
-        }
-    }
+    end(execute(&values, log, work), log)
 }
 
 fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failure> {
-    values.switch("log_as_json")?;
-    let options = Options::new(values)?;
+    values.switch("log_as_json").map_err(Failure::usage)?;
+    let options = Options::new(values).map_err(Failure::usage)?;
     for warning in &options.warnings {
         log.warn(warning);
     }
@@ -146,42 +109,37 @@ fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failur
 }
 
 /// Names the setting, and the file where the error itself does not.
-fn namespace_failure(values: &Values<'_>, path: &Path, error: NamespaceError) -> Failure {
+fn namespace_failure(values: &Values<'_>, path: &Path, error: NamespaceError) -> NoNamespace {
     let origin = values.get("network-namespace").map_or_else(String::new, |given| given.origin().to_owned());
     let place = match error {
         NamespaceError::Open { .. } => origin,
         _ => format!("{origin}: {}", path.display()),
     };
-    Failure::Namespace { place, error }
+    NoNamespace { place, error }
 }
 
 fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
     let mut routes = RouteSocket::open()?;
-    if matches!(options.action, Action::Apply | Action::Check | Action::Remove)
-        && !options.allow_host_network
-        && let Some(host) = preflight::host_network(&mut routes)?
-    {
-        return Err(host.into());
+    if options.action.needs_kernel() && !options.allow_host_network {
+        refuse_host_network(&mut routes)?;
     }
     if options.action == Action::PrintRemoval {
         log.info("a cleanup removes the sidecar's tables, policy rules, routes and its address of lo; nothing is changed");
         return Ok(());
     }
-    if options.action == Action::Remove {
-        let interception = options.sidecar.interception();
-        let commit = interception.remove(&mut nftwire::Socket::open()?, &mut routes)?;
-        return report(options.output, "removed", &Ruleset::default(), &commit);
+    // What is removed does not depend on the addresses in the namespace, which may be gone already.
+    let sidecar = match options.action {
+        Action::Remove => options.sidecar.clone(),
+        _ => sidecar_here(options, &mut routes, log)?,
+    };
+    perform(options.action, &sidecar.interception(), &mut routes, options.output)?;
+    if let Some(probe) = options.validation
+        && !matches!(options.action, Action::Print | Action::Remove)
+    {
+        prove(&sidecar, probe).map_err(|error| Failure::new(error, NOT_INTERCEPTED))?;
+        log.info("traffic is intercepted");
     }
-    let sidecar = sidecar_here(options, &mut routes, log)?;
-    perform(options, &sidecar.interception(), &mut routes)?;
-    match options.validation {
-        Some(probe) if options.action != Action::Print => {
-            prove(&sidecar, probe)?;
-            log.info("traffic is intercepted");
-            Ok(())
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// The settings, with what the addresses in the namespace decide.
@@ -194,30 +152,6 @@ fn sidecar_here(options: &Options, routes: &mut RouteSocket, log: Log) -> Result
     Ok(sidecar)
 }
 
-fn perform(options: &Options, interception: &Interception, routes: &mut RouteSocket) -> Result<(), Failure> {
-    let ruleset = &interception.ruleset;
-    match options.action {
-        Action::Apply => {
-            let counters = if options.keep_counters { Counters::Keep } else { Counters::Restart };
-            let commit = interception.apply(&mut nftwire::Socket::open()?, routes, counters)?;
-            report(options.output, "applied", ruleset, &commit)
-        }
-        Action::Check => {
-            let commit = interception.check(&mut nftwire::Socket::open()?)?;
-            report(options.output, "valid", ruleset, &commit)
-        }
-        Action::Print => {
-            validate(ruleset)?;
-            let text = match options.output {
-                Output::Text => ruleset.to_string(),
-                Output::Json => format!("{}\n", ruleset::json::ruleset(ruleset, &Default::default())),
-            };
-            Ok(std::io::stdout().write_all(text.as_bytes())?)
-        }
-        Action::Nothing | Action::PrintRemoval | Action::Remove => Ok(()),
-    }
-}
-
 /// Whether there are rules for IPv6: the first address of the pod decides, with dual stack any.
 fn decide_ipv6(routes: &mut RouteSocket, dual_stack: bool, log: Log) -> Result<bool, Failure> {
     let addresses = routes.interface_addresses()?;
@@ -228,7 +162,7 @@ fn decide_ipv6(routes: &mut RouteSocket, dual_stack: bool, log: Log) -> Result<b
         .filter(|(_, address)| !is_local(*address) && *address != PASSTHROUGH_V6)
         .collect();
     let v6 = of_the_pod.iter().find(|(_, address)| dual_stack && address.is_ipv6());
-    let &(index, address) = v6.or(of_the_pod.first()).ok_or(Failure::NoAddress)?;
+    let &(index, address) = v6.or(of_the_pod.first()).ok_or(NoAddress)?;
     let ipv6 = address.is_ipv6();
     let state = if ipv6 { "on" } else { "off" };
     log.info(&format!("IPv6 is {state}: {address} on {} decides", routes.link_name(index)?));
@@ -256,26 +190,4 @@ fn prove(sidecar: &Sidecar, probe: Probe) -> Result<(), ValidationError> {
         probe_port: probe.port,
         timeout: probe.timeout,
     })
-}
-
-fn report(output: Output, done: &str, ruleset: &Ruleset, commit: &Commit) -> Result<(), Failure> {
-    let (tables, chains, rules) = (ruleset.tables.len(), ruleset.chain_count(), ruleset.rule_count());
-    let (bytes, microseconds) = (commit.bytes, commit.elapsed.as_micros());
-    let line = match output {
-        Output::Text => {
-            format!(
-                "{done}: tables {tables}, chains {chains}, rules {rules}, bytes {bytes}, µs {microseconds}"
-            )
-        }
-        Output::Json => json!({
-            "result": done,
-            "tables": tables,
-            "chains": chains,
-            "rules": rules,
-            "bytes": bytes,
-            "microseconds": u64::try_from(microseconds).unwrap_or(u64::MAX),
-        })
-        .to_string(),
-    };
-    Ok(writeln!(std::io::stdout(), "{line}")?)
 }

@@ -2,11 +2,13 @@
 
 mod accounts;
 mod demo;
+mod failure;
 mod graph;
 mod istio_iptables;
 mod list;
 mod log;
 mod place;
+mod profile;
 mod reset;
 mod resolv_conf;
 mod settings;

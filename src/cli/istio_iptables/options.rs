@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::apply::Counters;
+use crate::cli::profile::{self, Action, Output};
 use crate::cli::settings::{Given, UsageError, Values, duration, listening_port, network, number, port};
 use crate::cli::{accounts, resolv_conf};
 use crate::mesh::istio::sidecar::{
@@ -23,30 +25,11 @@ pub(super) struct Options {
     pub(super) sidecar: Sidecar,
     pub(super) validation: Option<Probe>,
     pub(super) dual_stack: bool,
-    pub(super) keep_counters: bool,
     pub(super) allow_host_network: bool,
     pub(super) network_namespace: Option<PathBuf>,
     pub(super) output: Output,
     /// What the user should know of what was given
     pub(super) warnings: Vec<String>,
-}
-
-/// What is done with the rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    Apply,
-    Nothing,
-    Print,
-    PrintRemoval,
-    Check,
-    Remove,
-}
-
-/// How the result is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Output {
-    Text,
-    Json,
 }
 
 /// How interception is proved.
@@ -81,13 +64,12 @@ impl Options {
             action: action(values)?,
             validation: run_validation.then_some(probe),
             dual_stack: values.switch("dual-stack")?,
-            keep_counters: values.switch("keep-counters")?,
             allow_host_network: values.switch("allow-host-network")?,
             network_namespace: values
                 .get("network-namespace")
                 .map(|given| PathBuf::from(given.text))
                 .filter(|path| !path.as_os_str().is_empty()),
-            output: values.parsed("output", Output::Text, output)?,
+            output: values.parsed("output", Output::Text, profile::output)?,
             sidecar: sidecar(values, &mut warnings)?,
             warnings,
         })
@@ -95,6 +77,7 @@ impl Options {
 }
 
 fn action(values: &Values<'_>) -> Result<Action, UsageError> {
+    let counters = if values.switch("keep-counters")? { Counters::Keep } else { Counters::Restart };
     // The one that changes least wins.
     let switches = [
         ("dry-run", Action::Print),
@@ -102,7 +85,7 @@ fn action(values: &Values<'_>) -> Result<Action, UsageError> {
         ("check", Action::Check),
         ("cleanup-only", Action::Remove),
     ];
-    let mut action = Action::Apply;
+    let mut action = Action::Apply(counters);
     for (name, meaning) in switches.into_iter().rev() {
         if values.switch(name)? {
             action = meaning;
@@ -112,14 +95,6 @@ fn action(values: &Values<'_>) -> Result<Action, UsageError> {
         action = Action::PrintRemoval;
     }
     Ok(action)
-}
-
-fn output(given: &Given) -> Result<Output, UsageError> {
-    match given.text.as_str() {
-        "text" => Ok(Output::Text),
-        "json" => Ok(Output::Json),
-        other => Err(given.fault(format_args!("{other:?} is neither text nor json"))),
-    }
 }
 
 fn sidecar(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<Sidecar, UsageError> {

@@ -2,10 +2,13 @@
 
 use std::process::ExitCode;
 
-use super::{Action, Failure, Log, Options, Output, RouteSocket, sidecar_here};
+use super::{Options, sidecar_here};
+use crate::cli::failure::Failure;
+use crate::cli::log::Log;
+use crate::cli::profile::{Action, Output};
 use crate::cli::verify::report;
 use crate::interception::Interception;
-use crate::route::Network;
+use crate::route::{Network, RouteSocket};
 use crate::ruleset::Ruleset;
 use crate::verify::verify;
 

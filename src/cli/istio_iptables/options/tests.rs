@@ -58,11 +58,11 @@ fn nothing_given() {
         loopback_v4: "127.0.0.1/32".parse().unwrap(),
     };
     assert_eq!(options.sidecar, sidecar);
-    assert_eq!(options.action, Action::Apply);
+    assert_eq!(options.action, Action::Apply(Counters::Restart));
     assert_eq!(options.output, Output::Text);
     assert_eq!(options.network_namespace, None);
     assert!(options.validation.is_none() && options.warnings.is_empty());
-    assert!(!options.dual_stack && !options.keep_counters && !options.allow_host_network);
+    assert!(!options.dual_stack && !options.allow_host_network);
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn an_empty_variable_is_as_good_as_none() {
     let empty: Vec<_> = names.map(|name| (name, "")).chain([NO_ENVOY]).collect();
     let options = options(&[], &empty).unwrap();
     assert_eq!(options.sidecar, sidecar(&[], &[NO_ENVOY]));
-    assert_eq!((options.action, options.network_namespace), (Action::Apply, None));
+    assert_eq!((options.action, options.network_namespace), (Action::Apply(Counters::Restart), None));
 }
 
 #[test]
@@ -235,6 +235,7 @@ fn dns_is_redirected_only_where_that_is_asked_for() {
 #[test]
 fn of_several_actions_the_one_that_changes_least() {
     let action = |flags: &[&str]| options(flags, &[]).unwrap().action;
+    assert_eq!(action(&["--keep-counters"]), Action::Apply(Counters::Keep));
     assert_eq!(action(&["--cleanup-only"]), Action::Remove);
     assert_eq!(action(&["--cleanup-only", "--check"]), Action::Check);
     assert_eq!(action(&["--check", "--skip-rule-apply"]), Action::Nothing);
