@@ -3,6 +3,8 @@
 //! The batch remembers where each message starts, so that an answer of the kernel (a sequence number, and an
 //! offset into the message) leads back to the object, the attribute and the expression that it is about.
 
+use std::borrow::Borrow;
+
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE};
 
 use crate::expr::name_of;
@@ -165,18 +167,39 @@ impl Batch {
         });
     }
 
+    /// Deletes all elements of a set; the set stays.
+    pub fn flush_set(&mut self, family: Family, table: &str, name: &str) {
+        self.object(uapi::NFT_MSG_DELSETELEM, 0, family, |writer| {
+            ElementList::new(family, table, name, 0).encode_head(writer);
+        });
+    }
+
     /// Adds elements to a set, in as many messages as their size asks for.
-    pub fn add_elements(&mut self, list: &ElementList<'_>, elements: &[Element<'_>]) {
+    pub fn add_elements<'e, E: Borrow<Element<'e>>>(
+        &mut self,
+        list: &ElementList<'_>,
+        elements: impl IntoIterator<Item = E>,
+    ) {
         self.elements(uapi::NFT_MSG_NEWSETELEM, NLM_F_CREATE, list, elements);
     }
 
     /// Deletes elements of a set, in as many messages as their size asks for.
-    pub fn del_elements(&mut self, list: &ElementList<'_>, elements: &[Element<'_>]) {
+    pub fn del_elements<'e, E: Borrow<Element<'e>>>(
+        &mut self,
+        list: &ElementList<'_>,
+        elements: impl IntoIterator<Item = E>,
+    ) {
         self.elements(uapi::NFT_MSG_DELSETELEM, 0, list, elements);
     }
 
-    fn elements(&mut self, kind: u8, flags: u16, list: &ElementList<'_>, elements: &[Element<'_>]) {
-        let mut rest = elements.iter().peekable();
+    fn elements<'e, E: Borrow<Element<'e>>>(
+        &mut self,
+        kind: u8,
+        flags: u16,
+        list: &ElementList<'_>,
+        elements: impl IntoIterator<Item = E>,
+    ) {
+        let mut rest = elements.into_iter().peekable();
         while rest.peek().is_some() {
             self.object(kind, flags, list.family, |writer| {
                 list.encode_head(writer);
@@ -185,7 +208,7 @@ impl Batch {
                     while writer.len() - start < ELEMENTS_SPLIT_AT
                         && let Some(element) = rest.next()
                     {
-                        element.encode(writer);
+                        element.borrow().encode(writer);
                     }
                 });
             });
@@ -417,7 +440,7 @@ mod tests {
     fn elements_are_split_below_what_a_length_can_say() {
         let mut batch = Batch::new();
         let list = ElementList::new(Family::Inet, "t", "s", 0);
-        batch.add_elements(&list, &elements(10_000));
+        batch.add_elements(&list, elements(10_000));
         assert_eq!(batch.overflow(), None);
         assert!(batch.messages() > 1);
         let mut found = Vec::new();
@@ -433,9 +456,22 @@ mod tests {
     fn no_elements_are_no_message() {
         let mut batch = Batch::new();
         let list = ElementList::new(Family::Inet, "t", "s", 0);
-        batch.add_elements(&list, &[]);
-        batch.del_elements(&list, &[]);
+        batch.add_elements(&list, elements(0));
+        batch.del_elements(&list, elements(0));
         assert!(batch.is_empty());
+    }
+
+    #[test]
+    fn all_elements_at_once() {
+        // flush set inet t s
+        let golden = "
+            24000000 0e0a 0100 00000000 00000000  01000000  # DELSETELEM
+              0600 0100 74000000                            # table
+              0600 0200 73000000                            # set
+        ";
+        let mut batch = Batch::new();
+        batch.flush_set(Family::Inet, "t", "s");
+        assert_bytes(&split(batch.as_bytes())[1], &bytes(golden));
     }
 
     #[test]

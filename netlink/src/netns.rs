@@ -19,6 +19,15 @@ pub struct Namespace {
 /// Why a network namespace cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
+    /// There is no such file: the namespace is gone, or the process that was in it.
+    #[error(
+        "the network namespace {} is gone: there is no such file (was the pod deleted meanwhile?)",
+        path.display()
+    )]
+    Gone {
+        /// The file
+        path: PathBuf,
+    },
     /// The file that stands for it cannot be opened.
     #[error("cannot open the network namespace {}: {source}", path.display())]
     Open {
@@ -37,7 +46,7 @@ pub enum NamespaceError {
 
 fn setns_hint(errno: nix::Error) -> &'static str {
     match errno {
-        nix::Error::EINVAL => " (the file is not a network namespace)",
+        nix::Error::EINVAL => " (the file is not a network namespace, or not any more)",
         nix::Error::EPERM => " (CAP_SYS_ADMIN is needed, here and in the namespace's own user namespace)",
         _ => "",
     }
@@ -47,18 +56,20 @@ impl Namespace {
     /// The namespace that a file stands for, such as `/var/run/netns/NAME` or `/proc/PID/ns/net`.
     ///
     /// # Errors
-    /// The file cannot be opened.
+    /// [`NamespaceError::Gone`] where there is no such file; the file cannot be opened.
     pub fn from_path(path: impl AsRef<Path>) -> Result<Self, NamespaceError> {
         let path = path.as_ref();
-        let file =
-            File::open(path).map_err(|source| NamespaceError::Open { path: path.to_owned(), source })?;
-        Ok(Self { fd: file.into() })
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => NamespaceError::Gone { path: path.to_owned() },
+            _ => NamespaceError::Open { path: path.to_owned(), source },
+        };
+        Ok(Self { fd: File::open(path).map_err(failed)?.into() })
     }
 
     /// The namespace that the process is in.
     ///
     /// # Errors
-    /// There is no such process, or it may not be looked at.
+    /// [`NamespaceError::Gone`] where there is no such process; it may not be looked at.
     pub fn from_pid(pid: u32) -> Result<Self, NamespaceError> {
         Self::from_path(format!("/proc/{pid}/ns/net"))
     }
@@ -100,9 +111,18 @@ mod tests {
         let error = Namespace::from_path("/nowhere/netns").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "cannot open the network namespace /nowhere/netns: No such file or directory (os error 2)"
+            "the network namespace /nowhere/netns is gone: there is no such file (was the pod deleted meanwhile?)"
         );
-        assert!(matches!(Namespace::from_pid(u32::MAX), Err(NamespaceError::Open { .. })));
+        assert!(matches!(Namespace::from_pid(u32::MAX), Err(NamespaceError::Gone { .. })));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened() {
+        let error = Namespace::from_path("/dev/null/netns").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot open the network namespace /dev/null/netns: Not a directory (os error 20)"
+        );
     }
 
     #[test]
@@ -110,6 +130,9 @@ mod tests {
         let file = Namespace::from_path("/dev/null").unwrap();
         let error = file.enter(|| ()).unwrap_err();
         assert!(matches!(error, NamespaceError::Enter(nix::Error::EINVAL)), "{error:?}");
-        assert!(error.to_string().ends_with("(the file is not a network namespace)"), "{error}");
+        assert!(
+            error.to_string().ends_with("(the file is not a network namespace, or not any more)"),
+            "{error}"
+        );
     }
 }

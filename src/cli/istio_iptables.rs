@@ -112,7 +112,7 @@ fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failur
 fn namespace_failure(values: &Values<'_>, path: &Path, error: NamespaceError) -> NoNamespace {
     let origin = values.get("network-namespace").map_or_else(String::new, |given| given.origin().to_owned());
     let place = match error {
-        NamespaceError::Open { .. } => origin,
+        NamespaceError::Gone { .. } | NamespaceError::Open { .. } => origin,
         _ => format!("{origin}: {}", path.display()),
     };
     NoNamespace { place, error }

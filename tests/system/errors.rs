@@ -152,9 +152,8 @@ fn servers_that_are_written_down_nowhere_are_not_redirected_to() {
 #[test]
 fn a_namespace_that_cannot_be_entered_is_named() {
     let Some(namespace) = place() else { return };
-    let missing =
-        "cannot open the network namespace /run/netns/nowhere: No such file or directory (os error 2)\n";
-    let no_namespace = "cannot enter the network namespace: EINVAL: Invalid argument (the file is not a network namespace)\n";
+    let missing = "the network namespace /run/netns/nowhere is gone: there is no such file (was the pod deleted meanwhile?)\n";
+    let no_namespace = "cannot enter the network namespace: EINVAL: Invalid argument (the file is not a network namespace, or not any more)\n";
     for (path, error) in [
         ("/run/netns/nowhere", missing.to_owned()),
         ("/etc/passwd", format!("/etc/passwd: {no_namespace}")),

@@ -70,7 +70,7 @@ fn names_that_are_empty() {
         batch.add_table(&Table::new(FAMILY, ""));
         batch.add_chain(&Chain::new(FAMILY, "", ""));
         batch.add_set(&Set { id: 1, ..Set::new(FAMILY, "", "", 4) });
-        batch.add_elements(&ElementList::new(FAMILY, "", "", 1), &keys(1));
+        batch.add_elements(&ElementList::new(FAMILY, "", "", 1), keys(1));
         batch.add_rule(&Rule::new(FAMILY, "", ""), Place::Append, &[verdict(Verdict::Accept)]);
         socket.commit(&mut batch).unwrap();
         assert_eq!(tables(&mut socket), [""]);

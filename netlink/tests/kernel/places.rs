@@ -92,7 +92,7 @@ fn sets_and_elements_come_and_go() {
         let mut batch = table_and_chain();
         let id = batch.take_set_id();
         batch.add_set(&Set { id, ..Set::new(FAMILY, TABLE, "s", 4) });
-        batch.add_elements(&ElementList::new(FAMILY, TABLE, "s", id), &keys(3));
+        batch.add_elements(&ElementList::new(FAMILY, TABLE, "s", id), keys(3));
         socket.commit(&mut batch).unwrap();
         assert_eq!(count(&mut socket, "s"), 3);
 

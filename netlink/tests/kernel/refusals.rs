@@ -222,7 +222,7 @@ fn more_refusals_than_the_socket_holds() {
 fn a_refusal_of_a_large_message() {
     in_new_namespace(|| {
         let mut batch = table_and_chain();
-        batch.add_elements(&ElementList::new(FAMILY, TABLE, "nowhere", 0), &keys(3_000));
+        batch.add_elements(&ElementList::new(FAMILY, TABLE, "nowhere", 0), keys(3_000));
         assert_eq!(batch.messages(), 3);
         assert!(batch.len() > 40_000);
         let refusal = refused(&mut Socket::open().unwrap(), &mut batch);

@@ -16,7 +16,7 @@ fn a_hundred_thousand_elements_in_one_commit() {
         let mut socket = Socket::open().unwrap();
         let mut batch = table_and_chain();
         batch.add_set(&set());
-        batch.add_elements(&ElementList::new(FAMILY, TABLE, "s", 1), &keys(100_000));
+        batch.add_elements(&ElementList::new(FAMILY, TABLE, "s", 1), keys(100_000));
         assert!(batch.len() > 10 * DEFAULT_SEND_BUFFER / 2);
         // The table, its chain, the set, and many messages of elements.
         assert!(batch.messages() > 20);
@@ -25,7 +25,7 @@ fn a_hundred_thousand_elements_in_one_commit() {
         assert_eq!(count(&mut socket, "s"), 100_000);
 
         batch.clear();
-        batch.del_elements(&ElementList::new(FAMILY, TABLE, "s", 0), &keys(99_999));
+        batch.del_elements(&ElementList::new(FAMILY, TABLE, "s", 0), keys(99_999));
         socket.commit(&mut batch).unwrap();
         let mut left = Vec::new();
         socket
