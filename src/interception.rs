@@ -10,8 +10,20 @@ pub struct Interception {
     pub ruleset: Ruleset,
     /// What the rules need beside them
     pub network: Network,
-    /// Every table and chain that some settings of the profile need, empty
+    /// Every table and chain that some settings of the profile need, empty; and those of their sets that others fill,
+    /// which stay with what is in them
     pub layout: Ruleset,
     /// What some settings of the profile need beside their rules
     pub possible_network: Network,
+}
+
+impl Interception {
+    /// The same, with the sets that others fill as its own: they go when they are not wanted.
+    #[must_use]
+    pub fn without_kept_sets(mut self) -> Self {
+        for table in &mut self.layout.tables {
+            table.sets.clear();
+        }
+        self
+    }
 }

@@ -16,7 +16,7 @@ use nftwire::{Expr, Register, uapi};
 use super::statement::{self, NatKind as Kind};
 use super::{Data, DataType, Expression, Family, Field, Op, Operator, Prefix, Protocol, Rule, Selector};
 use super::{Statement, Verdict};
-pub use set::{AnonymousSet, SetKey};
+pub use set::{AnonymousSet, NamedSet, SetKey, named_set};
 
 /// A rule as the kernel wants it.
 #[derive(Debug)]

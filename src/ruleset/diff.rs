@@ -1,7 +1,8 @@
 //! What differs between the ruleset that is wanted and the one that the kernel holds.
 //!
 //! Rules are compared by what [`update`] compares them by: the kernel's own expressions, without
-//! counters' values and the names of anonymous sets. Handles and comments of tables and chains do not count.
+//! counters' values and the names of anonymous sets. Handles and comments of tables and chains do not count. Sets with a
+//! name are compared by their kind alone: what is in them is for those to say who fill them.
 
 mod listed;
 
@@ -14,7 +15,7 @@ use self::listed::as_listed;
 use super::compile::NotCompiled;
 use super::decompile::{self, Decompiler};
 use super::update::{self, ExistingTable, Fingerprint, wanted_fingerprint};
-use super::{BaseChain, Chain, Family, Rule, Ruleset, Table, listing};
+use super::{BaseChain, Chain, Family, Rule, Ruleset, Set, Table, listing};
 
 /// What the kernel holds of a profile's tables.
 #[derive(Debug, Default)]
@@ -29,6 +30,8 @@ struct HeldTable {
     table: Table,
     /// The fingerprints of the rules, chain by chain
     fingerprints: Vec<Vec<Fingerprint>>,
+    /// The names of the sets that stay whether they are wanted or not
+    sets_that_stay: Vec<String>,
 }
 
 /// How a table differs.
@@ -51,10 +54,21 @@ pub struct ChangedTable {
     pub name: String,
     /// Whether its base chains see no packets
     pub dormant: bool,
-    /// Sets, maps, objects and flowtables, none of which is wanted: nft's word for the kind, and the name
+    /// Sets, maps, objects and flowtables that are not wanted: nft's word for the kind, and the name
     pub extra: Vec<(String, String)>,
+    /// Its sets that are wanted, in their order
+    pub sets: Vec<SetDifference>,
     /// Its chains: first those that are wanted, in their order
     pub chains: Vec<ChainDifference>,
+}
+
+/// How a set with a name differs. The elements are not told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetDifference {
+    /// It is wanted, and not there
+    Missing(Box<Set>),
+    /// It is there and of another kind: as it is wanted, and as it is
+    Changed(Box<[Set; 2]>),
 }
 
 /// How a chain differs.
@@ -165,6 +179,8 @@ fn read_table(socket: &mut Socket, existing: ExistingTable) -> Result<HeldTable,
     })?;
     table.sets = named.iter().filter_map(|name| sets.remove(name)).collect();
 
+    let staying = existing.named_sets.into_iter().filter(|set| set.stays);
+    let sets_that_stay = staying.map(|set| set.name).collect();
     let mut fingerprints = Vec::new();
     for existing in existing.chains {
         let mut chain = chains.remove(&existing.name).unwrap_or_default();
@@ -172,7 +188,7 @@ fn read_table(socket: &mut Socket, existing: ExistingTable) -> Result<HeldTable,
         table.chains.push(chain);
         fingerprints.push(existing.rules.into_iter().map(|rule| rule.fingerprint).collect());
     }
-    Ok(HeldTable { table, fingerprints })
+    Ok(HeldTable { table, fingerprints, sets_that_stay })
 }
 
 /// What differs; nothing where the kernel holds what is wanted.
@@ -188,7 +204,7 @@ pub fn compare(wanted: &Ruleset, held: &Held) -> Result<Vec<TableDifference>, No
         }
     }
     let unwanted = |there: &&HeldTable| !wanted.tables.iter().any(|table| there.table.is_same_table(table));
-    let extra = held.tables.iter().filter(unwanted);
+    let extra = held.tables.iter().filter(unwanted).filter(|there| !there.has_only_sets_that_stay());
     differences.extend(extra.map(|there| TableDifference::Extra(there.table.clone())));
     Ok(differences)
 }
@@ -214,15 +230,39 @@ fn compare_table(wanted: &Table, held: &HeldTable) -> Result<Option<ChangedTable
     let unwanted = |there: &&Chain| !wanted.chains.iter().any(|chain| chain.name == there.name);
     chains.extend(there.chains.iter().filter(unwanted).cloned().map(ChainDifference::Extra));
     let dormant = there.flags & nftwire::TableFlags::DORMANT.0 != 0;
-    let extra = beside_chains(there);
+    let sets: Vec<_> = wanted.sets.iter().filter_map(|set| compare_set(set, there)).collect();
+    let extra = extra_beside_chains(wanted, held);
     let (family, name) = (wanted.family, wanted.name.clone());
-    let same = chains.is_empty() && extra.is_empty() && !dormant;
-    Ok((!same).then_some(ChangedTable { family, name, dormant, extra, chains }))
+    let same = chains.is_empty() && sets.is_empty() && extra.is_empty() && !dormant;
+    Ok((!same).then_some(ChangedTable { family, name, dormant, extra, sets, chains }))
 }
 
-/// What a table has beside chains. Profiles want nothing of that.
-fn beside_chains(table: &Table) -> Vec<(String, String)> {
-    let sets = table.sets.iter().map(|set| {
+impl HeldTable {
+    /// Whether it is what a removal leaves.
+    fn has_only_sets_that_stay(&self) -> bool {
+        let table = &self.table;
+        let stays = |set: &Set| self.sets_that_stay.contains(&set.name);
+        let nothing_else = table.chains.is_empty() && table.objects.is_empty() && table.flowtables.is_empty();
+        nothing_else && !table.sets.is_empty() && table.sets.iter().all(stays)
+    }
+}
+
+fn compare_set(wanted: &Set, there: &Table) -> Option<SetDifference> {
+    let without_elements = |set: &Set| Set { elements: Vec::new(), ..set.clone() };
+    match there.sets.iter().find(|set| set.name == wanted.name) {
+        None => Some(SetDifference::Missing(Box::new(without_elements(wanted)))),
+        Some(found) if found.is_alike(wanted) => None,
+        Some(found) => Some(SetDifference::Changed(Box::new([wanted, found].map(without_elements)))),
+    }
+}
+
+/// What a table has beside chains that is neither wanted nor stays anyway.
+fn extra_beside_chains(wanted: &Table, held: &HeldTable) -> Vec<(String, String)> {
+    let table = &held.table;
+    let expected = |name: &String| {
+        held.sets_that_stay.contains(name) || wanted.sets.iter().any(|wanted| wanted.name == *name)
+    };
+    let sets = table.sets.iter().filter(|set| !expected(&set.name)).map(|set| {
         let kind = if set.value.is_some() { "map" } else { "set" };
         (kind.to_owned(), set.name.clone())
     });

@@ -180,10 +180,38 @@ impl SetType {
 }
 
 impl Set {
+    /// A set of single values of this type, without elements.
+    #[must_use]
+    pub fn new(name: &str, data_type: DataType) -> Self {
+        let field = FieldType { data_type, len: data_type.size() };
+        Self {
+            name: name.to_owned(),
+            handle: 0,
+            key: SetType { types: vec![field], expression: None },
+            value: None,
+            flags: 0,
+            size: 0,
+            timeout: 0,
+            gc_interval: 0,
+            memory_policy: false,
+            auto_merge: false,
+            comment: None,
+            statements: Vec::new(),
+            elements: Vec::new(),
+        }
+    }
+
     /// Whether it belongs to one rule.
     #[must_use]
     pub fn is_anonymous(&self) -> bool {
         self.flags & nftwire::uapi::NFT_SET_ANONYMOUS != 0
+    }
+
+    /// Whether the kernel would take the same elements for both: all that they are but names, comments and elements.
+    #[must_use]
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let kind = |set: &Self| (set.flags, set.size, set.timeout);
+        self.key.types == other.key.types && self.value == other.value && kind(self) == kind(other)
     }
 
     /// Bytes of a value; 0 where there is none.

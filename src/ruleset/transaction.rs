@@ -2,7 +2,7 @@
 
 use nftwire::{Batch, Element, ElementList, Place, Set, SetFlags};
 
-use super::compile::{ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, compile};
+use super::compile::{ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, SetKey, compile, named_set};
 use super::validate::RulePlace;
 use super::{Chain, Family, Ruleset, Table};
 
@@ -22,6 +22,10 @@ enum Object {
     Removal,
     Table {
         table: usize,
+    },
+    Set {
+        table: usize,
+        set: usize,
     },
     Chain {
         table: usize,
@@ -57,6 +61,10 @@ impl<'a> Transaction<'a> {
         match *self.objects.get(message)? {
             Object::Removal => None,
             Object::Table { table } => Some(format!("table {}", self.wanted.tables[table])),
+            Object::Set { table, set } => {
+                let table = &self.wanted.tables[table];
+                Some(format!("set {} in {table}", table.sets[set].name))
+            }
             Object::Chain { table, chain } => {
                 let table = &self.wanted.tables[table];
                 Some(place(table, &table.chains[chain], None))
@@ -75,6 +83,26 @@ impl<'a> Transaction<'a> {
         self.push(Object::Table { table }, |batch| {
             batch.add_table(&nftwire::Table::new(wanted.family, &wanted.name));
         });
+    }
+
+    /// Adds a wanted set with its elements.
+    pub(super) fn add_set(&mut self, table: usize, set: usize) -> Result<(), NotCompiled> {
+        let wanted = &self.wanted.tables[table];
+        let (family, table_name) = (wanted.family, wanted.name.as_str());
+        let name = wanted.sets[set].name.as_str();
+        let compiled = named_set(&wanted.sets[set])?;
+        self.push(Object::Set { table, set }, |batch| {
+            let id = batch.take_set_id();
+            batch.add_set(&Set {
+                id,
+                flags: compiled.flags,
+                key_type: compiled.data_type.set_number(),
+                userdata: &compiled.userdata,
+                ..Set::new(family, table_name, name, compiled.key_len)
+            });
+            batch.add_elements(&ElementList::new(family, table_name, name, id), elements(&compiled.keys));
+        });
+        Ok(())
     }
 
     /// Adds a wanted chain, or leaves the one that is there.
@@ -140,10 +168,9 @@ fn add_anonymous_set(batch: &mut Batch, family: Family, table: &str, set: &Anony
         size: u32::try_from(set.keys.len()).unwrap_or(u32::MAX),
         ..Set::new(family, table, ANONYMOUS_SET_NAME, set.key_len)
     });
-    let elements: Vec<_> = set
-        .keys
-        .iter()
-        .map(|key| Element { interval_end: key.end, ..Element::new(key.key.clone()) })
-        .collect();
-    batch.add_elements(&ElementList::new(family, table, ANONYMOUS_SET_NAME, id), &elements);
+    batch.add_elements(&ElementList::new(family, table, ANONYMOUS_SET_NAME, id), elements(&set.keys));
+}
+
+fn elements(keys: &[SetKey]) -> impl Iterator<Item = Element<'static>> {
+    keys.iter().map(|key| Element { interval_end: key.end, ..Element::new(key.key.clone()) })
 }

@@ -10,6 +10,9 @@
 //! everything (`nf_remove_net_hook` in net/netfilter/core.c). So a base chain goes only where its type, hook or priority
 //! is another.
 //!
+//! Some sets are not the ruleset's own: others put elements into them and take them out. A profile names those in its
+//! layout, and they stay, with what they hold, whether the rules that use them are wanted or not.
+//!
 //! Where nothing is there nothing is deleted, and that makes a new pod's first commit fast: after a deletion the kernel
 //! lets the socket's close wait for a grace period of RCU (`nft_rcv_nl_event` in net/netfilter/nf_tables_api.c).
 
@@ -21,7 +24,7 @@ use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use super::compile::{AnonymousSet, NotCompiled, SetKey, compile};
 use super::transaction::Transaction;
-use super::{BaseChain, Chain, Family, Rule, Ruleset, Table};
+use super::{BaseChain, Chain, Family, Rule, Ruleset, Set, Table, decompile};
 
 /// What the kernel holds of one table.
 #[derive(Debug)]
@@ -31,12 +34,20 @@ pub(super) struct ExistingTable {
     /// Its base chains see no packets
     dormant: bool,
     pub(super) chains: Vec<ExistingChain>,
-    /// Names of the sets and maps that belong to no rule
-    named_sets: Vec<String>,
+    /// The sets and maps that belong to no rule
+    pub(super) named_sets: Vec<ExistingSet>,
     /// Kinds and names of the counters, quotas and the like
     objects: Vec<(ObjectKind, String)>,
     /// Names of the flowtables
     flowtables: Vec<String>,
+}
+
+/// What the kernel holds of one set or map that belongs to no rule.
+#[derive(Debug)]
+pub(super) struct ExistingSet {
+    pub(super) name: String,
+    /// Whether it is one of the layout's, of the same kind, and stays with its elements
+    pub(super) stays: bool,
 }
 
 /// What the kernel holds of one chain.
@@ -81,7 +92,8 @@ pub struct Update<'a> {
 
 /// The transaction after which the tables of `layout` hold exactly what `wanted` says.
 ///
-/// `layout` has every table that some settings of the profile need. With `keep_counters`, rules that do not change
+/// `layout` has every table that some settings of the profile need, and of their sets those that others fill: where one
+/// is there, and of the same kind, it stays with its elements. With `keep_counters`, rules that do not change
 /// stay; otherwise all rules are new and count from zero.
 ///
 /// # Errors
@@ -101,7 +113,12 @@ pub fn update<'a>(
         .iter()
         .partition(|there| there.dormant || !wanted.tables.iter().any(|table| there.is_same_table(table)));
     for table in gone {
-        transaction.remove(|batch| batch.del_table(table.family, &table.name));
+        if table.dormant || !table.named_sets.iter().any(|set| set.stays) {
+            transaction.remove(|batch| batch.del_table(table.family, &table.name));
+        } else {
+            transaction.remove(|batch| batch.flush_table(table.family, &table.name));
+            remove_all_but(&mut transaction, table, &[]);
+        }
     }
     for (index, table) in wanted.tables.iter().enumerate() {
         let there = kept.iter().find(|there| there.is_same_table(table)).copied();
@@ -121,14 +138,17 @@ fn update_table(
     let table = &wanted.tables[table_index];
     let existing = there.map_or(&[][..], |there| &there.chains);
     let (family, name) = (table.family, table.name.as_str());
-    if there.is_some() && !keep_counters {
+    // Rules that look things up in a set that goes have to go before it.
+    let replaces_set = table.sets.iter().any(|set| there.is_some_and(|there| there.has_other(set)));
+    let keep_rules = keep_counters && !replaces_set;
+    if there.is_some() && !keep_rules {
         transaction.remove(|batch| batch.flush_table(family, name));
     }
     let steps: Vec<_> = table
         .chains
         .iter()
         .map(|chain| match existing.iter().find(|there| there.is_same_chain(chain)) {
-            Some(there) if keep_counters => steps(family, chain, &there.rules),
+            Some(there) if keep_rules => steps(family, chain, &there.rules),
             _ => Ok(Steps::all_new(chain.rules.len())),
         })
         .collect::<Result<_, _>>()?;
@@ -139,29 +159,20 @@ fn update_table(
             transaction.remove(|batch| batch.del_rule(family, name, &chain.name, handle));
         }
     }
-    let unwanted: Vec<_> = existing
-        .iter()
-        .filter(|there| !table.chains.iter().any(|chain| there.is_same_chain(chain)))
-        .collect();
-    for chain in &unwanted {
-        for rule in &chain.rules {
-            transaction.remove(|batch| batch.del_rule(family, name, &chain.name, rule.handle));
-        }
-    }
     if let Some(there) = there {
-        // No rule of ours uses a named set or object, and a map's elements may jump to a chain that goes.
-        for set in &there.named_sets {
-            transaction.remove(|batch| batch.del_set(family, name, set));
+        if keep_rules {
+            for chain in there.chains_but(&table.chains) {
+                for rule in &chain.rules {
+                    transaction.remove(|batch| batch.del_rule(family, name, &chain.name, rule.handle));
+                }
+            }
         }
-        for (kind, object) in &there.objects {
-            transaction.remove(|batch| batch.del_object(family, name, *kind, object));
-        }
-        for flowtable in &there.flowtables {
-            transaction.remove(|batch| batch.del_flowtable(family, name, flowtable));
-        }
+        remove_all_but(transaction, there, &table.chains);
     }
-    for chain in &unwanted {
-        transaction.remove(|batch| batch.del_chain(family, name, &chain.name));
+    for (index, set) in table.sets.iter().enumerate() {
+        if !there.is_some_and(|there| there.keeps(&set.name)) {
+            transaction.add_set(table_index, index)?;
+        }
     }
     for chain in 0..table.chains.len() {
         transaction.add_chain(table_index, chain);
@@ -172,6 +183,24 @@ fn update_table(
         }
     }
     Ok(())
+}
+
+/// Takes away what is there of a table but these chains and the sets that stay. No rule uses any of it any more, and a
+/// map's elements, which may jump to a chain, go before that.
+fn remove_all_but(transaction: &mut Transaction<'_>, there: &ExistingTable, chains: &[Chain]) {
+    let (family, name) = (there.family, there.name.as_str());
+    for set in there.named_sets.iter().filter(|set| !set.stays) {
+        transaction.remove(|batch| batch.del_set(family, name, &set.name));
+    }
+    for (kind, object) in &there.objects {
+        transaction.remove(|batch| batch.del_object(family, name, *kind, object));
+    }
+    for flowtable in &there.flowtables {
+        transaction.remove(|batch| batch.del_flowtable(family, name, flowtable));
+    }
+    for chain in there.chains_but(chains) {
+        transaction.remove(|batch| batch.del_chain(family, name, &chain.name));
+    }
 }
 
 /// How the rules of one chain become those that are wanted.
@@ -209,6 +238,21 @@ fn steps(family: Family, chain: &Chain, existing: &[ExistingRule]) -> Result<Ste
 impl ExistingTable {
     fn is_same_table(&self, wanted: &Table) -> bool {
         self.family == wanted.family && self.name == wanted.name
+    }
+
+    /// Whether there is a set of this name that stays.
+    fn keeps(&self, name: &str) -> bool {
+        self.named_sets.iter().any(|there| there.stays && there.name == name)
+    }
+
+    /// Whether there is a set of this one's name, and it does not stay.
+    fn has_other(&self, set: &Set) -> bool {
+        self.named_sets.iter().any(|there| !there.stays && there.name == set.name)
+    }
+
+    /// The chains that are none of these.
+    fn chains_but(&self, wanted: &[Chain]) -> impl Iterator<Item = &ExistingChain> {
+        self.chains.iter().filter(|there| !wanted.iter().any(|chain| there.is_same_chain(chain)))
     }
 }
 
@@ -257,7 +301,7 @@ pub(super) fn read(
         Ok(())
     })?;
     for table in &mut tables {
-        let anonymous = read_names(socket, table)?;
+        let anonymous = read_names(socket, layout, table)?;
         if with_rules {
             let sets = read_elements(socket, table, anonymous)?;
             read_rules(socket, table, &sets)?;
@@ -283,14 +327,27 @@ fn read_rules(
 }
 
 /// Notes what of the table has a name of its own; returns the names of the anonymous sets that profiles make.
-fn read_names(socket: &mut Socket, table: &mut ExistingTable) -> Result<Vec<String>, Error> {
+fn read_names(
+    socket: &mut Socket,
+    layout: &Ruleset,
+    table: &mut ExistingTable,
+) -> Result<Vec<String>, Error> {
+    let filled_by_others: Vec<_> = layout
+        .tables
+        .iter()
+        .filter(|owned| table.is_same_table(owned))
+        .flat_map(|owned| &owned.sets)
+        .collect();
     let simple = nftwire::SetFlags::ANONYMOUS | nftwire::SetFlags::CONSTANT;
     let mut anonymous = Vec::new();
     socket.sets(table.family, &table.name, |set| {
         if set.flags == simple || set.flags == simple | nftwire::SetFlags::INTERVAL {
             anonymous.push(set.name.to_owned());
         } else if !set.flags.contains(nftwire::SetFlags::ANONYMOUS) {
-            table.named_sets.push(set.name.to_owned());
+            let stays = filled_by_others
+                .iter()
+                .any(|kept| kept.name == set.name && kept.is_alike(&decompile::set(&set)));
+            table.named_sets.push(ExistingSet { name: set.name.to_owned(), stays });
         }
         Ok(())
     })?;

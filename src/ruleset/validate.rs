@@ -9,9 +9,9 @@ use std::fmt;
 
 use nftwire::uapi;
 
-use super::compile::{NotCompiled, compile};
+use super::compile::{NotCompiled, compile, named_set};
 use super::statement::NatKind;
-use super::{Chain, ChainKind, Family, Hook, Rule, Ruleset, Statement, Table, Verdict};
+use super::{Chain, ChainKind, Expression, Family, Hook, Rule, Ruleset, Statement, Table, Verdict};
 
 /// What is wrong with a ruleset, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,12 +31,15 @@ pub enum Fault {
         "{0:?} is no name (1 to 255 of letters, digits and / _ . -, the first one a letter or an underscore)"
     )]
     Name(String),
-    /// Two tables of a family, or two chains of a table, have the same name.
+    /// Two tables of a family, or two chains or two sets of a table, have the same name.
     #[error("it is there twice")]
     Duplicate,
     /// A jump to a chain that the table does not have.
     #[error("it jumps to chain {0}, which is not there")]
     MissingChain(String),
+    /// A look-up in a set that the table does not have.
+    #[error("it looks things up in set {0}, which is not there")]
+    MissingSet(String),
     /// A jump to a base chain.
     #[error("it jumps to chain {0}, which is a base chain")]
     JumpToBase(String),
@@ -95,6 +98,7 @@ pub fn validate(ruleset: &Ruleset) -> Result<(), Invalid> {
 }
 
 fn validate_table(table: &Table) -> Result<(), Invalid> {
+    validate_sets(table)?;
     let mut chains = HashMap::new();
     for chain in &table.chains {
         let fail = |fault| Err(Invalid { place: place(table, chain, None), fault });
@@ -130,6 +134,23 @@ fn validate_table(table: &Table) -> Result<(), Invalid> {
     Ok(())
 }
 
+fn validate_sets(table: &Table) -> Result<(), Invalid> {
+    let mut names = BTreeSet::new();
+    for set in &table.sets {
+        let fail = |fault| Err(Invalid { place: format!("set {} in {table}", set.name), fault });
+        if !is_name(&set.name) {
+            return fail(Fault::Name(set.name.clone()));
+        }
+        if !names.insert(&set.name) {
+            return fail(Fault::Duplicate);
+        }
+        if let Err(error) = named_set(set) {
+            return fail(error.into());
+        }
+    }
+    Ok(())
+}
+
 struct Walk<'a> {
     table: &'a Table,
     chains: HashMap<&'a str, &'a Chain>,
@@ -146,6 +167,11 @@ impl<'a> Walk<'a> {
             };
             if expressions > uapi::NFT_RULE_MAXEXPRS {
                 return fail(Fault::TooManyExpressions(expressions));
+            }
+            if let Some(name) =
+                look_ups(rule).find(|name| !self.table.sets.iter().any(|set| set.name == *name))
+            {
+                return fail(Fault::MissingSet(name.to_owned()));
             }
             for name in jumps(rule) {
                 match self.chains.get(name) {
@@ -217,6 +243,14 @@ fn misplaced(rule: &Rule, from: &Chain) -> Option<Fault> {
 fn jumps(rule: &Rule) -> impl Iterator<Item = &str> {
     rule.statements.iter().filter_map(|statement| match statement {
         Statement::Verdict(Verdict::Jump(chain) | Verdict::Goto(chain)) => Some(chain.as_str()),
+        _ => None,
+    })
+}
+
+/// The names of the sets that the rule looks things up in.
+fn look_ups(rule: &Rule) -> impl Iterator<Item = &str> {
+    rule.statements.iter().filter_map(|statement| match statement {
+        Statement::Match { right: Expression::SetName(name), .. } => Some(&**name),
         _ => None,
     })
 }

@@ -6,9 +6,11 @@ use serde_json::{Value as Json, json};
 
 use super::Differences;
 use crate::route::Network;
-use crate::ruleset::diff::{ChainDifference, ChangedChain, ChangedTable, RuleDifference, TableDifference};
+use crate::ruleset::diff::{
+    ChainDifference, ChangedChain, ChangedTable, RuleDifference, SetDifference, TableDifference,
+};
 use crate::ruleset::print::{Options, Printer, hook_name};
-use crate::ruleset::{BaseChain, Chain, Family, Policy, Table};
+use crate::ruleset::{BaseChain, Chain, Family, Policy, Set, Table};
 
 /// Every difference in a line or two, below the table and the chain that it is in; nothing where there is none.
 impl Display for Differences {
@@ -51,6 +53,16 @@ fn changed_table(f: &mut Formatter<'_>, table: &ChangedTable) -> fmt::Result {
     }
     for (kind, name) in &table.extra {
         writeln!(f, "+   {kind} {name}")?;
+    }
+    for set in &table.sets {
+        match set {
+            SetDifference::Missing(set) => writeln!(f, "-   set {}: {}", set.name, set_line(set))?,
+            SetDifference::Changed(both) => {
+                let [wanted, found] = &**both;
+                let name = &wanted.name;
+                writeln!(f, "-   set {name}: {}\n+   set {name}: {}", set_line(wanted), set_line(found))?;
+            }
+        }
     }
     for chain in &table.chains {
         match chain {
@@ -107,6 +119,13 @@ fn head(family: Family, chain: &Chain) -> String {
         Some(base) => format!("chain {}: {}", chain.name, base_line(family, Some(base))),
         None => format!("chain {}", chain.name),
     }
+}
+
+/// nft's lines for what a set is, as one.
+fn set_line(set: &Set) -> String {
+    let mut out = String::new();
+    Printer { out: &mut out, options: Options::default() }.set_head(set);
+    out.lines().skip(1).map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
 /// nft's line for a base chain.
@@ -178,6 +197,18 @@ fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
     }
     for (kind, name) in &table.extra {
         add("extra", kind, json!({ "name": name }));
+    }
+    for set in &table.sets {
+        match set {
+            SetDifference::Missing(set) => {
+                add("missing", "set", json!({ "name": set.name, "wanted": set_line(set) }));
+            }
+            SetDifference::Changed(both) => {
+                let [wanted, found] = &**both;
+                let lines = [set_line(wanted), set_line(found)];
+                add("changed", "set", json!({ "name": wanted.name, "wanted": lines[0], "found": lines[1] }));
+            }
+        }
     }
     for chain in &table.chains {
         match chain {

@@ -1,7 +1,10 @@
-//! Anonymous sets: single values, or ranges by their ends.
+//! Sets as the kernel wants them: single values, or ranges by their ends.
+
+use nftwire::SetFlags;
+use nftwire::userdata::{ByteOrder, SetUserdata};
 
 use super::{NotCompiled, constant};
-use crate::ruleset::{Data, DataType, Element, Expression};
+use crate::ruleset::{Data, DataType, Element, Expression, Set};
 
 /// A set that belongs to one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,27 +28,90 @@ pub struct SetKey {
     pub end: bool,
 }
 
+/// A set that rules look things up in by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedSet {
+    /// What its keys are
+    pub data_type: DataType,
+    /// Bytes of a key
+    pub key_len: u32,
+    /// Its flags
+    pub flags: SetFlags,
+    /// What nft keeps beside it
+    pub userdata: Vec<u8>,
+    /// The keys, ascending, each once
+    pub keys: Vec<SetKey>,
+}
+
 impl AnonymousSet {
     /// The set of these elements.
     ///
     /// # Errors
     /// Elements that are neither values nor ranges or prefixes of values in network order.
     pub(super) fn new(data_type: DataType, elements: &[Element]) -> Result<Self, NotCompiled> {
-        let mut ranges = elements.iter().map(|element| range(&element.key)).collect::<Result<Vec<_>, _>>()?;
-        ranges.sort_unstable();
-        ranges.dedup();
+        let ranges = ranges(elements)?;
         let key_len = ranges.first().map_or(0, |(from, _)| from.as_bytes().len());
         let interval = ranges.iter().any(|(from, to)| from != to);
-        if interval && data_type.is_host_order() {
-            return Err(NotCompiled { what: "a range of numbers in host order in a set" });
-        }
-        let keys = if interval {
-            ends(merged(ranges), key_len)
-        } else {
-            ranges.into_iter().map(|(key, _)| SetKey { key, end: false }).collect()
-        };
+        let keys = keys(data_type, key_len, interval, ranges)?;
         Ok(Self { data_type, key_len: u32::try_from(key_len).unwrap_or(u32::MAX), interval, keys })
     }
+}
+
+/// Compiles a set that has a name.
+///
+/// # Errors
+/// It has something that only can be shown.
+pub fn named_set(set: &Set) -> Result<NamedSet, NotCompiled> {
+    if set.value.is_some() {
+        return Err(NotCompiled { what: "a map" });
+    }
+    let [field] = set.key.types.as_slice() else {
+        return Err(NotCompiled { what: "a set of several fields" });
+    };
+    let flags = SetFlags(set.flags);
+    let known = [SetFlags::default(), SetFlags::CONSTANT, SetFlags::INTERVAL];
+    let interval = flags.contains(SetFlags::INTERVAL);
+    let plain = set.size == 0 && set.timeout == 0 && set.gc_interval == 0 && !set.memory_policy;
+    let untold = set.key.expression.is_none() && set.statements.is_empty() && set.comment.is_none();
+    if !(known.contains(&flags) || flags == SetFlags::CONSTANT | SetFlags::INTERVAL) || !plain || !untold {
+        return Err(NotCompiled { what: "a set of this kind" });
+    }
+    if set.elements.iter().any(|element| element.details.is_some()) {
+        return Err(NotCompiled { what: "an element of a set with a comment, a time or a counter" });
+    }
+    let order = if field.data_type.is_host_order() { ByteOrder::Host } else { ByteOrder::Big };
+    let userdata =
+        SetUserdata { key_byte_order: Some(order), merge_elements: set.auto_merge, ..Default::default() };
+    let userdata = userdata.encode().map_err(|_| NotCompiled { what: "a set of this kind" })?;
+    let key_len = usize::try_from(field.len).unwrap_or(0);
+    let keys = keys(field.data_type, key_len, interval, ranges(&set.elements)?)?;
+    Ok(NamedSet { data_type: field.data_type, key_len: field.len, flags, userdata, keys })
+}
+
+/// The first and the last value of each element, ascending, each once.
+fn ranges(elements: &[Element]) -> Result<Vec<(Data, Data)>, NotCompiled> {
+    let mut ranges = elements.iter().map(|element| range(&element.key)).collect::<Result<Vec<_>, _>>()?;
+    ranges.sort_unstable();
+    ranges.dedup();
+    Ok(ranges)
+}
+
+fn keys(
+    data_type: DataType,
+    key_len: usize,
+    interval: bool,
+    ranges: Vec<(Data, Data)>,
+) -> Result<Vec<SetKey>, NotCompiled> {
+    if interval && data_type.is_host_order() {
+        return Err(NotCompiled { what: "a range of numbers in host order in a set" });
+    }
+    if interval {
+        return Ok(ends(merged(ranges), key_len));
+    }
+    if ranges.iter().any(|(from, to)| from != to) {
+        return Err(NotCompiled { what: "a range in a set without the flag interval" });
+    }
+    Ok(ranges.into_iter().map(|(key, _)| SetKey { key, end: false }).collect())
 }
 
 /// The first and the last value of an element.
