@@ -3,20 +3,16 @@
 //! Packets that are marked need their route before the first one is marked, so the network comes first. When the
 //! kernel refuses anything, what this run has added is taken back, and nothing else.
 
-use std::time::{Duration, Instant};
-
-use nftwire::{Commit, Refusal, Socket};
+use nftwire::{Commit, NamespaceError, Refusal, Socket};
 
 use crate::interception::Interception;
+use crate::retry::{Overtaken, retry};
 use crate::route::{Network, RouteError, RouteSocket};
 use crate::ruleset::Ruleset;
 use crate::ruleset::compile::NotCompiled;
 use crate::ruleset::transaction::Transaction;
 use crate::ruleset::update::{Update, UpdateError, update};
 use crate::ruleset::validate::{Invalid, validate};
-
-/// How long a transaction is computed again because others change the ruleset at the same time.
-const RETRY_LIMIT: Duration = Duration::from_secs(10);
 
 /// What to do with the rules that the new ruleset has, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +32,9 @@ pub enum ApplyError {
     /// The ruleset has something that only can be shown. Nothing was changed.
     #[error(transparent)]
     NotCompiled(#[from] NotCompiled),
+    /// The network namespace cannot be entered. Nothing was changed.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
     /// An address, a policy rule or a route could not be changed. What this run had added is gone again.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -100,8 +99,8 @@ impl Interception {
     ) -> Result<Commit, ApplyError> {
         validate(&self.ruleset)?;
         let mut added = Network::default();
-        let result = self
-            .network
+        let network = self.network.possible_here(routes)?;
+        let result = network
             .add(routes, &mut added)
             .map_err(ApplyError::from)
             .and_then(|()| commit(nft, &self.layout, &self.ruleset, counters));
@@ -154,6 +153,12 @@ impl ApplyError {
     }
 }
 
+impl Overtaken for ApplyError {
+    fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Netlink(error) if error.is_overtaken())
+    }
+}
+
 impl From<UpdateError> for ApplyError {
     fn from(error: UpdateError) -> Self {
         match error {
@@ -172,6 +177,19 @@ impl From<nftwire::Error> for ApplyError {
     }
 }
 
+/// Makes the rules so, for an interception that needs no network beside them.
+///
+/// # Errors
+/// As [`Interception::apply`].
+pub(crate) fn apply_ruleset(
+    nft: &mut Socket,
+    interception: &Interception,
+    counters: Counters,
+) -> Result<Commit, ApplyError> {
+    validate(&interception.ruleset)?;
+    Ok(commit(nft, &interception.layout, &interception.ruleset, counters)?.0)
+}
+
 /// Returns whether tables of the layout were there before, too.
 fn commit(
     nft: &mut Socket,
@@ -184,23 +202,6 @@ fn commit(
         let committed = nft.commit(transaction.batch());
         committed.map(|commit| (commit, replaces)).map_err(|error| explain(&transaction, error))
     })
-}
-
-/// Does it again while others change the ruleset in between, with a pause that keeps two of us apart.
-fn retry<T>(mut attempt: impl FnMut() -> Result<T, ApplyError>) -> Result<T, ApplyError> {
-    let started = Instant::now();
-    loop {
-        match attempt() {
-            Err(ApplyError::Netlink(nftwire::Error::GenerationChanged))
-                if started.elapsed() < RETRY_LIMIT =>
-            {
-                // What the clock's last digits say differs from process to process.
-                let jitter = started.elapsed().subsec_nanos() % 1_000;
-                std::thread::sleep(Duration::from_micros(u64::from(jitter)));
-            }
-            result => return result,
-        }
-    }
 }
 
 /// Names the object that the kernel refused.

@@ -16,13 +16,16 @@
 //! }
 //! ```
 
+pub mod ambient;
 pub mod apply;
 #[doc(hidden)]
 pub mod cli;
 pub mod interception;
 pub mod mesh;
+pub mod netns;
 pub mod preflight;
 pub mod reset;
+mod retry;
 pub mod route;
 pub mod ruleset;
 pub mod validation;

@@ -8,20 +8,17 @@ mod reading;
 mod replace;
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 
 use nftwire::expr::Counter;
 use nftwire::{Error, Expr, Family, ObjectData, ObjectKind, Socket};
 use nix::errno::Errno;
 
+use crate::retry::retry;
 use crate::ruleset::decompile::{Decompiler, Sets};
 use crate::ruleset::listing;
 
 pub use reading::{Place, Reading, Readings};
 pub use replace::replace_rules;
-
-/// How long something is done again because others change the ruleset at the same time.
-const RETRY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why counters were not reset; some may have been.
 #[derive(Debug, thiserror::Error)]
@@ -199,17 +196,6 @@ fn counters<'e>(expressions: &'e [Expr<'_>]) -> impl Iterator<Item = Counter> + 
         Expr::Counter(counter) => Some(*counter),
         _ => None,
     })
-}
-
-/// Does it again while the ruleset changes meanwhile.
-fn retry(mut attempt: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
-    let started = Instant::now();
-    loop {
-        match attempt() {
-            Err(Error::GenerationChanged) if started.elapsed() < RETRY_LIMIT => {}
-            result => return result,
-        }
-    }
 }
 
 fn refused_with(error: &Error, errnos: &[Errno]) -> bool {

@@ -154,6 +154,17 @@ impl RouteSocket {
         name.ok_or(RouteError::Untold { attempt })
     }
 
+    /// Whether `lo` does without IPv6 by its own setting (net.ipv6.conf.lo.disable_ipv6). A kernel that has no IPv6 at
+    /// all has no such setting.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn loopback_disables_ipv6(&mut self) -> Result<bool, RouteError> {
+        let attempt = Attempt::ReadLinkSettings(message::LOOPBACK_INDEX);
+        let link = message::link(message::LOOPBACK_INDEX.cast_signed());
+        Ok(self.0.get(attempt, Rtm::Getlink, link, message::disables_ipv6)?.unwrap_or(false))
+    }
+
     /// The names of the links whose other side is in another namespace (IFLA_LINK_NETNSID): veth pairs that
     /// reach across, and macvlan, ipvlan and VLAN links whose lower device stayed behind.
     ///

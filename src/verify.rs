@@ -2,7 +2,7 @@
 
 mod report;
 
-use nftwire::Socket;
+use nftwire::{NamespaceError, Socket};
 
 use crate::interception::Interception;
 use crate::route::{Network, RouteError, RouteSocket};
@@ -29,6 +29,9 @@ pub enum VerifyError {
          network namespace; a pod gets it by securityContext.capabilities.add: [NET_ADMIN]"
     )]
     NotPermitted,
+    /// The network namespace cannot be entered
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
     /// The ruleset cannot be read
     #[error("cannot read the ruleset: {0}")]
     Read(nftwire::Error),
@@ -73,10 +76,11 @@ pub fn verify(
     let held = diff::read(nft, &wanted.layout)?;
     let tables = diff::compare(&wanted.ruleset, &held)?;
     let there = present(&wanted.possible_network, routes)?;
+    let network = wanted.network.possible_here(routes)?;
     Ok(Differences {
         tables,
-        missing_network: wanted.network.without(&there),
-        extra_network: there.without(&wanted.network),
+        missing_network: network.without(&there),
+        extra_network: there.without(&network),
     })
 }
 

@@ -8,7 +8,8 @@ use nftwire::{
     SetFlags, Socket,
 };
 
-use super::{Place, Reading, Readings, ResetError, counters, retry};
+use super::{Place, Reading, Readings, ResetError, counters};
+use crate::retry::retry;
 use crate::ruleset::decompile::{Decompiler, Sets};
 use crate::ruleset::listing;
 

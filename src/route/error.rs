@@ -19,6 +19,8 @@ pub enum Attempt {
     ListLinks,
     /// The query behind [`link_name`](super::RouteSocket::link_name), with the link's index.
     ReadLinkName(u32),
+    /// The query behind [`loopback_disables_ipv6`](super::RouteSocket::loopback_disables_ipv6), with the link's index.
+    ReadLinkSettings(u32),
     /// An address for `lo`.
     AddAddress(Ipv6Addr),
     /// An address of `lo`.
@@ -41,7 +43,7 @@ impl Attempt {
     /// The address family that the request was about, if it was about one.
     fn family(self) -> Option<Family> {
         match self {
-            Self::ListAddresses | Self::ListLinks | Self::ReadLinkName(_) => None,
+            Self::ListAddresses | Self::ListLinks | Self::ReadLinkName(_) | Self::ReadLinkSettings(_) => None,
             Self::AddAddress(_) | Self::RemoveAddress(_) => Some(Family::V6),
             Self::ListRules(family) => Some(family),
             Self::AddRule(rule) | Self::RemoveRule(rule) => Some(rule.family),
@@ -60,6 +62,7 @@ impl fmt::Display for Attempt {
             Self::ListAddresses => write!(f, "list the interface addresses"),
             Self::ListLinks => write!(f, "list the links"),
             Self::ReadLinkName(index) => write!(f, "read the name of link {index}"),
+            Self::ReadLinkSettings(index) => write!(f, "read the settings of link {index}"),
             Self::AddAddress(address) => write!(f, "add {address}/128 to lo"),
             Self::RemoveAddress(address) => write!(f, "remove {address}/128 from lo"),
             Self::ListRules(family) => write!(f, "list the {family} rules"),

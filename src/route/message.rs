@@ -11,12 +11,18 @@ use neli::rtnl::{
 };
 use neli::types::{Buffer, RtBuffer};
 use neli::{Size, ToBytes};
+use nftwire::AttrReader;
 
 use super::wire::Encoded;
 use super::{Family, FoundRoute, InterfaceAddress, LocalRoute, PolicyRule};
 
 /// `lo` is the first link of every network namespace (LOOPBACK_IFINDEX in net/flow.h).
 pub(super) const LOOPBACK_INDEX: u32 = 1;
+
+/// `linux/if_link.h`: a link's settings for IPv6, each an `int`.
+const IFLA_INET6_CONF: u16 = 2;
+/// `linux/ipv6.h`: the place of `disable_ipv6` among them.
+const DEVCONF_DISABLE_IPV6: usize = 26;
 
 /// A request for all addresses: of AF_UNSPEC the kernel dumps family by family in the order of their numbers.
 pub(super) fn any_address() -> Encoded<Ifaddrmsg> {
@@ -64,6 +70,20 @@ pub(super) fn link(index: i32) -> Encoded<Ifinfomsg> {
 pub(super) fn link_name(message: &Ifinfomsg) -> Option<String> {
     let name = find(message.rtattrs(), Ifla::Ifname)?;
     Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
+}
+
+/// Whether the link does without IPv6 by its setting `disable_ipv6`; `None` where the kernel has no IPv6 at all.
+pub(super) fn disables_ipv6(message: &Ifinfomsg) -> Option<bool> {
+    let of_ipv6 = nested(find(message.rtattrs(), Ifla::AfSpec)?, u8::from(RtAddrFamily::Inet6).into())?;
+    let settings = nested(of_ipv6, IFLA_INET6_CONF)?;
+    let disabled = settings.get(4 * DEVCONF_DISABLE_IPV6..)?.first_chunk()?;
+    Some(i32::from_ne_bytes(*disabled) != 0)
+}
+
+/// The value of the attribute of this kind in a list of attributes, which look the same in all of netlink.
+fn nested(attributes: &[u8], kind: u16) -> Option<&[u8]> {
+    let mut attributes = AttrReader::new(attributes).map_while(Result::ok);
+    attributes.find(|attribute| attribute.kind == kind).map(|attribute| attribute.value)
 }
 
 pub(super) fn name_if_peer_elsewhere(message: &Ifinfomsg) -> Option<String> {
@@ -223,6 +243,8 @@ fn native_u32(bytes: &[u8]) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use nftwire::AttrWriter;
+
     use super::*;
 
     const RULE: PolicyRule =
@@ -257,6 +279,23 @@ mod tests {
         assert_eq!(interface_address(&address(RtAddrFamily::Inet6, &four)), None);
         assert_eq!(interface_address(&address(RtAddrFamily::Inet, &[])), None);
         assert_eq!(interface_address(&address(RtAddrFamily::Packet, &four)), None);
+    }
+
+    #[test]
+    fn a_link_tells_whether_it_does_without_ipv6() {
+        let with = |family: u16, kind: u16, disabled: i32| {
+            let mut settings = vec![0; 4 * 60];
+            settings[4 * DEVCONF_DISABLE_IPV6..][..4].copy_from_slice(&disabled.to_ne_bytes());
+            let mut writer = AttrWriter::default();
+            writer.nest(family, |writer| writer.put(kind, &settings));
+            let list = attribute(Ifla::AfSpec, writer.into_buffer()).unwrap();
+            let link = IfinfomsgBuilder::default().ifi_family(RtAddrFamily::Unspecified);
+            link.rtattrs(RtBuffer::from_iter([list])).build().unwrap()
+        };
+        assert_eq!(disables_ipv6(&with(10, IFLA_INET6_CONF, 0)), Some(false));
+        assert_eq!(disables_ipv6(&with(10, IFLA_INET6_CONF, 1)), Some(true));
+        assert_eq!(disables_ipv6(&with(2, IFLA_INET6_CONF, 1)), None);
+        assert_eq!(disables_ipv6(&with(10, 1, 1)), None);
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub struct Network {
     pub rules: Vec<PolicyRule>,
     /// Tables that bring everything to this host
     pub routes: Vec<LocalRoute>,
+    /// Whether the IPv6 routes are left out where `lo` does without IPv6 (net.ipv6.conf.lo.disable_ipv6), and it is no
+    /// error
+    pub spares_disabled_ipv6: bool,
 }
 
 impl Network {
@@ -20,6 +23,19 @@ impl Network {
     pub fn add_marked_to_local(&mut self, family: Family, mark: u32, table: u32) {
         self.rules.push(PolicyRule { family, mark, mask: None, priority: None, table });
         self.routes.push(LocalRoute { family, table });
+    }
+
+    /// What of it can be in the socket's network namespace.
+    ///
+    /// # Errors
+    /// The settings of `lo` cannot be read.
+    pub fn possible_here(&self, socket: &mut RouteSocket) -> Result<Self, RouteError> {
+        let is_v6 = |route: &LocalRoute| route.family == Family::V6;
+        let mut network = self.clone();
+        if self.spares_disabled_ipv6 && self.routes.iter().any(is_v6) && socket.loopback_disables_ipv6()? {
+            network.routes.retain(|route| !is_v6(route));
+        }
+        Ok(network)
     }
 
     /// Adds what is not there yet, and notes in `added` what that was.
@@ -74,6 +90,7 @@ impl Network {
             loopback_addresses: difference(&self.loopback_addresses, &other.loopback_addresses),
             rules: difference(&self.rules, &other.rules),
             routes: difference(&self.routes, &other.routes),
+            spares_disabled_ipv6: false,
         }
     }
 }

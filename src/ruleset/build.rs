@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::statement::{Counter, Nat, NatKind, Tproxy};
+use super::{BaseChain, Chain, ChainKind, Hook, Policy, Table};
 use super::{
     Data, DataType, Expression, Family, Field, IP_DADDR, IP_SADDR, IP6_DADDR, IP6_SADDR, Op, Protocol,
 };
@@ -62,6 +63,29 @@ impl From<Data> for Value {
 impl From<Expression> for Value {
     fn from(expression: Expression) -> Self {
         Self::Expression(expression)
+    }
+}
+
+impl Table {
+    /// A table of these chains.
+    #[must_use]
+    pub fn with_chains(family: Family, name: &str, chains: impl Into<Vec<Chain>>) -> Self {
+        Self { chains: chains.into(), ..Self::new(family, name) }
+    }
+}
+
+impl Chain {
+    /// A base chain that accepts what no rule decides about.
+    #[must_use]
+    pub fn at_hook(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Self {
+        let base = BaseChain { kind, hook, priority, policy: Policy::Accept };
+        Self { base: Some(base), ..Self::regular(name, rules) }
+    }
+
+    /// A chain that only jumps lead to.
+    #[must_use]
+    pub fn regular(name: &str, rules: Vec<Rule>) -> Self {
+        Self { name: name.to_owned(), rules, ..Self::default() }
     }
 }
 

@@ -213,6 +213,7 @@ fn marked_packets_are_routed_to_the_pod_itself() {
     let v4 = Network { rules: vec![rule(Family::V4)], routes: vec![route(Family::V4)], ..Network::default() };
     assert_eq!(sidecar.network(), v4);
     let both = Network {
+        spares_disabled_ipv6: false,
         loopback_addresses: vec![Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)],
         rules: vec![rule(Family::V4), rule(Family::V6)],
         routes: vec![route(Family::V4), route(Family::V6)],

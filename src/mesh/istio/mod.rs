@@ -1,3 +1,7 @@
 //! Istio.
 
+pub mod ambient;
+mod interface;
 pub mod sidecar;
+
+pub use interface::{Interface, InterfaceError};

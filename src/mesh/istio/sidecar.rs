@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::interface::iifname;
+pub use super::interface::{Interface, InterfaceError};
 use crate::interception::Interception;
 use crate::route::{self, Network};
 use crate::ruleset::{
@@ -153,42 +155,6 @@ pub enum DnsCapture {
     All,
     /// What goes to port 53 of these servers
     Servers(Vec<IpAddr>),
-}
-
-/// An interface's name, or the beginning of several.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface(Data);
-
-/// Why something is no interface's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InterfaceError {
-    /// Longer than the kernel's IFNAMSIZ allows
-    #[error("an interface's name has at most 15 bytes")]
-    TooLong,
-    /// A character that the kernel does not take (`dev_valid_name` in net/core/dev.c), or that nft does not show
-    #[error(
-        "an interface's name has no slash, backslash, colon, white space or quote, and is not `.` or `..`"
-    )]
-    Character,
-}
-
-impl std::str::FromStr for Interface {
-    type Err = InterfaceError;
-
-    /// A name; with `*` (nft's way) or `+` (iptables') at its end, all names that begin so.
-    fn from_str(name: &str) -> Result<Self, InterfaceError> {
-        let beginning = name.strip_suffix(['*', '+']);
-        let text = beginning.unwrap_or(name);
-        // With its asterisk, too: nft takes no longer text.
-        if name.len() > 15 {
-            return Err(InterfaceError::TooLong);
-        }
-        let wrong = |c: char| c.is_whitespace() || c.is_control() || "/\\:\"*".contains(c);
-        if text.is_empty() || text == "." || text == ".." || text.contains(wrong) {
-            return Err(InterfaceError::Character);
-        }
-        Ok(Self(if beginning.is_some() { Data::new(text.as_bytes()) } else { Data::interface(text) }))
-    }
 }
 
 impl Sidecar {
@@ -530,12 +496,8 @@ impl Sidecar {
     }
 }
 
-fn iifname(interface: &Interface) -> Rule {
-    Rule::new().matches(Selector::IIFNAME, Op::Eq, interface.0.clone())
-}
-
 fn oifname(interface: &Interface) -> Rule {
-    Rule::new().matches(Selector::OIFNAME, Op::Eq, interface.0.clone())
+    Rule::new().matches(Selector::OIFNAME, Op::Eq, interface.as_data())
 }
 
 fn tcp_dport(port: u16) -> Rule {

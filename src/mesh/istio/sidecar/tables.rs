@@ -1,6 +1,6 @@
 //! The tables and chains that the rules go into.
 
-use crate::ruleset::{BaseChain, Chain, ChainKind, Family, Hook, Policy, Rule, Ruleset, Table};
+use crate::ruleset::{Chain, ChainKind, Family, Hook, Rule, Ruleset, Table};
 
 /// All tables and chains that some settings need, empty.
 #[must_use]
@@ -66,52 +66,54 @@ impl Rules {
         let Self { nat, mangle, raw } = self;
         Ruleset {
             tables: vec![
-                table(
+                Table::with_chains(
+                    Family::Inet,
                     "istio-proxy-nat",
                     [
-                        base("prerouting", ChainKind::Nat, Hook::PreRouting, -100, nat.prerouting),
-                        base("output", ChainKind::Nat, Hook::LocalOut, -100, nat.output),
-                        regular("istio-inbound", nat.inbound),
-                        regular("istio-redirect", nat.redirect),
-                        regular("istio-in-redirect", nat.in_redirect),
-                        regular("istio-output", nat.istio_output),
-                        regular("istio-output-dns", nat.output_dns),
+                        Chain::at_hook("prerouting", ChainKind::Nat, Hook::PreRouting, -100, nat.prerouting),
+                        Chain::at_hook("output", ChainKind::Nat, Hook::LocalOut, -100, nat.output),
+                        Chain::regular("istio-inbound", nat.inbound),
+                        Chain::regular("istio-redirect", nat.redirect),
+                        Chain::regular("istio-in-redirect", nat.in_redirect),
+                        Chain::regular("istio-output", nat.istio_output),
+                        Chain::regular("istio-output-dns", nat.output_dns),
                     ],
                 ),
-                table(
+                Table::with_chains(
+                    Family::Inet,
                     "istio-proxy-mangle",
                     [
-                        base("prerouting", ChainKind::Filter, Hook::PreRouting, -150, mangle.prerouting),
-                        base("output", ChainKind::Route, Hook::LocalOut, -150, mangle.output),
-                        regular("istio-divert", mangle.divert),
-                        regular("istio-tproxy", mangle.tproxy),
-                        regular("istio-inbound", mangle.inbound),
-                        regular("istio-drop", mangle.drop),
+                        Chain::at_hook(
+                            "prerouting",
+                            ChainKind::Filter,
+                            Hook::PreRouting,
+                            -150,
+                            mangle.prerouting,
+                        ),
+                        Chain::at_hook("output", ChainKind::Route, Hook::LocalOut, -150, mangle.output),
+                        Chain::regular("istio-divert", mangle.divert),
+                        Chain::regular("istio-tproxy", mangle.tproxy),
+                        Chain::regular("istio-inbound", mangle.inbound),
+                        Chain::regular("istio-drop", mangle.drop),
                     ],
                 ),
-                table(
+                Table::with_chains(
+                    Family::Inet,
                     "istio-proxy-raw",
                     [
-                        base("prerouting", ChainKind::Filter, Hook::PreRouting, -300, raw.prerouting),
-                        base("output", ChainKind::Filter, Hook::LocalOut, -300, raw.output),
-                        regular("istio-inbound", raw.inbound),
-                        regular("istio-output-dns", raw.output_dns),
+                        Chain::at_hook(
+                            "prerouting",
+                            ChainKind::Filter,
+                            Hook::PreRouting,
+                            -300,
+                            raw.prerouting,
+                        ),
+                        Chain::at_hook("output", ChainKind::Filter, Hook::LocalOut, -300, raw.output),
+                        Chain::regular("istio-inbound", raw.inbound),
+                        Chain::regular("istio-output-dns", raw.output_dns),
                     ],
                 ),
             ],
         }
     }
-}
-
-fn table(name: &str, chains: impl Into<Vec<Chain>>) -> Table {
-    Table { chains: chains.into(), ..Table::new(Family::Inet, name) }
-}
-
-fn base(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
-    let base = BaseChain { kind, hook, priority, policy: Policy::Accept };
-    Chain { name: name.to_owned(), base: Some(base), rules, ..Chain::default() }
-}
-
-fn regular(name: &str, rules: Vec<Rule>) -> Chain {
-    Chain { name: name.to_owned(), rules, ..Chain::default() }
 }
