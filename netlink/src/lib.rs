@@ -29,6 +29,11 @@
 //! Nothing here panics on what the kernel sends. Lengths from the wire are checked; what does not fit is a
 //! [`DecodeError`].
 
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod answer;
 mod attr;
 mod batch;

@@ -1,0 +1,31 @@
+//! The examples run as the README says, and print what they promise.
+
+#![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+
+use std::env;
+use std::process::Command;
+
+#[test]
+fn examples_run() {
+    for (example, promise) in [
+        ("atomic", "5 objects in 568 bytes, one commit, "),
+        (
+            "refused",
+            "the kernel refused message 2 of the transaction, expression 3 (lookup): No such file or directory\n0 ",
+        ),
+        ("listing", "generation 2\ntable inet example\n  chain seen, rule "),
+    ] {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command
+            .args(["run", "--quiet", "--locked", "--example", example])
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
+        let output = command.output().unwrap();
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        if stderr.contains("EPERM") && env::var_os("CI").is_none() {
+            println!("skipped: namespaces cannot be made here: {stderr}");
+            return;
+        }
+        assert!(output.status.success() && stdout.starts_with(promise), "{example}: {stdout}{stderr}");
+    }
+}

@@ -1,0 +1,64 @@
+//! The crate's public surface is the one in `public-api.txt`, so that no commit changes it unseen: what goes or changes
+//! there breaks users and needs a new major version (before 1.0: minor), what comes does not.
+//!
+//! `UPDATE_PUBLIC_API=1 cargo test -p nftwire --test public_api` writes the file.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+
+use std::path::Path;
+use std::process::Command;
+use std::{env, fs};
+
+use public_api::Error;
+
+const CRATE: &str = env!("CARGO_MANIFEST_DIR");
+
+#[test]
+fn the_public_surface_is_the_listed_one() {
+    let listing = Path::new(CRATE).join("public-api.txt");
+    let Some(now) = surface() else { return };
+    if env::var_os("UPDATE_PUBLIC_API").is_some() {
+        fs::write(listing, now).unwrap();
+        return;
+    }
+    let listed = fs::read_to_string(listing).unwrap();
+    let only = |these: &str, others: &str| -> Vec<String> {
+        these.lines().filter(|line| !others.lines().any(|other| other == *line)).map(str::to_owned).collect()
+    };
+    let (gone, new) = (only(&listed, &now), only(&now, &listed));
+    assert!(
+        listed == now,
+        "gone or changed, which breaks users: {gone:#?}\nnew: {new:#?}\nto list it: UPDATE_PUBLIC_API=1 cargo test -p \
+         nftwire --test public_api"
+    );
+}
+
+/// One line an item, as rustdoc sees the crate; `None` where this toolchain's rustdoc writes another format.
+fn surface() -> Option<String> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // In a folder of its own: the one that is in use is locked.
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("public-api");
+    let output = Command::new(cargo)
+        .args(["rustdoc", "--lib", "--locked", "--quiet", "--target-dir"])
+        .arg(&target)
+        .args(["--", "-Z", "unstable-options", "--output-format", "json", "--cap-lints", "allow"])
+        .current_dir(CRATE)
+        // The format is unstable, so a stable rustdoc wants to be asked like this.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let api = public_api::Builder::from_rustdoc_json(target.join("doc/nftwire.json"))
+        .omit_blanket_impls(true)
+        .omit_auto_trait_impls(true)
+        .omit_auto_derived_impls(true)
+        .build();
+    match api {
+        Ok(api) => Some(api.to_string()),
+        Err(error @ Error::SerdeJsonError(_)) if env::var_os("CI").is_none() => {
+            println!("skipped: this toolchain's rustdoc writes a format that cannot be read: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
