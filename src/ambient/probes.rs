@@ -221,12 +221,15 @@ pub fn destroy(nft: &mut Socket) -> Result<(), ProbesError> {
 ///
 /// # Errors
 /// See [`ProbesError`]; nothing was changed.
-pub fn sync(nft: &mut Socket, wanted: &[(IpAddr, PodUid<'_>)]) -> Result<Synced, ProbesError> {
-    let mut wanted: Vec<_> = wanted.to_vec();
+pub fn sync(nft: &mut Socket, mut wanted: Vec<(IpAddr, PodUid<'_>)>) -> Result<Synced, ProbesError> {
     wanted.sort_by_key(|(address, _)| *address);
-    wanted.reverse();
-    wanted.dedup_by_key(|(address, _)| *address);
-    wanted.reverse();
+    wanted.dedup_by(|later, earlier| {
+        let same = later.0 == earlier.0;
+        if same {
+            *earlier = *later;
+        }
+        same
+    });
     let (mut synced, commit) = change_and_commit(nft, true, |held, change| {
         let differences = Differences::new(held, &wanted);
         change.remove(&differences.gone);

@@ -31,11 +31,30 @@ impl Failure {
         Self::new(error, exit_code)
     }
 
+    /// The same, saying where it happened.
+    pub(super) fn at(self, place: &str) -> Self {
+        let Self { error, exit_code } = self;
+        Self::new(At { place: place.to_owned(), error }, exit_code)
+    }
+
+    /// What is said of it.
+    pub(super) fn text(&self) -> String {
+        self.error.to_string()
+    }
+
     /// Says it; returns the exit code.
     pub(super) fn report(&self, log: Log) -> ExitCode {
-        log.error(&self.error.to_string());
+        log.error(&self.text());
         ExitCode::from(self.exit_code)
     }
+}
+
+/// An error, and where it happened.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {error}")]
+struct At {
+    place: String,
+    error: Box<dyn Error + Send + Sync>,
 }
 
 /// The exit code of a command that has ended; a failure is said first.

@@ -1,6 +1,7 @@
 //! One file a command: parse, call the library, print.
 
 mod accounts;
+mod ambient;
 mod demo;
 mod failure;
 mod graph;
@@ -48,6 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return refuse(&error, if json { Log::Json } else { Log::Plain }),
     };
     match matches.subcommand() {
+        Some((ambient::NAME, matches)) => ambient::run(matches),
         Some((demo::NAME, _)) => demo::run(),
         Some((graph::NAME, matches)) => graph::run(matches),
         Some((istio_iptables::NAME, matches)) => istio_iptables::run(matches),
@@ -85,6 +87,7 @@ fn command() -> Command {
         .about("Programs a service mesh's traffic interception straight into the kernel's nf_tables")
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommand(ambient::command())
         .subcommand(demo::command())
         .subcommand(graph::command())
         .subcommand(istio_iptables::command())

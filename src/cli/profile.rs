@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 
 use nftwire::{Commit, Socket};
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::failure::Failure;
 use super::settings::{Given, UsageError};
-use crate::apply::Counters;
+use crate::apply::{ApplyError, Counters};
 use crate::interception::Interception;
 use crate::preflight;
 use crate::route::RouteSocket;
@@ -63,28 +63,46 @@ pub(super) fn perform(
     routes: &mut RouteSocket,
     output: Output,
 ) -> Result<(), Failure> {
-    let ruleset = &interception.ruleset;
-    match action {
-        Action::Apply(counters) => {
-            let commit = interception.apply(&mut Socket::open()?, routes, counters)?;
-            report(output, "applied", ruleset, &commit)?;
-        }
-        Action::Check => {
-            let commit = interception.check(&mut Socket::open()?)?;
-            report(output, "valid", ruleset, &commit)?;
-        }
-        Action::Remove => {
-            let commit = interception.remove(&mut Socket::open()?, routes)?;
-            report(output, "removed", &Ruleset::default(), &commit)?;
-        }
-        Action::Print => print(ruleset, output)?,
-        Action::PrintRemoval | Action::Nothing => {}
+    if action == Action::Print {
+        return print(&interception.ruleset, output);
     }
-    Ok(())
+    if !action.needs_kernel() {
+        return Ok(());
+    }
+    let done = carry_out(action, interception, &mut Socket::open()?, routes)?;
+    Ok(writeln!(io::stdout(), "{}", done.line(output, None))?)
+}
+
+/// What was done.
+pub(super) struct Done {
+    word: &'static str,
+    tables: usize,
+    chains: usize,
+    rules: usize,
+    commit: Commit,
+}
+
+/// Asks the kernel to do it.
+pub(super) fn carry_out(
+    action: Action,
+    interception: &Interception,
+    nft: &mut Socket,
+    routes: &mut RouteSocket,
+) -> Result<Done, ApplyError> {
+    let nothing = Ruleset::default();
+    let (word, ruleset, commit) = match action {
+        Action::Apply(counters) => {
+            ("applied", &interception.ruleset, interception.apply(nft, routes, counters)?)
+        }
+        Action::Remove => ("removed", &nothing, interception.remove(nft, routes)?),
+        _ => ("valid", &interception.ruleset, interception.check(nft)?),
+    };
+    let (tables, chains, rules) = (ruleset.tables.len(), ruleset.chain_count(), ruleset.rule_count());
+    Ok(Done { word, tables, chains, rules, commit })
 }
 
 /// The ruleset as nft shows it, or as libnftables' JSON.
-fn print(ruleset: &Ruleset, output: Output) -> Result<(), Failure> {
+pub(super) fn print(ruleset: &Ruleset, output: Output) -> Result<(), Failure> {
     validate(ruleset)?;
     let text = match output {
         Output::Text => ruleset.to_string(),
@@ -93,24 +111,33 @@ fn print(ruleset: &Ruleset, output: Output) -> Result<(), Failure> {
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
-fn report(output: Output, done: &str, ruleset: &Ruleset, commit: &Commit) -> io::Result<()> {
-    let (tables, chains, rules) = (ruleset.tables.len(), ruleset.chain_count(), ruleset.rule_count());
-    let (bytes, microseconds) = (commit.bytes, commit.elapsed.as_micros());
-    let line = match output {
-        Output::Text => {
-            format!(
-                "{done}: tables {tables}, chains {chains}, rules {rules}, bytes {bytes}, µs {microseconds}"
-            )
+impl Done {
+    /// As one line, with the namespace in which it was done where there are several.
+    pub(super) fn line(&self, output: Output, netns: Option<&str>) -> String {
+        let Self { word, tables, chains, rules, commit } = self;
+        let (bytes, microseconds) = (commit.bytes, commit.elapsed.as_micros());
+        if output == Output::Text {
+            let place = netns.map_or_else(String::new, |netns| format!("{netns}: "));
+            return format!(
+                "{place}{word}: tables {tables}, chains {chains}, rules {rules}, bytes {bytes}, µs {microseconds}"
+            );
         }
-        Output::Json => json!({
-            "result": done,
+        let line = json!({
+            "result": word,
             "tables": tables,
             "chains": chains,
             "rules": rules,
             "bytes": bytes,
             "microseconds": u64::try_from(microseconds).unwrap_or(u64::MAX),
-        })
-        .to_string(),
-    };
-    writeln!(io::stdout(), "{line}")
+        });
+        of(netns, line).to_string()
+    }
+}
+
+/// The object, with the namespace that it is about where there are several.
+pub(super) fn of(netns: Option<&str>, mut object: Json) -> Json {
+    if let Some(netns) = netns {
+        object["netns"] = netns.into();
+    }
+    object
 }

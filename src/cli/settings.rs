@@ -34,6 +34,8 @@ pub(super) enum Kind {
     Text(&'static str),
     /// A number or a duration: an empty environment variable is none
     Number(&'static str),
+    /// A list, in one part or several
+    List(&'static str),
     /// On or off
     Switch,
 }
@@ -46,6 +48,7 @@ impl Setting {
         }
         let argument = Arg::new(self.name).long(self.name).short(self.short).help(help);
         match self.kind {
+            Kind::List(value) => return argument.value_name(value).action(ArgAction::Append),
             Kind::Text(value) | Kind::Number(value) => {
                 argument.value_name(value).action(ArgAction::Set).allow_hyphen_values(true)
             }
@@ -123,6 +126,20 @@ impl Values<'_> {
         parse: impl FnOnce(&Given) -> Result<T, UsageError>,
     ) -> Result<T, UsageError> {
         self.get(name).map_or(Ok(default), |given| parse(&given))
+    }
+
+    /// The items of a list that may be given in several parts.
+    pub(super) fn all<T>(
+        &self,
+        name: &str,
+        mut parse: impl FnMut(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, UsageError> {
+        let mut items = Vec::new();
+        for text in self.flags.get_many::<String>(name).into_iter().flatten() {
+            let given = Given { origin: format!("--{name}"), text: text.clone() };
+            items.extend(given.list(&mut parse)?);
+        }
+        Ok(items)
     }
 
     /// The items of a list, none unless it was given.

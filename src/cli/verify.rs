@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
+use super::profile::of;
 use super::{USAGE, istio_iptables};
 use crate::verify::Differences;
 
@@ -34,12 +35,23 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
 
 /// Prints the differences; returns the exit code that says whether there are some.
 pub(super) fn report(differences: &Differences, json: bool) -> std::io::Result<ExitCode> {
-    let equal = differences.is_empty();
-    let text = match (json, equal) {
-        (true, _) => format!("{}\n", differences.to_json()),
-        (false, true) => "equal: rules, routes and addresses are as the settings want them\n".to_owned(),
-        (false, false) => format!("different (- wanted, + found, ~ there in another way):\n{differences}"),
-    };
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(if equal { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) })
+    std::io::stdout().write_all(text(differences, json, None).as_bytes())?;
+    Ok(exit_code(differences.is_empty()))
+}
+
+/// What is said of the differences, with the namespace in which they are where there are several.
+pub(super) fn text(differences: &Differences, json: bool, netns: Option<&str>) -> String {
+    if json {
+        return format!("{}\n", of(netns, differences.to_json()));
+    }
+    let place = netns.map_or_else(String::new, |netns| format!("{netns}: "));
+    match differences.is_empty() {
+        true => format!("{place}equal: rules, routes and addresses are as the settings want them\n"),
+        false => format!("{place}different (- wanted, + found, ~ there in another way):\n{differences}"),
+    }
+}
+
+/// The exit code that says whether all is equal.
+pub(super) fn exit_code(equal: bool) -> ExitCode {
+    if equal { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) }
 }

@@ -216,8 +216,7 @@ fn compare_table(wanted: &Table, held: &HeldTable) -> Result<Option<ChangedTable
         match there.chains.iter().position(|there| there.name == chain.name) {
             None => chains.push(ChainDifference::Missing(chain.clone())),
             Some(index) => {
-                let rules =
-                    compare_rules(wanted.family, chain, &there.chains[index], &held.fingerprints[index])?;
+                let rules = compare_rules(wanted, chain, &there.chains[index], &held.fingerprints[index])?;
                 let bases = [chain.base, there.chains[index].base];
                 let base = (bases[0] != bases[1]).then_some(bases);
                 if base.is_some() || !rules.is_empty() {
@@ -276,13 +275,13 @@ fn extra_beside_chains(wanted: &Table, held: &HeldTable) -> Vec<(String, String)
 type Single = (usize, usize);
 
 fn compare_rules(
-    family: Family,
+    table: &Table,
     wanted: &Chain,
     there: &Chain,
     held: &[Fingerprint],
 ) -> Result<Vec<RuleDifference>, NotCompiled> {
     let wanted_prints: Vec<Fingerprint> =
-        wanted.rules.iter().map(|rule| wanted_fingerprint(family, rule)).collect::<Result<_, _>>()?;
+        wanted.rules.iter().map(|rule| wanted_fingerprint(table.family, rule)).collect::<Result<_, _>>()?;
     let (mut missing, mut extra): (Vec<Single>, Vec<Single>) = (Vec::new(), Vec::new());
     for (gap, op) in capture_diff_slices(Algorithm::Myers, held, &wanted_prints).iter().enumerate() {
         if !matches!(op, DiffOp::Equal { .. }) {
@@ -301,7 +300,7 @@ fn compare_rules(
         false
     });
     for (gap, index) in missing {
-        let (number, rule) = (index + 1, as_listed(family, &wanted.rules[index])?);
+        let (number, rule) = (index + 1, as_listed(table, &wanted.rules[index])?);
         let like = extra.iter().position(|&(other, found)| other == gap && alike(&rule, &there.rules[found]));
         let difference = match like.map(|at| extra.remove(at)) {
             Some((_, found)) => RuleDifference::Changed {

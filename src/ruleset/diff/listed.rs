@@ -5,12 +5,15 @@ use nftwire::{AttrReader, AttrWriter, DecodeError, Expr, Message, SetFlags, uapi
 
 use crate::ruleset::compile::{AnonymousSet, NotCompiled, compile};
 use crate::ruleset::decompile::{self, Decompiler, SetReader, Sets};
-use crate::ruleset::{Family, Rule};
+use crate::ruleset::{Family, Rule, Table};
 
-/// The rule as a listing has it; as it was given, where that cannot be read back.
-pub(super) fn as_listed(family: Family, rule: &Rule) -> Result<Rule, NotCompiled> {
+/// The rule of a table as a listing has it; as it was given, where that cannot be read back.
+pub(super) fn as_listed(table: &Table, rule: &Rule) -> Result<Rule, NotCompiled> {
+    let family = table.family;
     let mut compiled = compile(family, rule, 1)?;
-    let sets: Sets = (1..).zip(&compiled.sets).map(|(id, set)| (name(id), as_set(&name(id), set))).collect();
+    let anonymous = (1..).zip(&compiled.sets).map(|(id, set)| (name(id), as_set(&name(id), set)));
+    let named = table.sets.iter().map(|set| (set.name.clone(), set.clone()));
+    let sets: Sets = anonymous.chain(named).collect();
     let names: Vec<_> = (1..).zip(&compiled.sets).map(|(id, _)| (id, name(id))).collect();
     for expression in &mut compiled.expressions {
         if let Expr::Lookup(lookup) = expression
