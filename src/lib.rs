@@ -19,6 +19,7 @@
 pub mod apply;
 #[doc(hidden)]
 pub mod cli;
+pub mod conntrack;
 pub mod interception;
 pub mod mesh;
 pub mod preflight;
