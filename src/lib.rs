@@ -20,6 +20,7 @@ pub mod ambient;
 pub mod apply;
 #[doc(hidden)]
 pub mod cli;
+pub mod conntrack;
 pub mod interception;
 pub mod mesh;
 pub mod netns;

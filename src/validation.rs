@@ -4,9 +4,11 @@
 //! writes no file and leaves no thread behind. Among the rules of a sidecar it meets those for the proxy's own uid
 //! and gid (a connection by way of `lo` to another address than the loopback one): it has to run with one of them.
 
+pub mod token;
+
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -100,7 +102,7 @@ pub fn run(validation: &Validation) -> Result<(), ValidationError> {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let probe = start_connecting(loopback, destination);
+        let probe = start_connecting(Some(loopback), destination);
         let limit = timeout.saturating_sub(started.elapsed()).min(INTERVAL);
         if arrives(&listeners, probe_port, limit).map_err(ValidationError::Accept)? {
             return Ok(());
@@ -151,10 +153,12 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// A connection that is being made, or an error that was there at once.
-fn start_connecting(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+/// A connection that is being made, from this address if one is given, or an error that was there at once.
+fn start_connecting(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = nonblocking_socket(to)?;
-    bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
+    if let Some(from) = from {
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
+    }
     match connect(socket.as_raw_fd(), &SockaddrStorage::from(to)) {
         Ok(()) | Err(Errno::EINPROGRESS) => Ok(socket.into()),
         Err(errno) => Err(errno.into()),
@@ -171,7 +175,7 @@ fn arrives(listeners: &[TcpListener], port: u16, limit: Duration) -> io::Result<
     let started = Instant::now();
     loop {
         let left = limit.saturating_sub(started.elapsed());
-        wait(listeners, left)?;
+        wait(listeners.iter().map(AsFd::as_fd), left)?;
         for listener in listeners {
             // One from each before the clock is looked at again: strangers can connect here, too.
             let Some(connection) = accept(listener)? else { continue };
@@ -186,10 +190,9 @@ fn arrives(listeners: &[TcpListener], port: u16, limit: Duration) -> io::Result<
     }
 }
 
-/// Waits for a connection to any of the listeners; a signal ends it early.
-fn wait(listeners: &[TcpListener], limit: Duration) -> io::Result<()> {
-    let mut fds: Vec<_> =
-        listeners.iter().map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN)).collect();
+/// Waits for something to come in at any of the sockets; a signal ends it early.
+fn wait<'f>(sockets: impl IntoIterator<Item = BorrowedFd<'f>>, limit: Duration) -> io::Result<()> {
+    let mut fds: Vec<_> = sockets.into_iter().map(|socket| PollFd::new(socket, PollFlags::POLLIN)).collect();
     // Rounded up: no wait at all, again and again, would be a busy loop.
     let milliseconds = limit.as_micros().div_ceil(1000);
     match poll(&mut fds, PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX)) {

@@ -6,14 +6,13 @@ mod verify;
 
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
-use nftwire::{Namespace, NamespaceError};
 
 use super::failure::{Failure, end};
 use super::log::Log;
+use super::place;
 use super::profile::{Action, perform, refuse_host_network};
 use super::settings::Values;
 use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar};
@@ -61,14 +60,6 @@ pub(super) fn drop_log_flags(arguments: &mut Vec<OsString>) {
 )]
 struct NoAddress;
 
-/// A namespace that cannot be entered, and the setting that named it.
-#[derive(Debug, thiserror::Error)]
-#[error("{place}: {error}")]
-struct NoNamespace {
-    place: String,
-    error: NamespaceError,
-}
-
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     with_settings(matches, |options, log| execute_here(options, log).map(|()| ExitCode::SUCCESS))
 }
@@ -82,10 +73,7 @@ pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
 type Work = fn(&Options, Log) -> Result<ExitCode, Failure>;
 
 fn with_settings(matches: &ArgMatches, work: Work) -> ExitCode {
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
-        .collect();
-    let values = Values { settings: flags::SETTINGS, flags: matches, environment };
+    let values = Values::new(flags::SETTINGS, matches);
     let log = match values.switch("log_as_json") {
         Ok(true) => Log::Json,
         Ok(false) | Err(_) => Log::Plain,
@@ -99,23 +87,7 @@ fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failur
     for warning in &options.warnings {
         log.warn(warning);
     }
-    match &options.network_namespace {
-        // What is opened inside is closed inside: an open socket would keep a deleted pod's namespace alive.
-        Some(path) => Namespace::from_path(path)
-            .and_then(|namespace| namespace.enter(|| work(&options, log)))
-            .map_err(|error| namespace_failure(values, path, error))?,
-        None => work(&options, log),
-    }
-}
-
-/// Names the setting, and the file where the error itself does not.
-fn namespace_failure(values: &Values<'_>, path: &Path, error: NamespaceError) -> NoNamespace {
-    let origin = values.get("network-namespace").map_or_else(String::new, |given| given.origin().to_owned());
-    let place = match error {
-        NamespaceError::Gone { .. } | NamespaceError::Open { .. } => origin,
-        _ => format!("{origin}: {}", path.display()),
-    };
-    NoNamespace { place, error }
+    place::inside(options.network_namespace.as_ref(), || work(&options, log))
 }
 
 fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {

@@ -48,6 +48,35 @@ impl Log {
     }
 }
 
+/// What is said at least. There is nothing below the level info.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    Error,
+    Warn,
+    Info,
+}
+
+/// A log that leaves out what is below a level.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filtered {
+    pub(super) log: Log,
+    pub(super) level: Level,
+}
+
+impl Filtered {
+    pub(super) fn info(self, message: &str) {
+        if self.level >= Level::Info {
+            self.log.info(message);
+        }
+    }
+
+    pub(super) fn warn(self, message: &str) {
+        if self.level >= Level::Warn {
+            self.log.warn(message);
+        }
+    }
+}
+
 /// Leaves the reason of a failure for Kubernetes, where the file is there and can be written.
 fn termination_message(message: &str) {
     let end = message.floor_char_boundary(TERMINATION_LOG_LIMIT);

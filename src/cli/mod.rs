@@ -9,10 +9,13 @@ mod istio_iptables;
 mod list;
 mod log;
 mod place;
+mod privileges;
 mod profile;
+mod proxy_init;
 mod reset;
 mod resolv_conf;
 mod settings;
+mod validate;
 mod verify;
 
 use std::ffi::OsString;
@@ -33,17 +36,18 @@ const USAGE: u8 = 2;
 /// Runs the command that these arguments ask for; the first one is the name by which the program was called.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    privileges::raise();
     let mut arguments: Vec<_> = arguments.into_iter().collect();
-    if called_as(&arguments, istio_iptables::NAME) {
+    if let Some(command) = called_as(&arguments) {
         arguments[0] = NAME.into();
-        if arguments.get(1).is_none_or(|command| command != istio_iptables::NAME) {
-            arguments.insert(1, istio_iptables::NAME.into());
+        if arguments.get(1).is_none_or(|first| first != command) {
+            arguments.insert(1, command.into());
         }
     }
     if arguments.iter().take(3).skip(1).any(|command| command == istio_iptables::NAME) {
         istio_iptables::drop_log_flags(&mut arguments);
     }
-    let json = arguments.iter().any(|flag| flag == "--log_as_json" || flag == "--log_as_json=true");
+    let json = wants_json(&arguments);
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => return refuse(&error, if json { Log::Json } else { Log::Plain }),
@@ -54,7 +58,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some((graph::NAME, matches)) => graph::run(matches),
         Some((istio_iptables::NAME, matches)) => istio_iptables::run(matches),
         Some((list::NAME, matches)) => list::run(matches),
+        Some((proxy_init::NAME, matches)) => proxy_init::run(matches),
         Some((reset::NAME, matches)) => reset::run(matches),
+        Some((validate::NAME, matches)) => validate::run(matches),
         Some((verify::NAME, matches)) => verify::run(matches),
         _ => ExitCode::from(USAGE),
     }
@@ -92,14 +98,28 @@ fn command() -> Command {
         .subcommand(graph::command())
         .subcommand(istio_iptables::command())
         .subcommand(list::command())
+        .subcommand(proxy_init::command())
         .subcommand(reset::command())
+        .subcommand(validate::command())
         .subcommand(verify::command())
 }
 
-/// Whether the program was called under this name, by a link for example.
-fn called_as(arguments: &[OsString], name: &str) -> bool {
-    arguments
-        .first()
-        .and_then(|program| Path::new(program).file_name())
-        .is_some_and(|program| program == name)
+/// The command whose name the program was called under, by a link for example.
+fn called_as(arguments: &[OsString]) -> Option<&'static str> {
+    let names = [
+        (istio_iptables::NAME, istio_iptables::NAME),
+        (proxy_init::NAME, proxy_init::NAME),
+        (proxy_init::LINKERDS_NAME, proxy_init::NAME),
+    ];
+    let program = Path::new(arguments.first()?).file_name()?;
+    names.into_iter().find(|(name, _)| program == *name).map(|(_, command)| command)
+}
+
+/// Whether Istio's flag or Linkerd's asks for log lines in JSON, where the command line itself cannot be read.
+fn wants_json(arguments: &[OsString]) -> bool {
+    let one = |flag: &OsString| {
+        ["--log_as_json", "--log_as_json=true", "--log-format=json"].iter().any(|json| flag == json)
+    };
+    let two = |pair: &[OsString]| pair[0] == "--log-format" && pair[1] == "json";
+    arguments.iter().any(one) || arguments.windows(2).any(two)
 }

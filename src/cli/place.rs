@@ -6,6 +6,9 @@ use clap::Arg;
 use nftwire::{Namespace, NamespaceError};
 use nix::net::if_::if_nameindex;
 
+use super::failure::Failure;
+use super::settings::Given;
+
 /// The flag's name.
 pub(super) const NETNS: &str = "netns";
 
@@ -22,6 +25,38 @@ pub(super) fn namespace(netns: &str) -> Result<Namespace, NamespaceError> {
         Ok(pid) if netns.bytes().all(|byte| byte.is_ascii_digit()) => Namespace::from_pid(pid),
         _ => Namespace::from_path(netns),
     }
+}
+
+/// A namespace that cannot be entered, and the setting that named it.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {error}")]
+struct NoNamespace {
+    place: String,
+    error: NamespaceError,
+}
+
+/// Does the work in the namespace whose file a setting names, or here without one.
+///
+/// What is opened inside is to be closed inside: an open socket would keep a deleted pod's namespace alive.
+pub(super) fn inside<T: Send>(
+    setting: Option<&Given>,
+    work: impl FnOnce() -> Result<T, Failure> + Send,
+) -> Result<T, Failure> {
+    match setting {
+        Some(given) => Namespace::from_path(&given.text)
+            .and_then(|namespace| namespace.enter(work))
+            .map_err(|error| not_entered(given, error))?,
+        None => work(),
+    }
+}
+
+/// Names the setting, and the file where the error itself does not.
+fn not_entered(given: &Given, error: NamespaceError) -> NoNamespace {
+    let place = match error {
+        NamespaceError::Gone { .. } | NamespaceError::Open { .. } => given.origin().to_owned(),
+        _ => format!("{}: {}", given.origin(), given.text),
+    };
+    NoNamespace { place, error }
 }
 
 /// The names of the interfaces of the namespace that the thread is in, by their indices.

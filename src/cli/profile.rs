@@ -6,13 +6,30 @@ use nftwire::{Commit, Socket};
 use serde_json::{Value as Json, json};
 
 use super::failure::Failure;
-use super::settings::{Given, UsageError};
+use super::settings::{Given, Setting, UsageError, Values};
 use crate::apply::{ApplyError, Counters};
 use crate::interception::Interception;
 use crate::preflight;
 use crate::route::RouteSocket;
 use crate::ruleset::validate::validate;
 use crate::ruleset::{self, Ruleset};
+
+pub(super) const CHECK: Setting =
+    Setting::switch("check", None, &[], "Let the kernel validate the ruleset, and apply nothing");
+pub(super) const KEEP_COUNTERS: Setting = Setting::switch(
+    "keep-counters",
+    None,
+    &[],
+    "Leave rules that do not change in place, with their counters",
+);
+pub(super) const OUTPUT: Setting =
+    Setting::text("output", None, "FORMAT", &[], "Format of the result: text or json [default: text]");
+pub(super) const ALLOW_HOST_NETWORK: Setting = Setting::switch(
+    "allow-host-network",
+    None,
+    &[],
+    "Work in the machine's own network namespace even if other namespaces hang on it",
+);
 
 /// What is done with the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +55,22 @@ impl Action {
     pub(super) fn needs_kernel(self) -> bool {
         matches!(self, Self::Apply(_) | Self::Check | Self::Remove)
     }
+}
+
+/// What the switches ask for, the one first that changes least, which wins; without any, the rules are applied.
+pub(super) fn action(values: &Values<'_>, switches: &[(&str, Action)]) -> Result<Action, UsageError> {
+    let counters = if values.switch(KEEP_COUNTERS.name)? { Counters::Keep } else { Counters::Restart };
+    let mut given = Vec::new();
+    for &(name, action) in switches {
+        if values.switch(name)? {
+            given.push(action);
+        }
+    }
+    Ok(match given[..] {
+        [] => Action::Apply(counters),
+        [Action::Print, .., Action::Remove] => Action::PrintRemoval,
+        [first, ..] => first,
+    })
 }
 
 pub(super) fn output(given: &Given) -> Result<Output, UsageError> {

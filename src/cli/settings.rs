@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
@@ -34,13 +35,52 @@ pub(super) enum Kind {
     Text(&'static str),
     /// A number or a duration: an empty environment variable is none
     Number(&'static str),
-    /// A list, in one part or several
+    /// A list that a flag goes on with each time it is given
     List(&'static str),
     /// On or off
     Switch,
 }
 
 impl Setting {
+    pub(super) const fn text(
+        name: &'static str,
+        short: Option<char>,
+        value: &'static str,
+        environment: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self { name, short, kind: Kind::Text(value), environment, help }
+    }
+
+    pub(super) const fn number(
+        name: &'static str,
+        short: Option<char>,
+        value: &'static str,
+        environment: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self { name, short, kind: Kind::Number(value), environment, help }
+    }
+
+    /// A list; no variable stands for one.
+    pub(super) const fn list(
+        name: &'static str,
+        short: Option<char>,
+        value: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self { name, short, kind: Kind::List(value), environment: &[], help }
+    }
+
+    pub(super) const fn switch(
+        name: &'static str,
+        short: Option<char>,
+        environment: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self { name, short, kind: Kind::Switch, environment, help }
+    }
+
     pub(super) fn argument(&self) -> Arg {
         let mut help = self.help.to_owned();
         if let [first, ..] = self.environment {
@@ -48,9 +88,11 @@ impl Setting {
         }
         let argument = Arg::new(self.name).long(self.name).short(self.short).help(help);
         match self.kind {
-            Kind::List(value) => return argument.value_name(value).action(ArgAction::Append),
             Kind::Text(value) | Kind::Number(value) => {
                 argument.value_name(value).action(ArgAction::Set).allow_hyphen_values(true)
+            }
+            Kind::List(value) => {
+                return argument.value_name(value).action(ArgAction::Append).allow_hyphen_values(true);
             }
             // As in Go: `--flag`, `--flag=true`, never `--flag true`.
             Kind::Switch => argument
@@ -84,6 +126,14 @@ pub(super) struct UsageError {
     pub(super) is_usage: bool,
 }
 
+impl UsageError {
+    /// A flag that has no default was not given.
+    pub(super) fn missing(name: &str, what: &str) -> Self {
+        let (origin, fault) = (format!("--{name}"), format!("it is required: {what}"));
+        Self { origin, fault, is_usage: true }
+    }
+}
+
 /// Everything that was given.
 pub(super) struct Values<'a> {
     pub(super) settings: &'static [Setting],
@@ -91,12 +141,23 @@ pub(super) struct Values<'a> {
     pub(super) environment: HashMap<String, String>,
 }
 
-impl Values<'_> {
+impl<'a> Values<'a> {
+    /// What these flags and the process's environment give.
+    pub(super) fn new(settings: &'static [Setting], flags: &'a ArgMatches) -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            })
+            .collect();
+        Self { settings, flags, environment }
+    }
+
     /// What was given for a setting: by its flag, else by one of its variables.
     pub(super) fn get(&self, name: &str) -> Option<Given> {
         if self.flags.value_source(name) == Some(ValueSource::CommandLine) {
-            let text = self.flags.get_one::<String>(name)?.clone();
-            return Some(Given { origin: format!("--{name}"), text });
+            // One list, so that its items are counted over all of them; only a list is given more than once.
+            let given: Vec<_> = self.flags.get_many::<String>(name)?.map(String::as_str).collect();
+            return Some(Given { origin: format!("--{name}"), text: given.join(",") });
         }
         let setting = self.settings.iter().find(|setting| setting.name == name)?;
         let set = |variable: &&&str| {
@@ -105,6 +166,11 @@ impl Values<'_> {
                 .is_some_and(|text| !text.is_empty() || matches!(setting.kind, Kind::Text(_)))
         };
         self.variable(setting.environment.iter().find(set)?)
+    }
+
+    /// As [`get`](Self::get), where it is not the empty text.
+    pub(super) fn not_empty(&self, name: &str) -> Option<Given> {
+        self.get(name).filter(|given| !given.text.is_empty())
     }
 
     /// What an environment variable holds that has no flag.
@@ -181,11 +247,24 @@ impl Given {
     }
 
     /// The items of a comma separated list; empty ones do not count.
-    pub(super) fn list<T>(
+    pub(super) fn list<T>(&self, parse: impl FnMut(&str) -> Result<T, String>) -> Result<Vec<T>, UsageError> {
+        self.items(|item| !item.is_empty(), parse)
+    }
+
+    /// The items of a comma separated list in which each one counts, also one that is empty.
+    pub(super) fn full_list<T>(
         &self,
+        parse: impl FnMut(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, UsageError> {
+        self.items(|_| true, parse)
+    }
+
+    fn items<T>(
+        &self,
+        counts: impl Fn(&str) -> bool,
         mut parse: impl FnMut(&str) -> Result<T, String>,
     ) -> Result<Vec<T>, UsageError> {
-        let items = self.text.split(',').map(str::trim).enumerate().filter(|(_, item)| !item.is_empty());
+        let items = self.text.split(',').map(str::trim).enumerate().filter(|(_, item)| counts(item));
         items
             .map(|(index, item)| {
                 parse(item).map_err(|fault| match self.text.contains(',') {
@@ -213,6 +292,20 @@ pub(super) fn listening_port(text: &str) -> Result<u16, String> {
 /// A port: 0 to 65535.
 pub(super) fn port(text: &str) -> Result<u16, String> {
     text.parse().map_err(|_| format!("{text:?} is not a port (0 to 65535)"))
+}
+
+/// Ports from one to another, both included, or a single one.
+pub(super) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (Ok(first), Ok(last)) = (first.parse(), last.parse()) else {
+        return Err(format!(
+            "{text:?} is neither a port nor a range of ports (0 to 65535, such as 80 or 8000-8080)"
+        ));
+    };
+    if last < first {
+        return Err(format!("{text:?} is not a range: it ends before it begins"));
+    }
+    Ok(first..=last)
 }
 
 /// A number of 32 bits: decimal, or hexadecimal behind `0x`.
@@ -262,6 +355,7 @@ mod tests {
             help: "",
         },
         Setting { name: "dns", short: None, kind: Kind::Switch, environment: &["DNS", "OLD_DNS"], help: "" },
+        Setting::list("ignore", Some('i'), "PORTS", ""),
     ];
 
     fn command() -> clap::Command {
@@ -356,6 +450,37 @@ mod tests {
         assert_eq!(fault("70000"), "--ports: \"70000\" is not a port (0 to 65535)");
         assert_eq!(fault("80,70000"), "--ports: \"70000\" is not a port (0 to 65535) (item 2)");
         assert_eq!(fault("80,,http"), "--ports: \"http\" is not a port (0 to 65535) (item 3)");
+    }
+
+    #[test]
+    fn a_list_goes_on_with_each_flag_and_its_items_are_counted_over_all_of_them() {
+        let ports = |flags: &[&str]| given(flags, &[], |values| values.list("ignore", port));
+        assert_eq!(ports(&["--ignore", "80,81", "-i", "82", "--ignore=83"]), Ok(vec![80, 81, 82, 83]));
+        assert_eq!(ports(&["-i", "80", "-i", ""]), Ok(vec![80]));
+        let fault = ports(&["--ignore", "80,81", "-i", "82,http"]).unwrap_err().to_string();
+        assert_eq!(fault, "--ignore: \"http\" is not a port (0 to 65535) (item 4)");
+    }
+
+    #[test]
+    fn in_a_full_list_an_empty_item_is_one() {
+        assert_eq!(list("80, 81").full_list(port), Ok(vec![80, 81]));
+        let fault = |text| list(text).full_list(port).unwrap_err().to_string();
+        assert_eq!(fault("80,,81"), "--ports: \"\" is not a port (0 to 65535) (item 2)");
+        assert_eq!(fault(""), "--ports: \"\" is not a port (0 to 65535)");
+    }
+
+    #[test]
+    fn ranges_of_ports() {
+        assert_eq!(port_range("80"), Ok(80..=80));
+        assert_eq!(port_range("0-65535"), Ok(0..=65535));
+        assert_eq!(port_range("25-25"), Ok(25..=25));
+        for wrong in ["", "-", "80-", "-80", "1-2-3", "80:90", "65536", "1-65536", "http", "8 0", "1 - 2"] {
+            let fault = format!(
+                "{wrong:?} is neither a port nor a range of ports (0 to 65535, such as 80 or 8000-8080)"
+            );
+            assert_eq!(port_range(wrong), Err(fault));
+        }
+        assert_eq!(port_range("90-80"), Err("\"90-80\" is not a range: it ends before it begins".to_owned()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command};
 
 use super::profile::of;
-use super::{USAGE, istio_iptables};
+use super::{USAGE, istio_iptables, proxy_init};
 use crate::verify::Differences;
 
 /// The command's name.
@@ -24,11 +24,13 @@ pub(super) fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(istio_iptables::command().about("Takes the flags and variables of the command itself"))
+        .subcommand(proxy_init::command().about("Takes the flags of the command itself"))
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     match matches.subcommand() {
         Some((istio_iptables::NAME, matches)) => istio_iptables::verify(matches),
+        Some((proxy_init::NAME, matches)) => proxy_init::verify(matches),
         _ => ExitCode::from(USAGE),
     }
 }

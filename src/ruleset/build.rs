@@ -1,15 +1,17 @@
 //! Making rules.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
 use super::statement::{Counter, Nat, NatKind, Tproxy};
 use super::{BaseChain, Chain, ChainKind, Hook, Policy, Table};
 use super::{
-    Data, DataType, Expression, Family, Field, IP_DADDR, IP_SADDR, IP6_DADDR, IP6_SADDR, Op, Protocol,
+    Data, DataType, Element, Expression, Family, Field, IP_DADDR, IP_SADDR, IP6_DADDR, IP6_SADDR, Op,
+    Protocol,
 };
-use super::{Rule, Selector, Statement, Target, Verdict};
+use super::{Range, Rule, Selector, Statement, Target, Verdict};
 
 /// What a [`Selector`] is compared with: constants are of the selector's type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +177,18 @@ impl Rule {
         self.matches(Selector::Payload(field), op, Data::be16(port))
     }
 
+    /// A port field that is any of these ports: one comparison or one look-up in a set, however many there are.
+    /// Ranges include both their ends; without any, no packet matches.
+    #[must_use]
+    pub fn ports(self, field: Field, ports: &[RangeInclusive<u16>]) -> Self {
+        let ports = merged(ports);
+        let right = match &ports[..] {
+            [range] => expression(range),
+            ranges => Expression::Set(ranges.iter().map(|range| Element::new(expression(range))).collect()),
+        };
+        self.test(Selector::Payload(field).into(), Op::Eq, right)
+    }
+
     /// `ip saddr`, `ip daddr` or, by the prefix's family, `ip6 saddr`, `ip6 daddr`
     #[must_use]
     pub fn saddr(self, op: Op, prefix: impl Into<IpNet>) -> Self {
@@ -265,4 +279,36 @@ impl Rule {
     pub fn jump(self, chain: &str) -> Self {
         self.then(Statement::Verdict(Verdict::Jump(chain.to_owned())))
     }
+}
+
+/// Ascending, and as nft shows them: where there is any range, those that overlap or touch are one.
+fn merged(ports: &[RangeInclusive<u16>]) -> Vec<RangeInclusive<u16>> {
+    let mut ports: Vec<_> = ports.iter().filter(|range| !range.is_empty()).cloned().collect();
+    ports.sort_unstable_by_key(|range| (*range.start(), *range.end()));
+    ports.dedup();
+    if ports.iter().all(is_single) {
+        return ports;
+    }
+    let mut merged: Vec<RangeInclusive<u16>> = Vec::with_capacity(ports.len());
+    for range in ports {
+        match merged.last_mut() {
+            Some(last) if *range.start() <= last.end().saturating_add(1) => {
+                *last = *last.start()..=*last.end().max(range.end());
+            }
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+fn expression(range: &RangeInclusive<u16>) -> Expression {
+    let port = |port: &u16| Expression::constant(DataType::InetService, Data::be16(*port));
+    match is_single(range) {
+        true => port(range.start()),
+        false => Expression::Range(Box::new(Range { from: port(range.start()), to: port(range.end()) })),
+    }
+}
+
+fn is_single(range: &RangeInclusive<u16>) -> bool {
+    range.start() == range.end()
 }

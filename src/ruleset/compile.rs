@@ -183,6 +183,12 @@ impl<'a> Compiler<'a> {
                 self.lookup(name, 0, op);
                 Ok(())
             }
+            (Expression::Range(range), Op::Eq) => {
+                self.load(left)?;
+                self.compare(CmpOp::Gte, constant(&range.from)?);
+                self.compare(CmpOp::Lte, constant(&range.to)?);
+                Ok(())
+            }
             (flags, Op::In) => {
                 self.load(left)?;
                 let flags = constant(flags)?;

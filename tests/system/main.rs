@@ -17,6 +17,7 @@ mod harness;
 mod image;
 mod invocation;
 mod killed;
+mod linkerd_matrix;
 mod redirect;
 mod reset;
 mod route;

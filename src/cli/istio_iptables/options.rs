@@ -1,12 +1,10 @@
 //! From what was given to what it means: after this, nothing is a text that could be wrong.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::apply::Counters;
 use crate::cli::profile::{self, Action, Output};
 use crate::cli::settings::{Given, UsageError, Values, duration, listening_port, network, number, port};
 use crate::cli::{accounts, resolv_conf};
@@ -17,6 +15,14 @@ use crate::mesh::istio::sidecar::{
 /// The proxy's uid where it has no name here.
 const DEFAULT_PROXY_UID: u32 = 1337;
 
+/// What changes least comes first.
+const SWITCHES: &[(&str, Action)] = &[
+    ("dry-run", Action::Print),
+    ("skip-rule-apply", Action::Nothing),
+    ("check", Action::Check),
+    ("cleanup-only", Action::Remove),
+];
+
 /// What the command is to do.
 #[derive(Debug)]
 pub(super) struct Options {
@@ -26,7 +32,7 @@ pub(super) struct Options {
     pub(super) validation: Option<Probe>,
     pub(super) dual_stack: bool,
     pub(super) allow_host_network: bool,
-    pub(super) network_namespace: Option<PathBuf>,
+    pub(super) network_namespace: Option<Given>,
     pub(super) output: Output,
     /// What the user should know of what was given
     pub(super) warnings: Vec<String>,
@@ -61,14 +67,11 @@ impl Options {
             values.switch(name)?;
         }
         Ok(Self {
-            action: action(values)?,
+            action: profile::action(values, SWITCHES)?,
             validation: run_validation.then_some(probe),
             dual_stack: values.switch("dual-stack")?,
             allow_host_network: values.switch("allow-host-network")?,
-            network_namespace: values
-                .get("network-namespace")
-                .map(|given| PathBuf::from(given.text))
-                .filter(|path| !path.as_os_str().is_empty()),
+            network_namespace: values.not_empty("network-namespace"),
             output: values.parsed("output", Output::Text, profile::output)?,
             sidecar: sidecar(values, &mut warnings)?,
             warnings,
@@ -76,32 +79,11 @@ impl Options {
     }
 }
 
-fn action(values: &Values<'_>) -> Result<Action, UsageError> {
-    let counters = if values.switch("keep-counters")? { Counters::Keep } else { Counters::Restart };
-    // The one that changes least wins.
-    let switches = [
-        ("dry-run", Action::Print),
-        ("skip-rule-apply", Action::Nothing),
-        ("check", Action::Check),
-        ("cleanup-only", Action::Remove),
-    ];
-    let mut action = Action::Apply(counters);
-    for (name, meaning) in switches.into_iter().rev() {
-        if values.switch(name)? {
-            action = meaning;
-        }
-    }
-    if action == Action::Print && values.switch("cleanup-only")? {
-        action = Action::PrintRemoval;
-    }
-    Ok(action)
-}
-
 fn sidecar(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<Sidecar, UsageError> {
     let default = Sidecar::default();
     let listening = |name, default| values.parsed(name, default, |given| given.one(listening_port));
     let proxy_uids = proxy_uids(values)?;
-    let proxy_gids = match values.get("proxy-gid").filter(|given| !given.text.is_empty()) {
+    let proxy_gids = match values.not_empty("proxy-gid") {
         Some(given) => given.list(|item| account(item, "group", accounts::gid))?,
         None => proxy_uids.clone(),
     };
@@ -143,7 +125,7 @@ fn sidecar(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<Sidecar, U
 }
 
 fn proxy_uids(values: &Values<'_>) -> Result<Vec<u32>, UsageError> {
-    if let Some(given) = values.get("proxy-uid").filter(|given| !given.text.is_empty()) {
+    if let Some(given) = values.not_empty("proxy-uid") {
         return given.list(|item| account(item, "user", accounts::uid));
     }
     let user = values.variable("ENVOY_USER").map_or_else(|| "istio-proxy".to_owned(), |given| given.text);

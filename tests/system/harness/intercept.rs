@@ -13,39 +13,56 @@ use super::namespace::finish;
 use super::{Namespace, User};
 
 /// Where the command finds itself: in its own /etc, where every user may read it.
-const PROGRAM: &str = "/etc/meshwire";
-/// The same under the name of Istio's command.
-const ISTIO_PROGRAM: &str = "/etc/istio-iptables";
+const FOLDER: &str = "/etc";
+/// The program's own name.
+const PROGRAM: &str = "meshwire";
+/// Other names for it, by links.
+const LINKS: [&str; 3] = ["istio-iptables", "proxy-init", "linkerd2-proxy-init"];
 
 /// Runs `meshwire istio-iptables` with the arguments inside the namespace, as [`Intercept::apply`] does.
 pub(crate) fn intercept(namespace: &Namespace, args: &[&str]) {
     Intercept::new(args).apply(namespace);
 }
 
-/// A run of `meshwire istio-iptables` as an init container starts it: with an environment of its own, and with an /etc
+/// A run of one of meshwire's commands as an init container starts it: with an environment of its own, and with an /etc
 /// that holds nothing but the files given here and the program itself.
 pub(crate) struct Intercept {
     /// What starts the program: nothing, or a command that gives up privileges first.
     starter: Vec<String>,
     program: &'static str,
+    /// Capabilities of the program's file, as setcap(8) takes them.
+    capabilities: Option<&'static str>,
     args: Vec<String>,
     variables: Vec<(String, String)>,
     user: Option<User>,
     files: Vec<(String, String)>,
     folders: Vec<(PathBuf, String)>,
+    read_only: Vec<&'static str>,
 }
 
 impl Intercept {
+    /// `meshwire istio-iptables` with these arguments.
     pub(crate) fn new(args: &[&str]) -> Self {
-        let args = [&["istio-iptables"], args].concat();
+        Self::command_line(&[&["istio-iptables"], args].concat())
+    }
+
+    /// `meshwire proxy-init` with these arguments.
+    pub(crate) fn linkerd(args: &[&str]) -> Self {
+        Self::command_line(&[&["proxy-init"], args].concat())
+    }
+
+    /// `meshwire` with these arguments.
+    pub(crate) fn command_line(args: &[&str]) -> Self {
         Self {
             starter: Vec::new(),
             program: PROGRAM,
+            capabilities: None,
             args: args.iter().map(ToString::to_string).collect(),
             variables: Vec::new(),
             user: None,
             files: Vec::new(),
             folders: Vec::new(),
+            read_only: Vec::new(),
         }
     }
 
@@ -56,9 +73,26 @@ impl Intercept {
     }
 
     /// Calls the program by a link of the name `istio-iptables`, and without that as its first argument.
-    pub(crate) fn by_istios_name(mut self) -> Self {
-        self.program = ISTIO_PROGRAM;
+    pub(crate) fn by_istios_name(self) -> Self {
+        self.by_name("istio-iptables")
+    }
+
+    /// Calls the program by a link of this name, and without the command as its first argument.
+    pub(crate) fn by_name(mut self, name: &'static str) -> Self {
+        self.program = name;
         self.args.remove(0);
+        self
+    }
+
+    /// Gives the program's file these capabilities, as setcap(8) takes them.
+    pub(crate) fn file_capabilities(mut self, capabilities: &'static str) -> Self {
+        self.capabilities = Some(capabilities);
+        self
+    }
+
+    /// Makes this folder read-only, as a container's runtime does.
+    pub(crate) fn read_only(mut self, folder: &'static str) -> Self {
+        self.read_only.push(folder);
         self
     }
 
@@ -108,8 +142,10 @@ impl Intercept {
     pub(crate) fn run(self, namespace: &Namespace) -> Output {
         let etc = tempfile::tempdir().unwrap();
         fs::set_permissions(etc.path(), Permissions::from_mode(0o755)).unwrap();
-        File::create(etc.path().join("meshwire")).unwrap();
-        symlink("meshwire", etc.path().join("istio-iptables")).unwrap();
+        self.put_program(&etc.path().join(PROGRAM));
+        for link in LINKS {
+            symlink(PROGRAM, etc.path().join(link)).unwrap();
+        }
         for (name, contents) in &self.files {
             fs::write(etc.path().join(name), contents).unwrap();
         }
@@ -122,17 +158,40 @@ impl Intercept {
                 mount(Some(there), place, none, MsFlags::MS_BIND, none)
                     .unwrap_or_else(|errno| panic!("{} over {place}: {errno}", there.display()));
             };
-            bind(etc.path(), "/etc");
-            bind(Path::new(env!("CARGO_BIN_EXE_meshwire")), PROGRAM);
+            bind(etc.path(), FOLDER);
+            if self.capabilities.is_none() {
+                bind(Path::new(env!("CARGO_BIN_EXE_meshwire")), &format!("{FOLDER}/{PROGRAM}"));
+            }
             for (there, place) in &self.folders {
                 bind(there, place);
+            }
+            for folder in &self.read_only {
+                // The root is a mount already, and one over it would not be seen.
+                if *folder != "/" {
+                    bind(Path::new(folder), folder);
+                }
+                let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+                mount(none, *folder, none, flags, none).unwrap();
             }
             finish(&mut self.command(), "")
         })
     }
 
+    /// A place to mount the program at; or a copy, where it needs capabilities of its own.
+    fn put_program(&self, place: &Path) {
+        let Some(capabilities) = self.capabilities else {
+            File::create(place).unwrap();
+            return;
+        };
+        fs::copy(env!("CARGO_BIN_EXE_meshwire"), place).unwrap();
+        fs::set_permissions(place, Permissions::from_mode(0o755)).unwrap();
+        let output = finish(Command::new("setcap").arg(capabilities).arg(place), "");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     fn command(&self) -> Command {
-        let words: Vec<_> = self.starter.iter().map(String::as_str).chain([self.program]).collect();
+        let program = format!("{FOLDER}/{}", self.program);
+        let words: Vec<_> = self.starter.iter().map(String::as_str).chain([program.as_str()]).collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).args(&self.args).env_clear();
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));

@@ -7,6 +7,7 @@ mod arrival;
 mod client;
 mod intercept;
 pub(crate) mod link;
+pub(crate) mod linkerd;
 mod namespace;
 mod network;
 pub(crate) mod nft;
@@ -15,11 +16,11 @@ mod segment;
 mod server;
 mod users;
 
-pub(crate) use client::{captured, straight};
+pub(crate) use client::{Outcome, captured, straight};
 pub(crate) use intercept::{Intercept, intercept};
 pub(crate) use namespace::Namespace;
 pub(crate) use network::{network, of_the_command};
-pub(crate) use pod::{BOTH, Pod, User, V4, V6};
+pub(crate) use pod::{Addresses, BOTH, Pod, User, V4, V6};
 pub(crate) use server::Server;
 pub(crate) use users::{Users, outside};
 

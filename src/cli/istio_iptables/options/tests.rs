@@ -1,4 +1,5 @@
 use super::*;
+use crate::apply::Counters;
 use crate::cli::istio_iptables::{command, flags::SETTINGS};
 
 fn options(flags: &[&str], environment: &[(&str, &str)]) -> Result<Options, String> {
