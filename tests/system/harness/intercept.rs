@@ -1,5 +1,6 @@
 //! The command under test.
 
+use std::env;
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
@@ -166,10 +167,10 @@ impl Intercept {
                 bind(there, place);
             }
             for folder in &self.read_only {
-                // The root is a mount already, and one over it would not be seen.
-                if *folder != "/" {
-                    bind(Path::new(folder), folder);
-                }
+                // The root is a mount already, and one over it would not be seen. Our own files stay writable.
+                let own = env::temp_dir();
+                let own = if *folder == "/" { own.to_str().unwrap() } else { folder };
+                mount(Some(own), own, none, MsFlags::MS_BIND | MsFlags::MS_REC, none).unwrap();
                 let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
                 mount(none, *folder, none, flags, none).unwrap();
             }

@@ -40,11 +40,18 @@ pub(crate) fn bytecode(namespace: &Namespace) -> Parts {
         let words: Vec<_> = line.split_whitespace().collect();
         match words[..] {
             [] => {}
-            ["element", ..] => sets.entry(set.clone()).or_default().push(words[1..].join(" ")),
+            ["element", ..] => {
+                // What nft notes for itself, where a range has no end, is none of the kernel's business.
+                let key = words[1..].iter().copied().take_while(|word| *word != "userdata");
+                sets.entry(set.clone()).or_default().push(key.collect::<Vec<_>>().join(" "));
+            }
             ["[", ..] => {
                 let rule = chains.get_mut(&chain).unwrap().last_mut().unwrap();
                 *rule +=
                     &if words[1] == "counter" { "[ counter ]\n".to_owned() } else { words.join(" ") + "\n" };
+            }
+            ["userdata", ..] => {
+                *chains.get_mut(&chain).unwrap().last_mut().unwrap() += &(words.join(" ") + "\n");
             }
             [family, table, name] => set = format!("{family} {table} {}", name.strip_prefix('@').unwrap()),
             [family, table, name, _handle] | [family, table, name, _handle, _] => {
