@@ -16,8 +16,13 @@ fn meshwire(args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, 
 /// The call is refused as wrong usage with this one line.
 #[track_caller]
 fn assert_refused(args: &[&str], variables: &[(&str, &str)], text: &str) {
-    // Should one of them be taken after all, it only prints.
-    let args = [args, &["--dry-run"]].concat();
+    // Should one of them be taken after all, it only prints, or ends at once.
+    let harmless = match args.first() {
+        Some(&"proxy-init") => "--simulate",
+        Some(&"validate") => "--timeout=0",
+        _ => "--dry-run",
+    };
+    let args = [args, &[harmless]].concat();
     let expected = (Some(2), String::new(), format!("error: {text}\n"));
     assert_eq!(meshwire(&args, variables), expected, "{args:?} {variables:?}");
 }
@@ -121,6 +126,66 @@ fn values_that_cannot_be_used_are_named_with_their_flag_or_variable() {
         "environment variable ISTIO_OUTBOUND_OWNER_GROUPS: there is no group \"no-such-group-here\" here, and it is not a \
          number",
     );
+}
+
+#[test]
+fn linkerds_flags_are_in_the_help_and_their_values_in_the_errors() {
+    let (code, stdout, _) = meshwire(&["proxy-init", "--help"], &[]);
+    assert_eq!(code, Some(0));
+    for part in [
+        "\nUsage: meshwire proxy-init [OPTIONS]\n",
+        "\n  -p, --incoming-proxy-port <PORT>",
+        "\n  -r, --ports-to-redirect <PORTS>",
+        "\nExit codes: 0 ",
+    ] {
+        assert!(stdout.contains(part), "{part} in {stdout}");
+    }
+    let linkerd = |args: &[&'static str]| [&["proxy-init", "-p", "4143", "-o", "4140"], args].concat();
+    assert_refused(
+        &["proxy-init", "-o", "4140"],
+        &[("INCOMING_PROXY_PORT", "4143")],
+        "--incoming-proxy-port: it is required: a port of the proxy, 1 to 65535",
+    );
+    assert_refused(
+        &linkerd(&["--inbound-ports-to-ignore", "4190,4191", "--inbound-ports-to-ignore", "80-http"]),
+        &[],
+        "--inbound-ports-to-ignore: \"80-http\" is neither a port nor a range of ports (0 to 65535, such as 80 or \
+         8000-8080) (item 3)",
+    );
+    // pflag takes this for a switch that is on, and an operand that means nothing.
+    assert_refused(&linkerd(&["--ipv6", "false"]), &[], "unexpected argument 'false' found (see --help)");
+    assert_refused(&linkerd(&["--dry-run"]), &[], "unexpected argument '--dry-run' found (see --help)");
+}
+
+#[test]
+fn the_validators_values_are_named_too() {
+    let validate = |args: &[&'static str]| [&["validate", "linkerd"], args].concat();
+    let variable = |name: &'static str, text: &'static str| [(name, text)];
+    assert_refused(
+        &validate(&["--listen-addr", "4140"]),
+        &[],
+        "--listen-addr: \"4140\" is not an address with a port (such as 0.0.0.0:4140 or [::]:4140)",
+    );
+    assert_refused(
+        &validate(&["--connect-addr", "localhost:80"]),
+        &[],
+        "--connect-addr: \"localhost:80\" is not an address with a port (such as 0.0.0.0:4140 or [::]:4140)",
+    );
+    assert_refused(
+        &validate(&["--log-format", "xml"]),
+        &[],
+        "--log-format: \"xml\" is neither plain nor json",
+    );
+    let loud = "is none of off, error, warn, info, debug, trace";
+    assert_refused(&validate(&["--log-level", "warn,loud"]), &[], &format!("--log-level: \"loud\" {loud}"));
+    assert_refused(
+        &validate(&[]),
+        &variable("LINKERD_VALIDATOR_LOG_LEVEL", "loud"),
+        &format!("environment variable LINKERD_VALIDATOR_LOG_LEVEL: \"loud\" {loud}"),
+    );
+    let (code, stdout, stderr) = meshwire(&["validate", "linkerd", "--timeout", "10"], &[]);
+    assert_eq!((code, stdout.as_str()), (Some(2), ""));
+    assert_eq!(stderr, "error: --timeout: \"10\" is not a duration (such as 5s, 1m30s or 500ms)\n");
 }
 
 #[test]

@@ -12,7 +12,7 @@ const USEFUL: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_
 pub(super) fn raise() {
     for capability in USEFUL {
         let has = |set| caps::has_cap(None, set, capability).unwrap_or(false);
-        if has(CapSet::Permitted) && !has(CapSet::Effective) {
+        if !has(CapSet::Effective) && has(CapSet::Permitted) {
             let _ = caps::raise(None, CapSet::Effective, capability);
         }
     }

@@ -16,6 +16,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, chroot};
 
 use crate::harness::{Intercept, Namespace, oracle, privileged, say};
+use crate::linkerd_invocation::CHART;
 
 /// As Istio's injector calls it.
 const ISTIO_ARGS: [&str; 17] = [
@@ -63,15 +64,31 @@ fn it_runs_in_an_empty_root() {
 }
 
 #[test]
+fn linkerds_init_container_runs_in_an_empty_root_too() {
+    let Some(namespace) = place() else { return };
+    let root = tempfile::tempdir().unwrap();
+    let program = root.path().join("linkerd2-proxy-init");
+    fs::copy(static_build(), &program).unwrap();
+    for (args, done) in [(&CHART[..], "applied: "), (&["--cleanup-only"], "removed: ")] {
+        let output = run_in_root(&namespace, root.path(), "linkerd2-proxy-init", args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.stdout.starts_with(done.as_bytes()));
+    }
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn it_opens_no_file_and_sends_one_batch() {
     let Some(namespace) = place() else { return };
     if !oracle("strace") {
         return;
     }
     // Into nothing, over its own, and back to nothing.
-    for args in [&ISTIO_ARGS[..], &TPROXY_ARGS, &TPROXY_ARGS, &ISTIO_ARGS, &["--cleanup-only", "-u", "1337"]]
-    {
-        let calls = system_calls(&namespace, &[&["istio-iptables"], args].concat());
+    let istio = [&ISTIO_ARGS[..], &TPROXY_ARGS, &TPROXY_ARGS, &ISTIO_ARGS, &["--cleanup-only", "-u", "1337"]]
+        .map(|args| [&["istio-iptables"], args].concat());
+    let linkerd = [&CHART[..], &CHART[1..], &["--cleanup-only"]].map(|args| [&["proxy-init"], args].concat());
+    for args in [&istio[..], &linkerd].concat() {
+        let calls = system_calls(&namespace, &args);
         let named = |names: &[&str]| -> Vec<_> {
             calls.iter().filter(|call| names.contains(&call.split('(').next().unwrap())).collect()
         };
@@ -142,7 +159,7 @@ fn place() -> Option<Namespace> {
 }
 
 /// The release build without shared libraries, made once.
-fn static_build() -> &'static Path {
+pub(crate) fn static_build() -> &'static Path {
     static BUILD: OnceLock<PathBuf> = OnceLock::new();
     BUILD.get_or_init(|| {
         let target = host();
@@ -220,7 +237,7 @@ fn clean_up(nft: &mut Socket) {
 }
 
 /// The time from the start of a program to its end.
-fn time(program: &Path, args: &[&str]) -> Duration {
+pub(crate) fn time(program: &Path, args: &[&str]) -> Duration {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let started = Instant::now();

@@ -20,6 +20,7 @@ mod killed;
 mod linkerd_invocation;
 mod linkerd_matrix;
 mod linkerd_privileges;
+mod linkerd_speed;
 mod linkerd_state;
 mod linkerd_validation;
 mod redirect;
