@@ -69,8 +69,8 @@ impl ProxyInit {
         Interception { ruleset: self.ruleset(), ..nothing() }
     }
 
-    /// The networks that no packet comes from, as there are no rules for their family.
-    pub fn unreachable_subnets(&self) -> impl Iterator<Item = &IpNet> {
+    /// The networks that are left out, as there are no rules for their family.
+    pub fn left_out_subnets(&self) -> impl Iterator<Item = &IpNet> {
         self.subnets_to_ignore.iter().filter(|subnet| !self.has_rules_for(subnet))
     }
 

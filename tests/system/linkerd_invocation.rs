@@ -124,7 +124,7 @@ fn the_namespace_can_be_another_than_the_commands_own() {
     assert_eq!(
         stderr(&output),
         "error: --netns: /etc/meshwire: cannot enter the network namespace: EINVAL: Invalid argument (the file is not a \
-         network namespace)\n"
+         network namespace, or not any more)\n"
     );
     assert_eq!(output.status.code(), Some(1));
 }

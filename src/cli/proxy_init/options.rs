@@ -38,7 +38,7 @@ impl Options {
             Action::Remove | Action::PrintRemoval => linkerd::nothing(),
             _ => {
                 let settings = proxy_init(values)?;
-                warnings.extend(settings.unreachable_subnets().map(|subnet| {
+                warnings.extend(settings.left_out_subnets().map(|subnet| {
                     format!(
                         "--subnets-to-ignore: {subnet} is left out: without IPv6 there are no rules for it"
                     )
