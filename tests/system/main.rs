@@ -9,6 +9,9 @@
     reason = "what goes wrong here fails the test"
 )]
 
+mod ambient_probes;
+mod ambient_state;
+mod ambient_traffic;
 mod counters;
 mod dns;
 mod errors;
