@@ -9,6 +9,7 @@
     reason = "what goes wrong here fails the test"
 )]
 
+mod ambient_many;
 mod ambient_probes;
 mod ambient_state;
 mod ambient_traffic;
