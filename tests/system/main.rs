@@ -22,6 +22,7 @@ mod image;
 mod invocation;
 mod killed;
 mod linkerd_matrix;
+mod named_sets;
 mod redirect;
 mod reset;
 mod route;
