@@ -233,7 +233,7 @@ pub fn sync(nft: &mut Socket, mut wanted: Vec<(IpAddr, PodUid<'_>)>) -> Result<S
     let (mut synced, commit) = change_and_commit(nft, true, |held, change| {
         let differences = Differences::new(held, &wanted);
         change.remove(&differences.gone);
-        change.add(held, &differences.come)?;
+        change.add(held, differences.come.iter().copied())?;
         Ok(differences.counts)
     })?;
     synced.commit = commit;
@@ -243,17 +243,18 @@ pub fn sync(nft: &mut Socket, mut wanted: Vec<(IpAddr, PodUid<'_>)>) -> Result<S
 /// What lies between the probe set and the one that is wanted.
 struct Differences<'a> {
     gone: Vec<IpAddr>,
-    come: Vec<(IpAddr, PodUid<'a>)>,
+    come: Vec<&'a (IpAddr, PodUid<'a>)>,
     counts: Synced,
 }
 
 impl<'a> Differences<'a> {
     /// `wanted` is in order, each address once.
-    fn new(held: &Held, wanted: &[(IpAddr, PodUid<'a>)]) -> Self {
+    fn new(held: &Held, wanted: &'a [(IpAddr, PodUid<'a>)]) -> Self {
         let (mut gone, mut come) = (Vec::new(), Vec::new());
         let mut counts = Synced { added: 0, changed: 0, removed: 0, commit: None };
         let mut there = held.probes().peekable();
-        for &(address, pod_uid) in wanted {
+        for probe in wanted {
+            let (address, pod_uid) = *probe;
             while let Some(probe) = there.next_if(|probe| probe.address < address) {
                 counts.removed += 1;
                 gone.push(probe.address);
@@ -266,7 +267,7 @@ impl<'a> Differences<'a> {
                 }
                 None => counts.added += 1,
             }
-            come.push((address, pod_uid));
+            come.push(probe);
         }
         let rest: Vec<_> = there.map(|probe| probe.address).collect();
         counts.removed += rest.len();

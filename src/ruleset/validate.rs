@@ -292,7 +292,7 @@ impl fmt::Display for RulePlace<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BaseChain, Op, Policy};
+    use super::super::{BaseChain, DataType, IP_DADDR, Op, Operand, Policy, Selector, Set};
     use super::*;
 
     fn base(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: &[Rule]) -> Chain {
@@ -372,6 +372,26 @@ mod tests {
             "rule 1 of a in inet t",
             Fault::JumpToBase("out".to_owned()),
         );
+    }
+
+    #[test]
+    fn things_are_looked_up_in_sets_of_the_table() {
+        let set = Operand::SetName("s".to_owned());
+        let rule = Rule::new().compare(Selector::Payload(IP_DADDR), Op::Eq, set).drop();
+        let chains = vec![regular("a", &[rule])];
+        refused(chains.clone(), "rule 1 of a in inet t", Fault::MissingSet("s".to_owned()));
+        let with = |sets: &[Set]| {
+            let table = Table { sets: sets.to_vec(), ..table("t", chains.clone()) };
+            validate(&Ruleset { tables: vec![table] })
+        };
+        let set = Set::new("s", DataType::Ipv4Addr);
+        assert_eq!(with(std::slice::from_ref(&set)), Ok(()));
+        let fault = |name: &str, fault| Err(Invalid { place: format!("set {name} in inet t"), fault });
+        assert_eq!(with(&[set.clone(), set.clone()]), fault("s", Fault::Duplicate));
+        assert_eq!(with(&[Set::new("a b", DataType::Mark)]), fault("a b", Fault::Name("a b".to_owned())));
+        let what = "a set of this kind";
+        let set = Set { timeout: 1, ..set };
+        assert_eq!(with(&[set]), fault("s", Fault::NotCompiled(NotCompiled { what })));
     }
 
     #[test]

@@ -9,6 +9,10 @@
     reason = "what goes wrong here fails the test"
 )]
 
+mod ambient_many;
+mod ambient_probes;
+mod ambient_state;
+mod ambient_traffic;
 mod counters;
 mod dns;
 mod errors;
@@ -23,6 +27,7 @@ mod linkerd_privileges;
 mod linkerd_speed;
 mod linkerd_state;
 mod linkerd_validation;
+mod named_sets;
 mod redirect;
 mod reset;
 mod route;

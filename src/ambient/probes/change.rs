@@ -12,6 +12,9 @@ use crate::ruleset::decompile;
 
 const SETS: [&str; 2] = [PROBES_V4, PROBES_V6];
 
+/// How many elements are made before they are encoded: there may be a hundred thousand, and so many fit a message.
+const AT_ONCE: usize = 600;
+
 /// What is there.
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -145,22 +148,28 @@ fn read_elements(nft: &mut Socket, set: &str, probes: &mut Vec<Probe>) -> Result
 
 impl Change {
     /// Adds addresses; those that are there keep their comments.
-    pub(super) fn add(&mut self, held: &Held, probes: &[(IpAddr, PodUid<'_>)]) -> Result<(), ProbesError> {
-        let comments = Comments::new(probes);
-        let elements = probes.iter().zip(comments.iter());
+    pub(super) fn add<'p>(
+        &mut self,
+        held: &Held,
+        probes: impl IntoIterator<Item = &'p (IpAddr, PodUid<'p>), IntoIter: Clone>,
+    ) -> Result<(), ProbesError> {
+        let probes = probes.into_iter();
         for (set, (name, there)) in SETS.into_iter().zip(&held.sets).enumerate() {
-            let mut elements = elements
-                .clone()
-                .filter(|((address, _), _)| set_of(*address) == set)
-                .map(|((address, _), userdata)| Element { userdata, ..Element::new(key(*address)) })
-                .peekable();
-            if elements.peek().is_none() {
-                continue;
-            }
-            if there.is_none() {
+            let mut of_set = probes.clone().filter(|(address, _)| set_of(*address) == set).peekable();
+            if of_set.peek().is_some() && there.is_none() {
                 return Err(ProbesError::NoSet { set: name });
             }
-            self.batch.add_elements(&ElementList::new(Family::Inet, NAT_TABLE, name, 0), elements);
+            let list = ElementList::new(Family::Inet, NAT_TABLE, name, 0);
+            while of_set.peek().is_some() {
+                let some: Vec<_> = of_set.by_ref().take(AT_ONCE).collect();
+                // A pod's UID is never too long.
+                let comments: Vec<_> =
+                    some.iter().map(|(_, uid)| with_comment(uid.as_str()).unwrap_or_default()).collect();
+                let elements = some.iter().zip(&comments);
+                let elements = elements
+                    .map(|((address, _), userdata)| Element { userdata, ..Element::new(key(*address)) });
+                self.batch.add_elements(&list, elements);
+            }
         }
         Ok(())
     }
@@ -203,28 +212,5 @@ fn key(address: IpAddr) -> Data {
     match address {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => address.into(),
-    }
-}
-
-/// The elements' userdata, one behind the other: there may be a hundred thousand.
-struct Comments {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Comments {
-    fn new(probes: &[(IpAddr, PodUid<'_>)]) -> Self {
-        let mut comments = Self { bytes: Vec::new(), ends: Vec::with_capacity(probes.len()) };
-        for (_, pod_uid) in probes {
-            // A pod's UID is never too long.
-            comments.bytes.extend(with_comment(pod_uid.as_str()).unwrap_or_default());
-            comments.ends.push(comments.bytes.len());
-        }
-        comments
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
-        let starts = std::iter::once(&0).chain(&self.ends);
-        starts.zip(&self.ends).map(|(&start, &end)| &self.bytes[start..end])
     }
 }

@@ -202,7 +202,8 @@ struct BadLine {
 
 /// Reads lines of `ADDR POD-UID`; empty ones are left out. Returns them in the addresses' order.
 fn wanted(text: &str) -> Result<Vec<(IpAddr, PodUid<'_>)>, BadLine> {
-    let mut probes = Vec::new();
+    let usual_line = "10.0.0.1 00000000-0000-0000-0000-000000000000\n".len();
+    let mut probes = Vec::with_capacity(text.len() / usual_line);
     for (line, words) in (1..).zip(text.lines()) {
         let bad = |fault| BadLine { line, fault };
         let mut words = words.split_ascii_whitespace();

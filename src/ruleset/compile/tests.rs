@@ -1,7 +1,8 @@
 use ipnet::IpNet;
+use nftwire::SetFlags;
 use nftwire::expr::{CtKey, PayloadBase};
 
-use super::super::{Element, IP6_DADDR, Operand, Range, TCP_DPORT, Target, UDP_DPORT};
+use super::super::{Element, IP6_DADDR, Operand, Range, Set, SetValue, TCP_DPORT, Target, UDP_DPORT};
 use super::*;
 
 /// Beside each expression stands how `nft --debug=netlink` shows it, on a little endian machine.
@@ -425,4 +426,59 @@ fn a_comment_is_kept_as_nft_keeps_it() {
 fn what_only_can_be_shown_is_refused() {
     let rule = Rule::new().then(Statement::NoTrack);
     assert!(compile(Family::Inet, &rule, 1).is_err());
+}
+
+// Sets with a name.
+
+fn addresses(flags: u32, elements: &[&str]) -> Set {
+    let element = |text: &&str| Element::new(Expression::network(text.parse::<IpNet>().unwrap()));
+    Set { flags, elements: elements.iter().map(element).collect(), ..Set::new("s", DataType::Ipv4Addr) }
+}
+
+#[test]
+fn a_set_of_single_values() {
+    let set = named_set(&addresses(0, &["10.0.0.2/32", "10.0.0.1/32", "10.0.0.2/32"])).unwrap();
+    assert_eq!((set.data_type, set.key_len, set.flags), (DataType::Ipv4Addr, 4, SetFlags::default()));
+    // As nft 1.0.6 has it: key_byte_order big endian.
+    assert_eq!(set.userdata, [0, 4, 2, 0, 0, 0]);
+    let key = |last| SetKey { key: Data::new(&[10, 0, 0, last]), end: false };
+    assert_eq!(set.keys, [key(1), key(2)]);
+    assert_eq!(named_set(&Set::new("s", DataType::Mark)).unwrap().userdata, [0, 4, 1, 0, 0, 0]);
+}
+
+/// With the flag every value is a range, also where all of them are single.
+#[test]
+fn a_set_of_ranges() {
+    let key = |bytes: &[u8], end| SetKey { key: Data::new(bytes), end };
+    let interval = SetFlags::INTERVAL.0;
+    assert_eq!(
+        named_set(&addresses(interval, &["10.0.0.0/8"])).unwrap().keys,
+        [key(&[0; 4], true), key(&[10, 0, 0, 0], false), key(&[11, 0, 0, 0], true)]
+    );
+    assert_eq!(
+        named_set(&addresses(interval, &["10.0.0.1/32"])).unwrap().keys,
+        [key(&[0; 4], true), key(&[10, 0, 0, 1], false), key(&[10, 0, 0, 2], true)]
+    );
+}
+
+#[test]
+fn sets_that_only_can_be_shown() {
+    let refused = |set: &Set| named_set(set).unwrap_err().what;
+    let plain = || addresses(0, &[]);
+    assert_eq!(refused(&addresses(0, &["10.0.0.0/8"])), "a range in a set without the flag interval");
+    assert_eq!(refused(&Set { value: Some(SetValue::Verdict), ..plain() }), "a map");
+    let mut fields = plain();
+    fields.key.types.push(fields.key.types[0]);
+    assert_eq!(refused(&fields), "a set of several fields");
+    for set in [
+        Set { timeout: 1, ..plain() },
+        Set { size: 1, ..plain() },
+        Set { flags: SetFlags::EVAL.0, ..plain() },
+        Set { comment: Some("c".to_owned()), ..plain() },
+    ] {
+        assert_eq!(refused(&set), "a set of this kind");
+    }
+    let mut commented = addresses(0, &["10.0.0.1/32"]);
+    commented.elements[0].details = Some(Box::default());
+    assert_eq!(refused(&commented), "an element of a set with a comment, a time or a counter");
 }

@@ -109,7 +109,7 @@ fn collect_once<T: Default + Send>(
         }
     }
     let collected = tables.into_iter().map(|mut table| {
-        let (mut sets, named) = read_sets_of(socket, scope, &table)?;
+        let (mut sets, named) = read_sets_of(socket, scope, &table, true)?;
         let rules = match table.chains.is_empty() {
             true => Vec::new(),
             false => stream::rules(socket, &table, scope.chain(), &sets, each)?,
@@ -200,15 +200,21 @@ pub fn chain(chain: &nftwire::Chain<'_>) -> Chain {
     }
 }
 
-/// The sets of a table with their elements, and the names of those that have one, in the kernel's order.
+/// The sets of a table, and the names of those that have one, in the kernel's order. Only those without a name have their
+/// elements, which rules show; the others may be large.
 ///
 /// # Errors
 /// Those of reading.
 pub fn read_sets(socket: &mut Socket, family: Family, table: &str) -> Result<(Sets, Vec<String>), Error> {
-    read_sets_of(socket, Scope::Family(family), &Table::new(family, table))
+    read_sets_of(socket, Scope::Family(family), &Table::new(family, table), false)
 }
 
-fn read_sets_of(socket: &mut Socket, scope: Scope<'_>, table: &Table) -> Result<(Sets, Vec<String>), Error> {
+fn read_sets_of(
+    socket: &mut Socket,
+    scope: Scope<'_>,
+    table: &Table,
+    elements_of_named: bool,
+) -> Result<(Sets, Vec<String>), Error> {
     let mut found = Vec::new();
     socket.sets(table.family, &table.name, |set| {
         found.push(decompile::set(&set));
@@ -230,6 +236,7 @@ fn read_sets_of(socket: &mut Socket, scope: Scope<'_>, table: &Table) -> Result<
         let set = match scope {
             Scope::Set(..) if !shown => continue,
             Scope::Chain(..) if !set.is_anonymous() => set,
+            _ if !set.is_anonymous() && !elements_of_named => set,
             _ => read_elements(socket, table, set)?,
         };
         sets.insert(name, set);

@@ -65,7 +65,8 @@ pub(crate) struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    pub(super) fn new(namespace: &'a Namespace, user: User) -> Self {
+    /// This user, inside the namespace.
+    pub(crate) fn new(namespace: &'a Namespace, user: User) -> Self {
         Self { namespace, user, source: None, mark: None }
     }
 

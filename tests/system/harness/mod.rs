@@ -3,6 +3,7 @@
 //! Links and addresses are set up over rtnetlink and users are taken on by a thread, so that the tests also run where
 //! there is no other program at all.
 
+pub(crate) mod ambient;
 mod arrival;
 mod client;
 mod intercept;
@@ -16,7 +17,7 @@ mod segment;
 mod server;
 mod users;
 
-pub(crate) use client::{Outcome, captured, straight};
+pub(crate) use client::{Client, Outcome, captured, straight};
 pub(crate) use intercept::{Intercept, intercept};
 pub(crate) use namespace::Namespace;
 pub(crate) use network::{network, of_the_command};

@@ -197,7 +197,17 @@ impl Pod {
 
     /// A client outside the pod.
     pub(crate) fn peer(&self) -> Client<'_> {
-        Client::new(&self.peer, User::ROOT)
+        self.peer_user(User::ROOT)
+    }
+
+    /// A client outside the pod with this uid and gid.
+    pub(crate) fn peer_user(&self, user: User) -> Client<'_> {
+        Client::new(&self.peer, user)
+    }
+
+    /// The namespace outside the pod, which has the other ends of its links: its node.
+    pub(crate) fn node(&self) -> &Namespace {
+        &self.peer
     }
 }
 

@@ -19,7 +19,7 @@ pub const PROBES_V6: &str = "istio-inpod-probes-v6";
 /// A node's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostInterception {
-    /// The uid that the kubelet has, see [`kubelet`](crate::kubelet)
+    /// The uid that the kubelet has, see [`kubelet`](crate::ambient::kubelet)
     pub kubelet_uid: u32,
     /// Whether there are rules for IPv6
     pub ipv6: bool,
