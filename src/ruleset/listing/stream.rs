@@ -52,6 +52,20 @@ pub(super) fn rules<T: Default + Send>(
     })
 }
 
+/// The same of one datagram, without a socket and another thread.
+#[cfg(fuzzing)]
+pub fn rules_in<T: Default>(
+    datagram: Received,
+    table: &Table,
+    sets: &Sets,
+    each: &impl Fn(&Table, &Chain, Rule, &mut T),
+) -> Result<Vec<T>, DecodeError> {
+    let (full, received) = sync_channel(1);
+    let _ = full.send(vec![datagram]);
+    drop(full);
+    decode(table, sets, &received, &channel().0, each)
+}
+
 fn decode<T: Default>(
     table: &Table,
     sets: &Sets,
