@@ -29,7 +29,7 @@ pub(super) fn command() -> Command {
         .arg(place::family())
         .arg(Arg::new("name").value_name("NAME").required(true));
     let counters = Command::new(COUNTERS)
-        .about("Shows what all counters were, named ones and those inside rules, and sets them to zero")
+        .about("Shows what all counters were, named ones and those inside rules and elements, and sets them to zero")
         .arg(place::netns().global(true))
         .arg(output.global(true))
         .subcommand(table);
