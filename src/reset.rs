@@ -1,9 +1,10 @@
-//! Setting counters to zero: named ones, and those inside rules.
+//! Setting counters to zero: named ones, those inside rules, and those inside elements of sets.
 //!
 //! From Linux 6.2 on, the kernel tells a rule's counters and sets them to zero in one step (`NFT_MSG_GETRULE_RESET`).
 //! Before, a rule is replaced by itself with its counters at zero, see [`replace_rules`]. That is also the way where
 //! the kernel's own would set back more than counters: a quota that a rule has used up would open again.
 
+mod elements;
 mod reading;
 mod replace;
 
@@ -73,7 +74,7 @@ pub fn reset_counters(
     }
     for (family, name) in tables {
         let reset = reset_objects(socket, family, &name, readings)
-            .and_then(|()| reset_rules(socket, family, &name, readings));
+            .and_then(|()| reset_sets_and_rules(socket, family, &name, readings));
         match reset {
             // It was deleted meanwhile.
             Err(error) if table.is_none() && refused_with(&error, &[Errno::ENOENT]) => {}
@@ -101,7 +102,7 @@ fn reset_objects(
     })
 }
 
-fn reset_rules(
+fn reset_sets_and_rules(
     socket: &mut Socket,
     family: Family,
     table: &str,
@@ -111,6 +112,7 @@ fn reset_rules(
         let (sets, _) = listing::read_sets(socket, family, table)?;
         Ok((sets, counting_chains(socket, family, table)?))
     })?;
+    elements::reset_elements(socket, &sets, (family, table), readings)?;
     let mut rest = Vec::new();
     for (chain, state) in chains {
         if state == State::Counters {

@@ -1,10 +1,12 @@
 //! `meshwire list` against nft's own listing of the same kernel state.
 //!
-//! Every file in `tests/corpus` is loaded by nft into a network namespace of its own. `statements` has rules over all
-//! that nft knows, `foreign` what other software loads.
+//! Every file in `tests/corpus` is loaded into a network namespace of its own. `statements` has rules over all that nft
+//! knows, `foreign` what other software loads, `iptables` rules that iptables-nft makes, and what of them is shown in
+//! other words than nft's.
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -42,6 +44,36 @@ fn every_ruleset_is_listed_as_nft_lists_it() {
         });
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn rules_of_iptables_nft_are_listed_as_nft_lists_them() {
+    if !can_run() || !is_there("iptables-nft") {
+        return;
+    }
+    let known = fs::read_to_string("tests/corpus/iptables/different.txt").unwrap();
+    let lines = |tag| known.lines().filter_map(move |line| Some(line.strip_prefix(tag)?.trim().to_owned()));
+    let known: BTreeSet<_> = lines("  nft: ").zip(lines("  here: ")).collect();
+    let (mut rules, mut different) = (0, 0);
+    for file in scripts() {
+        inside(|| {
+            let output = Command::new("sh").arg(&file).output().unwrap();
+            if !output.stderr.is_empty() {
+                say(&format!("not all of {} loads here: {}", file.display(), text(&output.stderr)));
+            }
+            let (theirs, ours) = (run("nft", &["list", "ruleset"]), list(&["ruleset"]));
+            assert_eq!(theirs.lines().count(), ours.lines().count(), "{}", file.display());
+            for (theirs, ours) in theirs.lines().zip(ours.lines()) {
+                rules += usize::from(theirs.contains("counter packets"));
+                if theirs != ours {
+                    different += 1;
+                    let pair = (theirs.trim().to_owned(), ours.trim().to_owned());
+                    assert!(known.contains(&pair), "{}: {pair:#?}", file.display());
+                }
+            }
+        });
+    }
+    say(&format!("{rules} rules of iptables-nft, {different} in other words than nft's, as listed"));
 }
 
 #[test]
@@ -333,6 +365,12 @@ fn corpus() -> Vec<PathBuf> {
     files
 }
 
+/// Those of iptables-nft.
+fn scripts() -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir("tests/corpus/iptables").unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.extension().is_some_and(|extension| extension == "sh"))
+}
+
 /// Whether this kernel and this nft know all that is in the file.
 fn load(file: &Path) -> bool {
     let output = Command::new("nft").arg("-f").arg(file).output().unwrap();
@@ -394,14 +432,28 @@ fn can_run() -> bool {
     let capabilities = u64::from_str_radix(mask.trim(), 16).unwrap();
     let has = |capability: u32| capabilities & (1 << capability) != 0;
     let privileged = nix::unistd::geteuid().is_root() && has(CAP_NET_ADMIN) && has(CAP_SYS_ADMIN);
-    let can_run = privileged && Command::new("nft").arg("-v").output().is_ok();
-    if !can_run {
-        let test = thread::current().name().unwrap_or("a test").to_owned();
-        let reason = "it needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN, and nft";
-        assert!(env::var_os("CI").is_none(), "{test} cannot run: {reason}");
-        say(&format!("skipped {test}: {reason}"));
+    if !privileged {
+        skip("it needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN");
     }
-    can_run
+    privileged && is_there("nft")
+}
+
+/// Whether a program that a test needs is there.
+///
+/// # Panics
+/// As [`can_run`].
+fn is_there(program: &str) -> bool {
+    let is_there = Command::new(program).arg("-V").output().is_ok();
+    if !is_there {
+        skip(&format!("it needs {program}"));
+    }
+    is_there
+}
+
+fn skip(reason: &str) {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    assert!(env::var_os("CI").is_none(), "{test} cannot run: {reason}");
+    say(&format!("skipped {test}: {reason}"));
 }
 
 /// Past what libtest captures.

@@ -1,4 +1,5 @@
-//! A dump of everything, read into the model, decompiled, and shown as text, JSON and pictures.
+//! A dump of everything, read into the model, decompiled, and shown as text, JSON and pictures; its rules also as a
+//! listing makes text of them while they are received.
 
 #![no_main]
 
@@ -8,16 +9,17 @@ use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use meshwire::ruleset::decompile::{self, Decompiler, SetReader, Sets};
 use meshwire::ruleset::graph::Graph;
 use meshwire::ruleset::print::{Options, Printer};
-use meshwire::ruleset::{Ruleset, json, listing};
-use nftwire::{Chain, ElementList, Flowtable, Message, Object, Rule, Set, Table, uapi};
+use meshwire::ruleset::{self, Ruleset, json, listing};
+use nftwire::{Chain, DecodeError, ElementList, Flowtable, Message, Object, Rule, Set, Table, uapi};
 
 fuzz_target!(|datagram: &[u8]| {
     let received = nftwire::fuzzing::received(datagram);
     let messages: Vec<_> = received.messages().flatten().collect();
     let mut ruleset = Ruleset::default();
     tables(&messages, &mut ruleset);
-    for index in 0..ruleset.tables.len() {
-        fill(&messages, &mut ruleset, index);
+    ruleset.tables.iter_mut().for_each(|table| fill(&messages, table));
+    for table in &ruleset.tables {
+        black_box(listed(datagram, table));
     }
     show(&ruleset);
 });
@@ -38,8 +40,7 @@ fn tables(messages: &[Message<'_>], ruleset: &mut Ruleset) {
     }
 }
 
-fn fill(messages: &[Message<'_>], ruleset: &mut Ruleset, index: usize) {
-    let table = &mut ruleset.tables[index];
+fn fill(messages: &[Message<'_>], table: &mut ruleset::Table) {
     let mut sets = Sets::new();
     for message in messages {
         match message.kind {
@@ -78,7 +79,7 @@ fn fill(messages: &[Message<'_>], ruleset: &mut Ruleset, index: usize) {
     table.sets = sets.into_values().collect();
 }
 
-fn read_set(set: &Set<'_>, messages: &[Message<'_>]) -> meshwire::ruleset::Set {
+fn read_set(set: &Set<'_>, messages: &[Message<'_>]) -> ruleset::Set {
     let mut reader = SetReader::new(decompile::set(set));
     for message in messages.iter().filter(|message| message.kind == uapi::NFT_MSG_NEWSETELEM) {
         let Ok(list) = ElementList::decode(message) else { continue };
@@ -87,6 +88,14 @@ fn read_set(set: &Set<'_>, messages: &[Message<'_>]) -> meshwire::ruleset::Set {
         }
     }
     reader.finish()
+}
+
+/// The rules' text, or why a listing would end.
+fn listed(datagram: &[u8], table: &ruleset::Table) -> Result<Vec<String>, DecodeError> {
+    let sets: Sets = table.sets.iter().map(|set| (set.name.clone(), set.clone())).collect();
+    listing::rules_in(nftwire::fuzzing::received(datagram), table, &sets, &|_, _, rule, out: &mut String| {
+        Printer { out, options: Options::default() }.rule_line(&rule);
+    })
 }
 
 fn show(ruleset: &Ruleset) {

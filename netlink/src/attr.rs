@@ -227,8 +227,13 @@ impl<'a> Attr<'a> {
     /// # Errors
     /// The value is not UTF-8.
     pub fn str(&self) -> Result<&'a str, DecodeError> {
+        std::str::from_utf8(self.text()).map_err(|_| DecodeError::Text { attribute: self.kind })
+    }
+
+    /// The bytes of a string, up to its NUL.
+    pub(crate) fn text(&self) -> &'a [u8] {
         let end = self.value.iter().position(|&byte| byte == 0).unwrap_or(self.value.len());
-        std::str::from_utf8(&self.value[..end]).map_err(|_| DecodeError::Text { attribute: self.kind })
+        &self.value[..end]
     }
 
     /// The value as a sequence of attributes.

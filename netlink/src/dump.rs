@@ -6,7 +6,8 @@ use crate::answer::Answer;
 use crate::message::{Datagram, Header};
 use crate::socket::{NLMSG_DONE, NLMSG_ERROR, end_of_dump, refused_request};
 use crate::{
-    AttrWriter, DecodeError, Error, Family, Flowtable, Message, Object, ObjectKind, Rule, Socket, uapi,
+    AttrWriter, DecodeError, ElementList, Error, Family, Flowtable, Message, Object, ObjectKind, Rule,
+    Socket, uapi,
 };
 
 /// What [`Socket::dump`] asks for.
@@ -181,6 +182,25 @@ impl Socket {
         let query = Query::Rules { table: Some(table), chain };
         let each = |message: &Message<'_>| each(Rule::decode(message)?);
         self.request(uapi::NFT_MSG_GETRULE_RESET, NLM_F_DUMP, family, |writer| query.put(writer), each)
+    }
+
+    /// The elements of a set; sets the counters, quotas and times inside to zero (from 6.5 on).
+    ///
+    /// What `each` sees is what was before, and has been reset, even where an error follows: do not throw it away,
+    /// as [`Socket::consistent`] would.
+    ///
+    /// # Errors
+    /// As [`Socket::elements`]; EINVAL before 6.5.
+    pub fn reset_elements(
+        &mut self,
+        family: Family,
+        table: &str,
+        set: &str,
+        mut each: impl FnMut(ElementList<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let query = Query::Elements { table, set };
+        let each = |message: &Message<'_>| each(ElementList::decode(message)?);
+        self.request(uapi::NFT_MSG_GETSETELEM_RESET, NLM_F_DUMP, family, |writer| query.put(writer), each)
     }
 
     /// Every flowtable of a table, or of all tables.

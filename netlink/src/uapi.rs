@@ -113,6 +113,7 @@ pub const NFT_MSG_NEWFLOWTABLE: u8 = 22;
 pub const NFT_MSG_GETFLOWTABLE: u8 = 23;
 pub const NFT_MSG_DELFLOWTABLE: u8 = 24;
 pub const NFT_MSG_GETRULE_RESET: u8 = 25; // 6.2
+pub const NFT_MSG_GETSETELEM_RESET: u8 = 33; // 6.5
 
 // enum nft_list_attributes
 pub const NFTA_LIST_ELEM: u16 = 1;

@@ -58,6 +58,6 @@ struct At {
 }
 
 /// The exit code of a command that has ended; a failure is said first.
-pub(super) fn end(result: Result<ExitCode, Failure>, log: Log) -> ExitCode {
-    result.unwrap_or_else(|failure| failure.report(log))
+pub(super) fn end(result: Result<ExitCode, impl Into<Failure>>, log: Log) -> ExitCode {
+    result.unwrap_or_else(|failure| failure.into().report(log))
 }

@@ -8,19 +8,16 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use nftwire::{Family, NamespaceError, Socket};
 
+use super::failure::end;
 use super::log::Log;
 use super::place;
+use crate::mesh;
 use crate::ruleset::graph::Graph;
 use crate::ruleset::print::Options;
-use crate::ruleset::{Ruleset, Table, listing};
+use crate::ruleset::{Ruleset, listing};
 
 /// The command's name.
 pub(super) const NAME: &str = "graph";
-
-/// How the tables and chains of meshes begin: meshwire's and Istio's own tables, those of Linkerd, and the chains that
-/// iptables makes for both.
-const MESHES: [&str; 7] =
-    ["meshwire", "istio-proxy-", "istio-ambient-", "linkerd", "ISTIO_", "PROXY_INIT_", "proxy-init-"];
 
 /// Why the command failed.
 #[derive(Debug, thiserror::Error)]
@@ -58,23 +55,14 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    match execute(matches) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            Log::Plain.error(&failure.to_string());
-            ExitCode::FAILURE
-        }
-    }
+    end(execute(matches).map(|()| ExitCode::SUCCESS), Log::Plain)
 }
 
 fn execute(matches: &ArgMatches) -> Result<(), Failure> {
     let all = matches.get_flag("all");
-    let (mut ruleset, interfaces) = match matches.get_one::<String>(place::NETNS) {
-        Some(netns) => place::namespace(netns)?.enter(read)??,
-        None => read()?,
-    };
-    if !all && ruleset.tables.iter().any(is_of_a_mesh) {
-        ruleset.tables.retain(is_of_a_mesh);
+    let (mut ruleset, interfaces) = place::at_netns(matches, read)?;
+    if !all && ruleset.tables.iter().any(mesh::uses) {
+        ruleset.tables.retain(mesh::uses);
     }
     let options = Options { interfaces: Some(&interfaces), ..Options::default() };
     let graph = Graph::new(&ruleset, options, all);
@@ -88,9 +76,4 @@ fn read() -> Result<(Ruleset, HashMap<u32, String>), Failure> {
     let ruleset = listing::read(&mut Socket::open()?, Family::Unspec)?;
     let interfaces = place::interfaces()?;
     Ok((ruleset, interfaces))
-}
-
-fn is_of_a_mesh(table: &Table) -> bool {
-    let known = |name: &str| MESHES.iter().any(|mesh| name.starts_with(mesh));
-    known(&table.name) || table.chains.iter().any(|chain| known(&chain.name))
 }

@@ -3,43 +3,24 @@
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use nftwire::{Family, NamespaceError, Socket};
 use nix::errno::Errno;
 use serde_json::json;
 
+use super::failure::end;
 use super::log::Log;
 use super::place;
+use crate::mesh;
 use crate::ruleset::listing::{self, Moved, Scope};
 use crate::ruleset::print::Options;
-use crate::ruleset::{Ruleset, Table, json as schema};
+use crate::ruleset::{Ruleset, json as schema};
 
 /// The command's name.
 pub(super) const NAME: &str = "list";
 
-/// How the tables' names begin that meshwire, Istio and Linkerd own.
-const OWNED: [&str; 3] = ["istio-proxy-", "istio-ambient-", "linkerd-proxy-init"];
-
-/// By nft's names for them.
-const FAMILIES: [(&str, Family); 6] = [
-    ("ip", Family::Ipv4),
-    ("ip6", Family::Ipv6),
-    ("inet", Family::Inet),
-    ("arp", Family::Arp),
-    ("bridge", Family::Bridge),
-    ("netdev", Family::Netdev),
-];
-
 pub(super) fn command() -> Command {
     let part = |name: &'static str, about: &'static str| Command::new(name).about(about);
-    let family = || {
-        let families = FAMILIES.map(|(name, _)| name);
-        Arg::new("family")
-            .value_name("FAMILY")
-            .required(true)
-            .value_parser(PossibleValuesParser::new(families))
-    };
     let table = || Arg::new("table").value_name("TABLE").required(true);
     let name = || Arg::new("name").value_name("NAME").required(true);
     let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).global(true);
@@ -50,12 +31,10 @@ pub(super) fn command() -> Command {
         .disable_help_subcommand(true)
         .subcommand(part("ruleset", "Every table"))
         .subcommand(part("tables", "The names of all tables"))
-        .subcommand(part("table", "One table").arg(family()).arg(table()))
-        .subcommand(part("chain", "One chain of a table").arg(family()).arg(table()).arg(name()))
-        .subcommand(part("set", "One set or map of a table").arg(family()).arg(table()).arg(name()))
-        .arg(
-            place::netns().global(true),
-        )
+        .subcommand(part("table", "One table").arg(place::family()).arg(table()))
+        .subcommand(part("chain", "One chain of a table").arg(place::family()).arg(table()).arg(name()))
+        .subcommand(part("set", "One set or map of a table").arg(place::family()).arg(table()).arg(name()))
+        .arg(place::netns().global(true))
         .arg(
             Arg::new("output")
                 .long("output")
@@ -132,8 +111,7 @@ impl<'a> What<'a> {
     fn new(matches: &'a ArgMatches) -> Self {
         let Some((part, matches)) = matches.subcommand() else { return Self::Owned };
         let text = |name| matches.try_get_one::<String>(name).ok().flatten().map_or("", String::as_str);
-        let asked_for = FAMILIES.iter().find(|(name, _)| *name == text("family"));
-        let family = asked_for.map_or(Family::Unspec, |(_, family)| *family);
+        let family = matches.try_get_one(place::FAMILY).ok().flatten().copied().unwrap_or(Family::Unspec);
         Self::Scope(match part {
             "tables" => return Self::Tables,
             "table" => Scope::Table(family, text("table")),
@@ -146,31 +124,17 @@ impl<'a> What<'a> {
     fn scope(&self) -> Scope<'a> {
         match self {
             Self::Scope(scope) => *scope,
-            Self::Owned => Scope::Where(is_owned),
+            Self::Owned => Scope::Where(mesh::owns),
             Self::Tables => Scope::Family(Family::Unspec),
         }
     }
 }
 
-fn is_owned(table: &Table) -> bool {
-    OWNED.iter().any(|beginning| table.name.starts_with(beginning))
-}
-
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     let request = Request::new(matches);
-    let listed = match matches.get_one::<String>(place::NETNS) {
-        Some(netns) => place::namespace(netns)
-            .and_then(|namespace| namespace.enter(|| list(&request)))
-            .unwrap_or_else(|error| Err(error.into())),
-        None => list(&request),
-    };
-    match listed.and_then(|text| Ok(write(&text, &request)?)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            Log::Plain.error(&failure.to_string());
-            ExitCode::FAILURE
-        }
-    }
+    let listed = place::at_netns(matches, || list(&request));
+    let written = listed.and_then(|text| Ok(write(&text, &request)?));
+    end(written.map(|()| ExitCode::SUCCESS), Log::Plain)
 }
 
 /// The listing, whole: nothing of it is written before it is known to be of one generation.

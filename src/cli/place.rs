@@ -1,9 +1,11 @@
-//! Where a command that looks at the kernel looks: `--netns PATH|PID`, and the names of what is there.
+//! Where a command that looks at the kernel looks: `--netns PATH|PID`, families by their names, and the names of what is
+//! there.
 
 use std::collections::HashMap;
 
-use clap::Arg;
-use nftwire::{Namespace, NamespaceError};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Arg, ArgMatches};
+use nftwire::{Family, Namespace, NamespaceError};
 use nix::net::if_::if_nameindex;
 
 use super::failure::Failure;
@@ -11,12 +13,45 @@ use super::settings::Given;
 
 /// The flag's name.
 pub(super) const NETNS: &str = "netns";
+/// The argument's name.
+pub(super) const FAMILY: &str = "family";
+
+/// By nft's names for them.
+const FAMILIES: [(&str, Family); 6] = [
+    ("ip", Family::Ipv4),
+    ("ip6", Family::Ipv6),
+    ("inet", Family::Inet),
+    ("arp", Family::Arp),
+    ("bridge", Family::Bridge),
+    ("netdev", Family::Netdev),
+];
+
+/// A family, by nft's name for it; a [`Family`] when it is read.
+pub(super) fn family() -> Arg {
+    let named = |name: String| FAMILIES.iter().find(|(known, _)| *known == name).map(|(_, family)| *family);
+    let parser = PossibleValuesParser::new(FAMILIES.map(|(name, _)| name));
+    Arg::new(FAMILY)
+        .value_name("FAMILY")
+        .required(true)
+        .value_parser(parser.map(move |name| named(name).unwrap_or(Family::Unspec)))
+}
 
 pub(super) fn netns() -> Arg {
     Arg::new(NETNS)
         .long(NETNS)
         .value_name("PATH|PID")
         .help("The network namespace: a file such as /var/run/netns/NAME, or a process in it")
+}
+
+/// Does the work in the namespace that `--netns` names, or here without it.
+pub(super) fn at_netns<T: Send, E: From<NamespaceError> + Send>(
+    matches: &ArgMatches,
+    work: impl FnOnce() -> Result<T, E> + Send,
+) -> Result<T, E> {
+    match matches.get_one::<String>(NETNS) {
+        Some(netns) => namespace(netns)?.enter(work)?,
+        None => work(),
+    }
 }
 
 /// A process by its number, or a namespace's file.

@@ -7,6 +7,7 @@ use clap::{Arg, ArgMatches, Command};
 use nftwire::{Family, NamespaceError, Socket};
 
 use super::USAGE;
+use super::failure::end;
 use super::log::Log;
 use super::place;
 use crate::reset::{Readings, ResetError, reset_counters};
@@ -25,10 +26,10 @@ pub(super) fn command() -> Command {
         .default_value("text");
     let table = Command::new(TABLE)
         .about("Only those of this table")
-        .arg(Arg::new("family").value_name("FAMILY").required(true).value_parser(family))
+        .arg(place::family())
         .arg(Arg::new("name").value_name("NAME").required(true));
     let counters = Command::new(COUNTERS)
-        .about("Shows what all counters were, named ones and those inside rules, and sets them to zero")
+        .about("Shows what all counters were, named ones and those inside rules and elements, and sets them to zero")
         .arg(place::netns().global(true))
         .arg(output.global(true))
         .subcommand(table);
@@ -37,12 +38,6 @@ pub(super) fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(counters)
-}
-
-fn family(name: &str) -> Result<Family, String> {
-    let all = [Family::Inet, Family::Ipv4, Family::Ipv6, Family::Arp, Family::Bridge, Family::Netdev];
-    let known = all.into_iter().find(|family| family.to_string() == name);
-    known.ok_or_else(|| "it is none of inet, ip, ip6, arp, bridge and netdev".to_owned())
 }
 
 /// Why the command failed.
@@ -58,26 +53,14 @@ enum Failure {
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     let Some((COUNTERS, matches)) = matches.subcommand() else { return ExitCode::from(USAGE) };
-    match execute(matches) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            Log::Plain.error(&failure.to_string());
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn execute(matches: &ArgMatches) -> Result<(), Failure> {
-    match matches.get_one::<String>(place::NETNS) {
-        Some(netns) => place::namespace(netns)?.enter(|| reset_here(matches))?,
-        None => reset_here(matches),
-    }
+    let done = place::at_netns(matches, || reset_here(matches));
+    end(done.map(|()| ExitCode::SUCCESS), Log::Plain)
 }
 
 fn reset_here(matches: &ArgMatches) -> Result<(), Failure> {
     let table = matches.subcommand_matches(TABLE);
     let table = table.and_then(|table| {
-        Some((*table.get_one::<Family>("family")?, table.get_one::<String>("name")?.as_str()))
+        Some((*table.get_one::<Family>(place::FAMILY)?, table.get_one::<String>("name")?.as_str()))
     });
     let mut readings = Readings::default();
     let outcome = Socket::open()

@@ -2,3 +2,48 @@
 
 pub mod istio;
 pub mod linkerd;
+
+use crate::ruleset::Table;
+
+/// How the names of the tables begin that meshwire, Istio and Linkerd have for themselves.
+const TABLES: [&str; 3] = ["istio-proxy-", "istio-ambient-", "linkerd-proxy-init"];
+/// How the names of the chains begin that iptables makes for Istio and Linkerd, in tables that all share.
+const CHAINS: [&str; 2] = ["ISTIO_", "PROXY_INIT_"];
+
+/// Whether a mesh has this table for itself.
+#[must_use]
+pub fn owns(table: &Table) -> bool {
+    TABLES.iter().any(|beginning| table.name.starts_with(beginning))
+}
+
+/// Whether a mesh has this table for itself, or chains in it.
+#[must_use]
+pub fn uses(table: &Table) -> bool {
+    let is_of_a_mesh = |name: &str| CHAINS.iter().any(|beginning| name.starts_with(beginning));
+    owns(table) || table.chains.iter().any(|chain| is_of_a_mesh(&chain.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use nftwire::Family;
+
+    use super::*;
+    use crate::ruleset::Chain;
+
+    #[test]
+    fn tables_and_chains_of_meshes() {
+        let table = |name: &str| Table::new(Family::Inet, name);
+        let with = |chain: &str| Table::with_chains(Family::Ipv4, "nat", [Chain::regular(chain, Vec::new())]);
+        for name in ["istio-proxy-nat", "istio-ambient-nat", "istio-ambient-mangle", "istio-ambient-raw"] {
+            assert!(owns(&table(name)), "{name}");
+        }
+        assert!(owns(&table("linkerd-proxy-init")));
+        assert!(!owns(&table("filter")) && !uses(&table("istio")));
+        assert!(
+            uses(&with("ISTIO_REDIRECT"))
+                && uses(&with("PROXY_INIT_OUTPUT"))
+                && !owns(&with("ISTIO_REDIRECT"))
+        );
+        assert!(!uses(&with("KUBE-SERVICES")));
+    }
+}

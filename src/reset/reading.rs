@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
+use std::hash::Hash;
 
 use nftwire::Family;
 use nftwire::expr::Counter;
@@ -27,6 +28,13 @@ pub struct Reading {
 pub enum Place {
     /// It has this name
     Named(String),
+    /// It is inside an element of a set or a map
+    Element {
+        /// The set's name
+        set: String,
+        /// The element's key as nft shows it
+        key: String,
+    },
     /// It is inside a rule
     Rule {
         /// The chain's name
@@ -53,12 +61,7 @@ impl Reading {
 impl Readings {
     /// Adds a reading, or where the counter was read already by an attempt that has to be repeated, what it has
     /// counted since.
-    pub(super) fn add(
-        &mut self,
-        seen: &mut HashMap<(u64, usize), usize>,
-        counter: (u64, usize),
-        reading: Reading,
-    ) {
+    pub(super) fn add<K: Eq + Hash>(&mut self, seen: &mut HashMap<K, usize>, counter: K, reading: Reading) {
         let index = *seen.entry(counter).or_insert(self.0.len());
         match self.0.get_mut(index) {
             Some(before) => {
@@ -70,8 +73,8 @@ impl Readings {
         }
     }
 
-    /// As an object: `counters`, each an object with `family`, `table`, `packets`, `bytes`, and `name`, or `chain`,
-    /// `rule` (its number in the chain, from 1), `handle` and `text`.
+    /// As an object: `counters`, each an object with `family`, `table`, `packets`, `bytes`, and `name`, or `set`
+    /// and `key`, or `chain`, `rule` (its number in the chain, from 1), `handle` and `text`.
     #[must_use]
     pub fn to_json(&self) -> Json {
         let counters: Vec<_> = self.0.iter().map(counter).collect();
@@ -88,6 +91,10 @@ fn counter(reading: &Reading) -> Json {
     });
     match &reading.place {
         Place::Named(name) => object["name"] = name.as_str().into(),
+        Place::Element { set, key } => {
+            object["set"] = set.as_str().into();
+            object["key"] = key.as_str().into();
+        }
         Place::Rule { chain, number, handle, text } => {
             object["chain"] = chain.as_str().into();
             object["rule"] = (*number).into();
@@ -109,6 +116,9 @@ impl Display for Readings {
             let (packets, bytes) = (reading.packets, reading.bytes);
             match &reading.place {
                 Place::Named(name) => writeln!(f, "  counter {name}: packets {packets} bytes {bytes}")?,
+                Place::Element { set, key } => {
+                    writeln!(f, "  set {set} element {key}: packets {packets} bytes {bytes}")?;
+                }
                 Place::Rule { chain, number, text, .. } => {
                     writeln!(f, "  chain {chain} rule {number}: packets {packets} bytes {bytes} ({text})")?;
                 }

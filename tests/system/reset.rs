@@ -145,6 +145,34 @@ fn all_tables_as_json_in_another_namespace() {
     assert!(!left.contains("packets 11 "), "{left}");
 }
 
+#[test]
+fn counters_of_elements() {
+    if !(privileged() && oracle("nft")) {
+        return;
+    }
+    let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
+    let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    let can = (numbers.next(), numbers.next()) >= (Some(6), Some(5));
+    let namespace = Namespace::new();
+    let ruleset = "table inet t {
+        set plain { type ipv4_addr; counter; elements = { 10.0.0.1 counter packets 3 bytes 30, 10.0.0.2 }; }
+        set ranges { type ipv4_addr; flags interval; counter; elements = { 10.1.0.0/16 counter packets 4 bytes 40 }; }
+        map verdicts { type inet_service : verdict; counter; elements = { 80 counter packets 5 bytes 50 : accept }; }
+        set opened { type ipv4_addr; quota 1000 bytes counter; elements = { 10.0.0.1 }; }
+    }";
+    namespace.feed(&["nft", "-f", "-"], ruleset);
+    let (code, stdout, stderr) = run(&namespace, &[]);
+    assert_eq!(code, 0, "{stderr}");
+    let expected = "table inet t\n  set plain element 10.0.0.1: packets 3 bytes 30\n  \
+                    set plain element 10.0.0.2: packets 0 bytes 0\n  \
+                    set ranges element 10.1.0.0/16: packets 4 bytes 40\n  \
+                    set verdicts element 80: packets 5 bytes 50\nreset: 4 counters\n";
+    assert_eq!(stdout, if can { expected } else { "reset: 0 counters\n" });
+    let left = namespace.command(&["nft", "list", "ruleset"]);
+    let counted = left.lines().filter(|line| line.contains("packets") && !line.contains("packets 0")).count();
+    assert_eq!(counted, if can { 0 } else { 3 }, "{left}");
+}
+
 /// What kernels before 6.2 get.
 #[test]
 fn rules_replaced_by_themselves() {

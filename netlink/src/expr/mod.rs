@@ -127,11 +127,13 @@ macro_rules! expressions {
                 }
             }
 
-            fn parse(name: &'a str, attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
-                match name {
-                    $($name => $variant::parse(attributes).map(Self::$variant),)+
-                    _ => Ok(Self::Unknown(Unknown { name, attributes: attributes.as_bytes() })),
-                }
+            /// Names are compared as bytes: only one that is not known here has to be read as text.
+            fn parse(name: Attr<'a>, attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
+                let text = name.text();
+                $(if text == $name.as_bytes() {
+                    return $variant::parse(attributes).map(Self::$variant);
+                })+
+                Ok(Self::Unknown(Unknown { name: name.str()?, attributes: attributes.as_bytes() }))
             }
         }
 
@@ -224,11 +226,12 @@ impl<'a> Expr<'a> {
     /// There, none holds further ones; one that claims to is kept as [`Unknown`], so that no message makes this
     /// reader call itself without end.
     pub(crate) fn decode_inside(attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
-        match name_of(attributes)? {
-            name @ ("dynset" | "inner") => {
-                Ok(Self::Unknown(Unknown { name, attributes: data_of(attributes)?.as_bytes() }))
+        let (name, data) = name_and_data(attributes)?;
+        match name.text() {
+            b"dynset" | b"inner" => {
+                Ok(Self::Unknown(Unknown { name: name.str()?, attributes: data.as_bytes() }))
             }
-            _ => Self::decode(attributes),
+            _ => Self::parse(name, data),
         }
     }
 
@@ -244,31 +247,28 @@ impl<'a> Expr<'a> {
     }
 
     fn decode(attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
-        Self::parse(name_of(attributes)?, data_of(attributes)?)
+        let (name, data) = name_and_data(attributes)?;
+        Self::parse(name, data)
     }
 }
 
-/// The attributes of the expression itself in an element of a list of expressions.
-fn data_of(attributes: AttrReader<'_>) -> Result<AttrReader<'_>, DecodeError> {
-    let mut data = AttrReader::new(&[]);
+/// The name in an element of a list of expressions, and the attributes of the expression itself.
+fn name_and_data(attributes: AttrReader<'_>) -> Result<(Attr<'_>, AttrReader<'_>), DecodeError> {
+    let (mut name, mut data) = (None, AttrReader::new(&[]));
     for attribute in attributes {
         let attribute = attribute?;
-        if attribute.kind == uapi::NFTA_EXPR_DATA {
-            data = attribute.nested();
+        match attribute.kind {
+            uapi::NFTA_EXPR_NAME => name = Some(attribute),
+            uapi::NFTA_EXPR_DATA => data = attribute.nested(),
+            _ => {}
         }
     }
-    Ok(data)
+    Ok((required(name, uapi::NFTA_EXPR_NAME)?, data))
 }
 
 /// The name in an element of a list of expressions.
 pub(crate) fn name_of(attributes: AttrReader<'_>) -> Result<&str, DecodeError> {
-    for attribute in attributes {
-        let attribute = attribute?;
-        if attribute.kind == uapi::NFTA_EXPR_NAME {
-            return attribute.str();
-        }
-    }
-    Err(DecodeError::Missing { attribute: uapi::NFTA_EXPR_NAME })
+    name_and_data(attributes)?.0.str()
 }
 
 /// Declares an enum for a number of the kernel's; a number without a name is kept.

@@ -13,7 +13,7 @@ use crate::ambient::probes::{self, PodUid, Probe, Removal, Synced};
 use crate::cli::USAGE;
 use crate::cli::failure::Failure;
 use crate::cli::log::Log;
-use crate::cli::place::{self, NETNS, namespace};
+use crate::cli::place;
 use crate::cli::profile::Output;
 use crate::cli::settings::Setting;
 
@@ -76,10 +76,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     }
     let wanted = wanted(&text).map_err(|error| Failure::new(error, USAGE))?;
     let work = || execute(subcommand, matches, wanted, output);
-    match matches.get_one::<String>(NETNS) {
-        Some(netns) => namespace(netns)?.enter(work)?,
-        None => work(),
-    }
+    place::at_netns(matches, work)
 }
 
 fn execute(

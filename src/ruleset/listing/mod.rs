@@ -9,6 +9,8 @@ use nftwire::{Error, Family, Socket, userdata};
 use super::decompile::{self, SetReader, Sets};
 use super::{BaseChain, Chain, ChainKind, Policy, Rule, Ruleset, Set, Table};
 pub use counters::{Moved, moved};
+#[cfg(fuzzing)]
+pub use stream::rules_in;
 pub use text::{json, text};
 
 /// What is read.

@@ -103,7 +103,7 @@ impl Printer<'_> {
                 break;
             }
         }
-        self.out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or_default());
+        self.out.extend(digits[at..].iter().copied().map(char::from));
     }
 
     fn ipv4(&mut self, octets: [u8; 4]) {
