@@ -69,6 +69,17 @@ pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
     with_settings(matches, verify::verify_here)
 }
 
+/// What is wanted of the kernel, or what is wrong with the settings.
+#[cfg(fuzzing)]
+pub(super) fn wanted(
+    matches: &ArgMatches,
+    environment: std::collections::HashMap<String, String>,
+) -> Result<crate::interception::Interception, String> {
+    let values = Values { settings: flags::SETTINGS, flags: matches, environment };
+    let options = Options::new(&values).map_err(|error| error.to_string())?;
+    Ok(Sidecar { ipv6: options.dual_stack, ..options.sidecar }.interception())
+}
+
 /// What is done with the settings, inside the namespace that they name.
 type Work = fn(&Options, Log) -> Result<ExitCode, Failure>;
 
