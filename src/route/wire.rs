@@ -153,9 +153,8 @@ impl Wire {
             || uninterrupted(|| self.socket.recv(self.buffer.as_mut_slice(), Msg::DONTWAIT | Msg::TRUNC));
         // Once more where it failed: the kernel tells a socket's error once, and what is queued stays; without its
         // answer it would not be known whether a change was made.
-        let (length, _) = receive()
-            .or_else(|_| receive())
-            .map_err(|source| RouteError::Socket { attempt, source })?;
+        let (length, _) =
+            receive().or_else(|_| receive()).map_err(|source| RouteError::Answer { attempt, source })?;
         self.buffer.get(..length).filter(|datagram| !datagram.is_empty()).ok_or_else(|| {
             RouteError::Malformed {
                 attempt,

@@ -142,7 +142,7 @@ fn place() -> Option<Namespace> {
 }
 
 /// The release build without shared libraries, made once.
-fn static_build() -> &'static Path {
+pub(crate) fn static_build() -> &'static Path {
     static BUILD: OnceLock<PathBuf> = OnceLock::new();
     BUILD.get_or_init(|| {
         let target = host();
