@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command};
 
 use super::failure::{Failure, end};
+use super::lockdown;
 use super::log::Log;
 use super::place;
 use super::profile::{Action, perform, refuse_host_network};
@@ -98,7 +99,12 @@ fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failur
     for warning in &options.warnings {
         log.warn(warning);
     }
-    place::inside(options.network_namespace.as_ref(), || work(&options, log))
+    place::inside(options.network_namespace.as_ref(), || {
+        if options.lockdown {
+            lockdown::lock_down(options.validation.is_some())?;
+        }
+        work(&options, log)
+    })
 }
 
 fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {

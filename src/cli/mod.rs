@@ -9,6 +9,7 @@ pub mod fuzzing;
 mod graph;
 mod istio_iptables;
 mod list;
+mod lockdown;
 mod log;
 mod place;
 mod privileges;

@@ -56,6 +56,7 @@ impl Attempt {
             Self::ListAddresses
             | Self::ListLinks
             | Self::ReadLinkName(_)
+            | Self::ReadLinkSettings(_)
             | Self::ListRules(_)
             | Self::ReadRoutes(_) => false,
             Self::AddAddress(_)
