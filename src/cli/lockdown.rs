@@ -166,3 +166,84 @@ fn only(argument: u8, operation: SeccompCmpOp, value: i32) -> Result<SeccompRule
     let value = u64::from(value.unsigned_abs());
     SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operation, value)?])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io;
+    use std::process::Command;
+    use std::thread;
+
+    use nix::errno::Errno;
+    use nix::sched::{CloneFlags, unshare};
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+    use nix::unistd::execv;
+
+    use super::*;
+    use crate::route::RouteSocket;
+
+    /// Does something in a thread that is locked down: neither capabilities nor filter are those of the others.
+    fn locked_down<T: Send + 'static>(validates: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let thread = thread::spawn(move || {
+            seccompiler::apply_filter(&filter(validates).unwrap()).unwrap();
+            work()
+        });
+        thread.join().unwrap()
+    }
+
+    fn errno<T>(result: io::Result<T>) -> Option<Errno> {
+        result.err().and_then(|error| error.raw_os_error()).map(Errno::from_raw)
+    }
+
+    fn opens(family: AddressFamily) -> nix::Result<()> {
+        socket(family, SockType::Stream, SockFlag::empty(), None).map(drop)
+    }
+
+    #[test]
+    fn what_a_run_does_not_need_is_refused() {
+        locked_down(false, || {
+            let refused = Some(Errno::EPERM);
+            assert_eq!(execv(c"/bin/true", &[c"true"]), Err(Errno::EPERM));
+            assert_eq!(errno(Command::new("/bin/true").spawn()), refused);
+            assert_eq!(errno(File::create("/dev/null")), refused);
+            assert_eq!(errno(File::open("/dev/null")), refused);
+            assert_eq!(unshare(CloneFlags::CLONE_NEWNET), Err(Errno::EPERM));
+            for family in [AddressFamily::Inet, AddressFamily::Inet6, AddressFamily::Unix] {
+                assert_eq!(opens(family), Err(Errno::EPERM));
+            }
+        });
+    }
+
+    #[test]
+    fn what_a_run_needs_is_there() {
+        for validates in [false, true] {
+            locked_down(validates, || {
+                nftwire::Socket::open().unwrap();
+                RouteSocket::open().unwrap().interface_addresses().unwrap();
+                thread::sleep(std::time::Duration::from_millis(1));
+                // More than the heap has: from the kernel, and back.
+                drop(vec![1_u8; 10_000_000]);
+            });
+        }
+        locked_down(true, || opens(AddressFamily::Inet).unwrap());
+    }
+
+    #[test]
+    fn one_capability_is_kept_where_it_was_there() {
+        thread::spawn(|| {
+            let had: Vec<_> = [CapSet::Effective, CapSet::Permitted]
+                .map(|set| caps::has_cap(None, set, Capability::CAP_NET_ADMIN).unwrap())
+                .into();
+            keep_one_capability().unwrap();
+            for (set, had) in [CapSet::Effective, CapSet::Permitted].into_iter().zip(had) {
+                let kept: Vec<_> = caps::read(None, set).unwrap().into_iter().collect();
+                assert_eq!(kept, if had { vec![Capability::CAP_NET_ADMIN] } else { vec![] });
+            }
+            assert!(caps::read(None, CapSet::Inheritable).unwrap().is_empty());
+            // And once more, without the privilege to change the bounding set.
+            keep_one_capability().unwrap();
+        })
+        .join()
+        .unwrap();
+    }
+}

@@ -22,9 +22,10 @@ const INTERRUPTIBLE: [&str; 6] = ["openat", "poll", "read", "write", "sendto", "
 const NEVER_FAIL: [&str; 2] = ["execve", "exit_group"];
 
 /// What a run starts from, and its arguments.
-const SCENARIOS: [(Option<&str>, &str); 7] = [
+const SCENARIOS: [(Option<&str>, &str); 8] = [
     (None, REDIRECT),
     (None, EVERYTHING),
+    (None, "-u 1337 -b * -i * -m TPROXY --lockdown"),
     (Some(REDIRECT), EVERYTHING),
     (Some(EVERYTHING), REDIRECT),
     (Some(REDIRECT), "-u 1337 -b * -i * -m TPROXY --dual-stack --keep-counters"),

@@ -44,7 +44,8 @@ fn a_killed_run_leaves_the_old_or_the_new_ruleset() {
     for (settings, runs) in pairs {
         let runs = runs[usize::from(full())];
         let Some(victim) = Victim::new(&settings) else { return };
-        let name = settings.map(|setting| setting.chars().take(40).collect::<String>()).join(" / ");
+        let name =
+            settings.each_ref().map(|setting| setting.chars().take(40).collect::<String>()).join(" / ");
         for busy in [false, true] {
             let outcomes = if busy {
                 besides_work(|| victim.kill(runs, &mut chance))

@@ -9,6 +9,7 @@
     reason = "what goes wrong here fails the test"
 )]
 
+mod capabilities;
 mod counters;
 mod dns;
 mod errors;
@@ -19,6 +20,7 @@ mod image;
 mod invocation;
 mod killed;
 mod linkerd_matrix;
+mod lockdown;
 mod redirect;
 mod reset;
 mod route;

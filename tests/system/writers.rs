@@ -18,8 +18,8 @@ const SIDECARS: [&str; 4] = [
     "--cleanup-only",
 ];
 
-/// What the others want: tables of their own, in two versions that take turns. The last one in steps that are
-/// transactions of their own.
+/// What the others want: tables of their own, in two versions that take turns. The last one's comes and
+/// goes.
 const OTHERS: [fn(usize) -> String; 4] = [
     |run| {
         format!(
@@ -78,13 +78,14 @@ fn eight_writers_at_once() {
     say(&format!("{} runs of 8 writers in {seconds} s: {runs:?}", runs.iter().sum::<usize>()));
 
     let held = meaning(&namespace);
-    for (text, run) in OTHERS.iter().zip(&runs[SIDECARS.len()..]) {
+    for (text, run) in OTHERS[..3].iter().zip(&runs[SIDECARS.len()..]) {
         let alone = Namespace::new();
         alone.feed(&["nft", "-f", "-"], &text(run - 1));
         for (name, part) in meaning(&alone) {
             assert_eq!(held.get(&name), Some(&part), "{name} after {run} runs");
         }
     }
+    // The fourth one's has come or gone with its last run.
     assert_eq!(held.contains_key("table inet fourth"), runs[7] % 2 == 1);
     let found = (ours(&namespace), of_the_command(&network(&namespace)));
     assert!(alone.contains(&found), "nobody's word: {found:#?}");

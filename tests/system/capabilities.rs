@@ -1,0 +1,65 @@
+//! The capabilities that each command needs, as the README lists them: with these it works, and without any of them it
+//! does not.
+
+use std::process::{Command, Output};
+
+use crate::harness::{Namespace, oracle};
+use crate::settings::Setting;
+
+/// Each command, and what it needs. `HERE` stands for the file of a network namespace.
+const COMMANDS: [(&str, &[&str]); 18] = [
+    ("istio-iptables -b * -i *", &["net_admin"]),
+    ("istio-iptables -b * -i * -m TPROXY --dual-stack --keep-counters", &["net_admin"]),
+    ("istio-iptables -b * --lockdown", &["net_admin"]),
+    ("istio-iptables -b * --check", &["net_admin"]),
+    ("istio-iptables -b * --dry-run", &[]),
+    ("istio-iptables -b * --skip-rule-apply", &[]),
+    ("istio-iptables -b * --network-namespace HERE", &["net_admin", "sys_admin"]),
+    ("list", &["net_admin"]),
+    ("list ruleset --counters", &["net_admin"]),
+    ("list --netns HERE", &["net_admin", "sys_admin"]),
+    ("graph", &["net_admin"]),
+    ("reset counters", &["net_admin"]),
+    ("verify istio-iptables -b *", &["net_admin"]),
+    ("ambient pod apply", &["net_admin"]),
+    ("ambient pod apply --netns HERE", &["net_admin", "sys_admin"]),
+    ("ambient host apply --kubelet-uid 0", &["net_admin"]),
+    ("ambient probes add 10.0.0.9", &["net_admin"]),
+    ("istio-iptables --cleanup-only", &["net_admin"]),
+];
+
+#[test]
+fn each_command_needs_what_the_readme_says() {
+    let Some(namespace) = Setting::namespace() else { return };
+    if !oracle("setpriv") {
+        return;
+    }
+    for (command, capabilities) in COMMANDS {
+        let output = run(&namespace, command, capabilities);
+        let text = String::from_utf8_lossy(&output.stderr);
+        // 3 is the answer of verify.
+        assert!(matches!(output.status.code(), Some(0 | 3)), "{command} with {capabilities:?}: {text}");
+        for missing in capabilities {
+            let others: Vec<_> = capabilities.iter().filter(|other| *other != missing).copied().collect();
+            let output = run(&namespace, command, &others);
+            assert_eq!(output.status.code(), Some(1), "{command} with {others:?}");
+            let text = String::from_utf8_lossy(&output.stderr);
+            let name = format!("CAP_{}", missing.to_uppercase());
+            assert!(text.contains(&name), "{command} with {others:?}: {text}");
+        }
+    }
+    let readme = include_str!("../../README.md");
+    for name in ["`list`", "`graph`", "`reset counters`", "`verify`", "`demo`", "CAP_SYS_ADMIN"] {
+        assert!(readme.contains(name), "{name}");
+    }
+}
+
+/// As root of a container that has these capabilities, and cannot get others.
+fn run(namespace: &Namespace, command: &str, capabilities: &[&str]) -> Output {
+    let bounds = capabilities.iter().fold("-all".to_owned(), |bounds, name| format!("{bounds},+{name}"));
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args([&format!("--bounding-set={bounds}"), "--inh-caps=-all", "--no-new-privs"]);
+    setpriv.arg(env!("CARGO_BIN_EXE_meshwire"));
+    setpriv.args(command.split_whitespace().map(|word| word.replace("HERE", &namespace.path())));
+    namespace.output(&mut setpriv, "")
+}
