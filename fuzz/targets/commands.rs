@@ -1,5 +1,5 @@
-//! Command lines and environments: one argument a line; behind an empty line, one variable a line. What they want is
-//! looked at as the kernel would get it and as a user would see it.
+//! Command lines and environments: one argument a line, the name of the program first; behind an empty line, one variable
+//! a line. What they want is looked at as the kernel would get it and as a user would see it.
 
 #![no_main]
 
@@ -16,8 +16,7 @@ use meshwire::ruleset::{Ruleset, json};
 fuzz_target!(|input: &[u8]| {
     let mut lines = input.split(|&byte| byte == b'\n');
     let arguments = lines.by_ref().take_while(|line| !line.is_empty());
-    let arguments: Vec<_> =
-        [&b"istio-iptables"[..]].into_iter().chain(arguments).map(|line| OsString::from_vec(line.to_vec())).collect();
+    let arguments: Vec<_> = arguments.map(|line| OsString::from_vec(line.to_vec())).collect();
     let environment: HashMap<_, _> = lines
         .filter_map(|line| {
             let line = String::from_utf8_lossy(line);

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 
 use super::settings::{self, Given};
-use super::{accounts, in_one_line, istio_iptables, parse, resolv_conf, verify};
+use super::{accounts, in_one_line, istio_iptables, parse, proxy_init, resolv_conf, verify};
 use crate::interception::Interception;
 
 /// What a command line and its environment want of the kernel, if they are a profile's; or the complaint.
@@ -23,6 +23,7 @@ pub fn command(
     };
     match of_profile {
         Some((istio_iptables::NAME, matches)) => istio_iptables::wanted(matches, environment).map(Some),
+        Some((proxy_init::NAME, matches)) => proxy_init::wanted(matches, environment).map(Some),
         _ => Ok(None),
     }
 }
@@ -46,6 +47,7 @@ pub fn lists(text: &str) {
     again(&given, settings::listening_port);
     again(&given, settings::number);
     again(&given, settings::network);
+    let _ = (given.list(settings::port_range), given.full_list(settings::port_range));
     for item in text.split(',') {
         if let Ok(duration) = settings::duration(item) {
             assert_eq!(settings::duration(&humantime::format_duration(duration).to_string()), Ok(duration));

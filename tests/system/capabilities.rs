@@ -1,30 +1,39 @@
 //! The capabilities that each command needs, as the README lists them: with these it works, and without any of them it
 //! does not.
 
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Output;
 
-use crate::harness::{Namespace, oracle};
+use crate::harness::{Intercept, Namespace, oracle};
 use crate::settings::Setting;
 
-/// Each command, and what it needs. `HERE` stands for the file of a network namespace.
-const COMMANDS: [(&str, &[&str]); 18] = [
+/// The file of the network namespace.
+const HERE: &str = "/etc/netns";
+
+/// Each command, and what it needs.
+const COMMANDS: [(&str, &[&str]); 23] = [
     ("istio-iptables -b * -i *", &["net_admin"]),
     ("istio-iptables -b * -i * -m TPROXY --dual-stack --keep-counters", &["net_admin"]),
     ("istio-iptables -b * --lockdown", &["net_admin"]),
     ("istio-iptables -b * --check", &["net_admin"]),
     ("istio-iptables -b * --dry-run", &[]),
     ("istio-iptables -b * --skip-rule-apply", &[]),
-    ("istio-iptables -b * --network-namespace HERE", &["net_admin", "sys_admin"]),
+    ("istio-iptables -b * --network-namespace /etc/netns", &["net_admin", "sys_admin"]),
     ("list", &["net_admin"]),
     ("list ruleset --counters", &["net_admin"]),
-    ("list --netns HERE", &["net_admin", "sys_admin"]),
+    ("list --netns /etc/netns", &["net_admin", "sys_admin"]),
     ("graph", &["net_admin"]),
     ("reset counters", &["net_admin"]),
     ("verify istio-iptables -b *", &["net_admin"]),
     ("ambient pod apply", &["net_admin"]),
-    ("ambient pod apply --netns HERE", &["net_admin", "sys_admin"]),
+    ("ambient pod apply --netns /etc/netns", &["net_admin", "sys_admin"]),
     ("ambient host apply --kubelet-uid 0", &["net_admin"]),
     ("ambient probes add 10.0.0.9", &["net_admin"]),
+    ("proxy-init -p 4143 -o 4140 -u 2102", &["net_admin"]),
+    ("proxy-init -p 4143 -o 4140 -u 2102 --lockdown", &["net_admin"]),
+    ("proxy-init -p 4143 -o 4140 -u 2102 --netns /etc/netns", &["net_admin", "sys_admin"]),
+    ("proxy-init -p 4143 -o 4140 -u 2102 --simulate", &[]),
+    ("verify proxy-init -p 4143 -o 4140 -u 2102", &["net_admin"]),
     ("istio-iptables --cleanup-only", &["net_admin"]),
 ];
 
@@ -57,9 +66,9 @@ fn each_command_needs_what_the_readme_says() {
 /// As root of a container that has these capabilities, and cannot get others.
 fn run(namespace: &Namespace, command: &str, capabilities: &[&str]) -> Output {
     let bounds = capabilities.iter().fold("-all".to_owned(), |bounds, name| format!("{bounds},+{name}"));
-    let mut setpriv = Command::new("setpriv");
-    setpriv.args([&format!("--bounding-set={bounds}"), "--inh-caps=-all", "--no-new-privs"]);
-    setpriv.arg(env!("CARGO_BIN_EXE_meshwire"));
-    setpriv.args(command.split_whitespace().map(|word| word.replace("HERE", &namespace.path())));
-    namespace.output(&mut setpriv, "")
+    Intercept::command_line(&command.split_whitespace().collect::<Vec<_>>())
+        .through(&["setpriv", &format!("--bounding-set={bounds}"), "--inh-caps=-all", "--no-new-privs"])
+        .etc("netns", "")
+        .folder(Path::new(&namespace.path()), HERE)
+        .run(namespace)
 }

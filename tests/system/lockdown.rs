@@ -35,6 +35,25 @@ fn every_setting_leaves_the_same() {
 }
 
 #[test]
+fn linkerds_rules_are_the_same() {
+    let (Some(free), Some(locked)) = (Setting::namespace(), Setting::namespace()) else { return };
+    if !judged() {
+        return;
+    }
+    let args = ["-p", "4143", "-o", "4140", "-u", "2102", "--inbound-ports-to-ignore", "25,4000-4999"];
+    let more = ["--timeout-close-wait-secs", "61"];
+    Intercept::linkerd(&args).apply(&free);
+    for flags in [&more[..], &["--keep-counters"], &["--check"]] {
+        // The setting of the kernel is a file, and it is set before.
+        Intercept::linkerd(&args).with(flags).with(&["--lockdown"]).apply(&locked);
+        assert_same("linkerd", &bytecode(&locked), &bytecode(&free));
+        assert_same("linkerd", &meaning(&locked), &meaning(&free));
+    }
+    Intercept::linkerd(&["--cleanup-only", "--lockdown"]).apply(&locked);
+    assert!(meaning(&locked).is_empty());
+}
+
+#[test]
 fn in_a_namespace_that_is_named() {
     let Some(namespace) = Setting::namespace() else { return };
     let elsewhere = Namespace::new();
@@ -62,7 +81,7 @@ fn as_any_user_with_the_capability() {
     // As a container has it: without the privilege to change the bounding set.
     let contained = ["setpriv", "--bounding-set=-all,+net_admin", "--inh-caps=-all", "--no-new-privs"];
     Intercept::new(&ARGS).with(&["--lockdown"]).through(&contained).apply(&namespace);
-    // With a filter that is there already, which is what container runtimes do: this one is the command's own, twice.
+    // Without it, the missing one is named as ever.
     let output =
         Intercept::new(&ARGS).with(&["--lockdown"]).user(User { uid: 65534, gid: 65534 }).run(&namespace);
     let text = String::from_utf8(output.stderr).unwrap();

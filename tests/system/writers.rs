@@ -7,42 +7,47 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::nft::{Parts, meaning};
+use crate::harness::nft::{Parts, assert_same, meaning};
 use crate::harness::{Namespace, full, network, of_the_command, oracle, privileged, say};
 
 /// What the sidecar's writers want, all of it in the same tables. Between two of them, routes come and go.
 const SIDECARS: [&str; 4] = [
-    "-u 1337 -b * -i *",
-    "-u 1337 -b * -i * -m TPROXY --dual-stack --redirect-dns --capture-all-dns --drop-invalid",
-    "-u 1337 -b 80,443 -i 10.0.0.0/8 -m TPROXY --keep-counters",
-    "--cleanup-only",
+    "istio-iptables -u 1337 -b * -i *",
+    "istio-iptables -u 1337 -b * -i * -m TPROXY --dual-stack --redirect-dns --capture-all-dns --drop-invalid",
+    "istio-iptables -u 1337 -b 80,443 -i 10.0.0.0/8 -m TPROXY --keep-counters",
+    "istio-iptables --cleanup-only",
 ];
+/// How many of them write at a time, beside the others; the last one would leave little to look at.
+const AT_ONCE: usize = 3;
 
-/// What the others want: tables of their own, in two versions that take turns. The last one's comes and
-/// goes.
-const OTHERS: [fn(usize) -> String; 4] = [
-    |run| {
-        format!(
-            "table inet first {{}}; flush table inet first; table inet first {{ chain c {{ tcp dport {} accept; }}; }}",
-            1 + run % 2
-        )
-    },
-    |run| {
-        format!(
-            "table ip second {{}}; delete table ip second; table ip second {{ set s {{ type inet_service; elements = {{ {} }}; }}; }}",
-            1 + run % 2
-        )
-    },
-    |run| {
+/// What the others want: the names of tables of their own, and what they write there, in two versions that take turns.
+const OTHERS: [(&str, fn(usize) -> (Command, String)); 5] = [
+    ("linkerd-proxy-init", |run| {
+        let ignored = ["25,3306", "4000-4999"][run % 2];
+        let args = format!("proxy-init -p 4143 -o 4140 -u 2102 --inbound-ports-to-ignore {ignored}");
+        (meshwire(&args), String::new())
+    }),
+    ("istio-ambient", |run| {
+        (meshwire(["ambient pod apply --ipv6 --dns", "ambient pod remove"][run % 2]), String::new())
+    }),
+    ("first", |run| {
         let rules = format!("ip daddr 10.0.{}.0/24 counter; ", run % 2).repeat(50);
-        format!(
-            "table inet third {{}}; flush table inet third; table inet third {{ chain output {{ type filter hook output priority 7; {rules} }}; }}"
-        )
-    },
-    |run| match run % 2 {
-        0 => "add table inet fourth; add map inet fourth m { type inet_service : verdict; }".to_owned(),
-        _ => "delete table inet fourth".to_owned(),
-    },
+        nft(&format!(
+            "table inet first {{}}; flush table inet first; \
+             table inet first {{ chain output {{ type filter hook output priority 7; {rules} }}; }}"
+        ))
+    }),
+    ("second", |run| {
+        let elements = ["1, 2, 3", "3, 4"][run % 2];
+        nft(&format!(
+            "table ip second {{}}; delete table ip second; \
+             table ip second {{ set s {{ type inet_service; elements = {{ {elements} }}; }}; }}"
+        ))
+    }),
+    ("third", |run| {
+        let verb = ["add", "delete"][run % 2];
+        nft(&format!("add table inet third; {verb} table inet third"))
+    }),
 ];
 
 #[test]
@@ -52,43 +57,32 @@ fn eight_writers_at_once() {
     }
     let seconds = if full() { 60 } else { 3 };
     let namespace = place();
-    let alone = SIDECARS.map(|args| {
-        let namespace = place();
-        succeeded(namespace.output(&mut meshwire(args), ""));
-        (ours(&namespace), of_the_command(&network(&namespace)))
-    });
-
+    let alone = sidecars_alone();
     let ended = AtomicBool::new(false);
     let runs: Vec<usize> = thread::scope(|scope| {
         let (namespace, ended) = (&namespace, &ended);
-        let sidecars = SIDECARS
-            .map(|args| scope.spawn(move || repeat(namespace, ended, |_| (meshwire(args), String::new()))));
-        let others = OTHERS.map(|text| {
-            let command = move |run| {
-                let mut nft = Command::new("nft");
-                nft.args(["-f", "-"]);
-                (nft, text(run))
-            };
-            scope.spawn(move || repeat(namespace, ended, command))
-        });
+        let sidecars: Vec<_> = SIDECARS[..AT_ONCE]
+            .iter()
+            .map(|args| scope.spawn(move || repeat(namespace, ended, |_| (meshwire(args), String::new()))))
+            .collect();
+        let others: Vec<_> = OTHERS
+            .iter()
+            .map(|(_, command)| scope.spawn(move || repeat(namespace, ended, command)))
+            .collect();
         thread::sleep(Duration::from_secs(seconds));
         ended.store(true, Ordering::Relaxed);
         sidecars.into_iter().chain(others).map(|writer| writer.join().unwrap()).collect()
     });
-    say(&format!("{} runs of 8 writers in {seconds} s: {runs:?}", runs.iter().sum::<usize>()));
+    say(&format!("{} runs of {} writers in {seconds} s: {runs:?}", runs.iter().sum::<usize>(), runs.len()));
 
-    let held = meaning(&namespace);
-    for (text, run) in OTHERS[..3].iter().zip(&runs[SIDECARS.len()..]) {
-        let alone = Namespace::new();
-        alone.feed(&["nft", "-f", "-"], &text(run - 1));
-        for (name, part) in meaning(&alone) {
-            assert_eq!(held.get(&name), Some(&part), "{name} after {run} runs");
-        }
+    for ((name, command), run) in OTHERS.iter().zip(&runs[AT_ONCE..]) {
+        let alone = place();
+        let (mut command, input) = command(run - 1);
+        succeeded(alone.output(&mut command, &input));
+        assert_same(&format!("{name} after {run} runs"), &of(name, &namespace), &of(name, &alone));
     }
-    // The fourth one's has come or gone with its last run.
-    assert_eq!(held.contains_key("table inet fourth"), runs[7] % 2 == 1);
-    let found = (ours(&namespace), of_the_command(&network(&namespace)));
-    assert!(alone.contains(&found), "nobody's word: {found:#?}");
+    // Of those that share their tables, each ended after the others had begun, so any of them can be the last.
+    assert!(alone[..AT_ONCE].contains(&of_the_sidecar(&namespace)), "{:#?}", of_the_sidecar(&namespace));
 }
 
 /// Two of them at a time, so that one's last word can be told from the other's.
@@ -99,11 +93,7 @@ fn of_two_sidecars_settings_one_is_there_as_a_whole() {
     }
     let rounds = if full() { 400 } else { 25 };
     let namespace = place();
-    let alone = SIDECARS.map(|args| {
-        let namespace = place();
-        succeeded(namespace.output(&mut meshwire(args), ""));
-        (ours(&namespace), of_the_command(&network(&namespace)))
-    });
+    let alone = sidecars_alone();
     let mut last = [0; SIDECARS.len()];
     for round in 0..rounds {
         let pair = [round % 4, (round + 1 + round / 4 % 3) % 4];
@@ -113,7 +103,7 @@ fn of_two_sidecars_settings_one_is_there_as_a_whole() {
                 scope.spawn(move || succeeded(namespace.output(&mut meshwire(SIDECARS[index]), "")));
             }
         });
-        let found = (ours(&namespace), of_the_command(&network(&namespace)));
+        let found = of_the_sidecar(&namespace);
         let whose = pair.iter().find(|index| alone[**index] == found);
         let Some(&whose) = whose else { panic!("round {round}, {pair:?}: {found:#?}") };
         last[whose] += 1;
@@ -125,9 +115,15 @@ fn place() -> Namespace {
     Namespace::with_addresses(&["10.0.0.2", "fd00::2"])
 }
 
+fn nft(text: &str) -> (Command, String) {
+    let mut command = Command::new("nft");
+    command.args(["-f", "-"]);
+    (command, text.to_owned())
+}
+
 fn meshwire(args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshwire"));
-    command.arg("istio-iptables").args(args.split_whitespace()).env_clear().stdin(Stdio::null());
+    command.args(args.split_whitespace()).env_clear().stdin(Stdio::null());
     command
 }
 
@@ -149,9 +145,22 @@ fn succeeded(output: Output) {
     assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
 }
 
-/// The tables of the sidecar.
-fn ours(namespace: &Namespace) -> Parts {
+/// What each of the sidecar's settings leaves where nobody else writes.
+fn sidecars_alone() -> [(Parts, Vec<String>); SIDECARS.len()] {
+    SIDECARS.map(|args| {
+        let namespace = place();
+        succeeded(namespace.output(&mut meshwire(args), ""));
+        of_the_sidecar(&namespace)
+    })
+}
+
+fn of_the_sidecar(namespace: &Namespace) -> (Parts, Vec<String>) {
+    (of("istio-proxy-", namespace), of_the_command(&network(namespace)))
+}
+
+/// The tables whose names begin so.
+fn of(name: &str, namespace: &Namespace) -> Parts {
     let mut parts = meaning(namespace);
-    parts.retain(|name, _| name.contains(" istio-proxy-"));
+    parts.retain(|part, _| part.split(' ').nth(2).is_some_and(|table| table.starts_with(name)));
     parts
 }
