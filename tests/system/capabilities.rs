@@ -28,7 +28,7 @@ const COMMANDS: [(&str, &[&str]); 23] = [
     ("ambient pod apply", &["net_admin"]),
     ("ambient pod apply --netns /etc/netns", &["net_admin", "sys_admin"]),
     ("ambient host apply --kubelet-uid 0", &["net_admin"]),
-    ("ambient probes add 10.0.0.9", &["net_admin"]),
+    ("ambient probes list", &["net_admin"]),
     ("proxy-init -p 4143 -o 4140 -u 2102", &["net_admin"]),
     ("proxy-init -p 4143 -o 4140 -u 2102 --lockdown", &["net_admin"]),
     ("proxy-init -p 4143 -o 4140 -u 2102 --netns /etc/netns", &["net_admin", "sys_admin"]),
