@@ -87,7 +87,8 @@ fn refused(object: Option<&str>, refusal: &Refusal) -> String {
 }
 
 impl Interception {
-    /// Makes it so: all of it, or nothing.
+    /// Makes it so: all of it, or nothing. Other callers wait until `routes` is dropped, for at most 10 seconds, so that
+    /// routes of one and rules of another do not mix.
     ///
     /// # Errors
     /// See [`ApplyError`]; whatever fails, what was there before is there again.
