@@ -50,7 +50,7 @@ pub enum ApplyError {
     /// [`nftwire::Error::Unconfirmed`], it is not known whether it was applied.
     #[error("nf_tables: {0}")]
     Netlink(nftwire::Error),
-    /// The ruleset is applied, but an address, a policy rule or a route of an earlier run is still there.
+    /// The ruleset is applied or removed, but an address, a policy rule or a route of an earlier run is still there.
     #[error("the rules are applied, but what an earlier run needed is still there: {0}")]
     Leftover(RouteError),
     /// Taking back what this run had added failed, too.
@@ -87,7 +87,8 @@ fn refused(object: Option<&str>, refusal: &Refusal) -> String {
 }
 
 impl Interception {
-    /// Makes it so: all of it, or nothing.
+    /// Makes it so: all of it, or nothing. Other callers wait until `routes` is dropped, for at most 10 seconds, so that
+    /// routes of one and rules of another do not mix.
     ///
     /// # Errors
     /// See [`ApplyError`]; whatever fails, what was there before is there again.
@@ -98,6 +99,7 @@ impl Interception {
         counters: Counters,
     ) -> Result<Commit, ApplyError> {
         validate(&self.ruleset)?;
+        routes.take_turn();
         let mut added = Network::default();
         let network = self.network.possible_here(routes)?;
         let result = network
@@ -139,8 +141,9 @@ impl Interception {
     /// # Errors
     /// As [`Interception::apply`]; what was removed before the failure stays removed.
     pub fn remove(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Commit, ApplyError> {
+        routes.take_turn();
         let (commit, _) = commit(nft, &self.layout, &Ruleset::default(), Counters::Restart)?;
-        self.possible_network.remove(routes)?;
+        self.possible_network.remove(routes).map_err(ApplyError::Leftover)?;
         Ok(commit)
     }
 }

@@ -9,6 +9,7 @@
 mod error;
 mod message;
 mod network;
+mod turn;
 mod wire;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use neli::consts::nl::NlmF;
 use neli::consts::rtnl::{Rtm, Rtprot};
 use nix::errno::Errno;
 
+use turn::Turn;
 use wire::Wire;
 
 pub use error::{Attempt, FoundRoute, RouteError};
@@ -121,7 +123,7 @@ impl fmt::Display for LocalRoute {
 /// Calls block; each is one request and its answer unless it says otherwise. Reading needs no privilege,
 /// changing needs CAP_NET_ADMIN. The socket stays with that namespace on whatever thread it is used, and
 /// keeps it and its devices in existence: open, use, drop.
-pub struct RouteSocket(Wire);
+pub struct RouteSocket(Wire, Turn);
 
 impl RouteSocket {
     /// Opens a socket in the calling thread's network namespace.
@@ -129,7 +131,14 @@ impl RouteSocket {
     /// # Errors
     /// [`RouteError::Open`].
     pub fn open() -> Result<Self, RouteError> {
-        Wire::open().map(Self).map_err(RouteError::Open)
+        let turn = Turn::open().map_err(|errno| RouteError::Open(errno.into()))?;
+        Wire::open().map(|wire| Self(wire, turn)).map_err(RouteError::Open)
+    }
+
+    /// Waits until no other process is between its first and its last change of routes and rules, for at most 10
+    /// seconds. From then on others wait for this one, until the socket is dropped.
+    pub fn take_turn(&mut self) {
+        self.1.take();
     }
 
     /// All IPv4 addresses, then all IPv6 addresses, each in the kernel's order: the order of Go's

@@ -77,6 +77,9 @@ pub enum Error {
     /// The kernel's answers could not be read: whether the transaction was applied is not known.
     #[error("the transaction was sent, but the kernel's answer could not be read: {0}")]
     Receive(#[source] io::Error),
+    /// The kernel's answer to a request could not be read. Nothing was changed.
+    #[error("cannot read the kernel's answer: {0}")]
+    Answer(#[source] io::Error),
     /// The kernel did not answer the last message: whether the transaction was applied is not known.
     #[error("the transaction was sent, but the kernel did not confirm it")]
     Unconfirmed,

@@ -110,7 +110,9 @@ impl Socket {
         let bytes = sealed.as_bytes().len();
         self.send(sealed.as_bytes())?;
         drop(sealed);
-        let outcome = self.answers(first, messages)?;
+        // Where no object was sent, nothing can have been applied.
+        let unread = if messages > 0 { Error::Receive } else { Error::Answer };
+        let outcome = self.answers(first, messages).map_err(unread)?;
         let elapsed = started.elapsed();
         let proven = outcome.confirmed && !outcome.overrun;
         if let Some(refusal) = outcome.into_refusal(batch) {
@@ -155,7 +157,7 @@ impl Socket {
     }
 
     /// Reads every answer to the messages numbered from `first` (BATCH_BEGIN) on.
-    fn answers(&mut self, first: u32, messages: usize) -> Result<Outcome, Error> {
+    fn answers(&mut self, first: u32, messages: usize) -> io::Result<Outcome> {
         let mut outcome = Outcome::default();
         loop {
             let datagram = match self.receive() {
@@ -166,9 +168,10 @@ impl Socket {
                     outcome.overrun = true;
                     continue;
                 }
-                Err(error) => return Err(Error::Receive(error)),
+                Err(error) => return Err(error),
             };
-            outcome.read(datagram, first, messages)?;
+            let read = outcome.read(datagram, first, messages);
+            read.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
     }
 
@@ -176,7 +179,7 @@ impl Socket {
         self.buffer.resize(RECEIVE_BUFFER, 0);
         // The kernel answers inside the send, and fills the next part of a dump inside the receive of this one:
         // what is not there now will not come, so there is no reason to ever wait.
-        let length = retry_interrupted(|| {
+        let length = retry_receive(|| {
             let mut free = self.buffer.as_mut_slice();
             self.inner.recv(&mut free, MSG_DONTWAIT | MSG_TRUNC)
         })?;
@@ -187,7 +190,7 @@ impl Socket {
     pub(crate) fn receive_into(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
         buffer.clear();
         buffer.reserve_exact(RECEIVE_BUFFER);
-        let length = retry_interrupted(|| self.inner.recv(buffer, MSG_DONTWAIT | MSG_TRUNC))?;
+        let length = retry_receive(|| self.inner.recv(buffer, MSG_DONTWAIT | MSG_TRUNC))?;
         if length > buffer.len() {
             return Err(io::Error::other("a datagram larger than the buffer"));
         }
@@ -365,7 +368,7 @@ impl Socket {
         // next request's answer, and the kernel refuses a second dump while one is under way (EBUSY).
         let mut outcome = Ok(());
         while !done {
-            for header in Datagram(self.receive().map_err(Error::Receive)?) {
+            for header in Datagram(self.receive().map_err(Error::Answer)?) {
                 let header = header?;
                 if header.sequence != sequence {
                     continue;
@@ -480,6 +483,16 @@ pub(crate) fn refused_request(errno: i32, text: Option<&str>) -> Error {
     Error::Refused(Box::new(Refusal { message: None, errno, location: Location::default(), text }))
 }
 
+/// A receive that failed, once more: the kernel tells a socket's error once, and what is queued stays (`sock_error` in
+/// include/net/sock.h). That nothing is there, and that answers were lost, is for the caller.
+fn retry_receive(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    const FINAL: [Option<i32>; 2] = [Some(Errno::EAGAIN as i32), Some(Errno::ENOBUFS as i32)];
+    match retry_interrupted(&mut call) {
+        Err(error) if !FINAL.contains(&error.raw_os_error()) => retry_interrupted(call),
+        result => result,
+    }
+}
+
 fn retry_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {
@@ -568,6 +581,21 @@ mod tests {
         assert_eq!(retry_interrupted(|| results.pop().unwrap()).unwrap(), 7);
         let failed = retry_interrupted(|| Err(io::Error::from_raw_os_error(Errno::ENOBUFS as i32)));
         assert_eq!(failed.unwrap_err().raw_os_error(), Some(Errno::ENOBUFS as i32));
+    }
+
+    #[test]
+    fn a_receive_that_failed_is_repeated_once() {
+        let failed = |errno: Errno| Err(io::Error::from_raw_os_error(errno as i32));
+        let mut results = vec![Ok(7), failed(Errno::EINTR), failed(Errno::ENOMEM)];
+        assert_eq!(retry_receive(|| results.pop().unwrap()).unwrap(), 7);
+        for (errno, calls) in [(Errno::ENOMEM, 2), (Errno::EAGAIN, 1), (Errno::ENOBUFS, 1)] {
+            let mut count = 0;
+            let result = retry_receive(|| {
+                count += 1;
+                failed(errno)
+            });
+            assert_eq!((result.unwrap_err().raw_os_error(), count), (Some(errno as i32), calls));
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn look_up(path: &str, name: &str) -> io::Result<Option<u32>> {
 }
 
 /// Both files have the name in the first field and the number in the third; a line that has not is skipped.
-fn id_in(text: &str, name: &str) -> Option<u32> {
+pub(super) fn id_in(text: &str, name: &str) -> Option<u32> {
     text.lines().find_map(|line| {
         let mut fields = line.split(':');
         if fields.next()? != name {

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command};
 
 use super::failure::{Failure, end};
+use super::lockdown;
 use super::log::Log;
 use super::place;
 use super::profile::{Action, perform, refuse_host_network};
@@ -69,6 +70,17 @@ pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
     with_settings(matches, verify::verify_here)
 }
 
+/// What is wanted of the kernel, or what is wrong with the settings.
+#[cfg(fuzzing)]
+pub(super) fn wanted(
+    matches: &ArgMatches,
+    environment: std::collections::HashMap<String, String>,
+) -> Result<crate::interception::Interception, String> {
+    let values = Values { settings: flags::SETTINGS, flags: matches, environment };
+    let options = Options::new(&values).map_err(|error| error.to_string())?;
+    Ok(Sidecar { ipv6: options.dual_stack, ..options.sidecar }.interception())
+}
+
 /// What is done with the settings, inside the namespace that they name.
 type Work = fn(&Options, Log) -> Result<ExitCode, Failure>;
 
@@ -87,7 +99,12 @@ fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failur
     for warning in &options.warnings {
         log.warn(warning);
     }
-    place::inside(options.network_namespace.as_ref(), || work(&options, log))
+    place::inside(options.network_namespace.as_ref(), || {
+        if options.lockdown {
+            lockdown::lock_down(options.validation.is_some())?;
+        }
+        work(&options, log)
+    })
 }
 
 fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {

@@ -1,7 +1,9 @@
 //! What is said beside the result: on standard error, as text or as JSON, one line each.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use serde_json::json;
@@ -10,6 +12,9 @@ use serde_json::json;
 const TERMINATION_LOG: &str = "/dev/termination-log";
 /// Kubernetes cuts longer messages off.
 const TERMINATION_LOG_LIMIT: usize = 4096;
+
+/// The same file, opened while that is still allowed.
+static KEPT: OnceLock<Option<File>> = OnceLock::new();
 
 /// How lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +82,16 @@ impl Filtered {
     }
 }
 
+/// Opens what a failure is written to, for a process that will not be allowed to open anything.
+pub(super) fn keep_termination_log() {
+    KEPT.get_or_init(|| OpenOptions::new().write(true).open(TERMINATION_LOG).ok());
+}
+
 /// Leaves the reason of a failure for Kubernetes, where the file is there and can be written.
 fn termination_message(message: &str) {
-    let end = message.floor_char_boundary(TERMINATION_LOG_LIMIT);
-    if let Ok(mut file) = OpenOptions::new().write(true).truncate(true).open(TERMINATION_LOG) {
-        let _ = file.write_all(&message.as_bytes()[..end]);
+    keep_termination_log();
+    if let Some(Some(file)) = KEPT.get().map(Option::as_ref) {
+        let end = message.floor_char_boundary(TERMINATION_LOG_LIMIT);
+        let _ = file.set_len(0).and_then(|()| file.write_all_at(&message.as_bytes()[..end], 0));
     }
 }

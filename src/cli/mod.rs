@@ -4,9 +4,12 @@ mod accounts;
 mod ambient;
 mod demo;
 mod failure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod graph;
 mod istio_iptables;
 mod list;
+mod lockdown;
 mod log;
 mod place;
 mod privileges;
@@ -22,8 +25,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Command;
 use clap::error::ErrorKind;
+use clap::{ArgMatches, Command};
 
 use log::Log;
 
@@ -37,20 +40,9 @@ const USAGE: u8 = 2;
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     privileges::raise();
-    let mut arguments: Vec<_> = arguments.into_iter().collect();
-    if let Some(command) = called_as(&arguments) {
-        arguments[0] = NAME.into();
-        if arguments.get(1).is_none_or(|first| first != command) {
-            arguments.insert(1, command.into());
-        }
-    }
-    if arguments.iter().take(3).skip(1).any(|command| command == istio_iptables::NAME) {
-        istio_iptables::drop_log_flags(&mut arguments);
-    }
-    let json = wants_json(&arguments);
-    let matches = match command().try_get_matches_from(arguments) {
+    let matches = match parse(arguments.into_iter().collect()) {
         Ok(matches) => matches,
-        Err(error) => return refuse(&error, if json { Log::Json } else { Log::Plain }),
+        Err((error, log)) => return refuse(&error, log),
     };
     match matches.subcommand() {
         Some((ambient::NAME, matches)) => ambient::run(matches),
@@ -64,6 +56,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some((verify::NAME, matches)) => verify::run(matches),
         _ => ExitCode::from(USAGE),
     }
+}
+
+/// What the arguments ask for, or what is wrong with them and how to say it.
+fn parse(mut arguments: Vec<OsString>) -> Result<ArgMatches, (clap::Error, Log)> {
+    if let Some(command) = called_as(&arguments) {
+        arguments[0] = NAME.into();
+        if arguments.get(1).is_none_or(|first| first != command) {
+            arguments.insert(1, command.into());
+        }
+    }
+    if arguments.iter().take(3).skip(1).any(|command| command == istio_iptables::NAME) {
+        istio_iptables::drop_log_flags(&mut arguments);
+    }
+    let log = if wants_json(&arguments) { Log::Json } else { Log::Plain };
+    command().try_get_matches_from(arguments).map_err(|error| (error, log))
 }
 
 /// Says what is wrong with the command line, or gives the help that was asked for.

@@ -50,6 +50,14 @@ pub(super) enum Output {
     Json,
 }
 
+/// The result could not be told.
+#[derive(Debug, thiserror::Error)]
+#[error("{done}, but the result cannot be written to standard output: {source}")]
+struct NotTold {
+    done: &'static str,
+    source: io::Error,
+}
+
 impl Action {
     /// Whether the kernel is asked to do something.
     pub(super) fn needs_kernel(self) -> bool {
@@ -103,7 +111,12 @@ pub(super) fn perform(
         return Ok(());
     }
     let done = carry_out(action, interception, &mut Socket::open()?, routes)?;
-    Ok(writeln!(io::stdout(), "{}", done.line(output, None))?)
+    tell(done.word, &format!("{}\n", done.line(output, None)))
+}
+
+/// Writes the result to standard output; where that fails, the error tells what was done nevertheless.
+pub(super) fn tell(done: &'static str, text: &str) -> Result<(), Failure> {
+    Ok(io::stdout().write_all(text.as_bytes()).map_err(|source| NotTold { done, source })?)
 }
 
 /// What was done.
@@ -141,7 +154,7 @@ pub(super) fn print(ruleset: &Ruleset, output: Output) -> Result<(), Failure> {
         Output::Text => ruleset.to_string(),
         Output::Json => format!("{}\n", ruleset::json::ruleset(ruleset, &Default::default())),
     };
-    Ok(io::stdout().write_all(text.as_bytes())?)
+    tell("nothing was changed", &text)
 }
 
 impl Done {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command};
 
 use super::failure::{Failure, end};
+use super::lockdown;
 use super::log::{Filtered, Log};
 use super::place;
 use super::profile::{Action, Output, perform, refuse_host_network};
@@ -37,6 +38,16 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
 /// Compares instead of applying.
 pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
     with_settings(matches, verify_here)
+}
+
+/// What is wanted of the kernel, or what is wrong with the settings.
+#[cfg(fuzzing)]
+pub(super) fn wanted(
+    matches: &ArgMatches,
+    environment: std::collections::HashMap<String, String>,
+) -> Result<crate::interception::Interception, String> {
+    let values = Values { settings: flags::SETTINGS, flags: matches, environment };
+    Options::new(&values).map(|options| options.wanted).map_err(|error| error.to_string())
 }
 
 /// What is done with the settings, inside the namespace that they name.
@@ -81,10 +92,17 @@ fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
         }
         _ => {}
     }
+    // The setting above is a file, which cannot be opened any more from here on.
+    if options.lockdown {
+        lockdown::lock_down(false)?;
+    }
     perform(options.action, &options.wanted, &mut routes, options.output)
 }
 
 fn verify_here(options: &Options, _log: Filtered) -> Result<ExitCode, Failure> {
+    if options.lockdown {
+        lockdown::lock_down(false)?;
+    }
     let differences = differences(&options.wanted, &mut nftwire::Socket::open()?, &mut RouteSocket::open()?)?;
     Ok(report(&differences, options.output == Output::Json)?)
 }

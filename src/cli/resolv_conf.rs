@@ -11,7 +11,7 @@ pub(super) fn name_servers() -> io::Result<Vec<IpAddr>> {
     Ok(name_servers_in(&std::fs::read_to_string(PATH)?))
 }
 
-fn name_servers_in(text: &str) -> Vec<IpAddr> {
+pub(super) fn name_servers_in(text: &str) -> Vec<IpAddr> {
     text.lines()
         .filter_map(|line| {
             let mut words = line.split_whitespace();

@@ -219,6 +219,11 @@ impl<'a> Values<'a> {
 }
 
 impl Given {
+    #[cfg(fuzzing)]
+    pub(super) fn new(origin: &str, text: &str) -> Self {
+        Self { origin: origin.to_owned(), text: text.to_owned() }
+    }
+
     /// `--flag`, or `environment variable NAME`.
     pub(super) fn origin(&self) -> &str {
         &self.origin

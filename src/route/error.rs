@@ -51,6 +51,23 @@ impl Attempt {
         }
     }
 
+    fn is_change(self) -> bool {
+        match self {
+            Self::ListAddresses
+            | Self::ListLinks
+            | Self::ReadLinkName(_)
+            | Self::ReadLinkSettings(_)
+            | Self::ListRules(_)
+            | Self::ReadRoutes(_) => false,
+            Self::AddAddress(_)
+            | Self::RemoveAddress(_)
+            | Self::AddRule(_)
+            | Self::RemoveRule(_)
+            | Self::AddRoute(_)
+            | Self::RemoveRoute(_) => true,
+        }
+    }
+
     fn is_about_rules(self) -> bool {
         matches!(self, Self::ListRules(_) | Self::AddRule(_) | Self::RemoveRule(_))
     }
@@ -92,9 +109,18 @@ pub enum RouteError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// Sending or receiving failed; EAGAIN means that the kernel gave no answer.
+    /// Sending failed. Nothing was changed.
     #[error("cannot {attempt}: netlink socket: {source}")]
     Socket {
+        /// What was attempted.
+        attempt: Attempt,
+        /// The system call's error.
+        source: io::Error,
+    },
+
+    /// Receiving failed; EAGAIN means that the kernel gave no answer. Of a change it is not known whether it was made.
+    #[error("cannot {attempt}: the kernel's answer could not be read{}: {source}", outcome(*.attempt))]
+    Answer {
         /// What was attempted.
         attempt: Attempt,
         /// The system call's error.
@@ -247,6 +273,10 @@ impl fmt::Display for FoundRoute {
     }
 }
 
+fn outcome(attempt: Attempt) -> &'static str {
+    if attempt.is_change() { ", so it may have been done" } else { "" }
+}
+
 fn needed_for_rules(family: Family) -> &'static str {
     match family {
         Family::V4 => "CONFIG_IP_MULTIPLE_TABLES",
@@ -302,6 +332,15 @@ mod tests {
                 ),
                 "cannot add the IPv6 route local default dev lo table 133: ENETDOWN: Network is down (Nexthop device is \
                  not up)",
+            ),
+            (
+                RouteError::Answer { attempt: address, source: Errno::ENOMEM.into() },
+                "cannot add ::6/128 to lo: the kernel's answer could not be read, so it may have been done: Cannot \
+                 allocate memory (os error 12)",
+            ),
+            (
+                RouteError::Answer { attempt: Attempt::ListLinks, source: Errno::ENOMEM.into() },
+                "cannot list the links: the kernel's answer could not be read: Cannot allocate memory (os error 12)",
             ),
             (
                 RouteError::ForeignDefaultRoute {

@@ -149,9 +149,12 @@ impl Wire {
     /// The next datagram. The kernel has queued it by the time that the request was sent or the one before it
     /// was read, so waiting could only mean waiting forever.
     fn receive(&mut self, attempt: Attempt) -> Result<&[u8], RouteError> {
+        let mut receive =
+            || uninterrupted(|| self.socket.recv(self.buffer.as_mut_slice(), Msg::DONTWAIT | Msg::TRUNC));
+        // Once more where it failed: the kernel tells a socket's error once, and what is queued stays; without its
+        // answer it would not be known whether a change was made.
         let (length, _) =
-            uninterrupted(|| self.socket.recv(self.buffer.as_mut_slice(), Msg::DONTWAIT | Msg::TRUNC))
-                .map_err(|source| RouteError::Socket { attempt, source })?;
+            receive().or_else(|_| receive()).map_err(|source| RouteError::Answer { attempt, source })?;
         self.buffer.get(..length).filter(|datagram| !datagram.is_empty()).ok_or_else(|| {
             RouteError::Malformed {
                 attempt,

@@ -1,6 +1,5 @@
 //! `meshwire ambient pod`: pods, one or many at once.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{ArgAction, ArgMatches, Command};
@@ -12,7 +11,7 @@ use super::{Kind, Setting, Values, action, arguments, group, output, probe_addre
 use crate::cli::failure::Failure;
 use crate::cli::log::Log;
 use crate::cli::place::{self, NETNS, namespace};
-use crate::cli::profile::{Action, Output, carry_out, of, print, refuse_host_network};
+use crate::cli::profile::{Action, Output, carry_out, of, print, refuse_host_network, tell};
 use crate::cli::settings::UsageError;
 use crate::cli::verify;
 use crate::interception::Interception;
@@ -103,7 +102,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     match namespaces.as_slice() {
         [] => {
             let outcome = task.carry_out(&mut Socket::open()?, &mut RouteSocket::open()?)?;
-            io::stdout().write_all(outcome.text(output, None).as_bytes())?;
+            tell("done", &outcome.text(output, None))?;
             Ok(if outcome.differs() { verify::exit_code(false) } else { ExitCode::SUCCESS })
         }
         several => in_several(&task, several, output),
@@ -188,6 +187,6 @@ fn in_several(task: &Task, namespaces: &[&String], output: Output) -> Result<Exi
             }
         }
     }
-    io::stdout().write_all(text.as_bytes())?;
+    tell("done", &text)?;
     Ok(failed.unwrap_or_else(|| verify::exit_code(!differs)))
 }

@@ -1,7 +1,7 @@
 //! The flags and variables of Istio's command, and a few of our own.
 
-use crate::cli::profile;
 use crate::cli::settings::Setting;
+use crate::cli::{lockdown, profile};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::number(
@@ -212,6 +212,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     profile::KEEP_COUNTERS,
     profile::OUTPUT,
     profile::ALLOW_HOST_NETWORK,
+    lockdown::SETTING,
 ];
 
 /// What the environment alone can say, for the end of the help.

@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::cli::profile::{self, Action, Output};
 use crate::cli::settings::{Given, UsageError, Values, duration, listening_port, network, number, port};
-use crate::cli::{accounts, resolv_conf};
+use crate::cli::{accounts, lockdown, resolv_conf};
 use crate::mesh::istio::sidecar::{
     DnsCapture, InboundPorts, Interface, Mode, OwnerGroups, ServiceCidr, Sidecar,
 };
@@ -32,6 +32,8 @@ pub(super) struct Options {
     pub(super) validation: Option<Probe>,
     pub(super) dual_stack: bool,
     pub(super) allow_host_network: bool,
+    /// Whether the process gives up what it does not need
+    pub(super) lockdown: bool,
     pub(super) network_namespace: Option<Given>,
     pub(super) output: Output,
     /// What the user should know of what was given
@@ -71,6 +73,7 @@ impl Options {
             validation: run_validation.then_some(probe),
             dual_stack: values.switch("dual-stack")?,
             allow_host_network: values.switch("allow-host-network")?,
+            lockdown: lockdown::wanted(values)?,
             network_namespace: values.not_empty("network-namespace"),
             output: values.parsed("output", Output::Text, profile::output)?,
             sidecar: sidecar(values, &mut warnings)?,

@@ -1,5 +1,6 @@
 //! The flags of Linkerd's command, and a few of our own.
 
+use crate::cli::lockdown;
 use crate::cli::place;
 use crate::cli::profile;
 use crate::cli::settings::Setting;
@@ -90,6 +91,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     profile::KEEP_COUNTERS,
     profile::OUTPUT,
     profile::ALLOW_HOST_NETWORK,
+    lockdown::SETTING,
 ];
 
 /// For the end of the help.

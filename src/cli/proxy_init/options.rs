@@ -1,5 +1,6 @@
 //! From what was given to what it means: after this, nothing is a text that could be wrong.
 
+use crate::cli::lockdown;
 use crate::cli::log::Level;
 use crate::cli::place;
 use crate::cli::profile::{self, Action, Output};
@@ -20,6 +21,8 @@ pub(super) struct Options {
     /// In seconds
     pub(super) close_wait_timeout: Option<u32>,
     pub(super) allow_host_network: bool,
+    /// Whether the process gives up what it does not need
+    pub(super) lockdown: bool,
     pub(super) netns: Option<Given>,
     pub(super) output: Output,
     pub(super) level: Level,
@@ -52,6 +55,7 @@ impl Options {
             wanted,
             close_wait_timeout: (timeout != 0).then_some(timeout),
             allow_host_network: values.switch(profile::ALLOW_HOST_NETWORK.name)?,
+            lockdown: lockdown::wanted(values)?,
             netns: values.not_empty(place::NETNS),
             output: values.parsed(profile::OUTPUT.name, Output::Text, profile::output)?,
             level: values.parsed("log-level", Level::Info, level)?,

@@ -47,6 +47,12 @@ pub(crate) fn privileged() -> bool {
     privileged || skip("it needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN")
 }
 
+/// Whether tests whose time is bounded take all the time that their figures need: it is asked for by
+/// `MESHWIRE_TEST_FULL` in the environment.
+pub(crate) fn full() -> bool {
+    env::var_os("MESHWIRE_TEST_FULL").is_some()
+}
+
 /// Whether the external command `name`, which judges what ours has done, is on the PATH.
 ///
 /// # Panics

@@ -1,0 +1,67 @@
+//! Doors for the fuzz targets to what the commands make of what they are given. It exists only in their builds.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::net::IpAddr;
+
+use super::settings::{self, Given};
+use super::{accounts, in_one_line, istio_iptables, parse, proxy_init, resolv_conf, verify};
+use crate::interception::Interception;
+
+/// What a command line and its environment want of the kernel, if they are a profile's; or the complaint.
+///
+/// # Errors
+/// What a user would read.
+pub fn command(
+    arguments: Vec<OsString>,
+    environment: HashMap<String, String>,
+) -> Result<Option<Interception>, String> {
+    let matches = parse(arguments).map_err(|(error, _)| in_one_line(&error.to_string()))?;
+    let of_profile = match matches.subcommand() {
+        Some((verify::NAME, matches)) => matches.subcommand(),
+        command => command,
+    };
+    match of_profile {
+        Some((istio_iptables::NAME, matches)) => istio_iptables::wanted(matches, environment).map(Some),
+        Some((proxy_init::NAME, matches)) => proxy_init::wanted(matches, environment).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// The name servers in a text that should be `resolv.conf`.
+#[must_use]
+pub fn name_servers(text: &str) -> Vec<IpAddr> {
+    resolv_conf::name_servers_in(text)
+}
+
+/// The number beside a name in a text that should be `passwd` or `group`.
+#[must_use]
+pub fn account(text: &str, name: &str) -> Option<u32> {
+    accounts::id_in(text, name)
+}
+
+/// A list of values, read as each kind of list that there is. Whatever is read is read again when it was written.
+pub fn lists(text: &str) {
+    let given = Given::new("--list", text);
+    again(&given, settings::port);
+    again(&given, settings::listening_port);
+    again(&given, settings::number);
+    again(&given, settings::network);
+    let _ = (given.list(settings::port_range), given.full_list(settings::port_range));
+    for item in text.split(',') {
+        if let Ok(duration) = settings::duration(item) {
+            assert_eq!(settings::duration(&humantime::format_duration(duration).to_string()), Ok(duration));
+        }
+    }
+}
+
+fn again<T: PartialEq + std::fmt::Debug + ToString>(given: &Given, parse: fn(&str) -> Result<T, String>) {
+    let _ = given.one(parse).map_err(|error| error.to_string());
+    match given.list(parse) {
+        Ok(items) => {
+            let text = items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            assert_eq!(Given::new("--list", &text).list(parse), Ok(items));
+        }
+        Err(error) => assert!(error.to_string().starts_with("--list: ")),
+    }
+}
