@@ -20,8 +20,11 @@ const SIDECARS: [&str; 4] = [
 /// How many of them write at a time, beside the others; the last one would leave little to look at.
 const AT_ONCE: usize = 3;
 
+/// The command of a run, by the run's number, and what it reads.
+type Run = fn(usize) -> (Command, String);
+
 /// What the others want: the names of tables of their own, and what they write there, in two versions that take turns.
-const OTHERS: [(&str, fn(usize) -> (Command, String)); 5] = [
+const OTHERS: [(&str, Run); 5] = [
     ("linkerd-proxy-init", |run| {
         let ignored = ["25,3306", "4000-4999"][run % 2];
         let args = format!("proxy-init -p 4143 -o 4140 -u 2102 --inbound-ports-to-ignore {ignored}");
@@ -78,7 +81,7 @@ fn eight_writers_at_once() {
     for ((name, command), run) in OTHERS.iter().zip(&runs[AT_ONCE..]) {
         let alone = place();
         let (mut command, input) = command(run - 1);
-        succeeded(alone.output(&mut command, &input));
+        succeeded(&alone.output(&mut command, &input));
         assert_same(&format!("{name} after {run} runs"), &of(name, &namespace), &of(name, &alone));
     }
     // Of those that share their tables, each ended after the others had begun, so any of them can be the last.
@@ -100,7 +103,7 @@ fn of_two_sidecars_settings_one_is_there_as_a_whole() {
         thread::scope(|scope| {
             for index in pair {
                 let namespace = &namespace;
-                scope.spawn(move || succeeded(namespace.output(&mut meshwire(SIDECARS[index]), "")));
+                scope.spawn(move || succeeded(&namespace.output(&mut meshwire(SIDECARS[index]), "")));
             }
         });
         let found = of_the_sidecar(&namespace);
@@ -133,7 +136,7 @@ fn repeat(namespace: &Namespace, ended: &AtomicBool, command: impl Fn(usize) -> 
     while !ended.load(Ordering::Relaxed) {
         let (mut command, input) = command(runs);
         let started = Instant::now();
-        succeeded(namespace.output(&mut command, &input));
+        succeeded(&namespace.output(&mut command, &input));
         assert!(started.elapsed() < Duration::from_secs(10), "{command:?} took {:?}", started.elapsed());
         runs += 1;
     }
@@ -141,7 +144,7 @@ fn repeat(namespace: &Namespace, ended: &AtomicBool, command: impl Fn(usize) -> 
 }
 
 #[track_caller]
-fn succeeded(output: Output) {
+fn succeeded(output: &Output) {
     assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
 }
 
@@ -149,7 +152,7 @@ fn succeeded(output: Output) {
 fn sidecars_alone() -> [(Parts, Vec<String>); SIDECARS.len()] {
     SIDECARS.map(|args| {
         let namespace = place();
-        succeeded(namespace.output(&mut meshwire(args), ""));
+        succeeded(&namespace.output(&mut meshwire(args), ""));
         of_the_sidecar(&namespace)
     })
 }
