@@ -7,22 +7,13 @@ use std::borrow::Borrow;
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE};
 
-use crate::expr::name_of;
 use crate::{
-    AttrReader, AttrWriter, Chain, Element, ElementList, Expr, Family, Place, Rule, Set, Table, message, uapi,
+    AttrWriter, Chain, Element, ElementList, Expr, Family, Location, Place, Rule, Set, Table, location,
+    message, uapi,
 };
 
 /// A list of elements is split before its attribute would pass the 65,535 bytes a length can say.
 const ELEMENTS_SPLIT_AT: usize = 48 * 1024;
-
-/// Where in a message the kernel's extended answer points.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Location {
-    /// The top-level attribute of the message.
-    pub attribute: Option<u16>,
-    /// The expression of a rule: its number from 0, and its name.
-    pub expression: Option<(usize, String)>,
-}
 
 /// A transaction that is being put together.
 #[derive(Debug)]
@@ -259,12 +250,7 @@ impl Batch {
         let body = start + message::NLMSG_HEADER + 4;
         let Some(body) = self.writer.as_bytes().get(body..end) else { return Location::default() };
         let offset = offset.saturating_sub(message::NLMSG_HEADER + 4);
-        let Some((attribute, value, offset)) = find(body, offset) else { return Location::default() };
-        let mut location = Location { attribute: Some(attribute), expression: None };
-        if attribute == uapi::NFTA_RULE_EXPRESSIONS && self.kind(start) == uapi::NFT_MSG_NEWRULE {
-            location.expression = expression_at(value, offset);
-        }
-        location
+        location::at(self.kind(start), body, offset).unwrap_or_default()
     }
 
     fn kind(&self, start: usize) -> u8 {
@@ -294,34 +280,6 @@ impl Drop for Sealed<'_> {
 fn delimiter(writer: &mut AttrWriter, nlmsg_type: u16) -> usize {
     let subsystem = u16::from(uapi::NFNL_SUBSYS_NFTABLES);
     message::begin_raw(writer, nlmsg_type, 0, uapi::NFPROTO_UNSPEC, subsystem)
-}
-
-/// The attribute that `offset` points into: its type, its value, and the offset inside the value.
-fn find(attributes: &[u8], offset: usize) -> Option<(u16, &[u8], usize)> {
-    let header = 4;
-    let mut position = 0;
-    for attribute in AttrReader::new(attributes) {
-        let attribute = attribute.ok()?;
-        let next = position + (header + attribute.value.len()).next_multiple_of(4);
-        if offset < next {
-            return Some((attribute.kind, attribute.value, offset.saturating_sub(position + header)));
-        }
-        position = next;
-    }
-    None
-}
-
-/// The expression of a rule's list that `offset` points into. The kernel never points deeper than that.
-fn expression_at(list: &[u8], offset: usize) -> Option<(usize, String)> {
-    let mut end = 0;
-    for (index, element) in AttrReader::new(list).enumerate() {
-        let element = element.ok()?;
-        end += (4 + element.value.len()).next_multiple_of(4);
-        if offset < end {
-            return Some((index, name_of(element.nested()).unwrap_or_default().to_owned()));
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -516,21 +474,21 @@ mod tests {
         batch.locate(1, offset)
     }
 
-    fn attribute(attribute: u16) -> Location {
-        Location { attribute: Some(attribute), expression: None }
+    fn attribute(number: u16, name: &'static str) -> Location {
+        Location { attribute: Some((number, name)), expression: None }
     }
 
     fn expression(index: usize, name: &str) -> Location {
-        let attribute = Some(uapi::NFTA_RULE_EXPRESSIONS);
+        let attribute = Some((uapi::NFTA_RULE_EXPRESSIONS, "expressions"));
         Location { attribute, expression: Some((index, name.to_owned())) }
     }
 
     #[test]
     fn offsets_lead_to_attributes() {
-        assert_eq!(locate(20), attribute(uapi::NFTA_RULE_TABLE));
-        assert_eq!(locate(27), attribute(uapi::NFTA_RULE_TABLE));
-        assert_eq!(locate(28), attribute(uapi::NFTA_RULE_CHAIN));
-        assert_eq!(locate(160), attribute(uapi::NFTA_RULE_USERDATA));
+        assert_eq!(locate(20), attribute(uapi::NFTA_RULE_TABLE, "table"));
+        assert_eq!(locate(27), attribute(uapi::NFTA_RULE_TABLE, "table"));
+        assert_eq!(locate(28), attribute(uapi::NFTA_RULE_CHAIN, "chain"));
+        assert_eq!(locate(160), attribute(uapi::NFTA_RULE_USERDATA, "userdata"));
     }
 
     #[test]

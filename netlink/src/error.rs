@@ -2,7 +2,24 @@
 
 use std::io;
 
+use nix::errno::Errno;
+
 use crate::Location;
+
+/// An errno by name and in words: `ENOENT: No such file or directory`, and by its number where it has no name.
+#[must_use]
+pub fn errno_text(errno: i32) -> String {
+    match Errno::from_raw(errno) {
+        Errno::UnknownErrno => format!("errno {errno}"),
+        known => known.to_string(),
+    }
+}
+
+/// What a system call said, as [`errno_text`] has it; in its own words where there is no errno.
+#[must_use]
+pub fn io_text(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), errno_text)
+}
 
 /// Bytes that are not what the protocol says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,10 +64,10 @@ pub enum DecodeError {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No netlink socket could be opened.
-    #[error("cannot open a netlink socket for netfilter (is nf_tables in this kernel?): {0}")]
+    #[error("cannot open a netlink socket for netfilter: {}", io_text(.0))]
     Open(#[source] io::Error),
     /// The batch could not be handed to the kernel. Nothing was applied.
-    #[error("cannot send {bytes} bytes to the kernel: {source}")]
+    #[error("cannot send {bytes} bytes to the kernel: {}", io_text(source))]
     Send {
         /// Bytes of the batch
         bytes: usize,
@@ -59,8 +76,7 @@ pub enum Error {
     },
     /// The batch needs a larger send buffer than this process may ask for. Nothing was sent.
     #[error(
-        "the transaction needs {needed} bytes of send buffer, the kernel grants {granted}: raise \
-         net.core.wmem_max on the node to at least {}", needed.div_ceil(2)
+        "the transaction needs {needed} bytes of send buffer, the kernel grants {granted} (twice net.core.wmem_max)"
     )]
     SendBuffer {
         /// Bytes that the socket buffer must hold
@@ -75,7 +91,7 @@ pub enum Error {
         message: usize,
     },
     /// The kernel's answers could not be read: whether the transaction was applied is not known.
-    #[error("the transaction was sent, but the kernel's answer could not be read: {0}")]
+    #[error("the transaction was sent, but the kernel's answer could not be read: {}", io_text(.0))]
     Receive(#[source] io::Error),
     /// The kernel's answer to a request could not be read. Nothing was changed.
     #[error("cannot read the kernel's answer: {0}")]
@@ -109,12 +125,23 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// The errno in the C library's words: `Operation not supported`.
+    /// What the kernel says about it: the errno by name and in words, and its own words where it has some.
     #[must_use]
     pub fn reason(&self) -> String {
-        let text = io::Error::from_raw_os_error(self.errno).to_string();
-        // The standard library puts the number behind them.
-        text.split(" (os error").next().unwrap_or_default().to_owned()
+        let errno = errno_text(self.errno);
+        self.text.as_ref().map_or_else(|| errno.clone(), |text| format!("{errno} ({text})"))
+    }
+
+    /// The expression or the attribute that it is about: `expression 5 (tproxy)`, `attribute 7 (type)`.
+    #[must_use]
+    pub fn part(&self) -> Option<String> {
+        if let Some((index, name)) = &self.location.expression {
+            return Some(format!("expression {} ({name})", index + 1));
+        }
+        self.location.attribute.map(|(number, name)| match name {
+            "" => format!("attribute {number}"),
+            name => format!("attribute {number} ({name})"),
+        })
     }
 }
 
@@ -124,13 +151,10 @@ impl std::fmt::Display for Refusal {
             Some(message) => write!(f, "the kernel refused message {message} of the transaction")?,
             None => f.write_str("the kernel refused the transaction")?,
         }
-        if let Some((index, name)) = &self.location.expression {
-            write!(f, ", expression {} ({name})", index + 1)?;
-        } else if let Some(attribute) = self.location.attribute {
-            write!(f, ", attribute {attribute}")?;
+        if let Some(part) = self.part() {
+            write!(f, ", {part}")?;
         }
-        write!(f, ": {}", self.reason())?;
-        self.text.as_ref().map_or(Ok(()), |text| write!(f, " ({text})"))
+        write!(f, ": {}", self.reason())
     }
 }
 
@@ -147,27 +171,31 @@ mod tests {
     #[test]
     fn refusals_say_where_and_why() {
         let expression = Some((4, "tproxy".to_owned()));
-        let location = Location { attribute: Some(4), expression };
+        let location = Location { attribute: Some((4, "expressions")), expression };
         assert_eq!(
             Refusal { location, ..refusal() }.to_string(),
             "the kernel refused message 7 of the transaction, expression 5 (tproxy): \
-             Operation not supported"
+             EOPNOTSUPP: Operation not supported on transport endpoint"
         );
-        let location = Location { attribute: Some(3), expression: None };
+        let location = Location { attribute: Some((3, "")), expression: None };
         let text = Some("Attribute failed policy validation".to_owned());
         assert_eq!(
             Refusal { errno: 22, location, text, ..refusal() }.to_string(),
-            "the kernel refused message 7 of the transaction, attribute 3: Invalid argument \
+            "the kernel refused message 7 of the transaction, attribute 3: EINVAL: Invalid argument \
              (Attribute failed policy validation)"
         );
         assert_eq!(
             Refusal { message: None, errno: 1, ..refusal() }.to_string(),
-            "the kernel refused the transaction: Operation not permitted"
+            "the kernel refused the transaction: EPERM: Operation not permitted"
         );
     }
 
     #[test]
-    fn a_refusal_is_an_errno() {
-        assert_eq!(Refusal { errno: 2, ..refusal() }.reason(), "No such file or directory");
+    fn an_errno_has_a_name_or_at_least_a_number() {
+        assert_eq!(errno_text(2), "ENOENT: No such file or directory");
+        // ENOTSUPP, which the kernel should keep to itself.
+        assert_eq!(errno_text(524), "errno 524");
+        assert_eq!(io_text(&io::Error::from_raw_os_error(1)), "EPERM: Operation not permitted");
+        assert_eq!(io_text(&io::Error::other("a datagram")), "a datagram");
     }
 }

@@ -47,6 +47,7 @@ pub mod expr;
 mod flowtable;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod location;
 mod message;
 mod netns;
 mod object;
@@ -60,15 +61,16 @@ pub mod uapi;
 pub mod userdata;
 
 pub use attr::{Attr, AttrReader, AttrWriter};
-pub use batch::{Batch, Location};
+pub use batch::Batch;
 pub use chain::{BaseChain, Chain, ChainFlags, Hook, Policy};
 pub use data::{Data, Register, Verdict};
 pub use device::Device;
 pub use dump::{Query, Received};
 pub use element::{Element, ElementData, ElementList};
-pub use error::{DecodeError, Error, Refusal};
+pub use error::{DecodeError, Error, Refusal, errno_text, io_text};
 pub use expr::Expr;
 pub use flowtable::{Flowtable, FlowtableFlags};
+pub use location::Location;
 pub use message::{Family, Message};
 pub use netns::{Namespace, NamespaceError};
 pub use object::{CtExpect, CtHelper, CtTimeout, Object, ObjectData, ObjectKind};

@@ -5,7 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
+
+use crate::error::io_text;
 
 /// A network namespace, held open.
 ///
@@ -20,36 +23,26 @@ pub struct Namespace {
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
     /// There is no such file: the namespace is gone, or the process that was in it.
-    #[error(
-        "the network namespace {} is gone: there is no such file (was the pod deleted meanwhile?)",
-        path.display()
-    )]
+    #[error("the network namespace {} is gone: {}", path.display(), Errno::ENOENT)]
     Gone {
         /// The file
         path: PathBuf,
     },
     /// The file that stands for it cannot be opened.
-    #[error("cannot open the network namespace {}: {source}", path.display())]
+    #[error("cannot open the network namespace {}: {}", path.display(), io_text(source))]
     Open {
         /// The file
         path: PathBuf,
         /// What the system call said
         source: io::Error,
     },
-    /// It cannot be entered: setns(2) failed.
-    #[error("cannot enter the network namespace: {0}{hint}", hint = setns_hint(*.0))]
+    /// It cannot be entered: setns(2) failed. EINVAL: the file is not a network namespace, or not any more; EPERM:
+    /// CAP_SYS_ADMIN is missing, here or in the namespace's own user namespace.
+    #[error("cannot enter the network namespace: {0}")]
     Enter(nix::Error),
     /// No thread could be started to enter it.
-    #[error("cannot start a thread to enter the network namespace: {0}")]
+    #[error("cannot start a thread to enter the network namespace: {}", io_text(.0))]
     Thread(io::Error),
-}
-
-fn setns_hint(errno: nix::Error) -> &'static str {
-    match errno {
-        nix::Error::EINVAL => " (the file is not a network namespace, or not any more)",
-        nix::Error::EPERM => " (CAP_SYS_ADMIN is needed, here and in the namespace's own user namespace)",
-        _ => "",
-    }
 }
 
 impl Namespace {
@@ -111,7 +104,7 @@ mod tests {
         let error = Namespace::from_path("/nowhere/netns").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the network namespace /nowhere/netns is gone: there is no such file (was the pod deleted meanwhile?)"
+            "the network namespace /nowhere/netns is gone: ENOENT: No such file or directory"
         );
         assert!(matches!(Namespace::from_pid(u32::MAX), Err(NamespaceError::Gone { .. })));
     }
@@ -121,7 +114,7 @@ mod tests {
         let error = Namespace::from_path("/dev/null/netns").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "cannot open the network namespace /dev/null/netns: Not a directory (os error 20)"
+            "cannot open the network namespace /dev/null/netns: ENOTDIR: Not a directory"
         );
     }
 
@@ -130,9 +123,6 @@ mod tests {
         let file = Namespace::from_path("/dev/null").unwrap();
         let error = file.enter(|| ()).unwrap_err();
         assert!(matches!(error, NamespaceError::Enter(nix::Error::EINVAL)), "{error:?}");
-        assert!(
-            error.to_string().ends_with("(the file is not a network namespace, or not any more)"),
-            "{error}"
-        );
+        assert_eq!(error.to_string(), "cannot enter the network namespace: EINVAL: Invalid argument");
     }
 }

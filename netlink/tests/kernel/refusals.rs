@@ -25,7 +25,7 @@ fn counter() -> Expr<'static> {
 #[track_caller]
 fn assert_expression(refusal: &Refusal, message: usize, errno: Errno, index: usize, name: &str) {
     let expression = Some((index, name.to_owned()));
-    let location = Location { attribute: Some(uapi::NFTA_RULE_EXPRESSIONS), expression };
+    let location = Location { attribute: Some((uapi::NFTA_RULE_EXPRESSIONS, "expressions")), expression };
     assert_eq!(
         (refusal.message, Errno::from_raw(refusal.errno), &refusal.location),
         (Some(message), errno, &location)
@@ -52,7 +52,7 @@ fn a_lookup_in_a_set_that_is_not_there() {
         assert_expression(&refusal, 2, Errno::ENOENT, 2, "lookup");
         assert_eq!(
             refusal.to_string(),
-            "the kernel refused message 2 of the transaction, expression 3 (lookup): No such file or directory"
+            "the kernel refused message 2 of the transaction, expression 3 (lookup): ENOENT: No such file or directory"
         );
     });
 }
@@ -125,11 +125,11 @@ fn a_chain_in_a_table_that_is_not_there() {
         batch.add_chain(&Chain::new(FAMILY, "nowhere", "c"));
         let refusal = refused(&mut Socket::open().unwrap(), &mut batch);
         assert_eq!((refusal.message, refusal.errno), (Some(1), ENOENT));
-        let location = Location { attribute: Some(uapi::NFTA_CHAIN_TABLE), expression: None };
+        let location = Location { attribute: Some((uapi::NFTA_CHAIN_TABLE, "table")), expression: None };
         assert_eq!(refusal.location, location);
         assert_eq!(
             refusal.to_string(),
-            "the kernel refused message 1 of the transaction, attribute 1: No such file or directory"
+            "the kernel refused message 1 of the transaction, attribute 1 (table): ENOENT: No such file or directory"
         );
     });
 }
@@ -146,12 +146,12 @@ fn what_is_deleted_twice() {
         batch.del_rule(FAMILY, TABLE, INPUT, 4711);
         let refusal = refused(&mut socket, &mut batch);
         assert_eq!((refusal.message, refusal.errno), (Some(2), ENOENT));
-        assert_eq!(refusal.location.attribute, Some(uapi::NFTA_RULE_HANDLE));
+        assert_eq!(refusal.location.attribute, Some((uapi::NFTA_RULE_HANDLE, "handle")));
         let mut batch = table_and_chain();
         batch.del_set(FAMILY, TABLE, "nowhere");
         let refusal = refused(&mut socket, &mut batch);
         assert_eq!((refusal.message, refusal.errno), (Some(2), ENOENT));
-        assert_eq!(refusal.location.attribute, Some(uapi::NFTA_SET_NAME));
+        assert_eq!(refusal.location.attribute, Some((uapi::NFTA_SET_NAME, "name")));
         let mut batch = Batch::new();
         batch.del_table(FAMILY, "nowhere");
         let refusal = refused(&mut socket, &mut batch);
@@ -238,11 +238,11 @@ fn a_name_that_is_too_long_in_the_kernels_words() {
         batch.add_chain(&Chain::new(FAMILY, TABLE, &name));
         let refusal = refused(&mut Socket::open().unwrap(), &mut batch);
         assert_eq!((refusal.message, refusal.errno), (Some(2), Errno::ERANGE as i32));
-        assert_eq!(refusal.location.attribute, Some(uapi::NFTA_CHAIN_NAME));
+        assert_eq!(refusal.location.attribute, Some((uapi::NFTA_CHAIN_NAME, "name")));
         assert_eq!(refusal.text.as_deref(), Some("Attribute failed policy validation"));
         assert_eq!(
             refusal.to_string(),
-            "the kernel refused message 2 of the transaction, attribute 3: Numerical result out of range \
+            "the kernel refused message 2 of the transaction, attribute 3 (name): ERANGE: Math result not representable \
              (Attribute failed policy validation)"
         );
         batch.clear();
@@ -292,7 +292,7 @@ fn an_element_of_the_wrong_length() {
         batch.add_elements(&ElementList::new(FAMILY, TABLE, "s", 1), &elements);
         let refusal = refused(&mut Socket::open().unwrap(), &mut batch);
         assert_eq!((refusal.message, refusal.errno), (Some(3), Errno::EINVAL as i32));
-        assert_eq!(refusal.location.attribute, Some(uapi::NFTA_SET_ELEM_LIST_ELEMENTS));
+        assert_eq!(refusal.location.attribute, Some((uapi::NFTA_SET_ELEM_LIST_ELEMENTS, "elements")));
     });
 }
 
