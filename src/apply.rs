@@ -4,13 +4,16 @@
 //! kernel refuses anything, what this run has added is taken back, and nothing else.
 
 use nftwire::{Commit, NamespaceError, Refusal, Socket};
+use serde_json::json;
 
+use crate::explain::{self, Explain, Explanation};
 use crate::interception::Interception;
+use crate::kernel::feature::Feature;
 use crate::retry::{Overtaken, retry};
 use crate::route::{Network, RouteError, RouteSocket};
 use crate::ruleset::Ruleset;
 use crate::ruleset::compile::NotCompiled;
-use crate::ruleset::transaction::Transaction;
+use crate::ruleset::transaction::{Subject, Transaction};
 use crate::ruleset::update::{Update, UpdateError, update};
 use crate::ruleset::validate::{Invalid, validate};
 
@@ -39,10 +42,12 @@ pub enum ApplyError {
     #[error(transparent)]
     Route(#[from] RouteError),
     /// The kernel refused the ruleset. Nothing was changed.
-    #[error("{}", refused(.object.as_deref(), .refusal))]
+    #[error("{}", refused(.subject.as_deref(), .refusal))]
     Refused {
         /// What it refused, as the user knows it
-        object: Option<String>,
+        subject: Option<Box<Subject>>,
+        /// What that takes that a kernel may lack
+        feature: Option<&'static Feature>,
         /// Its answer
         refusal: Box<Refusal>,
     },
@@ -63,27 +68,42 @@ pub enum ApplyError {
     },
 }
 
-fn refused(object: Option<&str>, refusal: &Refusal) -> String {
-    let errno = nix::errno::Errno::from_raw(refusal.errno);
-    let mut text = format!("the kernel refused {}: ", object.unwrap_or("the ruleset"));
-    if let Some((index, name)) = &refusal.location.expression {
-        text += &format!("expression {} ({name}): ", index + 1);
-    }
-    text += &refusal.reason();
-    if let Some(words) = &refusal.text {
-        text += &format!(" ({words})");
-    }
-    if errno == nix::errno::Errno::EPERM {
-        // A missing privilege is told before any object is looked at.
-        text += match refusal.message {
-            None => {
-                ": CAP_NET_ADMIN is needed in the user namespace that owns this network namespace; \
-                 a pod gets it by securityContext.capabilities.add: [NET_ADMIN]"
+fn refused(subject: Option<&Subject>, refusal: &Refusal) -> String {
+    let what = subject.map_or_else(|| "the ruleset".to_owned(), ToString::to_string);
+    let part = refusal.part().map_or_else(String::new, |part| format!("{part}: "));
+    format!("the kernel refused {what}: {part}{}", refusal.reason())
+}
+
+impl Explain for ApplyError {
+    fn explanation(&self) -> Explanation {
+        match self {
+            Self::Invalid(invalid) => invalid.explanation(),
+            Self::NotCompiled(_) => Explanation::default(),
+            Self::Namespace(error) => error.explanation(),
+            Self::Route(error) | Self::Leftover(error) => error.explanation(),
+            Self::Netlink(error) => error.explanation(),
+            Self::Refused { subject, feature, refusal } => {
+                let mut explanation = explain::refused(refusal, *feature);
+                if let Some(subject) = subject {
+                    explanation =
+                        explanation.at("family", subject.family.to_string()).at("table", &*subject.table);
+                    if let Some(set) = &subject.set {
+                        explanation = explanation.at("set", &**set);
+                    }
+                    if let Some(chain) = &subject.chain {
+                        explanation = explanation.at("chain", &**chain);
+                    }
+                    if let Some((index, text)) = &subject.rule {
+                        explanation = explanation.at("rule", json!({ "number": index + 1, "text": text }));
+                    }
+                }
+                explanation
             }
-            Some(_) => ": the table belongs to another process, and can be changed when that has ended",
-        };
+            Self::NotUndone { error, undo } => error.explanation().at("left", undo.explanation().place).help(
+                "what this run had added of routes and addresses is still there: `--cleanup-only` removes it",
+            ),
+        }
     }
-    text
 }
 
 impl Interception {
@@ -174,7 +194,7 @@ impl From<UpdateError> for ApplyError {
 impl From<nftwire::Error> for ApplyError {
     fn from(error: nftwire::Error) -> Self {
         match error {
-            nftwire::Error::Refused(refusal) => Self::Refused { object: None, refusal },
+            nftwire::Error::Refused(refusal) => Self::Refused { subject: None, feature: None, refusal },
             error => Self::Netlink(error),
         }
     }
@@ -211,8 +231,10 @@ fn commit(
 fn explain(transaction: &Transaction<'_>, error: nftwire::Error) -> ApplyError {
     match error {
         nftwire::Error::Refused(refusal) => {
-            let object = refusal.message.and_then(|message| transaction.describe(message));
-            ApplyError::Refused { object, refusal }
+            let expression = refusal.location.expression.as_ref().map(|(index, _)| *index);
+            let subject = refusal.message.and_then(|message| transaction.subject(message)).map(Box::new);
+            let feature = refusal.message.and_then(|message| transaction.feature(message, expression));
+            ApplyError::Refused { subject, feature, refusal }
         }
         error => ApplyError::Netlink(error),
     }

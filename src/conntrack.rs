@@ -4,7 +4,10 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 
+use nftwire::io_text;
 use nix::errno::Errno;
+
+use crate::explain::{Explain, Explanation};
 
 /// The kernel's name for the setting, which each network namespace has for itself.
 pub const CLOSE_WAIT_TIMEOUT: &str = "net.netfilter.nf_conntrack_tcp_timeout_close_wait";
@@ -13,7 +16,7 @@ const FILE: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait"
 
 /// The setting was not changed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot set {CLOSE_WAIT_TIMEOUT} to {seconds}: {error}{}", help(.error))]
+#[error("cannot set {CLOSE_WAIT_TIMEOUT} to {seconds}: {}", io_text(error))]
 pub struct NotSet {
     /// What it was to be, in seconds
     pub seconds: u32,
@@ -35,19 +38,24 @@ pub fn set_close_wait_timeout(seconds: u32) -> Result<(), NotSet> {
     written.map_err(|error| NotSet { seconds, error })
 }
 
-fn help(error: &io::Error) -> &'static str {
-    match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
-        Errno::EROFS => {
-            ": /proc/sys is read-only in a container that is not privileged; give this one securityContext: \
-             {privileged: true, runAsUser: 0}, or set it for the whole pod by spec.securityContext.sysctls, where the \
-             kubelet allows that (--allowed-unsafe-sysctls)"
+impl Explain for NotSet {
+    fn explanation(&self) -> Explanation {
+        let explanation = self.error.explanation().at("sysctl", CLOSE_WAIT_TIMEOUT);
+        match self.error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EROFS) => explanation.help(
+                "/proc/sys is read-only in a container that is not privileged; give this one securityContext: \
+                 {privileged: true, runAsUser: 0}, or set it for the whole pod by spec.securityContext.sysctls, where \
+                 the kubelet allows that (--allowed-unsafe-sysctls)",
+            ),
+            Some(Errno::EACCES | Errno::EPERM) => explanation.help(
+                "CAP_NET_ADMIN is needed in the user namespace that owns this network namespace, or the user that owns \
+                 /proc; in a pod, securityContext: {privileged: true, runAsUser: 0}",
+            ),
+            Some(Errno::ENOENT) => {
+                explanation.help("the kernel tracks no connections; load nf_conntrack on the node")
+            }
+            Some(Errno::EINVAL) => explanation.help("the kernel cannot count so many seconds"),
+            _ => explanation,
         }
-        Errno::EACCES | Errno::EPERM => {
-            ": CAP_NET_ADMIN is needed in the user namespace that owns this network namespace, or the user that owns \
-             /proc; in a pod, securityContext: {privileged: true, runAsUser: 0}"
-        }
-        Errno::ENOENT => ": the kernel tracks no connections; load nf_conntrack on the node",
-        Errno::EINVAL => ": the kernel cannot count so many seconds",
-        _ => "",
     }
 }

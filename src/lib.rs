@@ -21,7 +21,9 @@ pub mod apply;
 #[doc(hidden)]
 pub mod cli;
 pub mod conntrack;
+pub mod explain;
 pub mod interception;
+pub mod kernel;
 pub mod mesh;
 pub mod netns;
 pub mod preflight;

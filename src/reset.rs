@@ -14,6 +14,7 @@ use nftwire::expr::Counter;
 use nftwire::{Error, Expr, Family, ObjectData, ObjectKind, Socket};
 use nix::errno::Errno;
 
+use crate::explain::{self, Explain, Explanation};
 use crate::retry::retry;
 use crate::ruleset::decompile::{Decompiler, Sets};
 use crate::ruleset::listing;
@@ -25,10 +26,7 @@ pub use replace::replace_rules;
 #[derive(Debug, thiserror::Error)]
 pub enum ResetError {
     /// The kernel answered EPERM
-    #[error(
-        "cannot reset counters: CAP_NET_ADMIN is needed in the user namespace that owns this network namespace; \
-         a pod gets it by securityContext.capabilities.add: [NET_ADMIN]"
-    )]
+    #[error("cannot reset counters: {}", Errno::EPERM)]
     NotPermitted,
     /// There is no such table
     #[error("there is no table {family} {name}")]
@@ -46,6 +44,19 @@ pub enum ResetError {
 impl From<Error> for ResetError {
     fn from(error: Error) -> Self {
         if refused_with(&error, &[Errno::EPERM]) { Self::NotPermitted } else { Self::Netlink(error) }
+    }
+}
+
+impl Explain for ResetError {
+    fn explanation(&self) -> Explanation {
+        match self {
+            Self::NotPermitted => explain::not_permitted(),
+            Self::NoSuchTable { family, name } => Explanation::of_errno(Errno::ENOENT as i32)
+                .at("family", family.to_string())
+                .at("table", name.as_str())
+                .help("`meshwire list tables` shows those that are there"),
+            Self::Netlink(error) => error.explanation(),
+        }
     }
 }
 

@@ -300,6 +300,19 @@ impl RouteSocket {
         Ok(absent_is_empty(self.default_routes(route))?.first().is_some_and(FoundRoute::is_local))
     }
 
+    /// Whether this kernel routes packets of the family by rules. Needs no privilege.
+    ///
+    /// # Errors
+    /// [`RouteError::Interrupted`] and the transport's.
+    pub fn has_policy_routing(&mut self, family: Family) -> Result<bool, RouteError> {
+        let attempt = Attempt::ListRules(family);
+        match self.0.dump(attempt, Rtm::Getrule, message::any_rule(family), |_| None::<()>) {
+            Ok(_) => Ok(true),
+            Err(error) if error.says_absent() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The places in the list at which exactly this rule stands.
     fn priorities(&mut self, rule: &PolicyRule) -> Result<Vec<u32>, RouteError> {
         let attempt = Attempt::ListRules(rule.family);

@@ -11,12 +11,15 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpS
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nftwire::io_text;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrStorage, bind, connect,
     getsockopt, listen, setsockopt, socket, sockopt,
 };
+
+use crate::explain::{Explain, Explanation};
 
 /// How long a connection has to arrive before the next one is made.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -42,9 +45,7 @@ pub enum ValidationError {
     /// No connection arrived in time.
     #[error(
         "the workload is not ready for the mesh: within {timeout:?} none of {attempts} connections to {destination} \
-         was redirected to the proxy's ports (the last one {last}). With a CNI plugin this happens when a pod is \
-         scheduled before the node is ready: delete the pod, so that it is created again on a node where the \
-         plugin runs (a repair controller, such as Istio's with cni.repair.deletePods=true, does that by itself)"
+         was redirected to the proxy's ports (the last one {last})"
     )]
     NotIntercepted {
         /// Where the connections were made to
@@ -57,25 +58,40 @@ pub enum ValidationError {
         last: Missed,
     },
     /// Not one of the ports can be listened on.
-    #[error(
-        "whether the workload is ready for the mesh cannot be told: cannot listen on {}. Is the proxy running \
-         already, or another program at its ports?",
-        join(failures)
-    )]
+    #[error("whether the workload is ready for the mesh cannot be told: cannot listen on {}", join(failures))]
     NoListener {
         /// Each address, and what the system call said
         failures: Vec<(SocketAddr, io::Error)>,
     },
     /// A system call on the listeners failed, for want of descriptors or memory.
-    #[error("whether the workload is ready for the mesh cannot be told: cannot accept connections: {0}")]
+    #[error("whether the workload is ready for the mesh cannot be told: cannot accept connections: {}", io_text(.0))]
     Accept(io::Error),
+}
+
+/// What to do about traffic that is not intercepted.
+const NOT_READY: &str = "with a CNI plugin this happens when a pod is scheduled before the node is ready: delete the \
+                         pod, so that it is created again on a node where the plugin runs (a repair controller, such \
+                         as Istio's with cni.repair.deletePods=true, does that by itself)";
+
+impl Explain for ValidationError {
+    fn explanation(&self) -> Explanation {
+        match self {
+            Self::NotIntercepted { destination, .. } => {
+                Explanation::default().at("destination", destination.to_string()).help(NOT_READY)
+            }
+            Self::NoListener { .. } => {
+                Explanation::default().help("is the proxy running already, or another program at its ports?")
+            }
+            Self::Accept(error) => error.explanation(),
+        }
+    }
 }
 
 /// What became of a connection that did not arrive at a listener.
 #[derive(Debug, thiserror::Error)]
 pub enum Missed {
     /// A system call said that it cannot be.
-    #[error("failed: {0}")]
+    #[error("failed: {}", io_text(.0))]
     Failed(io::Error),
     /// Somebody else is there.
     #[error("was accepted by something else")]
@@ -86,7 +102,8 @@ pub enum Missed {
 }
 
 fn join(failures: &[(SocketAddr, io::Error)]) -> String {
-    let texts: Vec<_> = failures.iter().map(|(address, error)| format!("{address}: {error}")).collect();
+    let texts: Vec<_> =
+        failures.iter().map(|(address, error)| format!("{address}: {}", io_text(error))).collect();
     texts.join("; ")
 }
 

@@ -3,7 +3,9 @@
 mod report;
 
 use nftwire::{NamespaceError, Socket};
+use nix::errno::Errno;
 
+use crate::explain::{self, Explain, Explanation};
 use crate::interception::Interception;
 use crate::route::{Network, RouteError, RouteSocket};
 use crate::ruleset::compile::NotCompiled;
@@ -24,10 +26,7 @@ pub struct Differences {
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// The kernel answered EPERM: it lets nobody read rules without the privilege to change them.
-    #[error(
-        "cannot read the ruleset: CAP_NET_ADMIN is needed, for reading too, in the user namespace that owns this \
-         network namespace; a pod gets it by securityContext.capabilities.add: [NET_ADMIN]"
-    )]
+    #[error("cannot read the ruleset: {}", Errno::EPERM)]
     NotPermitted,
     /// The network namespace cannot be entered
     #[error(transparent)]
@@ -46,10 +45,20 @@ pub enum VerifyError {
 impl From<nftwire::Error> for VerifyError {
     fn from(error: nftwire::Error) -> Self {
         match error {
-            nftwire::Error::Refused(refusal) if refusal.errno == nix::errno::Errno::EPERM as i32 => {
-                Self::NotPermitted
-            }
+            nftwire::Error::Refused(refusal) if refusal.errno == Errno::EPERM as i32 => Self::NotPermitted,
             error => Self::Read(error),
+        }
+    }
+}
+
+impl Explain for VerifyError {
+    fn explanation(&self) -> Explanation {
+        match self {
+            Self::NotPermitted => explain::not_permitted(),
+            Self::Namespace(error) => error.explanation(),
+            Self::Read(error) => error.explanation(),
+            Self::Route(error) => error.explanation(),
+            Self::NotCompiled(_) => Explanation::default(),
         }
     }
 }

@@ -124,7 +124,8 @@ fn where_user_namespaces_are_forbidden_it_says_by_what() {
     assert_eq!(text(&output.stdout), "");
     assert!(errors.starts_with("error: this user may not make user namespaces here (unshare: "), "{errors}");
     assert!(errors.contains("user.max_user_namespaces is 0"), "{errors}");
-    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(errors.lines().nth(1).unwrap().starts_with("help: root lacks CAP_SYS_ADMIN"), "{errors}");
+    assert_eq!(errors.lines().count(), 2, "{errors}");
 }
 
 /// Runs the command, and sees that it was quick and that nothing is left of it.

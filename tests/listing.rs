@@ -146,7 +146,8 @@ fn what_is_missing_is_named() {
         ] {
             let output = meshwire(part);
             assert_eq!(output.status.code(), Some(1), "{part:?}");
-            assert_eq!(text(&output.stderr), format!("error: {name} is not there\n"));
+            let help = "help: `meshwire list ruleset` shows all that there is\n";
+            assert_eq!(text(&output.stderr), format!("error: {name} is not there\n{help}"));
             assert!(output.stdout.is_empty());
         }
         assert_eq!(meshwire(&["table", "ipx", "t"]).status.code(), Some(2));
@@ -155,7 +156,7 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
-fn without_privilege_one_line_names_the_capability() {
+fn without_privilege_the_capability_is_named() {
     if !can_run() {
         return;
     }
@@ -170,7 +171,9 @@ fn without_privilege_one_line_names_the_capability() {
         let output = command.args(["list", "ruleset"]).output().unwrap();
         let error = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{error}");
-        assert!(error.contains("CAP_NET_ADMIN") && error.lines().count() == 1, "{error}");
+        let expected = "error: cannot read the ruleset: the kernel refused the request: EPERM: Operation not permitted\n\
+                        help: CAP_NET_ADMIN is needed in ";
+        assert!(error.starts_with(expected) && error.lines().count() == 2, "{error}");
     });
 }
 

@@ -94,7 +94,7 @@ pub enum Error {
     #[error("the transaction was sent, but the kernel's answer could not be read: {}", io_text(.0))]
     Receive(#[source] io::Error),
     /// The kernel's answer to a request could not be read. Nothing was changed.
-    #[error("cannot read the kernel's answer: {0}")]
+    #[error("cannot read the kernel's answer: {}", io_text(.0))]
     Answer(#[source] io::Error),
     /// The kernel did not answer the last message: whether the transaction was applied is not known.
     #[error("the transaction was sent, but the kernel did not confirm it")]
@@ -149,7 +149,7 @@ impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.message {
             Some(message) => write!(f, "the kernel refused message {message} of the transaction")?,
-            None => f.write_str("the kernel refused the transaction")?,
+            None => f.write_str("the kernel refused the request")?,
         }
         if let Some(part) = self.part() {
             write!(f, ", {part}")?;
@@ -186,7 +186,7 @@ mod tests {
         );
         assert_eq!(
             Refusal { message: None, errno: 1, ..refusal() }.to_string(),
-            "the kernel refused the transaction: EPERM: Operation not permitted"
+            "the kernel refused the request: EPERM: Operation not permitted"
         );
     }
 

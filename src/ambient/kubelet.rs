@@ -4,11 +4,15 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nftwire::io_text;
+
+use crate::explain::{Explain, Explanation};
+
 /// Why the kubelet's uid is not known.
 #[derive(Debug, thiserror::Error)]
 pub enum KubeletError {
     /// The processes cannot be listed
-    #[error("cannot look for the kubelet's process in {}: {source}", proc.display())]
+    #[error("cannot look for the kubelet's process in {}: {}", proc.display(), io_text(source))]
     Read {
         /// Where a proc file system should be
         proc: PathBuf,
@@ -16,15 +20,22 @@ pub enum KubeletError {
         source: io::Error,
     },
     /// No process is the kubelet
-    #[error(
-        "no process in {} is the kubelet (named kubelet, kubelite or k3s): give its uid, or the node's own proc file \
-         system",
-        proc.display()
-    )]
+    #[error("no process in {} is the kubelet (named kubelet, kubelite or k3s)", proc.display())]
     NotFound {
         /// Where it was looked for
         proc: PathBuf,
     },
+}
+
+impl Explain for KubeletError {
+    fn explanation(&self) -> Explanation {
+        match self {
+            Self::Read { proc, source } => source.explanation().at("file", proc.display().to_string()),
+            Self::NotFound { proc } => Explanation::default()
+                .at("file", proc.display().to_string())
+                .help("give the kubelet's uid, or the node's own proc file system"),
+        }
+    }
 }
 
 /// The real uid of the kubelet's process in a proc file system, such as the node's at `/proc`: that of the oldest one
@@ -115,19 +126,18 @@ mod tests {
     #[test]
     fn none_is_an_error_that_says_what_to_do() {
         let empty = proc(&[]);
-        let error = uid(empty.path()).unwrap_err().to_string();
+        let error = uid(empty.path()).unwrap_err();
+        let file = empty.path().display();
         assert_eq!(
-            error,
-            format!(
-                "no process in {} is the kubelet (named kubelet, kubelite or k3s): give its uid, or the node's own proc \
-                 file system",
-                empty.path().display()
-            )
+            error.to_string(),
+            format!("no process in {file} is the kubelet (named kubelet, kubelite or k3s)")
         );
+        let help = "give the kubelet's uid, or the node's own proc file system";
+        assert_eq!(error.explanation().help.as_deref(), Some(help));
         let error = uid("/nowhere/proc").unwrap_err().to_string();
         assert_eq!(
             error,
-            "cannot look for the kubelet's process in /nowhere/proc: No such file or directory (os error 2)"
+            "cannot look for the kubelet's process in /nowhere/proc: ENOENT: No such file or directory"
         );
     }
 }

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use nftwire::{Commit, Socket};
 use nix::errno::Errno;
 
+use crate::explain::{self, Explain, Explanation};
 use crate::mesh::istio::ambient::{NAT_TABLE, PROBES_V6};
 use crate::retry::Overtaken;
 use change::{Held, change, change_and_commit};
@@ -26,6 +27,12 @@ pub struct PodUid<'a>(&'a str);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a pod's UID has 1 to 127 letters, digits and signs, without spaces and quotes")]
 pub struct NoPodUid;
+
+impl Explain for NoPodUid {
+    fn explanation(&self) -> Explanation {
+        Explanation::default()
+    }
+}
 
 impl<'a> PodUid<'a> {
     /// nft's limit for a comment, without its NUL.
@@ -89,30 +96,22 @@ pub struct Synced {
 #[derive(Debug, thiserror::Error)]
 pub enum ProbesError {
     /// There is no set for addresses of this family
-    #[error(
-        "the set {set} is not there: run `meshwire ambient host apply{}` first",
-        if *.set == PROBES_V6 { " --ipv6" } else { "" }
-    )]
+    #[error("the set {set} of inet {NAT_TABLE} is not there")]
     NoSet {
         /// The set's name
         set: &'static str,
     },
     /// There is a set of that name which is not for addresses
-    #[error(
-        "the set {set} of inet {NAT_TABLE} is of another kind: `meshwire ambient host apply` makes it anew"
-    )]
+    #[error("the set {set} of inet {NAT_TABLE} is of another kind")]
     OtherKind {
         /// The set's name
         set: &'static str,
     },
     /// A rule uses a set that should go
-    #[error(
-        "the host rules look addresses up in the sets: run `meshwire ambient host remove` first, or \
-         `meshwire ambient host destroy`, which removes all"
-    )]
+    #[error("cannot remove the probe set: {}: the host rules look addresses up in it", Errno::EBUSY)]
     InUse,
     /// The kernel answered EPERM
-    #[error("cannot read or change the probe set: CAP_NET_ADMIN is needed in the node's network namespace")]
+    #[error("cannot read or change the probe set: {}", Errno::EPERM)]
     NotPermitted,
     /// The set could not be read or changed
     #[error("cannot read or change the probe set: {0}")]
@@ -125,6 +124,25 @@ impl From<nftwire::Error> for ProbesError {
             nftwire::Error::Refused(refusal) if refusal.errno == Errno::EPERM as i32 => Self::NotPermitted,
             nftwire::Error::Refused(refusal) if refusal.errno == Errno::EBUSY as i32 => Self::InUse,
             _ => Self::Netlink(error),
+        }
+    }
+}
+
+impl Explain for ProbesError {
+    fn explanation(&self) -> Explanation {
+        match self {
+            Self::NoSet { set } => {
+                let ipv6 = if *set == PROBES_V6 { " --ipv6" } else { "" };
+                Explanation::of_errno(Errno::ENOENT as i32).at("set", *set).help(format!("run `meshwire ambient host apply{ipv6}` first"))
+            }
+            Self::OtherKind { set } => {
+                Explanation::default().at("set", *set).help("run `meshwire ambient host apply`, which makes it anew")
+            }
+            Self::InUse => Explanation::of_errno(Errno::EBUSY as i32).help(
+                "run `meshwire ambient host remove` first, or `meshwire ambient host destroy`, which removes all",
+            ),
+            Self::NotPermitted => explain::not_permitted(),
+            Self::Netlink(error) => error.explanation(),
         }
     }
 }

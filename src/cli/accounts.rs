@@ -5,6 +5,8 @@
 
 use std::io;
 
+use nftwire::io_text;
+
 /// The uid of a user; `None` if there is no such user, or no such file.
 pub(super) fn uid(name: &str) -> io::Result<Option<u32>> {
     look_up("/etc/passwd", name)
@@ -19,7 +21,7 @@ fn look_up(path: &str, name: &str) -> io::Result<Option<u32>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(id_in(&text, name)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io::Error::new(error.kind(), format!("{path}: {error}"))),
+        Err(error) => Err(io::Error::new(error.kind(), format!("{path}: {}", io_text(&error)))),
     }
 }
 

@@ -41,7 +41,17 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
         Some((probes::NAME, matches)) => probes::run(matches),
         _ => Ok(ExitCode::from(USAGE)),
     };
-    end(result, Log::Plain)
+    end(result, Log::beside(wants_json(matches)))
+}
+
+fn wants_json(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, matches)) => wants_json(matches),
+        None => {
+            let output = matches.try_get_one::<String>("output").ok().flatten();
+            output.is_some_and(|output| output == "json")
+        }
+    }
 }
 
 fn group(name: &'static str, about: &'static str) -> Command {

@@ -8,21 +8,24 @@ mod play;
 mod report;
 mod stage;
 
-use std::io::{self, Write};
+use std::io;
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Command;
+use nftwire::io_text;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 
+use super::failure::{Failure, end, write_result};
 use super::log::Log;
-use crate::apply::{ApplyError, Counters};
+use crate::apply::Counters;
+use crate::explain::{Explain, Explanation};
 use crate::mesh::istio::sidecar::{InboundPorts, ServiceCidr, Sidecar};
-use crate::route::{RouteError, RouteSocket};
+use crate::route::RouteSocket;
 use report::Report;
-use stage::{Forbidden, Stage};
+use stage::Stage;
 
 /// The command's name.
 pub(super) const NAME: &str = "demo";
@@ -60,29 +63,18 @@ pub(super) fn command() -> Command {
         )
 }
 
-/// Why the demo did not come to its end.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Forbidden(#[from] Forbidden),
-    #[error(transparent)]
-    Step(#[from] Step),
-    #[error(transparent)]
-    Route(#[from] RouteError),
-    #[error(transparent)]
-    Apply(#[from] ApplyError),
-    #[error("nf_tables: {0}")]
-    Netlink(#[from] nftwire::Error),
-    #[error("cannot write the result: {0}")]
-    Output(io::Error),
-}
-
 /// A step that a system call refused.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {what}: {}", explain(source))]
 struct Step {
     what: String,
     source: io::Error,
+}
+
+impl Explain for Step {
+    fn explanation(&self) -> Explanation {
+        self.source.explanation()
+    }
 }
 
 /// Says of a result what it was that did not work.
@@ -100,18 +92,12 @@ fn explain(error: &io::Error) -> String {
     match error.raw_os_error().map(Errno::from_raw) {
         // What a socket with a timeout says when it is over (socket(7), SO_RCVTIMEO).
         Some(Errno::EAGAIN | Errno::EINPROGRESS) => "nothing happened in time".to_owned(),
-        _ => error.to_string(),
+        _ => io_text(error),
     }
 }
 
 pub(super) fn run() -> ExitCode {
-    match perform() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            Log::Plain.error(&failure.to_string());
-            ExitCode::FAILURE
-        }
-    }
+    end(perform().map(|()| ExitCode::SUCCESS), Log::Plain)
 }
 
 fn perform() -> Result<(), Failure> {
@@ -132,7 +118,7 @@ fn perform() -> Result<(), Failure> {
         packets,
         started,
     };
-    io::stdout().write_all(report.to_string().as_bytes()).map_err(Failure::Output)
+    Ok(write_result(&report.to_string())?)
 }
 
 /// A user whose group has the same number.

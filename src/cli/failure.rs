@@ -1,27 +1,31 @@
 //! Why a command failed: an error of the library, and the exit code that tells it.
 
-use std::error::Error;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
+
+use nftwire::io_text;
+use serde_json::Value as Json;
 
 use super::USAGE;
 use super::log::Log;
 use super::settings::UsageError;
+use crate::explain::{Explain, Explanation};
 
 /// An error on its way to standard error. Whatever has no exit code of its own ends with 1.
 #[derive(Debug)]
 pub(super) struct Failure {
-    error: Box<dyn Error + Send + Sync>,
+    error: Box<dyn Explain + Send + Sync>,
     exit_code: u8,
 }
 
-impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+impl<E: Explain + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::new(error, 1)
     }
 }
 
 impl Failure {
-    pub(super) fn new(error: impl Error + Send + Sync + 'static, exit_code: u8) -> Self {
+    pub(super) fn new(error: impl Explain + Send + Sync + 'static, exit_code: u8) -> Self {
         Self { error: Box::new(error), exit_code }
     }
 
@@ -37,14 +41,14 @@ impl Failure {
         Self::new(At { place: place.to_owned(), error }, exit_code)
     }
 
-    /// What is said of it.
-    pub(super) fn text(&self) -> String {
-        self.error.to_string()
+    /// As an object, see [`Explanation::to_json`].
+    pub(super) fn to_json(&self) -> Json {
+        self.error.explanation().to_json(&self.error.to_string())
     }
 
     /// Says it; returns the exit code.
     pub(super) fn report(&self, log: Log) -> ExitCode {
-        log.error(&self.text());
+        log.failure(&self.error.to_string(), &self.error.explanation());
         ExitCode::from(self.exit_code)
     }
 }
@@ -54,10 +58,36 @@ impl Failure {
 #[error("{place}: {error}")]
 struct At {
     place: String,
-    error: Box<dyn Error + Send + Sync>,
+    error: Box<dyn Explain + Send + Sync>,
+}
+
+impl Explain for At {
+    fn explanation(&self) -> Explanation {
+        self.error.explanation().at("netns", self.place.as_str())
+    }
 }
 
 /// The exit code of a command that has ended; a failure is said first.
 pub(super) fn end(result: Result<ExitCode, impl Into<Failure>>, log: Log) -> ExitCode {
     result.unwrap_or_else(|failure| failure.into().report(log))
+}
+
+/// Standard output took no more.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the result: {}", io_text(.0))]
+pub(super) struct NotWritten(#[from] io::Error);
+
+/// Writes the result to standard output, whole. Who reads it may have seen enough: `meshwire list | head`.
+pub(super) fn write_result(result: &str) -> Result<(), NotWritten> {
+    let mut out = io::stdout().lock();
+    match out.write_all(result.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+impl Explain for NotWritten {
+    fn explanation(&self) -> Explanation {
+        self.0.explanation()
+    }
 }

@@ -1,14 +1,13 @@
 //! `meshwire graph`: the ruleset as a picture.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use nftwire::{Family, NamespaceError, Socket};
+use nftwire::{Family, Socket};
 
-use super::failure::end;
+use super::failure::{Failure, end, write_result};
 use super::log::Log;
 use super::place;
 use crate::mesh;
@@ -18,19 +17,6 @@ use crate::ruleset::{Ruleset, listing};
 
 /// The command's name.
 pub(super) const NAME: &str = "graph";
-
-/// Why the command failed.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("--netns: {0}")]
-    Namespace(#[from] NamespaceError),
-    #[error(transparent)]
-    Netlink(#[from] nftwire::Error),
-    #[error("cannot list the interfaces: {0}")]
-    Interfaces(#[from] nix::Error),
-    #[error("cannot write the picture: {0}")]
-    Output(#[from] std::io::Error),
-}
 
 pub(super) fn command() -> Command {
     Command::new(NAME)
@@ -68,7 +54,7 @@ fn execute(matches: &ArgMatches) -> Result<(), Failure> {
     let graph = Graph::new(&ruleset, options, all);
     let dot = matches.get_one::<String>("output").is_some_and(|output| output == "dot");
     let picture = if dot { graph.dot() } else { graph.svg() };
-    Ok(std::io::stdout().write_all(picture.as_bytes())?)
+    Ok(write_result(&picture)?)
 }
 
 /// What is in the network namespace of the thread.

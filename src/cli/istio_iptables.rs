@@ -14,8 +14,9 @@ use super::failure::{Failure, end};
 use super::lockdown;
 use super::log::Log;
 use super::place;
-use super::profile::{Action, perform, refuse_host_network};
+use super::profile::{Action, Output, output, perform, refuse_host_network};
 use super::settings::Values;
+use crate::explain::{Explain, Explanation};
 use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar};
 use crate::route::RouteSocket;
 use crate::validation::{self, Validation, ValidationError};
@@ -56,10 +57,15 @@ pub(super) fn drop_log_flags(arguments: &mut Vec<OsString>) {
 /// No interface has an address that could decide.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no interface has an address but loopback and link local ones, so it cannot be told whether the pod is IPv4 or \
-     IPv6: run it when the pod's network is set up"
+    "no interface has an address but loopback and link local ones, so it cannot be told whether the pod is IPv4 or IPv6"
 )]
 struct NoAddress;
+
+impl Explain for NoAddress {
+    fn explanation(&self) -> Explanation {
+        Explanation::default().help("run it when the pod's network is set up")
+    }
+}
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     with_settings(matches, |options, log| execute_here(options, log).map(|()| ExitCode::SUCCESS))
@@ -86,10 +92,8 @@ type Work = fn(&Options, Log) -> Result<ExitCode, Failure>;
 
 fn with_settings(matches: &ArgMatches, work: Work) -> ExitCode {
     let values = Values::new(flags::SETTINGS, matches);
-    let log = match values.switch("log_as_json") {
-        Ok(true) => Log::Json,
-        Ok(false) | Err(_) => Log::Plain,
-    };
+    let output_is_json = values.get("output").is_some_and(|given| output(&given) == Ok(Output::Json));
+    let log = Log::beside(output_is_json || values.switch("log_as_json") == Ok(true));
     end(execute(&values, log, work), log)
 }
 

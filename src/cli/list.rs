@@ -1,16 +1,17 @@
 //! `meshwire list`: what the kernel holds, as `nft` shows it.
 
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use nftwire::{Family, NamespaceError, Socket};
+use nftwire::{Family, Socket};
 use nix::errno::Errno;
 use serde_json::json;
 
-use super::failure::end;
+use super::failure::{Failure, NotWritten, end, write_result};
 use super::log::Log;
 use super::place;
+use crate::explain::{Explain, Explanation};
 use crate::mesh;
 use crate::ruleset::listing::{self, Moved, Scope};
 use crate::ruleset::print::Options;
@@ -53,29 +54,25 @@ pub(super) fn command() -> Command {
         )
 }
 
-/// Why the command failed.
+/// What was asked for by its name is not there.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("--netns: {0}")]
-    Namespace(#[from] NamespaceError),
-    #[error("reading the ruleset needs CAP_NET_ADMIN in the network namespace's own user namespace (EPERM)")]
-    Privilege,
-    #[error("cannot read the ruleset: {0}")]
-    Read(nftwire::Error),
-    #[error("cannot read the names of the interfaces: {0}")]
-    Interfaces(Errno),
-    #[error("{0} is not there")]
-    Missing(String),
-    #[error("cannot write the listing: {0}")]
-    Output(#[from] io::Error),
+#[error("{0} is not there")]
+struct Missing(String);
+
+impl Explain for Missing {
+    fn explanation(&self) -> Explanation {
+        Explanation::of_errno(Errno::ENOENT as i32).help("`meshwire list ruleset` shows all that there is")
+    }
 }
 
-impl From<nftwire::Error> for Failure {
-    fn from(error: nftwire::Error) -> Self {
-        match error {
-            nftwire::Error::Refused(refusal) if refusal.errno == Errno::EPERM as i32 => Self::Privilege,
-            error => Self::Read(error),
-        }
+/// The ruleset cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the ruleset: {0}")]
+struct NotRead(#[from] nftwire::Error);
+
+impl Explain for NotRead {
+    fn explanation(&self) -> Explanation {
+        self.0.explanation()
     }
 }
 
@@ -132,37 +129,37 @@ impl<'a> What<'a> {
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     let request = Request::new(matches);
-    let listed = place::at_netns(matches, || list(&request));
-    let written = listed.and_then(|text| Ok(write(&text, &request)?));
-    end(written.map(|()| ExitCode::SUCCESS), Log::Plain)
+    let log = Log::beside(request.json);
+    let listed = place::at_netns(matches, || list(&request, log));
+    end(listed.and_then(|text| Ok(write(&text, &request)?)).map(|()| ExitCode::SUCCESS), log)
 }
 
 /// The listing, whole: nothing of it is written before it is known to be of one generation.
-fn list(request: &Request<'_>) -> Result<String, Failure> {
+fn list(request: &Request<'_>, log: Log) -> Result<String, Failure> {
     let mut socket = Socket::open()?;
     if matches!(request.what, What::Tables) {
-        return tables(&mut socket, request);
+        return Ok(tables(&mut socket, request)?);
     }
-    let interfaces = place::interfaces().map_err(Failure::Interfaces)?;
+    let interfaces = place::interfaces()?;
     let options =
         Options { stateless: request.stateless, handles: request.handles, interfaces: Some(&interfaces) };
     let scope = request.what.scope();
     if request.counters {
-        let moved = listing::moved(&mut socket, scope, options)?;
+        let moved = listing::moved(&mut socket, scope, options).map_err(NotRead)?;
         return Ok(if request.json { moved_json(moved) } else { moved_text(&moved) });
     }
     let listing = match request.json {
-        true => listing::json(&mut socket, scope, options)?,
-        false => listing::text(&mut socket, scope, options)?,
+        true => listing::json(&mut socket, scope, options),
+        false => listing::text(&mut socket, scope, options),
     };
-    let listing = listing.ok_or_else(|| Failure::Missing(name(scope)))?;
+    let listing = listing.map_err(NotRead)?.ok_or_else(|| Missing(name(scope)))?;
     if listing.is_empty() && matches!(request.what, What::Owned) {
-        Log::Plain.info("no table of meshwire, Istio or Linkerd is here; `list ruleset` shows all others");
+        log.info("no table of meshwire, Istio or Linkerd is here; `list ruleset` shows all others");
     }
     Ok(listing)
 }
 
-fn tables(socket: &mut Socket, request: &Request<'_>) -> Result<String, Failure> {
+fn tables(socket: &mut Socket, request: &Request<'_>) -> Result<String, NotRead> {
     let read = |socket: &mut Socket| listing::tables(socket, request.what.scope());
     let (_, tables) = socket.consistent(read)?;
     if request.json {
@@ -206,18 +203,9 @@ fn moved_json(moved: Vec<Moved>) -> String {
     format!("{}\n", json!({ "nftables": objects }))
 }
 
-fn write(listing: &str, request: &Request<'_>) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    let coloured = !request.json && out.is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let written = match coloured {
-        true => out.write_all(colour::listing(listing).as_bytes()),
-        false => out.write_all(listing.as_bytes()),
-    };
-    match written.and_then(|()| out.flush()) {
-        // Who reads has seen enough: `meshwire list | head`.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written,
-    }
+fn write(listing: &str, request: &Request<'_>) -> Result<(), NotWritten> {
+    let coloured = !request.json && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    if coloured { write_result(&colour::listing(listing)) } else { write_result(listing) }
 }
 
 /// For terminals: names of tables and chains, and what counters counted.

@@ -19,6 +19,7 @@ use seccompiler::{
 };
 
 use super::settings::{Kind, Setting, UsageError, Values};
+use crate::explain::{Explain, Explanation};
 
 pub(super) const SETTING: Setting = Setting {
     name: "lockdown",
@@ -93,13 +94,19 @@ const MAPPING: [(i64, u8); 2] = [(libc::SYS_mmap, 2), (libc::SYS_mprotect, 2)];
 /// Why nothing was given up; the run has not begun then.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LockdownError {
-    #[error("--lockdown: cannot give up capabilities: {0}; --lockdown=false does without")]
+    #[error("--lockdown: cannot give up capabilities: {0}")]
     Capabilities(#[from] CapsError),
-    #[error(
-        "--lockdown: cannot install a seccomp filter (it needs CONFIG_SECCOMP_FILTER): {0}; --lockdown=false does \
-         without"
-    )]
+    #[error("--lockdown: cannot install a seccomp filter: {0}")]
     Filter(#[from] seccompiler::Error),
+}
+
+impl Explain for LockdownError {
+    fn explanation(&self) -> Explanation {
+        Explanation::default().help(match self {
+            Self::Capabilities(_) => "--lockdown=false does without",
+            Self::Filter(_) => "it takes a kernel with CONFIG_SECCOMP_FILTER; --lockdown=false does without",
+        })
+    }
 }
 
 impl From<BackendError> for LockdownError {

@@ -6,7 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
+
+use crate::explain::Explanation;
 
 /// Where Kubernetes reads why a container failed (`terminationMessagePath`, its default).
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -21,11 +23,16 @@ static KEPT: OnceLock<Option<File>> = OnceLock::new();
 pub(super) enum Log {
     /// `info: …`
     Plain,
-    /// `{"level":"info","msg":"…","time":"…"}`, with Istio's field names
+    /// `{"level":"info","msg":"…","time":"…"}`, with Istio's field names; a failure has its parts under `error`
     Json,
 }
 
 impl Log {
+    /// Where the result is JSON, so is what is said beside it.
+    pub(super) fn beside(output_is_json: bool) -> Self {
+        if output_is_json { Self::Json } else { Self::Plain }
+    }
+
     pub(super) fn info(self, message: &str) {
         self.line("info", message);
     }
@@ -34,22 +41,27 @@ impl Log {
         self.line("warn", message);
     }
 
-    /// A failure; it also goes where Kubernetes looks for the reason.
+    /// Wrong usage; it also goes where Kubernetes looks for the reason of a failure.
     pub(super) fn error(self, message: &str) {
-        self.line("error", message);
-        termination_message(message);
+        self.failure(message, &Explanation::default());
+    }
+
+    /// A failure, and what to do about it; it also goes where Kubernetes looks for the reason.
+    pub(super) fn failure(self, message: &str, explanation: &Explanation) {
+        let help = explanation.help.as_ref();
+        let lines = help.map_or_else(|| message.to_owned(), |help| format!("{message}\nhelp: {help}"));
+        match self {
+            Self::Plain => write(&format!("error: {lines}\n")),
+            Self::Json => write_object("error", message, Some(explanation.to_json(message))),
+        }
+        termination_message(&lines);
     }
 
     fn line(self, level: &str, message: &str) {
-        let line = match self {
-            Self::Plain => format!("{level}: {message}\n"),
-            Self::Json => {
-                let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
-                format!("{}\n", json!({ "level": level, "time": time, "msg": message }))
-            }
-        };
-        // Nothing is left to be done where standard error is closed.
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        match self {
+            Self::Plain => write(&format!("{level}: {message}\n")),
+            Self::Json => write_object(level, message, None),
+        }
     }
 }
 
@@ -85,6 +97,20 @@ impl Filtered {
 /// Opens what a failure is written to, for a process that will not be allowed to open anything.
 pub(super) fn keep_termination_log() {
     KEPT.get_or_init(|| OpenOptions::new().write(true).open(TERMINATION_LOG).ok());
+}
+
+fn write_object(level: &str, message: &str, error: Option<Json>) {
+    let time = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
+    let mut object = json!({ "level": level, "time": time, "msg": message });
+    if let Some(error) = error {
+        object["error"] = error;
+    }
+    write(&format!("{object}\n"));
+}
+
+fn write(line: &str) {
+    // Nothing is left to be done where standard error is closed.
+    let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// Leaves the reason of a failure for Kubernetes, where the file is there and can be written.

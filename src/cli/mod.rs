@@ -3,6 +3,7 @@
 mod accounts;
 mod ambient;
 mod demo;
+mod doctor;
 mod failure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -47,6 +48,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match matches.subcommand() {
         Some((ambient::NAME, matches)) => ambient::run(matches),
         Some((demo::NAME, _)) => demo::run(),
+        Some((doctor::NAME, matches)) => doctor::run(matches),
         Some((graph::NAME, matches)) => graph::run(matches),
         Some((istio_iptables::NAME, matches)) => istio_iptables::run(matches),
         Some((list::NAME, matches)) => list::run(matches),
@@ -102,6 +104,7 @@ fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(ambient::command())
         .subcommand(demo::command())
+        .subcommand(doctor::command())
         .subcommand(graph::command())
         .subcommand(istio_iptables::command())
         .subcommand(list::command())

@@ -6,10 +6,12 @@ use std::collections::HashMap;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgMatches};
 use nftwire::{Family, Namespace, NamespaceError};
+use nix::errno::Errno;
 use nix::net::if_::if_nameindex;
 
 use super::failure::Failure;
 use super::settings::Given;
+use crate::explain::{Explain, Explanation};
 
 /// The flag's name.
 pub(super) const NETNS: &str = "netns";
@@ -43,31 +45,29 @@ pub(super) fn netns() -> Arg {
         .help("The network namespace: a file such as /var/run/netns/NAME, or a process in it")
 }
 
-/// Does the work in the namespace that `--netns` names, or here without it.
-pub(super) fn at_netns<T: Send, E: From<NamespaceError> + Send>(
-    matches: &ArgMatches,
-    work: impl FnOnce() -> Result<T, E> + Send,
-) -> Result<T, E> {
-    match matches.get_one::<String>(NETNS) {
-        Some(netns) => namespace(netns)?.enter(work)?,
-        None => work(),
-    }
-}
-
-/// A process by its number, or a namespace's file.
-pub(super) fn namespace(netns: &str) -> Result<Namespace, NamespaceError> {
-    match netns.parse() {
-        Ok(pid) if netns.bytes().all(|byte| byte.is_ascii_digit()) => Namespace::from_pid(pid),
-        _ => Namespace::from_path(netns),
-    }
-}
-
 /// A namespace that cannot be entered, and the setting that named it.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}: {error}")]
+#[error("{origin}: {error}")]
 struct NoNamespace {
-    place: String,
+    origin: String,
     error: NamespaceError,
+}
+
+impl NoNamespace {
+    /// `origin` is `--netns` or a setting of the same meaning; the file is told where the error itself does not.
+    fn new(origin: &str, file: &str, error: NamespaceError) -> Self {
+        let origin = match error {
+            NamespaceError::Gone { .. } | NamespaceError::Open { .. } => origin.to_owned(),
+            _ => format!("{origin}: {file}"),
+        };
+        Self { origin, error }
+    }
+}
+
+impl Explain for NoNamespace {
+    fn explanation(&self) -> Explanation {
+        self.error.explanation()
+    }
 }
 
 /// Does the work in the namespace whose file a setting names, or here without one.
@@ -80,23 +80,43 @@ pub(super) fn inside<T: Send>(
     match setting {
         Some(given) => Namespace::from_path(&given.text)
             .and_then(|namespace| namespace.enter(work))
-            .map_err(|error| not_entered(given, error))?,
+            .map_err(|error| NoNamespace::new(given.origin(), &given.text, error))?,
         None => work(),
     }
 }
 
-/// Names the setting, and the file where the error itself does not.
-fn not_entered(given: &Given, error: NamespaceError) -> NoNamespace {
-    let place = match error {
-        NamespaceError::Gone { .. } | NamespaceError::Open { .. } => given.origin().to_owned(),
-        _ => format!("{}: {}", given.origin(), given.text),
-    };
-    NoNamespace { place, error }
+/// Runs `work` in the network namespace that `--netns` names, or where the thread is.
+pub(super) fn at_netns<T: Send>(
+    matches: &ArgMatches,
+    work: impl FnOnce() -> Result<T, Failure> + Send,
+) -> Result<T, Failure> {
+    let Some(netns) = matches.get_one::<String>(NETNS) else { return work() };
+    let entered = namespace(netns).and_then(|namespace| namespace.enter(work));
+    entered.map_err(|error| NoNamespace::new("--netns", netns, error))?
+}
+
+/// A process by its number, or a namespace's file.
+pub(super) fn namespace(netns: &str) -> Result<Namespace, NamespaceError> {
+    match netns.parse() {
+        Ok(pid) if netns.bytes().all(|byte| byte.is_ascii_digit()) => Namespace::from_pid(pid),
+        _ => Namespace::from_path(netns),
+    }
+}
+
+/// The interfaces cannot be listed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot list the interfaces: {0}")]
+pub(super) struct NoInterfaces(Errno);
+
+impl Explain for NoInterfaces {
+    fn explanation(&self) -> Explanation {
+        Explanation::of_errno(self.0 as i32)
+    }
 }
 
 /// The names of the interfaces of the namespace that the thread is in, by their indices.
-pub(super) fn interfaces() -> Result<HashMap<u32, String>, nix::Error> {
-    let interfaces = if_nameindex()?;
+pub(super) fn interfaces() -> Result<HashMap<u32, String>, NoInterfaces> {
+    let interfaces = if_nameindex().map_err(NoInterfaces)?;
     let named = |interface: &nix::net::if_::Interface| {
         (interface.index(), interface.name().to_string_lossy().into_owned())
     };

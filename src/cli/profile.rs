@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
-use nftwire::{Commit, Socket};
+use nftwire::{Commit, Socket, io_text};
 use serde_json::{Value as Json, json};
 
 use super::failure::Failure;
 use super::settings::{Given, Setting, UsageError, Values};
 use crate::apply::{ApplyError, Counters};
+use crate::explain::{Explain, Explanation};
 use crate::interception::Interception;
 use crate::preflight;
 use crate::route::RouteSocket;
@@ -52,10 +53,16 @@ pub(super) enum Output {
 
 /// The result could not be told.
 #[derive(Debug, thiserror::Error)]
-#[error("{done}, but the result cannot be written to standard output: {source}")]
+#[error("{done}, but the result cannot be written to standard output: {}", io_text(source))]
 struct NotTold {
     done: &'static str,
     source: io::Error,
+}
+
+impl Explain for NotTold {
+    fn explanation(&self) -> Explanation {
+        self.source.explanation().at("done", self.done)
+    }
 }
 
 impl Action {

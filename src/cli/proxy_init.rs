@@ -56,10 +56,8 @@ type Work = fn(&Options, Filtered) -> Result<ExitCode, Failure>;
 fn with_settings(matches: &ArgMatches, work: Work) -> ExitCode {
     let values = Values::new(flags::SETTINGS, matches);
     // As with Linkerd, whatever else is given is plain.
-    let log = match values.get("log-format") {
-        Some(given) if given.text == "json" => Log::Json,
-        _ => Log::Plain,
-    };
+    let is_json = |name| values.get(name).is_some_and(|given| given.text == "json");
+    let log = Log::beside(is_json("log-format") || is_json("output"));
     end(execute(&values, log, work), log)
 }
 

@@ -1,13 +1,12 @@
 //! `meshwire reset counters [table FAMILY NAME]`: what the counters were; from then on they count from zero.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
-use nftwire::{Family, NamespaceError, Socket};
+use nftwire::{Family, Socket};
 
 use super::USAGE;
-use super::failure::end;
+use super::failure::{Failure, end, write_result};
 use super::log::Log;
 use super::place;
 use crate::reset::{Readings, ResetError, reset_counters};
@@ -40,24 +39,13 @@ pub(super) fn command() -> Command {
         .subcommand(counters)
 }
 
-/// Why the command failed.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("--netns: {0}")]
-    Namespace(#[from] NamespaceError),
-    #[error(transparent)]
-    Reset(#[from] ResetError),
-    #[error("cannot write the result: {0}")]
-    Output(#[from] std::io::Error),
-}
-
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     let Some((COUNTERS, matches)) = matches.subcommand() else { return ExitCode::from(USAGE) };
-    let done = place::at_netns(matches, || reset_here(matches));
-    end(done.map(|()| ExitCode::SUCCESS), Log::Plain)
+    let json = matches.get_one::<String>("output").is_some_and(|output| output == "json");
+    end(place::at_netns(matches, || reset_here(matches, json)).map(|()| ExitCode::SUCCESS), Log::beside(json))
 }
 
-fn reset_here(matches: &ArgMatches) -> Result<(), Failure> {
+fn reset_here(matches: &ArgMatches, json: bool) -> Result<(), Failure> {
     let table = matches.subcommand_matches(TABLE);
     let table = table.and_then(|table| {
         Some((*table.get_one::<Family>(place::FAMILY)?, table.get_one::<String>("name")?.as_str()))
@@ -68,9 +56,8 @@ fn reset_here(matches: &ArgMatches) -> Result<(), Failure> {
         .and_then(|mut socket| reset_counters(&mut socket, table, &mut readings));
     // What was set to zero before a failure can be read nowhere else any more.
     if outcome.is_ok() || !readings.0.is_empty() {
-        let json = matches.get_one::<String>("output").is_some_and(|output| output == "json");
         let text = if json { format!("{}\n", readings.to_json()) } else { readings.to_string() };
-        std::io::stdout().write_all(text.as_bytes())?;
+        write_result(&text)?;
     }
     Ok(outcome?)
 }

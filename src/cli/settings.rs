@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -12,6 +13,9 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 use ipnet::IpNet;
+use nftwire::io_text;
+
+use crate::explain::{Explain, Explanation};
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +126,10 @@ pub(super) struct Given {
 pub(super) struct UsageError {
     origin: String,
     fault: String,
+    /// What a system call said that the value asks for
+    errno: Option<i32>,
+    /// What to do then
+    help: Option<&'static str>,
     /// Whether the value itself is wrong, and not something that it asks for
     pub(super) is_usage: bool,
 }
@@ -130,7 +138,14 @@ impl UsageError {
     /// A flag that has no default was not given.
     pub(super) fn missing(name: &str, what: &str) -> Self {
         let (origin, fault) = (format!("--{name}"), format!("it is required: {what}"));
-        Self { origin, fault, is_usage: true }
+        Self { origin, fault, errno: None, help: None, is_usage: true }
+    }
+}
+
+impl Explain for UsageError {
+    fn explanation(&self) -> Explanation {
+        let help = self.help.map(str::to_owned);
+        Explanation { errno: self.errno, help, ..Explanation::default() }.at("setting", self.origin.as_str())
     }
 }
 
@@ -230,12 +245,19 @@ impl Given {
     }
 
     pub(super) fn fault(&self, fault: impl fmt::Display) -> UsageError {
-        UsageError { origin: self.origin.clone(), fault: fault.to_string(), is_usage: true }
+        UsageError {
+            origin: self.origin.clone(),
+            fault: fault.to_string(),
+            errno: None,
+            help: None,
+            is_usage: true,
+        }
     }
 
-    /// What the value asks for is not to be had here.
-    pub(super) fn failure(&self, fault: impl fmt::Display) -> UsageError {
-        UsageError { is_usage: false, ..self.fault(fault) }
+    /// What the value asks for is not to be had here: a system call failed.
+    pub(super) fn failure(&self, fault: &str, error: &io::Error, help: &'static str) -> UsageError {
+        let fault = self.fault(format_args!("{fault}: {}", io_text(error)));
+        UsageError { errno: error.raw_os_error(), help: Some(help), is_usage: false, ..fault }
     }
 
     /// As Go's strconv.ParseBool, which Istio's flags go through.

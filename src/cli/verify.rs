@@ -1,10 +1,10 @@
 //! `meshwire verify PROFILE FLAGS…`: what differs between the kernel and what the profile's command would make.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
+use super::failure::{NotWritten, write_result};
 use super::profile::of;
 use super::{USAGE, istio_iptables, proxy_init};
 use crate::verify::Differences;
@@ -36,8 +36,8 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
 }
 
 /// Prints the differences; returns the exit code that says whether there are some.
-pub(super) fn report(differences: &Differences, json: bool) -> std::io::Result<ExitCode> {
-    std::io::stdout().write_all(text(differences, json, None).as_bytes())?;
+pub(super) fn report(differences: &Differences, json: bool) -> Result<ExitCode, NotWritten> {
+    write_result(&text(differences, json, None))?;
     Ok(exit_code(differences.is_empty()))
 }
 

@@ -5,10 +5,12 @@ use std::io;
 use std::net::Ipv6Addr;
 
 use neli::consts::rtnl::Rtn;
+use nftwire::io_text;
 use nix::errno::Errno;
 use thiserror::Error;
 
 use super::{Family, LocalRoute, PolicyRule};
+use crate::explain::{self, Explain, Explanation};
 
 /// What a [`RouteSocket`](super::RouteSocket) was doing; its text completes the sentence "cannot …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +99,7 @@ impl fmt::Display for Attempt {
 pub enum RouteError {
     /// No socket, or one of its options was refused. Extended acknowledgements need Linux 4.12, strict
     /// checking 4.20.
-    #[error("cannot open a NETLINK_ROUTE socket: {0}")]
+    #[error("cannot open a NETLINK_ROUTE socket: {}", io_text(.0))]
     Open(#[source] io::Error),
 
     /// The message could not be put together.
@@ -110,7 +112,7 @@ pub enum RouteError {
     },
 
     /// Sending failed. Nothing was changed.
-    #[error("cannot {attempt}: netlink socket: {source}")]
+    #[error("cannot {attempt}: netlink socket: {}", io_text(source))]
     Socket {
         /// What was attempted.
         attempt: Attempt,
@@ -119,7 +121,7 @@ pub enum RouteError {
     },
 
     /// Receiving failed; EAGAIN means that the kernel gave no answer. Of a change it is not known whether it was made.
-    #[error("cannot {attempt}: the kernel's answer could not be read{}: {source}", outcome(*.attempt))]
+    #[error("cannot {attempt}: the kernel's answer could not be read{}: {}", outcome(*.attempt), io_text(source))]
     Answer {
         /// What was attempted.
         attempt: Attempt,
@@ -146,7 +148,7 @@ pub enum RouteError {
     },
 
     /// The lists that a dump walks kept changing under it.
-    #[error("cannot {attempt}: it changed during each of {tries} readings; try again when it is quieter")]
+    #[error("cannot {attempt}: it changed during each of {tries} readings")]
     Interrupted {
         /// What was attempted.
         attempt: Attempt,
@@ -155,38 +157,30 @@ pub enum RouteError {
     },
 
     /// EPERM.
-    #[error(
-        "cannot {attempt}: CAP_NET_ADMIN is missing in the user namespace that owns this network namespace"
-    )]
+    #[error("cannot {attempt}: {}", Errno::EPERM)]
     NotPermitted {
         /// What was attempted.
         attempt: Attempt,
     },
 
     /// EACCES, which rtnetlink answers only where a device does without IPv6.
-    #[error(
-        "cannot {attempt}: IPv6 is disabled on lo (net.ipv6.conf.lo.disable_ipv6=1); set that to 0, \
-         or turn IPv6 off"
-    )]
+    #[error("cannot {attempt}: EACCES: IPv6 is disabled on lo (net.ipv6.conf.lo.disable_ipv6=1)")]
     Ipv6DisabledOnLoopback {
         /// What was attempted.
         attempt: Attempt,
     },
 
     /// No address or route handler is registered for IPv6.
-    #[error(
-        "cannot {attempt}: this kernel has no IPv6 (built without CONFIG_IPV6, or booted with ipv6.disable=1)"
-    )]
+    #[error("cannot {attempt}: {errno:?}: this kernel has no IPv6")]
     NoIpv6 {
         /// What was attempted.
         attempt: Attempt,
+        /// The kernel's answer.
+        errno: Errno,
     },
 
     /// No policy rules for this family.
-    #[error(
-        "cannot {attempt}: this kernel has no {family} policy routing (it needs {})",
-        needed_for_rules(*.family)
-    )]
+    #[error("cannot {attempt}: EAFNOSUPPORT: this kernel has no {family} policy routing")]
     NoPolicyRouting {
         /// What was attempted.
         attempt: Attempt,
@@ -195,10 +189,7 @@ pub enum RouteError {
     },
 
     /// The table has another default route where ours belongs. It was left as it is.
-    #[error(
-        "cannot add the {route}: the table has a default route that is not ours ({found}); remove that, \
-         or choose another table"
-    )]
+    #[error("cannot add the {route}: EEXIST: the table has a default route that is not ours ({found})")]
     ForeignDefaultRoute {
         /// The route that was to be added.
         route: LocalRoute,
@@ -227,8 +218,27 @@ impl RouteError {
             (Errno::EAFNOSUPPORT, Some(family)) if attempt.is_about_rules() => {
                 Self::NoPolicyRouting { attempt, family }
             }
-            (Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP, Some(Family::V6)) => Self::NoIpv6 { attempt },
+            (Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP, Some(Family::V6)) => Self::NoIpv6 { attempt, errno },
             _ => Self::Refused { attempt, errno, message },
+        }
+    }
+
+    /// What it was that failed.
+    fn attempt(&self) -> Option<Attempt> {
+        match self {
+            Self::Open(_) => None,
+            Self::ForeignDefaultRoute { route, .. } => Some(Attempt::AddRoute(*route)),
+            Self::Encode { attempt, .. }
+            | Self::Socket { attempt, .. }
+            | Self::Answer { attempt, .. }
+            | Self::Malformed { attempt, .. }
+            | Self::Untold { attempt }
+            | Self::Interrupted { attempt, .. }
+            | Self::NotPermitted { attempt }
+            | Self::Ipv6DisabledOnLoopback { attempt }
+            | Self::NoIpv6 { attempt, .. }
+            | Self::NoPolicyRouting { attempt, .. }
+            | Self::Refused { attempt, .. } => Some(*attempt),
         }
     }
 
@@ -247,6 +257,49 @@ impl RouteError {
                 Errno::EADDRNOTAVAIL | Errno::ENODEV | Errno::ENOENT | Errno::ENXIO | Errno::ESRCH
             ),
             _ => false,
+        }
+    }
+}
+
+impl Explain for RouteError {
+    fn explanation(&self) -> Explanation {
+        let of = |errno: Errno| Explanation::of_errno(errno as i32);
+        let explanation = match self {
+            Self::Open(source) | Self::Socket { source, .. } => source.explanation(),
+            Self::Answer { attempt, source } if attempt.is_change() => {
+                source.explanation().help("`meshwire verify` shows whether it is there")
+            }
+            Self::Answer { source, .. } => source.explanation(),
+            Self::Encode { .. } | Self::Malformed { .. } | Self::Untold { .. } => Explanation::default(),
+            Self::Interrupted { .. } => Explanation::default()
+                .help("something changes it again and again: try again when it is quieter"),
+            Self::NotPermitted { .. } => explain::not_permitted(),
+            Self::Ipv6DisabledOnLoopback { .. } => of(Errno::EACCES)
+                .at("sysctl", "net.ipv6.conf.lo.disable_ipv6")
+                .help("set net.ipv6.conf.lo.disable_ipv6 to 0, or turn IPv6 off"),
+            Self::NoIpv6 { errno, .. } => of(*errno).help(
+                "turn IPv6 off, or take a kernel with CONFIG_IPV6 that is not booted with ipv6.disable=1",
+            ),
+            Self::NoPolicyRouting { family, .. } => {
+                of(Errno::EAFNOSUPPORT).help(format!("it takes a kernel with {}", needed_for_rules(*family)))
+            }
+            Self::ForeignDefaultRoute { route, .. } => {
+                of(Errno::EEXIST).at("table", route.table).help("remove that route, or choose another table")
+            }
+            Self::Refused { errno, message, .. } => {
+                let mut explanation = of(*errno);
+                if let Some(message) = message {
+                    explanation = explanation.at("message", message.as_str());
+                }
+                match errno {
+                    Errno::ENETDOWN => explanation.help("set the link lo up first"),
+                    _ => explanation,
+                }
+            }
+        };
+        match self.attempt() {
+            Some(attempt) => explanation.at("attempt", attempt.to_string()),
+            None => explanation,
         }
     }
 }
@@ -306,23 +359,23 @@ mod tests {
         let texts = [
             (
                 refusal(Attempt::AddRule(RULE), Errno::EPERM),
-                "cannot add the IPv6 rule fwmark 0x111/0xfff pref 32764 lookup 100: CAP_NET_ADMIN is missing in the \
-                 user namespace that owns this network namespace",
+                "cannot add the IPv6 rule fwmark 0x111/0xfff pref 32764 lookup 100: EPERM: Operation not permitted",
+                "CAP_NET_ADMIN",
             ),
             (
                 refusal(address, Errno::EACCES),
-                "cannot add ::6/128 to lo: IPv6 is disabled on lo (net.ipv6.conf.lo.disable_ipv6=1); set that to 0, \
-                 or turn IPv6 off",
+                "cannot add ::6/128 to lo: EACCES: IPv6 is disabled on lo (net.ipv6.conf.lo.disable_ipv6=1)",
+                "set net.ipv6.conf.lo.disable_ipv6 to 0",
             ),
             (
                 refusal(address, Errno::EOPNOTSUPP),
-                "cannot add ::6/128 to lo: this kernel has no IPv6 (built without CONFIG_IPV6, or booted with \
-                 ipv6.disable=1)",
+                "cannot add ::6/128 to lo: EOPNOTSUPP: this kernel has no IPv6",
+                "turn IPv6 off, or take a kernel with CONFIG_IPV6",
             ),
             (
                 refusal(Attempt::ListRules(Family::V4), Errno::EAFNOSUPPORT),
-                "cannot list the IPv4 rules: this kernel has no IPv4 policy routing (it needs \
-                 CONFIG_IP_MULTIPLE_TABLES)",
+                "cannot list the IPv4 rules: EAFNOSUPPORT: this kernel has no IPv4 policy routing",
+                "it takes a kernel with CONFIG_IP_MULTIPLE_TABLES",
             ),
             (
                 RouteError::refused(
@@ -332,27 +385,32 @@ mod tests {
                 ),
                 "cannot add the IPv6 route local default dev lo table 133: ENETDOWN: Network is down (Nexthop device is \
                  not up)",
+                "set the link lo up",
             ),
             (
                 RouteError::Answer { attempt: address, source: Errno::ENOMEM.into() },
-                "cannot add ::6/128 to lo: the kernel's answer could not be read, so it may have been done: Cannot \
-                 allocate memory (os error 12)",
+                "cannot add ::6/128 to lo: the kernel's answer could not be read, so it may have been done: \
+                 ENOMEM: Cannot allocate memory",
+                "`meshwire verify` shows",
             ),
             (
                 RouteError::Answer { attempt: Attempt::ListLinks, source: Errno::ENOMEM.into() },
-                "cannot list the links: the kernel's answer could not be read: Cannot allocate memory (os error 12)",
+                "cannot list the links: the kernel's answer could not be read: ENOMEM: Cannot allocate memory",
+                "",
             ),
             (
                 RouteError::ForeignDefaultRoute {
                     route: ROUTE,
                     found: FoundRoute { kind: 1, device: Some(2) },
                 },
-                "cannot add the IPv6 route local default dev lo table 133: the table has a default route that is not \
-                 ours (unicast, link 2); remove that, or choose another table",
+                "cannot add the IPv6 route local default dev lo table 133: EEXIST: the table has a default route \
+                 that is not ours (unicast, link 2)",
+                "remove that route, or choose another table",
             ),
         ];
-        for (error, text) in texts {
+        for (error, text, help) in texts {
             assert_eq!(error.to_string(), text);
+            assert!(error.explanation().help.unwrap_or_default().starts_with(help), "{error}");
         }
     }
 

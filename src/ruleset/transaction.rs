@@ -1,10 +1,13 @@
 //! A batch of the kernel's objects made from the model's, and the way back from a message to what it stands for.
 
-use nftwire::{Batch, Element, ElementList, Place, Set, SetFlags};
+use std::fmt;
+
+use nftwire::{Batch, Element, ElementList, Place, Set};
 
 use super::compile::{ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, SetKey, compile, named_set};
 use super::validate::RulePlace;
-use super::{Chain, Family, Ruleset, Table};
+use super::{Family, Ruleset};
+use crate::kernel::feature::Feature;
 
 /// A batch that is being filled with a ruleset's objects.
 #[derive(Debug)]
@@ -13,13 +16,69 @@ pub struct Transaction<'a> {
     wanted: &'a Ruleset,
     /// What each message of the batch is about, in order
     objects: Vec<Object>,
+    /// What goes, or from where
+    removed: Vec<Subject>,
+}
+
+/// What a message is about, as the user knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// Whether it, or something in it, is removed
+    pub is_removal: bool,
+    /// The family of the table
+    pub family: Family,
+    /// The name of the table
+    pub table: String,
+    /// The name of the set, if it is about one
+    pub set: Option<String>,
+    /// The name of the chain, if it is about one
+    pub chain: Option<String>,
+    /// The rule's number in the chain, from 0, and its text, if it is about one
+    pub rule: Option<(usize, String)>,
+}
+
+impl Subject {
+    pub(super) fn table(family: Family, name: &str) -> Self {
+        Self { is_removal: false, family, table: name.to_owned(), set: None, chain: None, rule: None }
+    }
+
+    pub(super) fn set(self, name: &str) -> Self {
+        Self { set: Some(name.to_owned()), ..self }
+    }
+
+    pub(super) fn chain(self, name: &str) -> Self {
+        Self { chain: Some(name.to_owned()), ..self }
+    }
+}
+
+/// `table inet NAME`, `set NAME in inet TABLE`, `chain NAME in inet TABLE`, `rule 7 of NAME in inet TABLE ("tcp dport …")`.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { family, table, .. } = self;
+        if self.is_removal {
+            f.write_str("the removal of ")?;
+        }
+        if let Some(set) = &self.set {
+            return write!(f, "set {set} in {family} {table}");
+        }
+        let Some(chain) = &self.chain else { return write!(f, "table {family} {table}") };
+        let rule = self.rule.as_ref();
+        let place = RulePlace {
+            family: self.family,
+            table: &self.table,
+            chain,
+            rule: rule.map(|(number, _)| *number),
+        };
+        write!(f, "{place}")?;
+        rule.map_or(Ok(()), |(_, text)| write!(f, " (\"{text}\")"))
+    }
 }
 
 /// What a message is about, by its place in the wanted ruleset.
 #[derive(Clone, Copy, Debug)]
 enum Object {
-    /// Something that is not wanted goes
-    Removal,
+    /// What is not wanted goes; the number is that of its subject
+    Removal(usize),
     Table {
         table: usize,
     },
@@ -44,7 +103,7 @@ impl<'a> Transaction<'a> {
     pub fn new(wanted: &'a Ruleset, generation: u32) -> Self {
         let mut batch = Batch::new();
         batch.require_generation(generation);
-        Self { batch, wanted, objects: Vec::new() }
+        Self { batch, wanted, objects: Vec::new(), removed: Vec::new() }
     }
 
     /// The batch, to be sent.
@@ -52,27 +111,49 @@ impl<'a> Transaction<'a> {
         &mut self.batch
     }
 
-    /// What a message of the batch is about: `rule 7 of istio-output in inet istio-proxy-nat ("tcp dport …")`.
+    /// What a message of the batch is about.
     #[must_use]
-    pub fn describe(&self, message: usize) -> Option<String> {
-        let place = |table: &Table, chain: &Chain, rule| {
-            RulePlace { family: table.family, table: &table.name, chain: &chain.name, rule }.to_string()
+    pub fn subject(&self, message: usize) -> Option<Subject> {
+        let wanted = |table: usize| {
+            let table = &self.wanted.tables[table];
+            (table, Subject::table(table.family, &table.name))
         };
-        match *self.objects.get(message)? {
-            Object::Removal => None,
-            Object::Table { table } => Some(format!("table {}", self.wanted.tables[table])),
+        Some(match *self.objects.get(message)? {
+            Object::Removal(removal) => self.removed.get(removal)?.clone(),
+            Object::Table { table } => wanted(table).1,
             Object::Set { table, set } => {
-                let table = &self.wanted.tables[table];
-                Some(format!("set {} in {table}", table.sets[set].name))
+                let (table, subject) = wanted(table);
+                subject.set(&table.sets[set].name)
             }
             Object::Chain { table, chain } => {
-                let table = &self.wanted.tables[table];
-                Some(place(table, &table.chains[chain], None))
+                let (table, subject) = wanted(table);
+                subject.chain(&table.chains[chain].name)
+            }
+            Object::Rule { table, chain, rule } => {
+                let (table, subject) = wanted(table);
+                let chain = &table.chains[chain];
+                Subject { rule: Some((rule, chain.rules[rule].to_string())), ..subject.chain(&chain.name) }
+            }
+        })
+    }
+
+    /// What a message takes that a kernel may lack; `expression` is the number of the refused one in the rule.
+    #[must_use]
+    pub fn feature(&self, message: usize, expression: Option<usize>) -> Option<&'static Feature> {
+        match *self.objects.get(message)? {
+            Object::Removal(_) => None,
+            Object::Table { table } => Feature::of_family(self.wanted.tables[table].family),
+            Object::Set { table, set } => {
+                let compiled = named_set(&self.wanted.tables[table].sets[set]).ok()?;
+                Feature::of_set(compiled.flags)
+            }
+            Object::Chain { table, chain } => {
+                Feature::of_chain(self.wanted.tables[table].chains[chain].base?.kind.name())
             }
             Object::Rule { table, chain, rule } => {
                 let table = &self.wanted.tables[table];
-                let chain = &table.chains[chain];
-                Some(format!("{} (\"{}\")", place(table, chain, Some(rule)), chain.rules[rule]))
+                let compiled = compile(table.family, &table.chains[chain].rules[rule], 1).ok()?;
+                Feature::of_expression(compiled.expressions.get(expression?)?)
             }
         }
     }
@@ -136,8 +217,9 @@ impl<'a> Transaction<'a> {
     }
 
     /// Puts something into the batch that takes away what is not wanted.
-    pub(super) fn remove(&mut self, fill: impl FnOnce(&mut Batch)) {
-        self.push(Object::Removal, fill);
+    pub(super) fn remove(&mut self, subject: Subject, fill: impl FnOnce(&mut Batch)) {
+        self.removed.push(Subject { is_removal: true, ..subject });
+        self.push(Object::Removal(self.removed.len() - 1), fill);
     }
 
     fn push(&mut self, object: Object, fill: impl FnOnce(&mut Batch)) {
@@ -160,10 +242,9 @@ impl<'a> Transaction<'a> {
 
 fn add_anonymous_set(batch: &mut Batch, family: Family, table: &str, set: &AnonymousSet) {
     let id = batch.take_set_id();
-    let interval = if set.interval { SetFlags::INTERVAL } else { SetFlags::default() };
     batch.add_set(&Set {
         id,
-        flags: SetFlags::ANONYMOUS | SetFlags::CONSTANT | interval,
+        flags: set.flags(),
         key_type: set.data_type.set_number(),
         size: u32::try_from(set.keys.len()).unwrap_or(u32::MAX),
         ..Set::new(family, table, ANONYMOUS_SET_NAME, set.key_len)

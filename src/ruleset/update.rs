@@ -23,7 +23,7 @@ use nftwire::{AttrWriter, Error, Expr, ObjectKind, Place, Socket, uapi};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use super::compile::{AnonymousSet, NotCompiled, SetKey, compile};
-use super::transaction::Transaction;
+use super::transaction::{Subject, Transaction};
 use super::{BaseChain, Chain, Family, Rule, Ruleset, Set, Table, decompile};
 
 /// What the kernel holds of one table.
@@ -114,9 +114,11 @@ pub fn update<'a>(
         .partition(|there| there.dormant || !wanted.tables.iter().any(|table| there.is_same_table(table)));
     for table in gone {
         if table.dormant || !table.named_sets.iter().any(|set| set.stays) {
-            transaction.remove(|batch| batch.del_table(table.family, &table.name));
+            let subject = Subject::table(table.family, &table.name);
+            transaction.remove(subject, |batch| batch.del_table(table.family, &table.name));
         } else {
-            transaction.remove(|batch| batch.flush_table(table.family, &table.name));
+            let subject = Subject::table(table.family, &table.name);
+            transaction.remove(subject, |batch| batch.flush_table(table.family, &table.name));
             remove_all_but(&mut transaction, table, &[]);
         }
     }
@@ -142,7 +144,7 @@ fn update_table(
     let replaces_set = table.sets.iter().any(|set| there.is_some_and(|there| there.has_other(set)));
     let keep_rules = keep_counters && !replaces_set;
     if there.is_some() && !keep_rules {
-        transaction.remove(|batch| batch.flush_table(family, name));
+        transaction.remove(Subject::table(family, name), |batch| batch.flush_table(family, name));
     }
     let steps: Vec<_> = table
         .chains
@@ -156,14 +158,17 @@ fn update_table(
     // Rules go before the chains that they jump to.
     for (chain, steps) in table.chains.iter().zip(&steps) {
         for &handle in &steps.deleted {
-            transaction.remove(|batch| batch.del_rule(family, name, &chain.name, handle));
+            let subject = Subject::table(family, name).chain(&chain.name);
+            transaction.remove(subject, |batch| batch.del_rule(family, name, &chain.name, handle));
         }
     }
     if let Some(there) = there {
         if keep_rules {
             for chain in there.chains_but(&table.chains) {
                 for rule in &chain.rules {
-                    transaction.remove(|batch| batch.del_rule(family, name, &chain.name, rule.handle));
+                    let subject = Subject::table(family, name).chain(&chain.name);
+                    transaction
+                        .remove(subject, |batch| batch.del_rule(family, name, &chain.name, rule.handle));
                 }
             }
         }
@@ -190,16 +195,20 @@ fn update_table(
 fn remove_all_but(transaction: &mut Transaction<'_>, there: &ExistingTable, chains: &[Chain]) {
     let (family, name) = (there.family, there.name.as_str());
     for set in there.named_sets.iter().filter(|set| !set.stays) {
-        transaction.remove(|batch| batch.del_set(family, name, &set.name));
+        let subject = Subject::table(family, name).set(&set.name);
+        transaction.remove(subject, |batch| batch.del_set(family, name, &set.name));
     }
     for (kind, object) in &there.objects {
-        transaction.remove(|batch| batch.del_object(family, name, *kind, object));
+        let subject = Subject::table(family, name);
+        transaction.remove(subject, |batch| batch.del_object(family, name, *kind, object));
     }
     for flowtable in &there.flowtables {
-        transaction.remove(|batch| batch.del_flowtable(family, name, flowtable));
+        let subject = Subject::table(family, name);
+        transaction.remove(subject, |batch| batch.del_flowtable(family, name, flowtable));
     }
     for chain in there.chains_but(chains) {
-        transaction.remove(|batch| batch.del_chain(family, name, &chain.name));
+        let subject = Subject::table(family, name).chain(&chain.name);
+        transaction.remove(subject, |batch| batch.del_chain(family, name, &chain.name));
     }
 }
 

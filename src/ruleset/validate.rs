@@ -12,6 +12,7 @@ use nftwire::uapi;
 use super::compile::{NotCompiled, compile, named_set};
 use super::statement::NatKind;
 use super::{Chain, ChainKind, Expression, Family, Hook, Rule, Ruleset, Statement, Table, Verdict};
+use crate::explain::{Explain, Explanation};
 
 /// What is wrong with a ruleset, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +22,12 @@ pub struct Invalid {
     pub place: String,
     /// What
     pub fault: Fault,
+}
+
+impl Explain for Invalid {
+    fn explanation(&self) -> Explanation {
+        Explanation::default().at("place", self.place.as_str())
+    }
 }
 
 /// What can be wrong with a ruleset.

@@ -9,7 +9,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use nftwire::io_text;
+
 use super::{accept, listener, start_connecting, wait};
+use crate::explain::{Explain, Explanation};
 
 /// What has to be redirected, and where it has to arrive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +29,7 @@ pub struct TokenValidation {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The address cannot be listened on.
-    #[error(
-        "cannot listen on {address}: {error}; is the proxy running already, or another program at its port?"
-    )]
+    #[error("cannot listen on {address}: {}", io_text(error))]
     Listen {
         /// The address
         address: SocketAddr,
@@ -36,10 +37,10 @@ pub enum TokenError {
         error: io::Error,
     },
     /// A system call on the listener failed, for want of descriptors or memory.
-    #[error("cannot accept connections: {0}")]
+    #[error("cannot accept connections: {}", io_text(.0))]
     Accept(io::Error),
     /// The connection failed.
-    #[error("a connection to {connect} was not redirected to {listen}: {error}{HELP}")]
+    #[error("a connection to {connect} was not redirected to {listen}: {}", io_text(error))]
     Failed {
         /// Where it was made to
         connect: SocketAddr,
@@ -49,7 +50,7 @@ pub enum TokenError {
         error: io::Error,
     },
     /// Somebody else answered.
-    #[error("a connection to {connect} was not redirected to {listen}: something else answered{HELP}")]
+    #[error("a connection to {connect} was not redirected to {listen}: something else answered")]
     AnsweredElsewhere {
         /// Where it was made to
         connect: SocketAddr,
@@ -57,7 +58,7 @@ pub enum TokenError {
         listen: SocketAddr,
     },
     /// Nothing arrived.
-    #[error("a connection to {connect} was not redirected to {listen} within {timeout:?}{HELP}")]
+    #[error("a connection to {connect} was not redirected to {listen} within {timeout:?}")]
     NoAnswer {
         /// Where it was made to
         connect: SocketAddr,
@@ -69,8 +70,26 @@ pub enum TokenError {
 }
 
 /// What to do about it.
-const HELP: &str = ". Has proxy-init run in this pod, or the CNI plugin on this node before the pod was scheduled \
-                    there? If not, delete the pod, so that it is created again";
+const HELP: &str = "has proxy-init run in this pod, or the CNI plugin on this node before the pod was scheduled there? \
+                    If not, delete the pod, so that it is created again";
+
+impl Explain for TokenError {
+    fn explanation(&self) -> Explanation {
+        match self {
+            Self::Listen { address, error } => error
+                .explanation()
+                .at("address", address.to_string())
+                .help("is the proxy running already, or another program at its port?"),
+            Self::Accept(error) => error.explanation(),
+            Self::Failed { connect, error, .. } => {
+                error.explanation().at("destination", connect.to_string()).help(HELP)
+            }
+            Self::AnsweredElsewhere { connect, .. } | Self::NoAnswer { connect, .. } => {
+                Explanation::default().at("destination", connect.to_string()).help(HELP)
+            }
+        }
+    }
+}
 
 /// Listens, connects, and waits for the token.
 ///

@@ -117,8 +117,8 @@ fn what_others_put_there_is_shown() {
 fn the_set_is_emptied_and_destroyed() {
     let Some(node) = node() else { return };
     ambient(&node, "probes add 10.0.0.1 fd00::1 --pod-uid a");
-    let in_use = "error: the host rules look addresses up in the sets: run `meshwire ambient host remove` first, or \
-                  `meshwire ambient host destroy`, which removes all\n";
+    let in_use = "error: cannot remove the probe set: EBUSY: Device or resource busy: the host rules look addresses up in it\n\
+                  help: run `meshwire ambient host remove` first, or `meshwire ambient host destroy`, which removes all\n";
     assert_eq!(ended(&node, "probes destroy", ""), (1, String::new(), in_use.to_owned()));
     assert_eq!(list(&node), "10.0.0.1 a\nfd00::1 a\n");
     assert_eq!(ambient(&node, "probes flush"), "flushed\n");
@@ -138,7 +138,10 @@ fn without_a_set_nothing_can_be_added_and_it_is_said_what_to_do() {
     let Some(node) = node() else { return };
     ambient(&node, "host destroy");
     let first = |set, ipv6| {
-        format!("error: the set {set} is not there: run `meshwire ambient host apply{ipv6}` first\n")
+        format!(
+            "error: the set {set} of inet istio-ambient-nat is not there\n\
+             help: run `meshwire ambient host apply{ipv6}` first\n"
+        )
     };
     let no_v4 = first("istio-inpod-probes-v4", "");
     assert_eq!(ended(&node, "probes add 10.0.0.1 --pod-uid a", ""), (1, String::new(), no_v4.clone()));

@@ -178,8 +178,8 @@ fn what_fails_is_taken_back() {
     assert_eq!((code, stdout.as_str()), (1, ""));
     assert!(
         stderr.starts_with(
-            "error: cannot add the IPv6 route local default dev lo table 100: the table has a default route that is not \
-             ours"
+            "error: cannot add the IPv6 route local default dev lo table 100: EEXIST: the table has a default route that \
+             is not ours"
         ),
         "{stderr}"
     );
@@ -281,8 +281,8 @@ fn sets_that_others_made_are_taken_over() {
          +   set istio-inpod-probes-v6: type ipv6_addr; flags interval\n\
          -   chain postrouting: type nat hook postrouting priority srcnat; policy accept (2 rules)\n"
     );
-    let kind = "error: the set istio-inpod-probes-v6 of inet istio-ambient-nat is of another kind: `meshwire ambient \
-                host apply` makes it anew\n";
+    let kind = "error: the set istio-inpod-probes-v6 of inet istio-ambient-nat is of another kind\n\
+                help: run `meshwire ambient host apply`, which makes it anew\n";
     assert_eq!(ended(&namespace, "probes list", ""), (1, String::new(), kind.to_owned()));
     // The one of the right kind keeps its elements, the other one is made anew.
     ambient(&namespace, "host apply --kubelet-uid 0 --ipv6");
@@ -322,8 +322,8 @@ fn the_kubelet_is_found_in_a_proc_file_system() {
     let proc = tempfile::tempdir().unwrap();
     let path = proc.path().display();
     let none = format!(
-        "error: no process in {path} is the kubelet (named kubelet, kubelite or k3s): give its uid, or the node's own proc \
-         file system\n"
+        "error: no process in {path} is the kubelet (named kubelet, kubelite or k3s)\n\
+         help: give the kubelet's uid, or the node's own proc file system\n"
     );
     assert_eq!(ended(&namespace, &format!("host apply --proc {path}"), ""), (1, String::new(), none));
     assert!(objects(&namespace).is_empty());
@@ -357,9 +357,10 @@ fn one_pod_that_fails_stops_no_other() {
     assert_eq!(
         stderr,
         format!(
-            "error: {gone}: the network namespace {gone} is gone: there is no such file (was the pod deleted meanwhile?)\n\
-             error: /etc/passwd: cannot enter the network namespace: EINVAL: Invalid argument (the file is not a network \
-             namespace, or not any more)\n"
+            "error: {gone}: the network namespace {gone} is gone: ENOENT: No such file or directory\n\
+             help: the pod was deleted or the process has ended, or its namespace is at another path\n\
+             error: /etc/passwd: cannot enter the network namespace: EINVAL: Invalid argument\n\
+             help: the file is not a network namespace, or not any more\n"
         )
     );
     assert!(pods.iter().all(|pod| objects(pod).len() == objects(&pods[0]).len()));
@@ -370,7 +371,7 @@ fn one_pod_that_fails_stops_no_other() {
     let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let results: Vec<_> = lines.iter().map(|line| line["result"].as_str().unwrap()).collect();
     assert_eq!(results, ["removed", "failed", "removed", "removed", "failed", "removed", "removed"]);
-    assert_eq!(lines[1]["netns"], gone);
+    assert_eq!((&lines[1]["netns"], &lines[1]["error"]["errno"]), (&gone.into(), &"ENOENT".into()));
     assert!(pods.iter().all(|pod| objects(pod).is_empty()));
 }
 

@@ -1,20 +1,23 @@
-//! What goes wrong is said in one line, and leaves everything as it was.
+//! What goes wrong is said in one line, with what to do in a second one, and leaves everything as it was.
 
 use std::fs;
 use std::process::Output;
 
-use nftwire::{Batch, Family, Socket, Table, TableFlags};
+use meshwire::apply::ApplyError;
+use meshwire::explain::Explain;
+use nftwire::{Batch, Chain, Expr, Family, Hook, Place, Register, Socket, Table, TableFlags, expr};
+use serde_json::Value;
 
 use crate::families::with_links;
 use crate::harness::nft::objects;
-use crate::harness::{Intercept, Namespace, User, intercept, network, of_the_command, oracle};
+use crate::harness::{Intercept, Namespace, User, intercept, network, of_the_command, oracle, say};
 use crate::settings::Setting;
 
 /// The user whom a container has no privileges as.
 const NOBODY: User = User { uid: 65534, gid: 65534 };
 const DECISION: &str = "info: IPv6 is off: 10.0.0.2 on lo decides\n";
 
-fn everything(namespace: &Namespace) -> (Vec<serde_json::Value>, Vec<String>) {
+fn everything(namespace: &Namespace) -> (Vec<Value>, Vec<String>) {
     (objects(namespace), network(namespace))
 }
 
@@ -140,8 +143,8 @@ fn wrong_usage_is_refused_in_one_line() {
 fn servers_that_are_written_down_nowhere_are_not_redirected_to() {
     let Some(namespace) = place() else { return };
     // /etc is empty here.
-    let text = "error: --redirect-dns: the servers are in /etc/resolv.conf, which cannot be read: No such file or \
-                directory (os error 2)\n";
+    let text = "error: --redirect-dns: the servers are in /etc/resolv.conf, which cannot be read: ENOENT: No such \
+                file or directory\nhelp: mount that file, or capture all DNS with --capture-all-dns\n";
     assert_fails(&namespace, Intercept::new(&["--redirect-dns"]), 1, text);
     let text = text.replace("--redirect-dns", "environment variable ISTIO_META_DNS_CAPTURE");
     assert_fails(&namespace, Intercept::new(&[]).env("ISTIO_META_DNS_CAPTURE", "true"), 1, &text);
@@ -152,8 +155,10 @@ fn servers_that_are_written_down_nowhere_are_not_redirected_to() {
 #[test]
 fn a_namespace_that_cannot_be_entered_is_named() {
     let Some(namespace) = place() else { return };
-    let missing = "the network namespace /run/netns/nowhere is gone: there is no such file (was the pod deleted meanwhile?)\n";
-    let no_namespace = "cannot enter the network namespace: EINVAL: Invalid argument (the file is not a network namespace, or not any more)\n";
+    let missing = "the network namespace /run/netns/nowhere is gone: ENOENT: No such file or directory\n\
+                   help: the pod was deleted or the process has ended, or its namespace is at another path\n";
+    let no_namespace = "cannot enter the network namespace: EINVAL: Invalid argument\n\
+                        help: the file is not a network namespace, or not any more\n";
     for (path, error) in [
         ("/run/netns/nowhere", missing.to_owned()),
         ("/etc/passwd", format!("/etc/passwd: {no_namespace}")),
@@ -174,7 +179,7 @@ fn a_namespace_needs_a_privilege_to_be_entered() {
     // This user may not even look at another's descriptors, so it enters the namespace that it is in.
     let command = Intercept::new(&["--network-namespace", "/proc/self/ns/net"]).user(NOBODY);
     let text = "error: --network-namespace: /proc/self/ns/net: cannot enter the network namespace: EPERM: Operation not \
-                permitted (CAP_SYS_ADMIN is needed, here and in the namespace's own user namespace)\n";
+                permitted\nhelp: CAP_SYS_ADMIN is needed, here and in the namespace's own user namespace\n";
     assert_fails(&namespace, command, 1, text);
 }
 
@@ -191,7 +196,7 @@ fn the_machines_own_namespace_is_left_alone() {
     fs::write(core.path().join("netdev_max_backlog"), "1000\n").unwrap();
     let on_the_machine = |args: &[&str]| Intercept::new(args).folder(core.path(), ONLY_THERE);
     let text = "error: this is the machine's own network namespace, and it holds links to others (eth0, eth1): \
-                intercepting here would cut the node off; run it in the pod's namespace, or pass --allow-host-network\n";
+                intercepting here would cut the node off\nhelp: run it in the pod's namespace, or pass --allow-host-network\n";
     for args in [&["-b", "*"][..], &["-b", "*", "--keep-counters"], &["--check"], &["--cleanup-only"]] {
         assert_fails(&namespace, on_the_machine(args), 1, text);
     }
@@ -209,16 +214,16 @@ fn the_machines_own_namespace_is_left_alone() {
 
 // Privileges.
 
-const NEEDS_NET_ADMIN: &str = "CAP_NET_ADMIN is needed in the user namespace that owns this network namespace; a pod \
+const NEEDS_NET_ADMIN: &str = "help: CAP_NET_ADMIN is needed in the user namespace that owns this network namespace; a pod \
                                gets it by securityContext.capabilities.add: [NET_ADMIN]\n";
 
 #[test]
 fn without_privileges_the_missing_one_is_named() {
     let Some(namespace) = place() else { return };
     let refused =
-        format!("error: the kernel refused the ruleset: Operation not permitted: {NEEDS_NET_ADMIN}");
-    let no_address = "error: cannot add ::6/128 to lo: CAP_NET_ADMIN is missing in the user namespace that owns this \
-                      network namespace\n";
+        format!("error: the kernel refused the ruleset: EPERM: Operation not permitted\n{NEEDS_NET_ADMIN}");
+    let no_address =
+        format!("error: cannot add ::6/128 to lo: EPERM: Operation not permitted\n{NEEDS_NET_ADMIN}");
     for (args, text) in [
         (&["-b", "*"][..], format!("{DECISION}{refused}")),
         (&["-b", "*", "--keep-counters"], format!("{DECISION}{refused}")),
@@ -246,7 +251,7 @@ fn net_admin_is_enough() {
         only("net_admin", args).apply(&namespace);
     }
     let text = format!(
-        "{DECISION}error: the kernel refused the ruleset: Operation not permitted: {NEEDS_NET_ADMIN}"
+        "{DECISION}error: the kernel refused the ruleset: EPERM: Operation not permitted\n{NEEDS_NET_ADMIN}"
     );
     assert_fails(&namespace, only("net_raw", &["-b", "*"]), 1, &text);
 }
@@ -264,8 +269,8 @@ fn what_was_added_before_a_failure_is_taken_back() {
         let (name, found) = [("IPv4", "unreachable"), ("IPv6", "unreachable, link 1")][added];
         let text = format!(
             "info: IPv6 is on: fd00::2 on lo decides\n\
-             error: cannot add the {name} route local default dev lo table 133: the table has a default route that is \
-             not ours ({found}); remove that, or choose another table\n"
+             error: cannot add the {name} route local default dev lo table 133: EEXIST: the table has a default route \
+             that is not ours ({found})\nhelp: remove that route, or choose another table\n"
         );
         let command = Intercept::new(&["-b", "*", "-m", "TPROXY", "--dual-stack"]);
         assert_fails(&namespace, command, 1, &text);
@@ -284,12 +289,13 @@ fn a_table_that_another_process_holds_is_left_to_it() {
     batch.add_table(&Table { flags: TableFlags::OWNER, ..Table::new(Family::Inet, "istio-proxy-nat") });
     holder.commit(&mut batch).unwrap();
     let before = network(&namespace);
-    let why = "Operation not permitted: the table belongs to another process, and can be changed when that has ended";
+    let why = "EPERM: Operation not permitted\n\
+               help: the table belongs to another process (flag owner), and can be changed when that has ended";
     for (flags, what) in [
         (&[][..], "table inet istio-proxy-nat"),
         (&["--keep-counters"], "table inet istio-proxy-nat"),
         (&["--check"], "table inet istio-proxy-nat"),
-        (&["--cleanup-only"], "the ruleset"),
+        (&["--cleanup-only"], "the removal of table inet istio-proxy-nat: attribute 1 (name)"),
     ] {
         let output = Intercept::new(&["-b", "*", "-m", "TPROXY"]).with(flags).run(&namespace);
         let said = String::from_utf8(output.stderr).unwrap();
@@ -299,4 +305,154 @@ fn a_table_that_another_process_holds_is_left_to_it() {
     }
     drop(holder);
     intercept(&namespace, &["-b", "*", "-m", "TPROXY"]);
+}
+
+// What the kernel refuses, and what is said about it.
+
+/// What is said of a batch that the kernel refuses, and what to do. `None` where it takes it.
+fn refused(namespace: &Namespace, fill: impl FnOnce(&mut Batch) + Send) -> Option<(String, String)> {
+    namespace.run(|| {
+        let mut batch = Batch::new();
+        batch.add_table(&Table::new(Family::Inet, "t"));
+        batch.add_chain(&Chain::new(Family::Inet, "t", "c"));
+        fill(&mut batch);
+        let error = ApplyError::from(Socket::open().unwrap().commit(&mut batch).err()?);
+        Some((error.to_string(), error.explanation().help.unwrap_or_default()))
+    })
+}
+
+fn rule(batch: &mut Batch, expressions: &[Expr<'_>]) {
+    batch.add_rule(&nftwire::Rule::new(Family::Inet, "t", "c"), Place::Append, expressions);
+}
+
+#[test]
+fn help_fits_what_the_kernel_refused() {
+    let Some(namespace) = Setting::namespace() else { return };
+    let says = |fill: &(dyn Fn(&mut Batch) + Sync), error: &str, help: &str| {
+        let (found, found_help) = refused(&namespace, fill).expect("the kernel takes it");
+        // Whether the name of a busy chain is pointed at depends on the kernel.
+        let found = found.replace("attribute 3 (name): ", "");
+        assert_eq!(found, format!("the kernel refused {error}"));
+        assert!(found_help.starts_with(help), "{found_help}");
+    };
+    let lookup = expr::Lookup { set: "nowhere", set_id: 0, sreg: Register::R1, dreg: None, inverted: false };
+    let mark = expr::Meta { key: expr::MetaKey::Mark, access: expr::Access::Load(Register::R1) };
+    says(
+        &|batch| rule(batch, &[mark.into(), lookup.into()]),
+        "the ruleset: expression 2 (lookup): ENOENT: No such file or directory",
+        "the chain, the set or the object that it names is not in the table",
+    );
+    let jump = |chain| Expr::from(expr::Immediate::Verdict(nftwire::Verdict::Jump(chain)));
+    says(
+        &|batch| rule(batch, &[jump("nowhere")]),
+        "the ruleset: expression 1 (immediate): ENOENT: No such file or directory",
+        "the chain, the set or the object that it names is not in the table",
+    );
+    says(
+        &|batch| {
+            batch.add_chain(&Chain::new(Family::Inet, "t", "busy"));
+            rule(batch, &[jump("busy")]);
+            batch.del_chain(Family::Inet, "t", "busy");
+        },
+        "the ruleset: EBUSY: Device or resource busy",
+        "a rule or a map of the same table still uses it",
+    );
+    says(
+        &|batch| rule(batch, &[jump("c")]),
+        "the ruleset: EMLINK: Too many links",
+        "its jumps go in a circle, or too deep (16)",
+    );
+    let ct = expr::Ct { key: expr::CtKey::State, direction: None, access: expr::Access::Store(Register::R1) };
+    says(
+        &|batch| rule(batch, &[mark.into(), ct.into()]),
+        "the ruleset: expression 2 (ct): EOPNOTSUPP: Operation not supported on transport endpoint",
+        "this kernel's ct cannot do that, or not in this family (it is there since Linux 3.13",
+    );
+    let base = nftwire::BaseChain { kind: "filter", hook: Hook::LocalIn, priority: 0, policy: None };
+    says(
+        &|batch| {
+            batch.add_chain(&Chain { base: Some(base), ..Chain::new(Family::Inet, "t", "in") });
+            let redirect = [expr::Redir::default().into()];
+            batch.add_rule(&nftwire::Rule::new(Family::Inet, "t", "in"), Place::Append, &redirect);
+        },
+        "the ruleset: EOPNOTSUPP: Operation not supported on transport endpoint",
+        "it is not allowed in a chain of this type, or at this hook",
+    );
+}
+
+/// On a kernel that does not have it; on others this says nothing.
+#[test]
+fn a_missing_expression_is_named_with_its_module_and_option() {
+    let Some(namespace) = Setting::namespace() else { return };
+    let queue = expr::Queue { number: expr::QueueNumber::Range { first: 0, total: 1 }, flags: 0 };
+    let Some((error, help)) = refused(&namespace, |batch| rule(batch, &[queue.into()])) else {
+        say("this kernel has the expression queue");
+        return;
+    };
+    assert_eq!(
+        error,
+        "the kernel refused the ruleset: expression 1 (queue): ENOENT: No such file or directory"
+    );
+    assert_eq!(
+        help,
+        "this kernel has no expression queue: load the module nft_queue on the node (modprobe nft_queue), or take a kernel \
+         with CONFIG_NFT_QUEUE"
+    );
+}
+
+#[test]
+fn another_generation_is_told_as_what_it_is() {
+    let Some(namespace) = Setting::namespace() else { return };
+    let error = namespace.run(|| {
+        let mut batch = Batch::new();
+        batch.require_generation(4711);
+        batch.add_table(&Table::new(Family::Inet, "t"));
+        Socket::open().unwrap().commit(&mut batch).unwrap_err()
+    });
+    assert_eq!(error.to_string(), "the ruleset was changed by another process meanwhile");
+    let help = error.explanation().help.unwrap();
+    assert!(help.starts_with("something changes the ruleset again and again"), "{help}");
+}
+
+/// The last line of standard error, of a run that fails with JSON as its output.
+#[track_caller]
+fn failure_in_json(namespace: &Namespace, command: Intercept) -> Value {
+    let output = command.with(&["--output", "json"]).run(namespace);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(1), &b""[..]));
+    let lines: Vec<Value> = String::from_utf8(output.stderr)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let last = lines.last().unwrap();
+    assert_eq!((&last["level"], &last["msg"]), (&Value::from("error"), &last["error"]["text"]));
+    last["error"].clone()
+}
+
+#[test]
+fn a_failure_in_json_has_its_parts() {
+    let Some(namespace) = place() else { return };
+    let denied = failure_in_json(&namespace, Intercept::new(&["-b", "*"]).user(NOBODY));
+    assert_eq!(denied["errno"], "EPERM");
+    assert!(denied["help"].as_str().unwrap().contains("CAP_NET_ADMIN"), "{denied}");
+
+    let denied = failure_in_json(&namespace, Intercept::new(&["-b", "*", "--dual-stack"]).user(NOBODY));
+    assert_eq!(denied["place"]["attempt"], "add ::6/128 to lo");
+
+    let path = ["--network-namespace", "/run/netns/nowhere"];
+    let gone = failure_in_json(&namespace, Intercept::new(&path));
+    assert_eq!((&gone["errno"], &gone["place"]["file"]), (&"ENOENT".into(), &"/run/netns/nowhere".into()));
+
+    let unread = failure_in_json(&namespace, Intercept::new(&["--redirect-dns"]));
+    assert_eq!((&unread["errno"], &unread["place"]["setting"]), (&"ENOENT".into(), &"--redirect-dns".into()));
+
+    let bare = Namespace::with_addresses(&["10.0.0.2"]);
+    let mut holder = bare.run(|| Socket::open().unwrap());
+    let mut batch = Batch::new();
+    batch.add_table(&Table { flags: TableFlags::OWNER, ..Table::new(Family::Inet, "istio-proxy-nat") });
+    holder.commit(&mut batch).unwrap();
+    let held = failure_in_json(&bare, Intercept::new(&["-b", "*"]));
+    let place = &held["place"];
+    assert_eq!((&held["errno"], &place["table"]), (&"EPERM".into(), &"istio-proxy-nat".into()), "{held}");
+    assert!(held["help"].as_str().unwrap().starts_with("the table belongs to another process"), "{held}");
 }

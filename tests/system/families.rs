@@ -63,7 +63,7 @@ fn without_an_address_nothing_is_done() {
         assert_eq!(
             String::from_utf8_lossy(&output.stderr),
             "error: no interface has an address but loopback and link local ones, so it cannot be told whether the pod \
-             is IPv4 or IPv6: run it when the pod's network is set up\n"
+             is IPv4 or IPv6\nhelp: run it when the pod's network is set up\n"
         );
         assert_eq!(output.status.code(), Some(1));
         assert!(objects(&namespace).is_empty());

@@ -171,7 +171,7 @@ impl Scenario {
         let inject = format!("inject={name}:error={error}:when={number}{more}");
         let (output, trace) = self.run(&["-e".to_owned(), inject]);
         let text = stderr(&output);
-        let last = text.lines().last().unwrap_or_default();
+        let last = text.lines().rfind(|line| line.starts_with("error: ")).unwrap_or_default();
         let held = held(&self.namespace);
         let as_before = held == self.held_before;
         let what = format!("{what}: {}: {text}", output.status);

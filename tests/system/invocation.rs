@@ -301,7 +301,13 @@ fn logs_in_json_are_one_object_a_line() {
                 let line: Value =
                     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
                 let object = line.as_object().unwrap();
-                assert_eq!(object.keys().collect::<Vec<_>>(), ["level", "msg", "time"]);
+                let keys: Vec<_> = object.keys().collect();
+                if object["level"] == "error" {
+                    assert_eq!(keys, ["error", "level", "msg", "time"]);
+                    assert_eq!(object["error"]["text"], object["msg"]);
+                } else {
+                    assert_eq!(keys, ["level", "msg", "time"]);
+                }
                 assert!(!object["msg"].as_str().unwrap().is_empty());
                 assert!(object["time"].as_str().unwrap().ends_with('Z'));
                 found.push(object["level"].as_str().unwrap().to_owned());
@@ -348,7 +354,10 @@ fn a_failure_goes_to_the_termination_log() {
         assert!(!output.status.success());
         let said = stderr(&output);
         let said = match serde_json::from_str::<Value>(&said) {
-            Ok(line) => line["msg"].as_str().unwrap().to_owned(),
+            Ok(line) => match line["error"]["help"].as_str() {
+                Some(help) => format!("{}\nhelp: {help}", line["msg"].as_str().unwrap()),
+                None => line["msg"].as_str().unwrap().to_owned(),
+            },
             Err(_) => said.strip_prefix("error: ").unwrap().trim_end().to_owned(),
         };
         assert!(log.len() <= 4096 && !log.is_empty());

@@ -138,9 +138,16 @@ fn a_refused_rule_is_named_and_only_what_the_run_added_is_taken_back() {
         let before = everything(&namespace);
         for counters in [Counters::Restart, Counters::Keep] {
             match apply(&interception(refused.clone()), counters) {
-                Err(ApplyError::Refused { object: Some(object), refusal }) => {
-                    assert_eq!(object, "rule 2 of output in inet second (\"counter ct state set invalid\")");
+                Err(ApplyError::Refused { subject: Some(subject), refusal, .. }) => {
+                    assert_eq!(
+                        subject.to_string(),
+                        "rule 2 of output in inet second (\"counter ct state set invalid\")"
+                    );
                     assert_eq!(refusal.location.expression, Some((2, "ct".to_owned())));
+                    assert_eq!(
+                        (subject.chain.as_deref(), subject.rule.map(|(index, _)| index)),
+                        (Some("output"), Some(1))
+                    );
                 }
                 result => panic!("{result:?}"),
             }

@@ -123,8 +123,8 @@ fn the_namespace_can_be_another_than_the_commands_own() {
     let output = Intercept::linkerd(&["-p", "4143", "-o", "4140", "--netns", "/etc/meshwire"]).run(&caller);
     assert_eq!(
         stderr(&output),
-        "error: --netns: /etc/meshwire: cannot enter the network namespace: EINVAL: Invalid argument (the file is not a \
-         network namespace, or not any more)\n"
+        "error: --netns: /etc/meshwire: cannot enter the network namespace: EINVAL: Invalid argument\n\
+         help: the file is not a network namespace, or not any more\n"
     );
     assert_eq!(output.status.code(), Some(1));
 }
@@ -148,7 +148,8 @@ fn logs_in_json_are_one_object_a_line() {
             for line in stderr(&output).lines() {
                 let line: Value = serde_json::from_str(line).unwrap();
                 let keys: Vec<_> = line.as_object().unwrap().keys().collect();
-                assert_eq!(keys, ["level", "msg", "time"]);
+                let expected = ["error", "level", "msg", "time"];
+                assert_eq!(keys, expected[usize::from(line["level"] != "error")..]);
                 found.push(line["level"].as_str().unwrap().to_owned());
             }
             assert_eq!(found, levels, "{args:?}");
@@ -240,7 +241,7 @@ fn where_the_timeout_cannot_be_set_no_rule_is_applied() {
         (
             read_only,
             format!(
-                "{cannot} 60: Read-only file system (os error 30): /proc/sys is read-only in a container that is not \
+                "{cannot} 60: EROFS: Read-only file system\nhelp: /proc/sys is read-only in a container that is not \
                  privileged; give this one securityContext: {{privileged: true, runAsUser: 0}}, or set it for the \
                  whole pod by spec.securityContext.sysctls, where the kubelet allows that (--allowed-unsafe-sysctls)\n"
             ),
@@ -248,7 +249,7 @@ fn where_the_timeout_cannot_be_set_no_rule_is_applied() {
         (
             nobody,
             format!(
-                "{cannot} 60: Permission denied (os error 13): CAP_NET_ADMIN is needed in the user namespace that owns \
+                "{cannot} 60: EACCES: Permission denied\nhelp: CAP_NET_ADMIN is needed in the user namespace that owns \
                  this network namespace, or the user that owns /proc; in a pod, securityContext: {{privileged: true, \
                  runAsUser: 0}}\n"
             ),
@@ -256,7 +257,7 @@ fn where_the_timeout_cannot_be_set_no_rule_is_applied() {
         (
             command("4294967295"),
             format!(
-                "{cannot} 4294967295: Invalid argument (os error 22): the kernel cannot count so many seconds\n"
+                "{cannot} 4294967295: EINVAL: Invalid argument\nhelp: the kernel cannot count so many seconds\n"
             ),
         ),
     ] {

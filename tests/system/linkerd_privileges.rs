@@ -79,7 +79,7 @@ fn the_timeout_needs_no_more_where_proc_can_be_written() {
 fn without_privileges_the_missing_one_is_named() {
     let Some(namespace) = place() else { return };
     let text = format!(
-        "info: {NATIVE}\nerror: the kernel refused the ruleset: Operation not permitted: CAP_NET_ADMIN is needed in the \
+        "info: {NATIVE}\nerror: the kernel refused the ruleset: EPERM: Operation not permitted\nhelp: CAP_NET_ADMIN is needed in the \
          user namespace that owns this network namespace; a pod gets it by securityContext.capabilities.add: \
          [NET_ADMIN]\n"
     );

@@ -16,6 +16,7 @@ mod ambient_traffic;
 mod capabilities;
 mod counters;
 mod dns;
+mod doctor;
 mod errors;
 mod families;
 mod faults;

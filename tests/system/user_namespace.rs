@@ -172,18 +172,20 @@ fn more_than_the_kernel_grants_is_refused_with_the_limit() {
     let args = ["--dual-stack", "-m", "TPROXY", "-b", "*", "-o", &ports(count)];
     let output = users.intercept(User::ROOT, &args).run(&pod.namespace);
     let text = stderr(&output);
-    let error = text.lines().last().unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    let [.., error, help] = lines[..] else { panic!("{text}") };
     assert_eq!(output.status.code(), Some(1), "{text}");
     let needed = error.split_whitespace().find_map(|word| word.parse::<usize>().ok()).unwrap();
     assert!(needed > granted, "{error}");
     assert_eq!(
         error,
         format!(
-            "error: nf_tables: the transaction needs {needed} bytes of send buffer, the kernel grants {granted}: raise \
-             net.core.wmem_max on the node to at least {}",
-            needed.div_ceil(2)
+            "error: nf_tables: the transaction needs {needed} bytes of send buffer, the kernel grants {granted} (twice \
+             net.core.wmem_max)"
         )
     );
+    let enough = needed.div_ceil(2);
+    assert_eq!(help, format!("help: on the node: sysctl -w net.core.wmem_max={enough} (or more)"));
     assert_eq!((objects(&pod.namespace), network(&pod.namespace)), before);
     // With privileges outside it is done.
     let elsewhere = Namespace::new();
@@ -207,8 +209,8 @@ fn ipv6_that_is_disabled_on_loopback_has_an_error_of_its_own() {
         assert_eq!(
             stderr(&output),
             "info: IPv6 is on: fd00::2 on eth0 decides\n\
-             error: cannot add ::6/128 to lo: IPv6 is disabled on lo (net.ipv6.conf.lo.disable_ipv6=1); set that to 0, \
-             or turn IPv6 off\n"
+             error: cannot add ::6/128 to lo: EACCES: IPv6 is disabled on lo (net.ipv6.conf.lo.disable_ipv6=1)\n\
+             help: set net.ipv6.conf.lo.disable_ipv6 to 0, or turn IPv6 off\n"
         );
         assert_eq!(output.status.code(), Some(1));
         assert_eq!((objects(&namespace), network(&namespace)), (Vec::new(), before.clone()));

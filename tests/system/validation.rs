@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use meshwire::explain::Explain;
 use meshwire::route::{Change, RouteSocket};
 use meshwire::ruleset::update::update;
 use meshwire::ruleset::{
@@ -101,7 +102,7 @@ fn without_rules_it_ends_with_the_timeout() {
     assert_eq!((destination.to_string().as_str(), *attempts), ("127.0.0.6:15002", 2));
     assert_eq!(last.raw_os_error(), Some(nix::libc::ECONNREFUSED));
     assert!(elapsed >= timeout && elapsed < timeout + A_MOMENT, "{elapsed:?}");
-    let text = error.to_string();
+    let text = format!("{error} {}", error.explanation().help.unwrap());
     for part in ["not ready for the mesh", "CNI plugin", "before the node is ready", "delete the pod"] {
         assert!(text.contains(part), "{text}");
     }
@@ -171,8 +172,8 @@ fn without_a_port_nothing_can_be_told() {
         let _others = [15001, 15006].map(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
         let (result, elapsed) = validate(&sidecar(V4, Duration::from_secs(5)));
         let text = result.unwrap_err().to_string();
-        assert!(text.contains("127.0.0.1:15001: Address already in use"), "{text}");
-        assert!(text.contains("127.0.0.1:15006: Address already in use"), "{text}");
+        assert!(text.contains("127.0.0.1:15001: EADDRINUSE: Address already in use"), "{text}");
+        assert!(text.contains("127.0.0.1:15006: EADDRINUSE: Address already in use"), "{text}");
         assert!(elapsed < A_MOMENT, "{elapsed:?}");
     });
 }

@@ -356,6 +356,6 @@ fn failures_and_wrong_usage() {
         let without = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"];
         let (code, stdout, stderr) = run(&pod, &without, &ALL);
         assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
-        assert!(stderr.contains("CAP_NET_ADMIN is needed, for reading too"), "{stderr}");
+        assert!(stderr.contains("\nhelp: CAP_NET_ADMIN is needed in "), "{stderr}");
     }
 }

@@ -116,7 +116,7 @@ fn inside_a_namespace_that_belongs_to_somebody_else() {
     let mut socket = Socket::open().unwrap();
     let refusal = refused(&mut socket, &mut table_and_chain());
     assert_eq!((refusal.message, refusal.errno), (None, Errno::EPERM as i32));
-    assert_eq!(refusal.to_string(), "the kernel refused the transaction: EPERM: Operation not permitted");
+    assert_eq!(refusal.to_string(), "the kernel refused the request: EPERM: Operation not permitted");
     for refused in [socket.generation().map(drop), socket.tables(Family::Unspec, |_| Ok(()))] {
         let Err(Error::Refused(refusal)) = refused else { panic!("{refused:?}") };
         assert_eq!((refusal.message, refusal.errno), (None, Errno::EPERM as i32));

@@ -20,15 +20,14 @@ fn uids_are_words_that_a_comment_can_hold() {
 
 #[test]
 fn an_error_names_the_command_that_helps() {
-    let text = |set| ProbesError::NoSet { set }.to_string();
-    assert_eq!(
-        text(PROBES_V4),
-        "the set istio-inpod-probes-v4 is not there: run `meshwire ambient host apply` first"
-    );
-    assert_eq!(
-        text(PROBES_V6),
-        "the set istio-inpod-probes-v6 is not there: run `meshwire ambient host apply --ipv6` first"
-    );
+    for (set, help) in [
+        (PROBES_V4, "run `meshwire ambient host apply` first"),
+        (PROBES_V6, "run `meshwire ambient host apply --ipv6` first"),
+    ] {
+        let error = ProbesError::NoSet { set };
+        assert_eq!(error.to_string(), format!("the set {set} of inet istio-ambient-nat is not there"));
+        assert_eq!(error.explanation().help.as_deref(), Some(help));
+    }
 }
 
 /// What `sync` would do: removed, added, and the counts of added, changed and removed.

@@ -10,7 +10,7 @@ use super::{Kind, Setting, Values, action, arguments, group, output, probe_addre
 use crate::ambient::kubelet;
 use crate::cli::failure::Failure;
 use crate::cli::log::Log;
-use crate::cli::place::{self, NETNS, namespace};
+use crate::cli::place;
 use crate::cli::profile::{Action, Output, perform};
 use crate::cli::settings::number;
 use crate::cli::verify::report;
@@ -71,14 +71,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     };
     if action == Some(Action::PrintRemoval) {
         let sets = if subcommand == DESTROY { " and the probe set" } else { ", not the probe set" };
-        Log::Plain.info(&format!("it takes away the host's rules{sets}; nothing is changed"));
+        Log::beside(output == Output::Json)
+            .info(&format!("it takes away the host's rules{sets}; nothing is changed"));
         return Ok(ExitCode::SUCCESS);
     }
     let work = || execute(action, &interception, output);
-    match matches.get_one::<String>(NETNS).filter(|_| action != Some(Action::Print)) {
-        Some(netns) => namespace(netns)?.enter(work)?,
-        None => work(),
-    }
+    if action == Some(Action::Print) { work() } else { place::at_netns(matches, work) }
 }
 
 fn execute(action: Option<Action>, interception: &Interception, output: Output) -> Result<ExitCode, Failure> {

@@ -92,7 +92,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::SUCCESS);
         }
         Some(Action::PrintRemoval) => {
-            Log::Plain
+            Log::beside(output == Output::Json)
                 .info("a removal takes away the pod's tables, policy rules and routes; nothing is changed");
             return Ok(ExitCode::SUCCESS);
         }
@@ -180,10 +180,10 @@ fn in_several(task: &Task, namespaces: &[&String], output: Output) -> Result<Exi
             }
             Err(failure) => {
                 if output == Output::Json {
-                    let object = json!({ "result": "failed", "error": failure.text() });
+                    let object = json!({ "result": "failed", "error": failure.to_json() });
                     text += &format!("{}\n", of(Some(netns), object));
                 }
-                failed = Some(failure.at(netns).report(Log::Plain));
+                failed = Some(failure.at(netns).report(Log::beside(output == Output::Json)));
             }
         }
     }

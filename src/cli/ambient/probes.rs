@@ -1,6 +1,6 @@
 //! `meshwire ambient probes`: the addresses that the kubelet probes, and whose they are.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::process::ExitCode;
 
@@ -11,11 +11,12 @@ use serde_json::{Value as Json, json};
 use super::{DESTROY, OUTPUT, REMOVE, arguments, group, output, values};
 use crate::ambient::probes::{self, PodUid, Probe, Removal, Synced};
 use crate::cli::USAGE;
-use crate::cli::failure::Failure;
+use crate::cli::failure::{Failure, write_result};
 use crate::cli::log::Log;
 use crate::cli::place;
 use crate::cli::profile::Output;
 use crate::cli::settings::Setting;
+use crate::explain::{Explain, Explanation};
 
 /// The command's name.
 pub(super) const NAME: &str = "probes";
@@ -127,8 +128,8 @@ fn execute(
 
 fn tell(output: Output, text: &str, json: &Json) -> Result<ExitCode, Failure> {
     match output {
-        Output::Text => writeln!(io::stdout(), "{text}")?,
-        Output::Json => writeln!(io::stdout(), "{json}")?,
+        Output::Text => write_result(&format!("{text}\n"))?,
+        Output::Json => write_result(&format!("{json}\n"))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -147,7 +148,7 @@ fn removal(output: Output, removal: &Removal, pod_uid: Option<PodUid<'_>>) -> Re
     for Probe { address, pod_uid: owner } in others {
         let owner = owner.as_deref().map_or_else(|| "nobody".to_owned(), |owner| format!("pod {owner}"));
         let asked = pod_uid.map_or_else(String::new, |pod_uid| format!(", not to pod {pod_uid}"));
-        Log::Plain.error(&format!("{address} belongs to {owner}{asked}: it stays"));
+        Log::beside(output == Output::Json).error(&format!("{address} belongs to {owner}{asked}: it stays"));
     }
     Ok(if others.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_THE_OWNER) })
 }
@@ -163,7 +164,7 @@ fn list(output: Output, probes: &[Probe]) -> Result<ExitCode, Failure> {
             format!("{}\n", &json!({ "probes": probes.iter().map(object).collect::<Vec<_>>() }))
         }
     };
-    io::stdout().write_all(text.as_bytes())?;
+    write_result(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -195,6 +196,12 @@ struct BadLine {
     /// From 1
     line: usize,
     fault: String,
+}
+
+impl Explain for BadLine {
+    fn explanation(&self) -> Explanation {
+        Explanation::default().at("line", self.line)
+    }
 }
 
 /// Reads lines of `ADDR POD-UID`; empty ones are left out. Returns them in the addresses' order.

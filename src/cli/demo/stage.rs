@@ -5,12 +5,14 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::thread;
 
-use nftwire::Namespace;
+use nftwire::{Namespace, io_text};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
 
-use super::{APP, Context, Failure, OUTSIDE, POD, PREFIX, PROXY, Step, User, link};
+use super::{APP, Context, OUTSIDE, POD, PREFIX, PROXY, Step, User, link};
+use crate::cli::failure::Failure;
+use crate::explain::{Explain, Explanation};
 
 /// A pod and the outside, on one wire.
 pub(super) struct Stage {
@@ -103,12 +105,18 @@ fn leave_unprivileged() -> Result<(), Forbidden> {
 
 /// No user namespace may be made, or be used.
 #[derive(Debug, thiserror::Error)]
-#[error("this user may not make user namespaces here ({attempt}: {source}){reason}. {instead}")]
+#[error("this user may not make user namespaces here ({attempt}: {}){reason}", io_text(source))]
 pub(super) struct Forbidden {
     attempt: &'static str,
     source: io::Error,
     reason: String,
     instead: &'static str,
+}
+
+impl Explain for Forbidden {
+    fn explanation(&self) -> Explanation {
+        self.source.explanation().help(self.instead)
+    }
 }
 
 impl Forbidden {
@@ -124,9 +132,9 @@ impl Forbidden {
             }
         }
         let instead = if as_root {
-            "Root lacks CAP_SYS_ADMIN or CAP_NET_ADMIN, as in a container: run it outside of it, or in a privileged one"
+            "root lacks CAP_SYS_ADMIN or CAP_NET_ADMIN, as in a container: run it outside of it, or in a privileged one"
         } else {
-            "Run it as root: sudo meshwire demo"
+            "run it as root: sudo meshwire demo"
         };
         Self { attempt, source, reason, instead }
     }

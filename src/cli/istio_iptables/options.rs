@@ -228,7 +228,8 @@ fn dns(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<Option<DnsCapt
         return Ok(Some(DnsCapture::All));
     }
     let servers: Vec<IpAddr> = resolv_conf::name_servers().map_err(|error| {
-        given.failure(format_args!("the servers are in {}, which cannot be read: {error}", resolv_conf::PATH))
+        let fault = format!("the servers are in {}, which cannot be read", resolv_conf::PATH);
+        given.failure(&fault, &error, "mount that file, or capture all DNS with --capture-all-dns")
     })?;
     if servers.is_empty() {
         warnings.push(format!(

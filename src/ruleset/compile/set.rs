@@ -44,6 +44,13 @@ pub struct NamedSet {
 }
 
 impl AnonymousSet {
+    /// Its flags.
+    #[must_use]
+    pub fn flags(&self) -> SetFlags {
+        let interval = if self.interval { SetFlags::INTERVAL } else { SetFlags::default() };
+        SetFlags::ANONYMOUS | SetFlags::CONSTANT | interval
+    }
+
     /// The set of these elements.
     ///
     /// # Errors

@@ -51,9 +51,14 @@ impl Users {
 
     /// The command, run by this user of the pod: as 0 with every privilege in the pod, and with none outside.
     pub(crate) fn intercept(&self, user: User, args: &[&str]) -> Intercept {
+        self.start(user, Intercept::new(args))
+    }
+
+    /// Any command, run by this user of the pod.
+    pub(crate) fn start(&self, user: User, command: Intercept) -> Intercept {
         let (uid, gid) = (user.uid.to_string(), user.gid.to_string());
         let users = format!("--user=/proc/{}/fd/{}", process::id(), self.0.as_raw_fd());
-        Intercept::new(args).through(&["nsenter", &users, "-S", &uid, "-G", &gid])
+        command.through(&["nsenter", &users, "-S", &uid, "-G", &gid])
     }
 }
 

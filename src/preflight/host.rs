@@ -1,7 +1,8 @@
-//! What has to be known about the place before anything is changed in it.
+//! Whether this is the machine's own network namespace, where a mistyped run would cut off a node.
 
 use std::path::Path;
 
+use crate::explain::{Explain, Explanation};
 use crate::route::{RouteError, RouteSocket};
 
 /// Exists in the initial network namespace alone (`netns_core_table` and `net_core_table` in
@@ -11,13 +12,19 @@ const INITIAL_NAMESPACE_ONLY: &str = "/proc/sys/net/core/netdev_max_backlog";
 /// The network namespace is the machine's own, and other namespaces hang on it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this is the machine's own network namespace, and it holds links to others ({}): \
-     intercepting here would cut the node off; run it in the pod's namespace, or pass --allow-host-network",
+    "this is the machine's own network namespace, and it holds links to others ({}): intercepting here would cut the \
+     node off",
     some_of(links)
 )]
 pub struct HostNetwork {
     /// Links whose other end is in another namespace
     pub links: Vec<String>,
+}
+
+/// Whether the calling thread is in the machine's own network namespace; `None` where no /proc is mounted to tell.
+#[must_use]
+pub fn is_initial_namespace() -> Option<bool> {
+    Path::new("/proc/sys/net/core").exists().then(|| Path::new(INITIAL_NAMESPACE_ONLY).exists())
 }
 
 /// The links to other namespaces if the caller's network namespace is the machine's own; a run that was mistyped
@@ -28,11 +35,19 @@ pub struct HostNetwork {
 /// # Errors
 /// The links cannot be listed.
 pub fn host_network(routes: &mut RouteSocket) -> Result<Option<HostNetwork>, RouteError> {
-    if !Path::new(INITIAL_NAMESPACE_ONLY).exists() {
+    if is_initial_namespace() != Some(true) {
         return Ok(None);
     }
     let links = routes.links_with_peer_elsewhere()?;
     Ok((!links.is_empty()).then_some(HostNetwork { links }))
+}
+
+impl Explain for HostNetwork {
+    fn explanation(&self) -> Explanation {
+        Explanation::default()
+            .at("links", self.links.clone())
+            .help("run it in the pod's namespace, or pass --allow-host-network")
+    }
 }
 
 fn some_of(links: &[String]) -> String {

@@ -1,0 +1,122 @@
+//! Who else has rules in this network namespace.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use nftwire::{Error, Family, Socket};
+
+/// Somebody's rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Whose they are
+    pub name: &'static str,
+    /// In which tables: `inet firewalld`, `ip nat`
+    pub tables: Vec<String>,
+}
+
+/// The chains and tables by which one is known: how a name begins.
+const CHAINS: [(&str, &str); 7] = [
+    ("ISTIO_", "istio-iptables (its iptables backend)"),
+    ("PROXY_INIT_", "Linkerd's proxy-init (iptables)"),
+    ("KUBE-", "kube-proxy or the kubelet (iptables)"),
+    ("DOCKER", "Docker (iptables)"),
+    ("CILIUM_", "Cilium"),
+    ("cali-", "Calico (iptables)"),
+    ("ts-", "Tailscale"),
+];
+const TABLES: [(&str, &str); 9] = [
+    ("istio-", "meshwire, or Istio's native backend"),
+    ("linkerd-", "meshwire (Linkerd)"),
+    ("kube-proxy", "kube-proxy"),
+    ("firewalld", "firewalld"),
+    ("docker-", "Docker"),
+    ("calico", "Calico"),
+    ("netavark", "Podman"),
+    ("libvirt", "libvirt"),
+    ("nm-", "NetworkManager"),
+];
+/// iptables' own tables; with its nf_tables variant they are tables of nf_tables.
+const OF_IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
+const IPTABLES_NFT: &str = "iptables-nft";
+const OTHERS: &str = "others";
+
+/// The owners of nf_tables state in the socket's network namespace.
+///
+/// # Errors
+/// It cannot be read: EPERM without CAP_NET_ADMIN.
+pub fn of_nf_tables(socket: &mut Socket) -> Result<Vec<Owner>, Error> {
+    let (_, tables) = socket.consistent(|socket| {
+        let mut tables: BTreeMap<(Family, String), Vec<String>> = BTreeMap::new();
+        socket.tables(Family::Unspec, |table| {
+            tables.entry((table.family, table.name.to_owned())).or_default();
+            Ok(())
+        })?;
+        socket.chains(Family::Unspec, |chain| {
+            tables.entry((chain.family, chain.table.to_owned())).or_default().push(chain.name.to_owned());
+            Ok(())
+        })?;
+        Ok(tables)
+    })?;
+    let mut owners: Vec<Owner> = Vec::new();
+    for ((family, table), chains) in tables {
+        for name in owners_of(family, &table, &chains) {
+            let table = format!("{family} {table}");
+            match owners.iter_mut().find(|owner| owner.name == name) {
+                Some(owner) => owner.tables.push(table),
+                None => owners.push(Owner { name, tables: vec![table] }),
+            }
+        }
+    }
+    Ok(owners)
+}
+
+/// The tables of legacy iptables that are in use in the thread's network namespace, as `ip nat`; `None` where that may
+/// not be read.
+#[must_use]
+pub fn of_legacy_iptables() -> Option<Vec<String>> {
+    let mut tables = Vec::new();
+    for (family, file) in [("ip", "ip_tables_names"), ("ip6", "ip6_tables_names")] {
+        match fs::read_to_string(format!("/proc/thread-self/net/{file}")) {
+            Ok(names) => tables.extend(names.lines().map(|name| format!("{family} {name}"))),
+            // Without the module there are no such tables.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(_) => return None,
+        }
+    }
+    Some(tables)
+}
+
+fn owners_of(family: Family, table: &str, chains: &[String]) -> Vec<&'static str> {
+    if let Some((_, name)) = TABLES.iter().find(|(beginning, _)| table.starts_with(beginning)) {
+        return vec![name];
+    }
+    let has = |beginning: &str| chains.iter().any(|chain| chain.starts_with(beginning));
+    let mut owners: Vec<_> = CHAINS.iter().filter(|(chain, _)| has(chain)).map(|(_, name)| *name).collect();
+    if owners.is_empty() {
+        let of_iptables = OF_IPTABLES.contains(&table) && matches!(family, Family::Ipv4 | Family::Ipv6);
+        owners.push(if of_iptables { IPTABLES_NFT } else { OTHERS });
+    }
+    owners
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_known_by_their_tables_and_chains() {
+        let of = |family, table: &str, chains: &[&str]| {
+            let chains: Vec<_> = chains.iter().map(ToString::to_string).collect();
+            owners_of(family, table, &chains)
+        };
+        assert_eq!(of(Family::Inet, "firewalld", &["filter_INPUT"]), ["firewalld"]);
+        assert_eq!(of(Family::Ipv4, "kube-proxy", &[]), ["kube-proxy"]);
+        assert_eq!(of(Family::Inet, "istio-proxy-nat", &[]), ["meshwire, or Istio's native backend"]);
+        assert_eq!(of(Family::Ipv4, "nat", &["PREROUTING"]), ["iptables-nft"]);
+        assert_eq!(
+            of(Family::Ipv4, "nat", &["PREROUTING", "KUBE-SERVICES", "DOCKER"]),
+            ["kube-proxy or the kubelet (iptables)", "Docker (iptables)"]
+        );
+        assert_eq!(of(Family::Inet, "filter", &["input"]), ["others"]);
+    }
+}
