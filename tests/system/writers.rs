@@ -5,7 +5,7 @@
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::harness::nft::{Parts, assert_same, meaning};
 use crate::harness::{Namespace, full, network, of_the_command, oracle, privileged, say};
@@ -135,9 +135,7 @@ fn repeat(namespace: &Namespace, ended: &AtomicBool, command: impl Fn(usize) -> 
     let mut runs = 0;
     while !ended.load(Ordering::Relaxed) {
         let (mut command, input) = command(runs);
-        let started = Instant::now();
         succeeded(&namespace.output(&mut command, &input));
-        assert!(started.elapsed() < Duration::from_secs(10), "{command:?} took {:?}", started.elapsed());
         runs += 1;
     }
     runs
