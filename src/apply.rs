@@ -10,7 +10,7 @@ use crate::explain::{self, Explain, Explanation};
 use crate::interception::Interception;
 use crate::kernel::feature::Feature;
 use crate::retry::{Overtaken, retry};
-use crate::route::{Network, RouteError, RouteSocket};
+use crate::route::{Network, RouteError, RouteSocket, Turn};
 use crate::ruleset::Ruleset;
 use crate::ruleset::compile::NotCompiled;
 use crate::ruleset::transaction::{Subject, Transaction};
@@ -107,8 +107,8 @@ impl Explain for ApplyError {
 }
 
 impl Interception {
-    /// Makes it so: all of it, or nothing. Other callers wait until `routes` is dropped, for at most 10 seconds, so that
-    /// routes of one and rules of another do not mix.
+    /// Makes it so: all of it, or nothing. Callers in the same network namespace, the thread's, wait for each other, for at
+    /// most 10 seconds, so that routes of one and rules of another do not mix.
     ///
     /// # Errors
     /// See [`ApplyError`]; whatever fails, what was there before is there again.
@@ -119,7 +119,7 @@ impl Interception {
         counters: Counters,
     ) -> Result<Commit, ApplyError> {
         validate(&self.ruleset)?;
-        routes.take_turn();
+        let _turn = Turn::take();
         let mut added = Network::default();
         let network = self.network.possible_here(routes)?;
         let result = network
@@ -161,7 +161,7 @@ impl Interception {
     /// # Errors
     /// As [`Interception::apply`]; what was removed before the failure stays removed.
     pub fn remove(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Commit, ApplyError> {
-        routes.take_turn();
+        let _turn = Turn::take();
         let (commit, _) = commit(nft, &self.layout, &Ruleset::default(), Counters::Restart)?;
         self.possible_network.remove(routes).map_err(ApplyError::Leftover)?;
         Ok(commit)

@@ -19,11 +19,11 @@ use neli::consts::nl::NlmF;
 use neli::consts::rtnl::{Rtm, Rtprot};
 use nix::errno::Errno;
 
-use turn::Turn;
 use wire::Wire;
 
 pub use error::{Attempt, FoundRoute, RouteError};
 pub use network::Network;
+pub(crate) use turn::Turn;
 
 /// Adding is refused with EEXIST where the object is there.
 const NEW: NlmF = NlmF::CREATE.union(NlmF::EXCL);
@@ -123,7 +123,7 @@ impl fmt::Display for LocalRoute {
 /// Calls block; each is one request and its answer unless it says otherwise. Reading needs no privilege,
 /// changing needs CAP_NET_ADMIN. The socket stays with that namespace on whatever thread it is used, and
 /// keeps it and its devices in existence: open, use, drop.
-pub struct RouteSocket(Wire, Turn);
+pub struct RouteSocket(Wire);
 
 impl RouteSocket {
     /// Opens a socket in the calling thread's network namespace.
@@ -131,14 +131,7 @@ impl RouteSocket {
     /// # Errors
     /// [`RouteError::Open`].
     pub fn open() -> Result<Self, RouteError> {
-        let turn = Turn::open().map_err(|errno| RouteError::Open(errno.into()))?;
-        Wire::open().map(|wire| Self(wire, turn)).map_err(RouteError::Open)
-    }
-
-    /// Waits until no other process is between its first and its last change of routes and rules, for at most 10
-    /// seconds. From then on others wait for this one, until the socket is dropped.
-    pub fn take_turn(&mut self) {
-        self.1.take();
+        Wire::open().map(Self).map_err(RouteError::Open)
     }
 
     /// All IPv4 addresses, then all IPv6 addresses, each in the kernel's order: the order of Go's

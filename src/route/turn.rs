@@ -18,23 +18,27 @@ const PORT: u32 = 0x6d77_6972;
 /// Who has not got its turn by then goes on without: everybody can have taken the number, or have been stopped.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A turn that can be taken, in the network namespace in which it was made.
-pub(super) struct Turn(OwnedFd);
+/// How long a turn takes, roughly.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What keeps others waiting until it is dropped.
+pub(crate) struct Turn {
+    _socket: OwnedFd,
+}
 
 impl Turn {
-    pub(super) fn open() -> nix::Result<Self> {
+    /// Waits until nobody else has the turn in the network namespace that the thread is in. Where there is none to be
+    /// had, the run goes on all the same: most have no company.
+    pub(crate) fn take() -> Option<Self> {
         let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkRoute);
-        socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).map(Self)
-    }
-
-    /// Waits until nobody else has the turn; it ends with the value. Who has it already keeps it.
-    pub(super) fn take(&self) {
+        let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).ok()?;
         let started = Instant::now();
-        // EINVAL: the socket has a number, so the turn is ours.
-        while bind(self.0.as_raw_fd(), &NetlinkAddr::new(PORT, 0)) == Err(nix::Error::EADDRINUSE)
-            && started.elapsed() < LIMIT
-        {
-            std::thread::sleep(Duration::from_micros(500));
+        while bind(socket.as_raw_fd(), &NetlinkAddr::new(PORT, 0)) == Err(nix::Error::EADDRINUSE) {
+            if started.elapsed() > LIMIT {
+                return None;
+            }
+            std::thread::sleep(PAUSE);
         }
+        Some(Self { _socket: socket })
     }
 }
