@@ -33,6 +33,16 @@ use log::Log;
 /// The program's name.
 const NAME: &str = "meshwire";
 
+/// The version, the commit that it was built from, and the features that it was built with.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("MESHWIRE_COMMIT"),
+    ", features: ",
+    env!("MESHWIRE_FEATURES"),
+    ")"
+);
+
 /// Exit code for a wrong command line or environment.
 const USAGE: u8 = 2;
 
@@ -96,7 +106,7 @@ fn in_one_line(text: &str) -> String {
 
 fn command() -> Command {
     Command::new(NAME)
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(VERSION)
         .about("Programs a service mesh's traffic interception straight into the kernel's nf_tables")
         .subcommand_required(true)
         .arg_required_else_help(true)
