@@ -14,6 +14,7 @@ mod log;
 mod place;
 mod privileges;
 mod profile;
+mod program;
 mod proxy_init;
 mod reset;
 mod resolv_conf;
@@ -22,7 +23,6 @@ mod validate;
 mod verify;
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -50,7 +50,12 @@ const USAGE: u8 = 2;
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     privileges::raise();
-    let matches = match parse(arguments.into_iter().collect()) {
+    let mut arguments: Vec<_> = arguments.into_iter().collect();
+    if let Err(error) = program::by_name(&mut arguments) {
+        Log::Plain.error(&error.to_string());
+        return ExitCode::from(USAGE);
+    }
+    let matches = match parse(arguments) {
         Ok(matches) => matches,
         Err((error, log)) => return refuse(&error, log),
     };
@@ -70,12 +75,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// What the arguments ask for, or what is wrong with them and how to say it.
 fn parse(mut arguments: Vec<OsString>) -> Result<ArgMatches, (clap::Error, Log)> {
-    if let Some(command) = called_as(&arguments) {
-        arguments[0] = NAME.into();
-        if arguments.get(1).is_none_or(|first| first != command) {
-            arguments.insert(1, command.into());
-        }
-    }
     if arguments.iter().take(3).skip(1).any(|command| command == istio_iptables::NAME) {
         istio_iptables::drop_log_flags(&mut arguments);
     }
@@ -119,17 +118,6 @@ fn command() -> Command {
         .subcommand(reset::command())
         .subcommand(validate::command())
         .subcommand(verify::command())
-}
-
-/// The command whose name the program was called under, by a link for example.
-fn called_as(arguments: &[OsString]) -> Option<&'static str> {
-    let names = [
-        (istio_iptables::NAME, istio_iptables::NAME),
-        (proxy_init::NAME, proxy_init::NAME),
-        (proxy_init::LINKERDS_NAME, proxy_init::NAME),
-    ];
-    let program = Path::new(arguments.first()?).file_name()?;
-    names.into_iter().find(|(name, _)| program == *name).map(|(_, command)| command)
 }
 
 /// Whether Istio's flag or Linkerd's asks for log lines in JSON, where the command line itself cannot be read.

@@ -1,0 +1,188 @@
+"""What is tried, each in a pod of its own. A function that starts with `it_` is a scenario; what it returns is printed."""
+
+import re
+
+import yaml
+
+import proxy
+from kubelet import Pod, wait_for
+from run import OUTSIDE, call
+
+ISTIO = "localhost/meshwire:istio"
+APP = "http://127.0.0.1:8080/cgi-bin/peer"
+# What Istio's injector renders with its default values.
+ISTIO_ARGS = ["istio-iptables", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "*"]
+ISTIO_ARGS += ["-d", "15090,15021,15020", "--log_output_level=default:info"]
+ROOT_WITH_NET_ADMIN = {
+    "allowPrivilegeEscalation": False,
+    "privileged": False,
+    "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]},
+    "readOnlyRootFilesystem": False,
+    "runAsGroup": 0,
+    "runAsNonRoot": False,
+    "runAsUser": 0,
+}
+# Istio's node agent makes the rules, and this container only proves that they are there.
+VALIDATION = {
+    **ROOT_WITH_NET_ADMIN,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsGroup": 1337,
+    "runAsNonRoot": True,
+    "runAsUser": 1337,
+}
+# Linkerd's: not root, no new privileges, and nothing dropped.
+NOBODY_WITH_NET_ADMIN = {
+    "allowPrivilegeEscalation": False,
+    "privileged": False,
+    "capabilities": {"add": ["NET_ADMIN", "NET_RAW"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "runAsUser": 65534,
+    "runAsGroup": 65534,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+def init_container(args=ISTIO_ARGS, context=ROOT_WITH_NET_ADMIN, **more):
+    return {"name": "istio-init", "image": ISTIO, "args": list(args), "securityContext": context, **more}
+
+
+def app_container():
+    user = {"runAsUser": 1000, "runAsGroup": 1000}
+    return {
+        "name": "app",
+        "image": "localhost/busybox:test",
+        "command": ["httpd", "-f", "-p", "0.0.0.0:8080", "-h", "/www"],
+        "securityContext": user,
+    }
+
+
+def envoy_container(node, context, tproxy=False):
+    """Envoy's executable and the libraries that it needs are the machine's own."""
+    return {
+        "name": "istio-proxy",
+        "image": "localhost/busybox:test",
+        "command": ["/opt/envoy", "--concurrency", "1", "--log-level", "warning", "--config-yaml"],
+        "args": [proxy.configuration(tproxy)],
+        "securityContext": context,
+        "volumeMounts": [
+            {"name": "envoy", "mountPath": "/opt/envoy", "readOnly": True},
+            {"name": "lib", "mountPath": "/lib", "readOnly": True},
+            {"name": "lib64", "mountPath": "/lib64", "readOnly": True},
+            {"name": "shm", "mountPath": "/dev/shm"},
+        ],
+    }
+
+
+def manifest(node, name, init_containers, containers=()):
+    files = {"envoy": str(node.envoy), "lib": "/lib", "lib64": "/lib64"}
+    volumes = [{"name": name, "hostPath": {"path": path}} for name, path in files.items()]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "initContainers": list(init_containers),
+            "containers": list(containers),
+            "volumes": [*volumes, {"name": "shm", "emptyDir": {}}],
+        },
+    }
+
+
+class Meshed:
+    """An initialised pod in which Envoy and the app run."""
+
+    USER = {"runAsUser": 1337, "runAsGroup": 1337, "capabilities": {"drop": ["ALL"]}}
+    # As Istio: the group keeps the rules off it.
+    TRANSPARENT = {
+        "runAsUser": 0,
+        "runAsGroup": 1337,
+        "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
+    }
+
+    def __init__(self, node, name, init, tproxy=False):
+        context = self.TRANSPARENT if tproxy else self.USER
+        containers = [envoy_container(node, context, tproxy), app_container()]
+        self.pod = Pod(node, manifest(node, name, [init], containers))
+        [self.init] = self.pod.initialise()
+        assert self.init.status().exit_code == 0, self.init.log()
+        self.envoy, self.app = (self.pod.start(container) for container in containers)
+        wait_for("Envoy", lambda: self.envoy.execute(*self.admin("ready"))[0] == 0)
+        wait_for("the app", lambda: self.app.execute("wget", "-q", "-O", "-", APP)[0] == 0)
+
+    @staticmethod
+    def admin(path):
+        return ["wget", "-q", "-O", "-", f"http://127.0.0.1:{proxy.ADMIN_PORT}/{path}"]
+
+    def counted(self):
+        """How many requests Envoy has served: in, out."""
+        _, stats, _ = self.envoy.execute(*self.admin("stats"))
+        values = dict(re.findall(r"^http\.(\w+)\.downstream_rq_2xx: (\d+)$", stats, re.MULTILINE))
+        return int(values.get("inbound", 0)), int(values.get("outbound", 0))
+
+    def call_out(self):
+        code, answer, error = self.app.execute("wget", "-q", "-O", "-", f"http://{OUTSIDE}/")
+        assert code == 0, (code, error, self.envoy.log())
+        return answer.strip()
+
+    def check(self, peer):
+        """One call in and one out, each through Envoy; the app sees this peer."""
+        before = self.counted()
+        answer, server = call(self.pod.address)
+        assert (answer, server) == (f"app sees {peer}\n", "envoy"), (answer, server)
+        assert self.call_out() == f"outside sees {self.pod.address} through envoy"
+        assert self.counted() == (before[0] + 1, before[1] + 1), (before, self.counted())
+
+
+def it_redirects_http_in_and_out_through_envoy(node):
+    meshed = Meshed(node, "redirect", init_container())
+    assert "applied: tables 1, chains 6, rules 20, " in meshed.init.log(), meshed.init.log()
+    meshed.check("127.0.0.6")
+    return f"the app sees 127.0.0.6, init took {meshed.init.seconds() * 1000:.0f} ms"
+
+
+def it_is_transparent_for_envoy_with_tproxy(node):
+    args = ["TPROXY" if argument == "REDIRECT" else argument for argument in ISTIO_ARGS]
+    meshed = Meshed(node, "tproxy", init_container(args), tproxy=True)
+    meshed.check(OUTSIDE)
+    return f"the app sees {OUTSIDE}"
+
+
+def it_runs_again_and_restarts_without_harm(node):
+    init = init_container()
+    meshed = Meshed(node, "again", init)
+    for _ in range(2):
+        again = meshed.pod.start(init)
+        assert again.wait() == 0, again.log()
+        meshed.check("127.0.0.6")
+
+
+def it_works_for_nobody_without_new_privileges(node):
+    Meshed(node, "nobody", init_container(context=NOBODY_WITH_NET_ADMIN)).check("127.0.0.6")
+
+
+def it_says_what_is_missing_without_net_admin(node):
+    without = {**ROOT_WITH_NET_ADMIN, "capabilities": {"drop": ["ALL"]}}
+    nobody = {**without, "runAsUser": 65534, "runAsGroup": 65534}
+    for number, context in enumerate([without, nobody]):
+        [init] = Pod(node, manifest(node, f"without-{number}", [init_container(context=context)])).initialise()
+        assert init.status().exit_code == 1, init.log()
+        said = init.termination.read_text()
+        assert "CAP_NET_ADMIN" in said and "\n" not in said and f"error: {said}\n" in init.log(), (said, init.log())
+    return said
+
+
+def it_proves_interception_without_any_capability(node):
+    args = [*ISTIO_ARGS, "--run-validation", "--skip-rule-apply", "--probe-timeout=2s"]
+    validation = {**init_container(args, VALIDATION), "name": "istio-validation"}
+    containers = Pod(node, manifest(node, "validated", [init_container(), validation])).initialise()
+    assert [one.status().exit_code for one in containers] == [0, 0], [one.log() for one in containers]
+    [alone] = Pod(node, manifest(node, "bypassed", [validation])).initialise()
+    assert alone.status().exit_code == 126, alone.log()
+
+
+def it_is_only_that_part_of_pilot_agent(node):
+    [init] = Pod(node, manifest(node, "agent", [init_container(["proxy", "sidecar"])])).initialise()
+    assert init.status().exit_code == 2, init.log()
+    assert "only initialises" in init.log(), init.log()
