@@ -16,7 +16,8 @@ const FLAG: &str = "MESHWIRE_PODS";
 fn pods_run_as_their_manifests_say() {
     let Some(value) = env::var_os(FLAG) else {
         // Past the test harness, which would keep it for itself.
-        writeln!(io::stderr(), "skipped: pods on a container runtime, unless {FLAG}=1 asks for them").unwrap();
+        writeln!(io::stderr(), "skipped: pods on a container runtime, unless {FLAG}=1 asks for them")
+            .unwrap();
         return;
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

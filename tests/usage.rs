@@ -72,6 +72,18 @@ fn the_version_is_a_result() {
 }
 
 #[test]
+fn every_command_and_flag_says_what_it_is_for() {
+    fn look(command: &clap::Command) {
+        assert!(command.get_about().is_some(), "{}", command.get_name());
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+        }
+        command.get_subcommands().for_each(look);
+    }
+    look(&meshwire::cli::command());
+}
+
+#[test]
 fn what_nobody_knows_is_refused_in_one_line() {
     assert_refused(&["frobnicate"], &[], "unrecognized subcommand 'frobnicate' (see --help)");
     assert_refused(&["istio-iptables", "--bogus"], &[], "unexpected argument '--bogus' found (see --help)");

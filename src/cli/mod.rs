@@ -103,7 +103,9 @@ fn in_one_line(text: &str) -> String {
     lines.filter(|line| !beside(line)).collect::<Vec<_>>().join("; ") + " (see --help)"
 }
 
-fn command() -> Command {
+/// The command line: what is parsed, and what manual pages and completions are made of.
+#[must_use]
+pub fn command() -> Command {
     Command::new(NAME)
         .version(VERSION)
         .about("Programs a service mesh's traffic interception straight into the kernel's nf_tables")

@@ -81,6 +81,7 @@ def world(folder, given):
     try:
         node.load(images.meshwire(folder, given.program))
         node.load(images.busybox(folder))
+        node.program = given.program
         node.envoy = given.envoy or images.packaged_envoy()
         server = http.server.ThreadingHTTPServer((OUTSIDE, 80), Outside)
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,12 +1,15 @@
 """What is tried, each in a pod of its own. A function that starts with `it_` is a scenario; what it returns is printed."""
 
 import re
+import statistics
+import subprocess
 
+import kubernetes_validate
 import yaml
 
 import proxy
 from kubelet import Pod, wait_for
-from run import OUTSIDE, call
+from run import OUTSIDE, ROOT, call
 
 ISTIO = "localhost/meshwire:istio"
 APP = "http://127.0.0.1:8080/cgi-bin/peer"
@@ -180,6 +183,114 @@ def it_proves_interception_without_any_capability(node):
     assert [one.status().exit_code for one in containers] == [0, 0], [one.log() for one in containers]
     [alone] = Pod(node, manifest(node, "bypassed", [validation])).initialise()
     assert alone.status().exit_code == 126, alone.log()
+
+
+def it_takes_what_deploy_says(node):
+    """Every manifest is what Kubernetes' schema allows, and every pod's init containers do what they are there for."""
+    pods = 0
+    for file in sorted(ROOT.glob("deploy/**/*.yaml")):
+        for document in yaml.safe_load_all(file.read_text()):
+            if not re.match(r"(v1|apps/v1|admissionregistration\.k8s\.io/v1)$", str(document.get("apiVersion"))):
+                continue
+            kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+            if document["kind"] == "Pod":
+                initialise_and_debug(node, document)
+                pods += 1
+    assert pods > 5
+    return f"{pods} pods"
+
+
+def initialise_and_debug(node, document):
+    local = yaml.safe_load(yaml.safe_dump(document).replace("example.com/", "localhost/"))
+    pod = Pod(node, local)
+    for container in pod.initialise():
+        assert container.status().exit_code == 0, (document["metadata"], container.log())
+    # As `kubectl debug --profile netadmin` adds it.
+    debugger = {
+        "name": "debugger",
+        "image": ISTIO,
+        "command": ["/meshwire", "list", "ruleset"],
+        "securityContext": {"capabilities": {"add": ["NET_ADMIN", "NET_RAW"]}},
+    }
+    listed = pod.start(debugger)
+    assert listed.wait() == 0 and "redirect to :" in listed.log(), listed.log()
+    pod.remove()
+
+
+# Linkerd's proxy-init runs these for the arguments of deploy/linkerd/injected.yaml.
+LINKERD_COMMANDS = """
+iptables-nft-save -t nat
+iptables-nft -t nat -N PROXY_INIT_REDIRECT
+iptables-nft -t nat -A PROXY_INIT_REDIRECT -p tcp --match multiport --dports 4190,4191,4567,4568 -j RETURN -m comment --comment a
+iptables-nft -t nat -A PROXY_INIT_REDIRECT -p tcp -j REDIRECT --to-port 4143 -m comment --comment b
+iptables-nft -t nat -A PREROUTING -j PROXY_INIT_REDIRECT -m comment --comment c
+iptables-nft -t nat -N PROXY_INIT_OUTPUT
+iptables-nft -t nat -A PROXY_INIT_OUTPUT -m owner --uid-owner 2102 -j RETURN -m comment --comment d
+iptables-nft -t nat -A PROXY_INIT_OUTPUT -o lo -j RETURN -m comment --comment e
+iptables-nft -t nat -A PROXY_INIT_OUTPUT -p tcp --match multiport --dports 4567,4568 -j RETURN -m comment --comment f
+iptables-nft -t nat -A PROXY_INIT_OUTPUT -p tcp -j REDIRECT --to-port 4140 -m comment --comment g
+iptables-nft -t nat -A OUTPUT -j PROXY_INIT_OUTPUT -m comment --comment h
+iptables-nft-save -t nat
+"""
+# Istio's nftables backend: knftables asks for the version and for one feature, then sends the ruleset.
+ISTIO_COMMANDS = """
+nft --version
+nft --check add table inet probe '{ comment "test" ; }'
+nft -f /rules
+"""
+ROUNDS = 9
+
+
+def it_takes_less_time_than_others(node):
+    """How long the init container keeps a new pod waiting. The others' commands are run by a shell: without the start of the
+    Go programs that run them, and from an image that is already there."""
+    rules = node.folder / "rules"
+    command = [node.program, "istio-iptables", "--dry-run", *ISTIO_ARGS[1:-1]]
+    rules.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    linkerd = yaml.safe_load((ROOT / "deploy/linkerd/injected.yaml").read_text())["spec"]["initContainers"][0]
+    linkerd = {**linkerd, "image": "localhost/meshwire:linkerd", "volumeMounts": []}
+    contenders = {
+        "meshwire istio-iptables": init_container(),
+        "Istio's nft commands": shell(node, ISTIO_COMMANDS, rules),
+        "meshwire proxy-init": linkerd,
+        "Linkerd's iptables commands": shell(node, LINKERD_COMMANDS, rules),
+        "a container that does nothing": shell(node, "", rules),
+    }
+    seconds = {name: [] for name in contenders}
+    for number in range(ROUNDS):
+        for name, container in contenders.items():
+            volumes = container.pop("volumes", [])
+            document = manifest(node, f"timed-{number}", [container])
+            document["spec"]["volumes"] += volumes
+            container["volumes"] = volumes
+            pod = Pod(node, document)
+            [init] = pod.initialise()
+            assert init.status().exit_code == 0, (name, init.log())
+            seconds[name].append(init.seconds())
+            pod.remove()
+    # The shortest times: what else the machine has to do makes the others longer.
+    shortest = {name: min(values) * 1000 for name, values in seconds.items()}
+    assert shortest["meshwire istio-iptables"] < shortest["Istio's nft commands"], shortest
+    assert shortest["meshwire proxy-init"] < shortest["Linkerd's iptables commands"], shortest
+    medians = {name: statistics.median(values) * 1000 for name, values in seconds.items()}
+    both = [f"{name} {medians[name]:.0f} ({shortest[name]:.0f})" for name in contenders]
+    return f"milliseconds from the request to the end, median (shortest) of {ROUNDS}: " + ", ".join(both)
+
+
+def shell(node, commands, rules):
+    """A container in which a shell runs commands of the machine, as root."""
+    folders = ["/usr", "/lib", "/lib64", "/etc/alternatives"]
+    return {
+        "name": "commands",
+        "image": "localhost/busybox:test",
+        "command": ["/bin/sh", "-e", "-c", commands + "\ntrue"],
+        "env": [{"name": "PATH", "value": "/usr/sbin:/usr/bin:/bin"}],
+        "securityContext": ROOT_WITH_NET_ADMIN,
+        "volumes": [{"name": f"v{at}", "hostPath": {"path": path}} for at, path in enumerate([*folders, str(rules)])],
+        "volumeMounts": [
+            {"name": f"v{at}", "mountPath": path, "readOnly": True} for at, path in enumerate([*folders, "/rules"])
+        ],
+    }
 
 
 def it_is_only_that_part_of_pilot_agent(node):
