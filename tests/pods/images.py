@@ -14,6 +14,10 @@ COMMANDS = ["cat", "httpd", "sh", "sleep", "wget"]
 PEER = "#!/bin/sh\nprintf 'content-type: text/plain\\n\\napp sees %s\\n' \"$REMOTE_ADDR\"\n"
 
 
+# Beside /meshwire in its image.
+NAMES = ["istio-iptables", "pilot-agent", "usr/lib/linkerd/linkerd2-proxy-init", "usr/local/bin/pilot-agent"]
+
+
 def meshwire(folder, program):
     archive = folder / "meshwire.tar"
     command = [ROOT / "dist" / "image", "--out", folder / "meshwire", "--tar", archive, f"{architecture()}={program}"]

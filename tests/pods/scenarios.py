@@ -3,10 +3,12 @@
 import re
 import statistics
 import subprocess
+import tarfile
 
 import kubernetes_validate
 import yaml
 
+import images
 import proxy
 from kubelet import Pod, wait_for
 from run import OUTSIDE, ROOT, call
@@ -136,6 +138,17 @@ class Meshed:
         assert (answer, server) == (f"app sees {peer}\n", "envoy"), (answer, server)
         assert self.call_out() == f"outside sees {self.pod.address} through envoy"
         assert self.counted() == (before[0] + 1, before[1] + 1), (before, self.counted())
+
+
+def it_is_small_and_holds_one_file(node):
+    size = sum(file.stat().st_size for file in node.folder.glob("meshwire/**/*") if file.is_file())
+    assert size < 2 << 20, size
+    [layer] = [file for file in node.folder.glob("meshwire/blobs/sha256/*") if file.stat().st_size > 100_000]
+    with tarfile.open(layer) as archive:
+        names = [entry.name for entry in archive if not entry.isdir()]
+        files = [entry for entry in archive if entry.isfile()]
+    assert names == ["meshwire", *images.NAMES] and len(files) == 1, names
+    return f"{size} bytes"
 
 
 def it_redirects_http_in_and_out_through_envoy(node):
