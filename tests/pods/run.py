@@ -14,7 +14,6 @@ import http.client
 import http.server
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
