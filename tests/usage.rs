@@ -61,10 +61,26 @@ fn help_is_a_result() {
 
 #[test]
 fn the_version_is_a_result() {
-    let expected = format!("meshwire {}\n", env!("CARGO_PKG_VERSION"));
     for flag in ["--version", "-V"] {
-        assert_eq!(meshwire(&[flag], &[]), (Some(0), expected.clone(), String::new()));
+        let (code, stdout, stderr) = meshwire(&[flag], &[]);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        let rest = stdout.strip_prefix(concat!("meshwire ", env!("CARGO_PKG_VERSION"), " (")).unwrap();
+        let (commit, features) = rest.strip_suffix(")\n").unwrap().split_once(", features: ").unwrap();
+        let is_hash = commit.len() == 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+        assert!((is_hash || commit == "unknown commit") && !features.is_empty(), "{stdout}");
     }
+}
+
+#[test]
+fn every_command_and_flag_says_what_it_is_for() {
+    fn look(command: &clap::Command) {
+        assert!(command.get_about().is_some(), "{}", command.get_name());
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+        }
+        command.get_subcommands().for_each(look);
+    }
+    look(&meshwire::cli::command());
 }
 
 #[test]

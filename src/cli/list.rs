@@ -22,8 +22,8 @@ pub(super) const NAME: &str = "list";
 
 pub(super) fn command() -> Command {
     let part = |name: &'static str, about: &'static str| Command::new(name).about(about);
-    let table = || Arg::new("table").value_name("TABLE").required(true);
-    let name = || Arg::new("name").value_name("NAME").required(true);
+    let table = || Arg::new("table").help("The table's name").value_name("TABLE").required(true);
+    let name = || Arg::new("name").help("Its name").value_name("NAME").required(true);
     let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).global(true);
     Command::new(NAME)
         .about("Shows the rules that the kernel holds, as nft does; alone: the tables of meshwire, Istio and Linkerd")

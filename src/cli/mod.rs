@@ -15,6 +15,7 @@ mod log;
 mod place;
 mod privileges;
 mod profile;
+mod program;
 mod proxy_init;
 mod reset;
 mod resolv_conf;
@@ -23,7 +24,6 @@ mod validate;
 mod verify;
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -34,6 +34,16 @@ use log::Log;
 /// The program's name.
 const NAME: &str = "meshwire";
 
+/// The version, the commit that it was built from, and the features that it was built with.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("MESHWIRE_COMMIT"),
+    ", features: ",
+    env!("MESHWIRE_FEATURES"),
+    ")"
+);
+
 /// Exit code for a wrong command line or environment.
 const USAGE: u8 = 2;
 
@@ -41,7 +51,12 @@ const USAGE: u8 = 2;
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     privileges::raise();
-    let matches = match parse(arguments.into_iter().collect()) {
+    let mut arguments: Vec<_> = arguments.into_iter().collect();
+    if let Err(error) = program::by_name(&mut arguments) {
+        Log::Plain.error(&error.to_string());
+        return ExitCode::from(USAGE);
+    }
+    let matches = match parse(arguments) {
         Ok(matches) => matches,
         Err((error, log)) => return refuse(&error, log),
     };
@@ -62,12 +77,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// What the arguments ask for, or what is wrong with them and how to say it.
 fn parse(mut arguments: Vec<OsString>) -> Result<ArgMatches, (clap::Error, Log)> {
-    if let Some(command) = called_as(&arguments) {
-        arguments[0] = NAME.into();
-        if arguments.get(1).is_none_or(|first| first != command) {
-            arguments.insert(1, command.into());
-        }
-    }
     if arguments.iter().take(3).skip(1).any(|command| command == istio_iptables::NAME) {
         istio_iptables::drop_log_flags(&mut arguments);
     }
@@ -96,9 +105,11 @@ fn in_one_line(text: &str) -> String {
     lines.filter(|line| !beside(line)).collect::<Vec<_>>().join("; ") + " (see --help)"
 }
 
-fn command() -> Command {
+/// The command line: what is parsed, and what manual pages and completions are made of.
+#[must_use]
+pub fn command() -> Command {
     Command::new(NAME)
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(VERSION)
         .about("Programs a service mesh's traffic interception straight into the kernel's nf_tables")
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -112,17 +123,6 @@ fn command() -> Command {
         .subcommand(reset::command())
         .subcommand(validate::command())
         .subcommand(verify::command())
-}
-
-/// The command whose name the program was called under, by a link for example.
-fn called_as(arguments: &[OsString]) -> Option<&'static str> {
-    let names = [
-        (istio_iptables::NAME, istio_iptables::NAME),
-        (proxy_init::NAME, proxy_init::NAME),
-        (proxy_init::LINKERDS_NAME, proxy_init::NAME),
-    ];
-    let program = Path::new(arguments.first()?).file_name()?;
-    names.into_iter().find(|(name, _)| program == *name).map(|(_, command)| command)
 }
 
 /// Whether Istio's flag or Linkerd's asks for log lines in JSON, where the command line itself cannot be read.

@@ -33,6 +33,7 @@ pub(super) fn family() -> Arg {
     let named = |name: String| FAMILIES.iter().find(|(known, _)| *known == name).map(|(_, family)| *family);
     let parser = PossibleValuesParser::new(FAMILIES.map(|(name, _)| name));
     Arg::new(FAMILY)
+        .help("The table's family")
         .value_name("FAMILY")
         .required(true)
         .value_parser(parser.map(move |name| named(name).unwrap_or(Family::Unspec)))

@@ -19,6 +19,7 @@ const TABLE: &str = "table";
 
 pub(super) fn command() -> Command {
     let output = Arg::new("output")
+        .help("How they are shown")
         .long("output")
         .value_name("FORMAT")
         .value_parser(["text", "json"])
@@ -26,7 +27,7 @@ pub(super) fn command() -> Command {
     let table = Command::new(TABLE)
         .about("Only those of this table")
         .arg(place::family())
-        .arg(Arg::new("name").value_name("NAME").required(true));
+        .arg(Arg::new("name").help("The table's name").value_name("NAME").required(true));
     let counters = Command::new(COUNTERS)
         .about("Shows what all counters were, named ones and those inside rules and elements, and sets them to zero")
         .arg(place::netns().global(true))

@@ -158,47 +158,20 @@ fn place() -> Option<Namespace> {
     privileged().then(|| Namespace::with_addresses(&["10.0.0.2"]))
 }
 
-/// The release build without shared libraries, made once.
+/// The release build, as it is shipped, made once.
 pub(crate) fn static_build() -> &'static Path {
     static BUILD: OnceLock<PathBuf> = OnceLock::new();
     BUILD.get_or_init(|| {
-        let target = host();
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("static");
         let started = Instant::now();
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo)
-            .args([
-                "build",
-                "--release",
-                "--locked",
-                "--offline",
-                "--package",
-                "meshwire",
-                "--bin",
-                "meshwire",
-            ])
-            .args(["--target", &target, "--target-dir"])
-            .arg(&folder)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .env_remove("CARGO_ENCODED_RUSTFLAGS")
-            .env("RUSTFLAGS", "-C target-feature=+crt-static -C relocation-model=static")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/build");
+        let output = Command::new(script).arg("--out").arg(&folder).stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let program = folder.join(target).join("release/meshwire");
+        let program = folder.join("meshwire");
         let kilobytes = fs::metadata(&program).unwrap().len() / 1000;
-        say(&format!("static release build: {kilobytes} kB, after {:.0?}", started.elapsed()));
+        say(&format!("release build: {kilobytes} kB, after {:.0?}", started.elapsed()));
         program
     })
-}
-
-/// The target for which the compiler builds by itself.
-fn host() -> String {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).arg("-vV").output().unwrap();
-    let version = String::from_utf8(output.stdout).unwrap();
-    version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap().to_owned()
 }
 
 /// Runs the program where there is nothing but itself.

@@ -37,7 +37,12 @@ pub(super) fn command() -> Command {
     let command = |name, about| arguments(Command::new(name).about(about), SETTINGS).arg(place::netns());
     let pod_uid = || Arg::new(POD_UID).long(POD_UID).value_name("UID").value_parser(uid);
     let addresses = || {
-        Arg::new(ADDRESSES).value_name("ADDR").action(ArgAction::Append).num_args(1..).value_parser(address)
+        Arg::new(ADDRESSES)
+            .help("An address of the pod")
+            .value_name("ADDR")
+            .action(ArgAction::Append)
+            .num_args(1..)
+            .value_parser(address)
     };
     group(NAME, "Which pods' addresses the kubelet probes, in the node's network namespace")
         .after_help(

@@ -1,0 +1,37 @@
+//! The image in pods as their manifests say, on a real container runtime, with a real Envoy: see `pods/run.py`.
+//!
+//! It needs what `tests/pods/prepare` installs, and root: `MESHWIRE_PODS=1 cargo test --test pods` asks for it.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+
+use std::env;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The flag; its value may be the folder of the Python environment.
+const FLAG: &str = "MESHWIRE_PODS";
+
+#[test]
+fn pods_run_as_their_manifests_say() {
+    let Some(value) = env::var_os(FLAG) else {
+        // Past the test harness, which would keep it for itself.
+        writeln!(io::stderr(), "skipped: pods on a container runtime, unless {FLAG}=1 asks for them")
+            .unwrap();
+        return;
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let environment = if value == "1" { root.join("target/pods") } else { PathBuf::from(value) };
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("static");
+    run(Command::new(root.join("dist/build")).arg("--out").arg(&out));
+    let mut pods = Command::new(environment.join("bin/python3"));
+    pods.arg(root.join("tests/pods/run.py")).arg("--program").arg(out.join("meshwire"));
+    run(&mut pods);
+}
+
+/// Runs a command whose output is for the reader of the test.
+fn run(command: &mut Command) {
+    let status = command.stdin(Stdio::null()).stdout(io::stderr()).status();
+    let status = status.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?}: {status}");
+}
