@@ -3,19 +3,25 @@
 //! Packets that are marked need their route before the first one is marked, so the network comes first. When the
 //! kernel refuses anything, what this run has added is taken back, and nothing else.
 
+use std::time::Duration;
+
 use nftwire::{Commit, NamespaceError, Refusal, Socket};
+use nix::errno::Errno;
 use serde_json::json;
 
 use crate::explain::{self, Explain, Explanation};
 use crate::interception::Interception;
 use crate::kernel::feature::Feature;
-use crate::retry::{Overtaken, retry};
+use crate::retry::{Overtaken, retry, retry_for};
 use crate::route::{Network, RouteError, RouteSocket, Turn};
 use crate::ruleset::Ruleset;
 use crate::ruleset::compile::NotCompiled;
 use crate::ruleset::transaction::{Subject, Transaction};
-use crate::ruleset::update::{Update, UpdateError, update};
+use crate::ruleset::update::{Update, UpdateError, update, update_any};
 use crate::ruleset::validate::{Invalid, validate};
+
+/// How long a generation is sought that lasts from the reading to the commit.
+const EXACT: Duration = Duration::from_secs(2);
 
 /// What to do with the rules that the new ruleset has, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,11 +226,33 @@ fn commit(
     wanted: &Ruleset,
     counters: Counters,
 ) -> Result<(Commit, bool), ApplyError> {
-    retry(|| {
-        let Update { mut transaction, replaces } = update(nft, layout, wanted, counters == Counters::Keep)?;
+    let attempt = |update: Update<'_>, nft: &mut Socket| {
+        let Update { mut transaction, replaces } = update;
         let committed = nft.commit(transaction.batch());
         committed.map(|commit| (commit, replaces)).map_err(|error| explain(&transaction, error))
-    })
+    };
+    let keep = counters == Counters::Keep;
+    let exact = retry_for(EXACT, || attempt(update(nft, layout, wanted, keep)?, nft));
+    match exact {
+        // Where many commit, each waits for the others, and no generation lasts until a commit.
+        Err(error) if error.is_overtaken() => {
+            retry(|| attempt(update_any(nft, layout, wanted, keep)?, nft).map_err(gone_meanwhile))
+        }
+        result => result,
+    }
+}
+
+/// What is to go is gone already: others were faster.
+fn gone_meanwhile(error: ApplyError) -> ApplyError {
+    const GONE: [i32; 2] = [Errno::ENOENT as i32, Errno::EBUSY as i32];
+    match error {
+        ApplyError::Refused { subject: Some(subject), refusal, .. }
+            if subject.is_removal && GONE.contains(&refusal.errno) =>
+        {
+            ApplyError::Netlink(nftwire::Error::GenerationChanged)
+        }
+        error => error,
+    }
 }
 
 /// Names the object that the kernel refused.

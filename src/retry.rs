@@ -20,11 +20,19 @@ impl Overtaken for Error {
 }
 
 /// Does it again while others change the ruleset in between, with a pause that keeps two of us apart.
-pub(crate) fn retry<T, E: Overtaken>(mut attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+pub(crate) fn retry<T, E: Overtaken>(attempt: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    retry_for(LIMIT, attempt)
+}
+
+/// As [`retry`], for this long.
+pub(crate) fn retry_for<T, E: Overtaken>(
+    limit: Duration,
+    mut attempt: impl FnMut() -> Result<T, E>,
+) -> Result<T, E> {
     let started = Instant::now();
     loop {
         match attempt() {
-            Err(error) if error.is_overtaken() && started.elapsed() < LIMIT => {
+            Err(error) if error.is_overtaken() && started.elapsed() < limit => {
                 // What the clock's last digits say differs from process to process.
                 let jitter = started.elapsed().subsec_nanos() % 1_000;
                 std::thread::sleep(Duration::from_micros(u64::from(jitter)));

@@ -226,13 +226,17 @@ impl Socket {
     /// # Errors
     /// As [`Socket::generation`]; [`Error::GenerationChanged`] when the ruleset did not stand still for 10 seconds.
     pub fn settled_generation(&mut self) -> Result<u32, Error> {
+        self.settled_generation_within(CONSISTENT_READ_LIMIT)
+    }
+
+    fn settled_generation_within(&mut self, limit: Duration) -> Result<u32, Error> {
         let started = Instant::now();
         loop {
             let generation = self.generation()?;
             if self.stands_still(generation)? {
                 return Ok(generation);
             }
-            if started.elapsed() > CONSISTENT_READ_LIMIT {
+            if started.elapsed() > limit {
                 return Err(Error::GenerationChanged);
             }
         }
@@ -244,18 +248,30 @@ impl Socket {
     /// Those of `read`; [`Error::GenerationChanged`] when the ruleset did not stand still for 10 seconds.
     pub fn consistent<T>(
         &mut self,
+        read: impl FnMut(&mut Self) -> Result<T, Error>,
+    ) -> Result<(u32, T), Error> {
+        self.consistent_within(CONSISTENT_READ_LIMIT, read)
+    }
+
+    /// As [`Socket::consistent`], trying for this long and not for 10 seconds.
+    ///
+    /// # Errors
+    /// As [`Socket::consistent`].
+    pub fn consistent_within<T>(
+        &mut self,
+        limit: Duration,
         mut read: impl FnMut(&mut Self) -> Result<T, Error>,
     ) -> Result<(u32, T), Error> {
         let started = Instant::now();
         loop {
-            let generation = self.settled_generation()?;
+            let generation = self.settled_generation_within(limit)?;
             match read(self) {
                 Err(Error::GenerationChanged) => {}
                 // What one dump showed may be gone in the next: an error, too, counts only where nothing changed.
                 outcome if self.stands_still(generation)? => return outcome.map(|value| (generation, value)),
                 _ => {}
             }
-            if started.elapsed() > CONSISTENT_READ_LIMIT {
+            if started.elapsed() > limit {
                 return Err(Error::GenerationChanged);
             }
         }

@@ -17,6 +17,7 @@
 //! lets the socket's close wait for a grace period of RCU (`nft_rcv_nl_event` in net/netfilter/nf_tables_api.c).
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use nftwire::expr::{Counter, Lookup};
 use nftwire::{AttrWriter, Error, Expr, ObjectKind, Place, Socket, uapi};
@@ -25,6 +26,9 @@ use similar::{Algorithm, DiffOp, capture_diff_slices};
 use super::compile::{AnonymousSet, NotCompiled, SetKey, compile};
 use super::transaction::{Subject, Transaction};
 use super::{BaseChain, Chain, Family, Rule, Ruleset, Set, Table, decompile};
+
+/// How long a moment is sought in which nobody else changes anything.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// What the kernel holds of one table.
 #[derive(Debug)]
@@ -105,7 +109,35 @@ pub fn update<'a>(
     wanted: &'a Ruleset,
     keep_counters: bool,
 ) -> Result<Update<'a>, UpdateError> {
-    let (generation, existing) = socket.consistent(|socket| read(socket, layout, keep_counters))?;
+    let (generation, existing) =
+        socket.consistent_within(SETTLED, |socket| read(socket, layout, keep_counters))?;
+    Ok(from(&existing, wanted, generation, keep_counters)?)
+}
+
+/// As [`update`], but for any generation, for where others commit so often that none lasts until a commit.
+///
+/// What others change between this reading and the commit, and this transaction does not touch, stays as if they had
+/// done it after the commit. Where they took away what this transaction takes away, or what it adds a rule beside, the
+/// kernel refuses it with ENOENT.
+///
+/// # Errors
+/// As [`update`].
+pub fn update_any<'a>(
+    socket: &mut Socket,
+    layout: &Ruleset,
+    wanted: &'a Ruleset,
+    keep_counters: bool,
+) -> Result<Update<'a>, UpdateError> {
+    // The kernel takes 0 for any.
+    Ok(from(&read(socket, layout, keep_counters)?, wanted, 0, keep_counters)?)
+}
+
+fn from<'a>(
+    existing: &[ExistingTable],
+    wanted: &'a Ruleset,
+    generation: u32,
+    keep_counters: bool,
+) -> Result<Update<'a>, NotCompiled> {
     let mut transaction = Transaction::new(wanted, generation);
     // The kernel does not wake a table and give it a base chain in one transaction; as no packet sees a dormant
     // table, it may as well go and come back.
