@@ -38,6 +38,7 @@ pub(super) fn command() -> Command {
         .arg(place::netns())
         .arg(
             Arg::new("output")
+                .help("How it is shown")
                 .long("output")
                 .value_name("FORMAT")
                 .value_parser(["text", "json"])
