@@ -13,7 +13,7 @@ use clap::{ArgMatches, Command};
 use super::failure::{Failure, end};
 use super::log::Log;
 use super::place;
-use super::profile::{Action, perform, refuse_host_network};
+use super::profile::{Action, OPTIMIZE, perform, refuse_host_network};
 use super::settings::Values;
 use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar};
 use crate::route::RouteSocket;
@@ -29,7 +29,7 @@ const NOT_INTERCEPTED: u8 = 126;
 pub(super) fn command() -> Command {
     Command::new(NAME)
         .about("Intercepts a pod's traffic for Istio's sidecar, with the flags and variables of Istio's own command")
-        .args(flags::SETTINGS.iter().map(super::settings::Setting::argument))
+        .args(flags::SETTINGS.iter().chain(&OPTIMIZE).map(super::settings::Setting::argument))
         .after_help(flags::ENVIRONMENT_ONLY)
 }
 
@@ -104,7 +104,8 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
         Action::Remove => options.sidecar.clone(),
         _ => sidecar_here(options, &mut routes, log)?,
     };
-    perform(options.action, &sidecar.interception(), &mut routes, options.output)?;
+    let interception = sidecar.interception().optimized(options.optimize);
+    perform(options.action, &interception, &mut routes, options.output)?;
     if let Some(probe) = options.validation
         && !matches!(options.action, Action::Print | Action::Remove)
     {

@@ -11,6 +11,7 @@ use crate::apply::{ApplyError, Counters};
 use crate::interception::Interception;
 use crate::preflight;
 use crate::route::RouteSocket;
+use crate::ruleset::optimize::Counting;
 use crate::ruleset::validate::validate;
 use crate::ruleset::{self, Ruleset};
 
@@ -30,6 +31,22 @@ pub(super) const ALLOW_HOST_NETWORK: Setting = Setting::switch(
     &[],
     "Work in the machine's own network namespace even if other namespaces hang on it",
 );
+
+/// How a profile's rules are made, whatever they are for.
+pub(super) const OPTIMIZE: [Setting; 2] = [
+    Setting::switch(
+        "optimize",
+        None,
+        &[],
+        "One look-up in the place of rules that differ in one value, at the same cost for any number of them",
+    ),
+    Setting::switch(
+        "element-counters",
+        None,
+        &[],
+        "With --optimize: a counter for each element of a set, not one for the rule",
+    ),
+];
 
 /// What is done with the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +95,17 @@ pub(super) fn output(given: &Given) -> Result<Output, UsageError> {
         "text" => Ok(Output::Text),
         "json" => Ok(Output::Json),
         other => Err(given.fault(format_args!("{other:?} is neither text nor json"))),
+    }
+}
+
+/// Whether the rules are optimized, and what counts in them then.
+pub(super) fn optimization(values: &Values<'_>) -> Result<Option<Counting>, UsageError> {
+    let [optimize, by_element] = OPTIMIZE.map(|setting| values.switch(setting.name));
+    match (optimize?, by_element?, values.get(OPTIMIZE[1].name)) {
+        (true, true, _) => Ok(Some(Counting::ByElement)),
+        (true, false, _) => Ok(Some(Counting::ByRule)),
+        (false, true, Some(given)) => Err(given.fault("it means nothing without --optimize")),
+        (false, ..) => Ok(None),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A batch of the kernel's objects made from the model's, and the way back from a message to what it stands for.
 
-use nftwire::{Batch, Element, ElementList, Place, Set, SetFlags};
+use nftwire::{Batch, ElementList, Place, Set};
 
 use super::compile::{ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, SetKey, compile, named_set};
 use super::validate::RulePlace;
@@ -100,7 +100,10 @@ impl<'a> Transaction<'a> {
                 userdata: &compiled.userdata,
                 ..Set::new(family, table_name, name, compiled.key_len)
             });
-            batch.add_elements(&ElementList::new(family, table_name, name, id), elements(&compiled.keys));
+            batch.add_elements(
+                &ElementList::new(family, table_name, name, id),
+                compiled.keys.iter().map(SetKey::element),
+            );
         });
         Ok(())
     }
@@ -160,17 +163,7 @@ impl<'a> Transaction<'a> {
 
 fn add_anonymous_set(batch: &mut Batch, family: Family, table: &str, set: &AnonymousSet) {
     let id = batch.take_set_id();
-    let interval = if set.interval { SetFlags::INTERVAL } else { SetFlags::default() };
-    batch.add_set(&Set {
-        id,
-        flags: SetFlags::ANONYMOUS | SetFlags::CONSTANT | interval,
-        key_type: set.data_type.set_number(),
-        size: u32::try_from(set.keys.len()).unwrap_or(u32::MAX),
-        ..Set::new(family, table, ANONYMOUS_SET_NAME, set.key_len)
-    });
-    batch.add_elements(&ElementList::new(family, table, ANONYMOUS_SET_NAME, id), elements(&set.keys));
-}
-
-fn elements(keys: &[SetKey]) -> impl Iterator<Item = Element<'static>> {
-    keys.iter().map(|key| Element { interval_end: key.end, ..Element::new(key.key.clone()) })
+    batch.add_set(&set.head(family, table, ANONYMOUS_SET_NAME, id));
+    let elements = set.keys.iter().map(SetKey::element);
+    batch.add_elements(&ElementList::new(family, table, ANONYMOUS_SET_NAME, id), elements);
 }

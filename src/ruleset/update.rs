@@ -18,8 +18,8 @@
 
 use std::collections::HashMap;
 
-use nftwire::expr::{Counter, Lookup};
-use nftwire::{AttrWriter, Error, Expr, ObjectKind, Place, Socket, uapi};
+use nftwire::expr::{Counter, Immediate, Lookup};
+use nftwire::{AttrWriter, ElementData, Error, Expr, ObjectKind, Place, SetFlags, Socket, uapi};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use super::compile::{AnonymousSet, NotCompiled, SetKey, compile};
@@ -338,12 +338,13 @@ fn read_names(
         .filter(|owned| table.is_same_table(owned))
         .flat_map(|owned| &owned.sets)
         .collect();
-    let simple = nftwire::SetFlags::ANONYMOUS | nftwire::SetFlags::CONSTANT;
+    let kinds = [SetFlags::default(), SetFlags::INTERVAL, SetFlags::MAP, SetFlags::INTERVAL | SetFlags::MAP];
+    let of_profiles = kinds.map(|kind| SetFlags::ANONYMOUS | SetFlags::CONSTANT | kind);
     let mut anonymous = Vec::new();
     socket.sets(table.family, &table.name, |set| {
-        if set.flags == simple || set.flags == simple | nftwire::SetFlags::INTERVAL {
+        if of_profiles.contains(&set.flags) {
             anonymous.push(set.name.to_owned());
-        } else if !set.flags.contains(nftwire::SetFlags::ANONYMOUS) {
+        } else if !set.flags.contains(SetFlags::ANONYMOUS) {
             let stays = filled_by_others
                 .iter()
                 .any(|kept| kept.name == set.name && kept.is_alike(&decompile::set(&set)));
@@ -373,15 +374,25 @@ fn read_elements(
         let mut elements = Vec::new();
         socket.elements(table.family, &table.name, &name, |list| {
             for element in list.elements() {
-                let element = element?;
-                elements.push(SetKey { key: element.key, end: element.interval_end });
+                elements.push(key(element?));
             }
             Ok(())
         })?;
-        elements.sort_unstable();
+        elements.sort_by(|one, other| one.place().cmp(&other.place()));
         sets.insert(name, elements);
     }
     Ok(sets)
+}
+
+/// What counts of an element of a set or a map of verdicts. What no profile makes is of no account: it is in no set that
+/// a wanted rule looks things up in.
+fn key(element: nftwire::Element<'_>) -> SetKey {
+    let verdict = match element.data {
+        Some(ElementData::Verdict(verdict)) => Some(verdict.into()),
+        Some(ElementData::Value(_)) | None => None,
+    };
+    let counter = element.expressions.iter().any(|expression| matches!(expression, Expr::Counter(_)));
+    SetKey { verdict, counter, ..SetKey::new(element.key, element.interval_end) }
 }
 
 /// The fingerprint that the kernel's rule has after this one was added.
@@ -407,9 +418,15 @@ fn fingerprint<'s>(
             Expr::Lookup(lookup) => match elements(lookup) {
                 Some(elements) => {
                     Expr::from(Lookup { set: "", set_id: 0, ..*lookup }).encode(&mut writer);
-                    for SetKey { key, end } in elements {
+                    for SetKey { key, end, verdict, counter } in elements {
                         writer.put(uapi::NFTA_SET_ELEM_KEY, key.as_bytes());
                         writer.put_u8(uapi::NFTA_SET_ELEM_FLAGS, u8::from(*end));
+                        if let Some(verdict) = verdict {
+                            Expr::from(Immediate::Verdict(verdict.into())).encode(&mut writer);
+                        }
+                        if *counter {
+                            Expr::from(Counter::default()).encode(&mut writer);
+                        }
                     }
                 }
                 None => expression.encode(&mut writer),

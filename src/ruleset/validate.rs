@@ -241,10 +241,7 @@ fn misplaced(rule: &Rule, from: &Chain) -> Option<Fault> {
 }
 
 fn jumps(rule: &Rule) -> impl Iterator<Item = &str> {
-    rule.statements.iter().filter_map(|statement| match statement {
-        Statement::Verdict(Verdict::Jump(chain) | Verdict::Goto(chain)) => Some(chain.as_str()),
-        _ => None,
-    })
+    rule.statements.iter().flat_map(Statement::verdicts).filter_map(Verdict::chain)
 }
 
 /// The names of the sets that the rule looks things up in.

@@ -12,12 +12,15 @@
 mod counters;
 mod dns;
 mod errors;
+#[path = "../evaluator/mod.rs"]
+mod evaluator;
 mod families;
 mod harness;
 mod image;
 mod invocation;
 mod killed;
 mod linkerd_matrix;
+mod optimize;
 mod redirect;
 mod reset;
 mod route;
