@@ -1,6 +1,6 @@
 //! What has to be known about the place before anything is changed in it.
 
-use std::path::Path;
+use nix::unistd::{AccessFlags, access};
 
 use crate::route::{RouteError, RouteSocket};
 
@@ -28,7 +28,7 @@ pub struct HostNetwork {
 /// # Errors
 /// The links cannot be listed.
 pub fn host_network(routes: &mut RouteSocket) -> Result<Option<HostNetwork>, RouteError> {
-    if !Path::new(INITIAL_NAMESPACE_ONLY).exists() {
+    if access(INITIAL_NAMESPACE_ONLY, AccessFlags::F_OK).is_err() {
         return Ok(None);
     }
     let links = routes.links_with_peer_elsewhere()?;

@@ -169,18 +169,20 @@ impl Socket {
                 Err(error) => return Err(Error::Receive(error)),
             };
             outcome.read(datagram, first, messages)?;
+            // The kernel answers in the order of the messages, and nothing behind the last object asks for an answer.
+            if outcome.confirmed {
+                return Ok(outcome);
+            }
         }
     }
 
+    /// The kernel answers inside the send, and fills the next part of a dump inside the receive of this one: what is not
+    /// there now will not come, so there is no reason to ever wait.
     fn receive(&mut self) -> io::Result<&[u8]> {
-        self.buffer.resize(RECEIVE_BUFFER, 0);
-        // The kernel answers inside the send, and fills the next part of a dump inside the receive of this one:
-        // what is not there now will not come, so there is no reason to ever wait.
-        let length = retry_interrupted(|| {
-            let mut free = self.buffer.as_mut_slice();
-            self.inner.recv(&mut free, MSG_DONTWAIT | MSG_TRUNC)
-        })?;
-        self.buffer.get(..length).ok_or_else(|| io::Error::other("a datagram larger than the buffer"))
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let received = self.receive_into(&mut buffer);
+        self.buffer = buffer;
+        received.map(|()| self.buffer.as_slice())
     }
 
     /// Receives a datagram into a buffer that is handed on afterwards; what the buffer held is dropped.

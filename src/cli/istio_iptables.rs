@@ -2,6 +2,7 @@
 
 mod flags;
 mod options;
+#[cfg(feature = "tools")]
 mod verify;
 
 use std::ffi::OsString;
@@ -65,6 +66,7 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
 }
 
 /// Compares instead of applying.
+#[cfg(feature = "tools")]
 pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
     with_settings(matches, verify::verify_here)
 }

@@ -1,21 +1,27 @@
 //! One file a command: parse, call the library, print.
 
 mod accounts;
+#[cfg(feature = "tools")]
 mod ambient;
+#[cfg(feature = "tools")]
 mod demo;
 mod failure;
+#[cfg(feature = "tools")]
 mod graph;
 mod istio_iptables;
+#[cfg(feature = "tools")]
 mod list;
 mod log;
 mod place;
 mod privileges;
 mod profile;
 mod proxy_init;
+#[cfg(feature = "tools")]
 mod reset;
 mod resolv_conf;
 mod settings;
 mod validate;
+#[cfg(feature = "tools")]
 mod verify;
 
 use std::ffi::OsString;
@@ -53,15 +59,24 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return refuse(&error, if json { Log::Json } else { Log::Plain }),
     };
     match matches.subcommand() {
-        Some((ambient::NAME, matches)) => ambient::run(matches),
-        Some((demo::NAME, _)) => demo::run(),
-        Some((graph::NAME, matches)) => graph::run(matches),
         Some((istio_iptables::NAME, matches)) => istio_iptables::run(matches),
-        Some((list::NAME, matches)) => list::run(matches),
         Some((proxy_init::NAME, matches)) => proxy_init::run(matches),
-        Some((reset::NAME, matches)) => reset::run(matches),
         Some((validate::NAME, matches)) => validate::run(matches),
-        Some((verify::NAME, matches)) => verify::run(matches),
+        #[cfg(feature = "tools")]
+        Some((name, matches)) => run_tool(name, matches),
+        _ => ExitCode::from(USAGE),
+    }
+}
+
+#[cfg(feature = "tools")]
+fn run_tool(name: &str, matches: &clap::ArgMatches) -> ExitCode {
+    match name {
+        ambient::NAME => ambient::run(matches),
+        demo::NAME => demo::run(),
+        graph::NAME => graph::run(matches),
+        list::NAME => list::run(matches),
+        reset::NAME => reset::run(matches),
+        verify::NAME => verify::run(matches),
         _ => ExitCode::from(USAGE),
     }
 }
@@ -88,20 +103,22 @@ fn in_one_line(text: &str) -> String {
 }
 
 fn command() -> Command {
-    Command::new(NAME)
+    let command = Command::new(NAME)
         .version(env!("CARGO_PKG_VERSION"))
         .about("Programs a service mesh's traffic interception straight into the kernel's nf_tables")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(ambient::command())
-        .subcommand(demo::command())
-        .subcommand(graph::command())
-        .subcommand(istio_iptables::command())
-        .subcommand(list::command())
-        .subcommand(proxy_init::command())
-        .subcommand(reset::command())
-        .subcommand(validate::command())
-        .subcommand(verify::command())
+        .subcommands([istio_iptables::command(), proxy_init::command(), validate::command()]);
+    #[cfg(feature = "tools")]
+    let command = command.subcommands([
+        ambient::command(),
+        demo::command(),
+        graph::command(),
+        list::command(),
+        reset::command(),
+        verify::command(),
+    ]);
+    command
 }
 
 /// The command whose name the program was called under, by a link for example.

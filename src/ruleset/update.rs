@@ -16,7 +16,7 @@
 //! Where nothing is there nothing is deleted, and that makes a new pod's first commit fast: after a deletion the kernel
 //! lets the socket's close wait for a grace period of RCU (`nft_rcv_nl_event` in net/netfilter/nf_tables_api.c).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use nftwire::expr::{Counter, Immediate, Lookup};
 use nftwire::{AttrWriter, ElementData, Error, Expr, ObjectKind, Place, SetFlags, Socket, uapi};
@@ -105,7 +105,14 @@ pub fn update<'a>(
     wanted: &'a Ruleset,
     keep_counters: bool,
 ) -> Result<Update<'a>, UpdateError> {
-    let (generation, existing) = socket.consistent(|socket| read(socket, layout, keep_counters))?;
+    // The batch requires the generation: that nothing has changed meanwhile, the kernel finds out itself.
+    let generation = socket.settled_generation()?;
+    let existing = match read(socket, layout, keep_counters) {
+        Ok(existing) => existing,
+        // What one dump showed may be gone in the next: an error counts only where nothing changed.
+        Err(error) if socket.settled_generation()? == generation => return Err(error.into()),
+        Err(_) => return Err(Error::GenerationChanged.into()),
+    };
     let mut transaction = Transaction::new(wanted, generation);
     // The kernel does not wake a table and give it a base chain in one transaction; as no packet sees a dormant
     // table, it may as well go and come back.
@@ -313,7 +320,7 @@ pub(super) fn read(
 fn read_rules(
     socket: &mut Socket,
     table: &mut ExistingTable,
-    sets: &HashMap<String, Vec<SetKey>>,
+    sets: &BTreeMap<String, Vec<SetKey>>,
 ) -> Result<(), Error> {
     socket.rules(table.family, &table.name, |rule| {
         let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
@@ -368,8 +375,8 @@ fn read_elements(
     socket: &mut Socket,
     table: &ExistingTable,
     names: Vec<String>,
-) -> Result<HashMap<String, Vec<SetKey>>, Error> {
-    let mut sets = HashMap::new();
+) -> Result<BTreeMap<String, Vec<SetKey>>, Error> {
+    let mut sets = BTreeMap::new();
     for name in names {
         let mut elements = Vec::new();
         socket.elements(table.family, &table.name, &name, |list| {

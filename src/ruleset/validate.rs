@@ -4,7 +4,7 @@
 //! for loops, nor are statements compared with the hooks from which they can be reached, in tables that are new.
 //! And where it does look, its answer names no rule. So every ruleset is looked at here before it is sent.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use nftwire::uapi;
@@ -99,7 +99,7 @@ pub fn validate(ruleset: &Ruleset) -> Result<(), Invalid> {
 
 fn validate_table(table: &Table) -> Result<(), Invalid> {
     validate_sets(table)?;
-    let mut chains = HashMap::new();
+    let mut chains = BTreeMap::new();
     for chain in &table.chains {
         let fail = |fault| Err(Invalid { place: place(table, chain, None), fault });
         if !is_name(&chain.name) {
@@ -153,7 +153,7 @@ fn validate_sets(table: &Table) -> Result<(), Invalid> {
 
 struct Walk<'a> {
     table: &'a Table,
-    chains: HashMap<&'a str, &'a Chain>,
+    chains: BTreeMap<&'a str, &'a Chain>,
 }
 
 impl<'a> Walk<'a> {

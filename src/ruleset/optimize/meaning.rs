@@ -1,6 +1,6 @@
 //! What a rule looks at, what it does, and what it may change.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use nftwire::expr::MetaKey;
 
@@ -136,7 +136,7 @@ fn reads(statement: &Statement) -> Option<Selector> {
 /// What the chains of a table may change.
 #[derive(Debug)]
 pub(super) struct Chains<'t> {
-    chains: HashMap<&'t str, &'t Chain>,
+    chains: BTreeMap<&'t str, &'t Chain>,
 }
 
 impl<'t> Chains<'t> {
