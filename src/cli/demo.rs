@@ -3,7 +3,6 @@
 //! Everything happens in namespaces that end with the process. The main thread moves into them for good, so nothing
 //! else can run in this process.
 
-mod link;
 mod play;
 mod report;
 mod stage;
@@ -17,12 +16,14 @@ use clap::Command;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 
+use super::link;
 use super::log::Log;
+use super::sandbox::SandboxError;
 use crate::apply::{ApplyError, Counters};
 use crate::mesh::istio::sidecar::{InboundPorts, ServiceCidr, Sidecar};
 use crate::route::{RouteError, RouteSocket};
 use report::Report;
-use stage::{Forbidden, Stage};
+use stage::Stage;
 
 /// The command's name.
 pub(super) const NAME: &str = "demo";
@@ -64,7 +65,7 @@ pub(super) fn command() -> Command {
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
-    Forbidden(#[from] Forbidden),
+    Sandbox(#[from] SandboxError),
     #[error(transparent)]
     Step(#[from] Step),
     #[error(transparent)]

@@ -4,11 +4,15 @@ mod accounts;
 #[cfg(feature = "tools")]
 mod ambient;
 #[cfg(feature = "tools")]
+mod bench;
+#[cfg(feature = "tools")]
 mod demo;
 mod failure;
 #[cfg(feature = "tools")]
 mod graph;
 mod istio_iptables;
+#[cfg(feature = "tools")]
+mod link;
 #[cfg(feature = "tools")]
 mod list;
 mod log;
@@ -19,6 +23,8 @@ mod proxy_init;
 #[cfg(feature = "tools")]
 mod reset;
 mod resolv_conf;
+#[cfg(feature = "tools")]
+mod sandbox;
 mod settings;
 mod validate;
 #[cfg(feature = "tools")]
@@ -72,6 +78,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run_tool(name: &str, matches: &clap::ArgMatches) -> ExitCode {
     match name {
         ambient::NAME => ambient::run(matches),
+        bench::NAME => bench::run(matches),
         demo::NAME => demo::run(),
         graph::NAME => graph::run(matches),
         list::NAME => list::run(matches),
@@ -112,6 +119,7 @@ fn command() -> Command {
     #[cfg(feature = "tools")]
     let command = command.subcommands([
         ambient::command(),
+        bench::command(),
         demo::command(),
         graph::command(),
         list::command(),

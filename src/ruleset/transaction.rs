@@ -47,6 +47,26 @@ impl<'a> Transaction<'a> {
         Self { batch, wanted, objects: Vec::new() }
     }
 
+    /// All of `wanted` where none of it is there, whatever the generation.
+    ///
+    /// # Errors
+    /// A rule has something that only can be shown.
+    pub fn from_nothing(wanted: &'a Ruleset) -> Result<Self, NotCompiled> {
+        let mut transaction = Self { batch: Batch::new(), wanted, objects: Vec::new() };
+        for (number, table) in wanted.tables.iter().enumerate() {
+            transaction.add_table(number);
+            for chain in 0..table.chains.len() {
+                transaction.add_chain(number, chain);
+            }
+            for (chain, rules) in table.chains.iter().map(|chain| chain.rules.len()).enumerate() {
+                for rule in 0..rules {
+                    transaction.add_rule(number, chain, rule, Place::Append)?;
+                }
+            }
+        }
+        Ok(transaction)
+    }
+
     /// The batch, to be sent.
     pub fn batch(&mut self) -> &mut Batch {
         &mut self.batch
