@@ -321,7 +321,8 @@ fn a_set_of_ports_belongs_to_its_rule() {
         data_type: DataType::InetService,
         key_len: 2,
         interval: false,
-        keys: [53, 15008].map(|port| SetKey { key: Data::be16(port), end: false }).to_vec(), // element 00003500, element 0000a03a
+        verdicts: false,
+        keys: [53, 15008].map(|port| SetKey::new(Data::be16(port), false)).to_vec(), // element 00003500, element 0000a03a
     };
     assert_eq!(compiled.sets, [set]);
 }
@@ -399,12 +400,12 @@ fn ranges_in_a_set_are_the_ends_that_nft_makes_of_them() {
     let right = Operand::Expression(Expression::Set(elements.to_vec()));
     let rule = Rule::new().compare(Selector::Payload(TCP_DPORT), Op::Eq, right);
     let compiled = compile(Family::Inet, &rule, 1).unwrap();
-    let key = |port, end| SetKey { key: Data::be16(port), end };
+    let key = |port, end| SetKey::new(Data::be16(port), end);
     let keys =
         vec![key(0, true), key(80, false), key(81, true), key(443, false), key(444, true), key(1000, false)];
     assert_eq!(
         compiled.sets,
-        [AnonymousSet { data_type: DataType::InetService, key_len: 2, interval: true, keys }]
+        [AnonymousSet { data_type: DataType::InetService, key_len: 2, interval: true, verdicts: false, keys }]
     );
 }
 
