@@ -2,7 +2,6 @@
 
 mod flags;
 mod options;
-#[cfg(feature = "tools")]
 mod verify;
 
 use std::ffi::OsString;
@@ -14,7 +13,7 @@ use clap::{ArgMatches, Command};
 use super::failure::{Failure, end};
 use super::log::Log;
 use super::place;
-use super::profile::{Action, OPTIMIZE, perform, refuse_host_network};
+use super::profile::{Action, perform, refuse_host_network};
 use super::settings::Values;
 use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar};
 use crate::route::RouteSocket;
@@ -30,7 +29,7 @@ const NOT_INTERCEPTED: u8 = 126;
 pub(super) fn command() -> Command {
     Command::new(NAME)
         .about("Intercepts a pod's traffic for Istio's sidecar, with the flags and variables of Istio's own command")
-        .args(flags::SETTINGS.iter().chain(&OPTIMIZE).map(super::settings::Setting::argument))
+        .args(flags::SETTINGS.iter().map(super::settings::Setting::argument))
         .after_help(flags::ENVIRONMENT_ONLY)
 }
 
@@ -66,7 +65,6 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
 }
 
 /// Compares instead of applying.
-#[cfg(feature = "tools")]
 pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
     with_settings(matches, verify::verify_here)
 }

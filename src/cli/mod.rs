@@ -1,33 +1,28 @@
 //! One file a command: parse, call the library, print.
+//!
+//! Without the feature `tools` only the commands of init containers can be called; the linker drops the others.
+
+#![cfg_attr(not(feature = "tools"), allow(dead_code, reason = "what only the other commands use"))]
 
 mod accounts;
-#[cfg(feature = "tools")]
 mod ambient;
-#[cfg(feature = "tools")]
 mod bench;
-#[cfg(feature = "tools")]
 mod demo;
 mod failure;
-#[cfg(feature = "tools")]
 mod graph;
 mod istio_iptables;
-#[cfg(feature = "tools")]
 mod link;
-#[cfg(feature = "tools")]
 mod list;
 mod log;
 mod place;
 mod privileges;
 mod profile;
 mod proxy_init;
-#[cfg(feature = "tools")]
 mod reset;
 mod resolv_conf;
-#[cfg(feature = "tools")]
 mod sandbox;
 mod settings;
 mod validate;
-#[cfg(feature = "tools")]
 mod verify;
 
 use std::ffi::OsString;

@@ -32,21 +32,18 @@ pub(super) const ALLOW_HOST_NETWORK: Setting = Setting::switch(
     "Work in the machine's own network namespace even if other namespaces hang on it",
 );
 
-/// How a profile's rules are made, whatever they are for.
-pub(super) const OPTIMIZE: [Setting; 2] = [
-    Setting::switch(
-        "optimize",
-        None,
-        &[],
-        "One look-up in the place of rules that differ in one value, at the same cost for any number of them",
-    ),
-    Setting::switch(
-        "element-counters",
-        None,
-        &[],
-        "With --optimize: a counter for each element of a set, not one for the rule",
-    ),
-];
+pub(super) const OPTIMIZE: Setting = Setting::switch(
+    "optimize",
+    None,
+    &[],
+    "One look-up in the place of rules that differ in one value, at the same cost for any number of them",
+);
+pub(super) const ELEMENT_COUNTERS: Setting = Setting::switch(
+    "element-counters",
+    None,
+    &[],
+    "With --optimize: a counter for each element of a set, not one for the rule",
+);
 
 /// What is done with the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,12 +97,13 @@ pub(super) fn output(given: &Given) -> Result<Output, UsageError> {
 
 /// Whether the rules are optimized, and what counts in them then.
 pub(super) fn optimization(values: &Values<'_>) -> Result<Option<Counting>, UsageError> {
-    let [optimize, by_element] = OPTIMIZE.map(|setting| values.switch(setting.name));
-    match (optimize?, by_element?, values.get(OPTIMIZE[1].name)) {
-        (true, true, _) => Ok(Some(Counting::ByElement)),
-        (true, false, _) => Ok(Some(Counting::ByRule)),
-        (false, true, Some(given)) => Err(given.fault("it means nothing without --optimize")),
-        (false, ..) => Ok(None),
+    let by_element = values.get(ELEMENT_COUNTERS.name);
+    let counts = by_element.as_ref().map_or(Ok(false), Given::boolean)?;
+    match (values.switch(OPTIMIZE.name)?, by_element.filter(|_| counts)) {
+        (true, Some(_)) => Ok(Some(Counting::ByElement)),
+        (true, None) => Ok(Some(Counting::ByRule)),
+        (false, Some(given)) => Err(given.fault("it means nothing without --optimize")),
+        (false, None) => Ok(None),
     }
 }
 

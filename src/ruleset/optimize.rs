@@ -52,7 +52,7 @@ fn optimize_rules(rules: &[Rule], chains: &Chains<'_>, counting: Counting) -> Ve
     for rule in &rules {
         let group = Group::of(rule, chains);
         match home(&groups, &group) {
-            Some(home) => groups[home].take_in(group),
+            Some(home) => groups[home].take_in(&group),
             None => groups.push(group),
         }
     }

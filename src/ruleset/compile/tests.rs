@@ -405,7 +405,13 @@ fn ranges_in_a_set_are_the_ends_that_nft_makes_of_them() {
         vec![key(0, true), key(80, false), key(81, true), key(443, false), key(444, true), key(1000, false)];
     assert_eq!(
         compiled.sets,
-        [AnonymousSet { data_type: DataType::InetService, key_len: 2, interval: true, verdicts: false, keys }]
+        [AnonymousSet {
+            data_type: DataType::InetService,
+            key_len: 2,
+            interval: true,
+            verdicts: false,
+            keys
+        }]
     );
 }
 

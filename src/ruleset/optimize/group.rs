@@ -92,8 +92,8 @@ impl<'r> Group<'r> {
     }
 
     /// Takes in a rule that it [takes](Group::takes).
-    pub(super) fn take_in(&mut self, rule: Group<'r>) {
-        let Some(index) = self.difference(&rule).flatten() else { return };
+    pub(super) fn take_in(&mut self, rule: &Self) {
+        let Some(index) = self.difference(rule).flatten() else { return };
         let Some(values) = rule.parts().and_then(|parts| values_at(parts, index)) else { return };
         match &mut self.list {
             Some((_, list)) => list.extend(values),
@@ -115,7 +115,7 @@ impl<'r> Group<'r> {
             return true;
         }
         let list = self.list.as_ref().map(|(index, values)| (*index, values));
-        !list.is_some_and(|(_, values)| values.len() > SEARCH_MAX) && own.parts.excludes(&other.parts, list)
+        list.is_none_or(|(_, values)| values.len() <= SEARCH_MAX) && own.parts.excludes(&other.parts, list)
     }
 
     /// The rule that does what all of them do.
