@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::explain::{self, Explain, Explanation};
 use crate::interception::Interception;
 use crate::kernel::feature::Feature;
-use crate::retry::{Overtaken, retry, retry_for};
+use crate::retry::{self, Overtaken, retry, retry_for};
 use crate::route::{Network, RouteError, RouteSocket, Turn};
 use crate::ruleset::Ruleset;
 use crate::ruleset::compile::NotCompiled;
@@ -232,11 +232,12 @@ fn commit(
         committed.map(|commit| (commit, replaces)).map_err(|error| explain(&transaction, error))
     };
     let keep = counters == Counters::Keep;
-    let exact = retry_for(EXACT, || attempt(update(nft, layout, wanted, keep)?, nft));
-    match exact {
-        // Where many commit, each waits for the others, and no generation lasts until a commit.
-        Err(error) if error.is_overtaken() => {
-            retry(|| attempt(update_any(nft, layout, wanted, keep)?, nft).map_err(gone_meanwhile))
+    let limit = if keep { retry::LIMIT } else { EXACT };
+    match retry_for(limit, || attempt(update(nft, layout, wanted, keep)?, nft)) {
+        // Where many commit, each waits for the others, and no generation lasts until a commit. Rules that stay have to
+        // be those that were read; where all are new, what was read matters little.
+        Err(error) if error.is_overtaken() && !keep => {
+            retry(|| attempt(update_any(nft, layout, wanted)?, nft).map_err(gone_meanwhile))
         }
         result => result,
     }

@@ -2,6 +2,7 @@
 
 use crate::route::Network;
 use crate::ruleset::Ruleset;
+use crate::ruleset::optimize::{Counting, optimize};
 
 /// Everything that an interception consists of, and everything that an earlier one may have left.
 #[derive(Clone, Debug, Default)]
@@ -25,5 +26,14 @@ impl Interception {
             table.sets.clear();
         }
         self
+    }
+
+    /// The same with [optimized](optimize) rules, where it is said what counts in them.
+    #[must_use]
+    pub fn optimized(self, counting: Option<Counting>) -> Self {
+        match counting {
+            Some(counting) => Self { ruleset: optimize(&self.ruleset, counting), ..self },
+            None => self,
+        }
     }
 }

@@ -18,6 +18,7 @@
 
 pub mod ambient;
 pub mod apply;
+#[cfg(feature = "init")]
 #[doc(hidden)]
 pub mod cli;
 pub mod conntrack;

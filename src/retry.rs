@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nftwire::Error;
 
 /// How long that goes on.
-const LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
 /// An error that may be nothing but bad timing.
 pub(crate) trait Overtaken {

@@ -2,8 +2,10 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use netlink_packet_core::NLA_F_NESTED;
 use smallvec::SmallVec;
 
+use crate::attr::header;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 /// A register by its number, in the kernel's canonical form.
@@ -95,7 +97,16 @@ impl Data {
     }
 
     pub(crate) fn put(&self, writer: &mut AttrWriter, kind: u16) {
-        writer.nest(kind, |writer| writer.put(uapi::NFTA_DATA_VALUE, &self.0));
+        // At most 64 bytes: a decoder refuses more, and so does the kernel.
+        match u16::try_from(self.0.len()) {
+            Ok(len) if self.0.len() <= uapi::NFT_DATA_VALUE_MAXLEN => {
+                let padded = len.next_multiple_of(4);
+                writer
+                    .words([header(padded + 8, kind | NLA_F_NESTED), header(len + 4, uapi::NFTA_DATA_VALUE)]);
+                writer.pad(&self.0);
+            }
+            _ => writer.nest(kind, |writer| writer.put(uapi::NFTA_DATA_VALUE, &self.0)),
+        }
     }
 
     pub(crate) fn decode(attributes: AttrReader<'_>) -> Result<Self, DecodeError> {
@@ -164,14 +175,18 @@ impl<'a> Verdict<'a> {
     }
 
     pub(crate) fn put(self, writer: &mut AttrWriter, kind: u16) {
-        writer.nest(kind, |writer| {
-            writer.nest(uapi::NFTA_DATA_VERDICT, |writer| {
-                writer.put(uapi::NFTA_VERDICT_CODE, &self.code().to_be_bytes());
-                if let Self::Jump(chain) | Self::Goto(chain) = self {
-                    writer.put_str(uapi::NFTA_VERDICT_CHAIN, chain);
-                }
-            });
-        });
+        let start = writer.len();
+        writer.words([
+            header(16, kind | NLA_F_NESTED),
+            header(12, uapi::NFTA_DATA_VERDICT | NLA_F_NESTED),
+            header(8, uapi::NFTA_VERDICT_CODE),
+            self.code().to_be_bytes(),
+        ]);
+        if let Self::Jump(chain) | Self::Goto(chain) = self {
+            writer.put_str(uapi::NFTA_VERDICT_CHAIN, chain);
+            writer.close(start + 4);
+            writer.close(start);
+        }
     }
 
     /// Reads the attributes inside `NFTA_DATA_VERDICT`.

@@ -172,18 +172,20 @@ impl Socket {
             };
             let read = outcome.read(datagram, first, messages);
             read.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            // The kernel answers in the order of the messages, and nothing behind the last object asks for an answer.
+            if outcome.confirmed {
+                return Ok(outcome);
+            }
         }
     }
 
+    /// The kernel answers inside the send, and fills the next part of a dump inside the receive of this one: what is not
+    /// there now will not come, so there is no reason to ever wait.
     fn receive(&mut self) -> io::Result<&[u8]> {
-        self.buffer.resize(RECEIVE_BUFFER, 0);
-        // The kernel answers inside the send, and fills the next part of a dump inside the receive of this one:
-        // what is not there now will not come, so there is no reason to ever wait.
-        let length = retry_receive(|| {
-            let mut free = self.buffer.as_mut_slice();
-            self.inner.recv(&mut free, MSG_DONTWAIT | MSG_TRUNC)
-        })?;
-        self.buffer.get(..length).ok_or_else(|| io::Error::other("a datagram larger than the buffer"))
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let received = self.receive_into(&mut buffer);
+        self.buffer = buffer;
+        received.map(|()| self.buffer.as_slice())
     }
 
     /// Receives a datagram into a buffer that is handed on afterwards; what the buffer held is dropped.
@@ -229,7 +231,11 @@ impl Socket {
         self.settled_generation_within(CONSISTENT_READ_LIMIT)
     }
 
-    fn settled_generation_within(&mut self, limit: Duration) -> Result<u32, Error> {
+    /// As [`Socket::settled_generation`], trying for this long and not for 10 seconds.
+    ///
+    /// # Errors
+    /// As [`Socket::settled_generation`].
+    pub fn settled_generation_within(&mut self, limit: Duration) -> Result<u32, Error> {
         let started = Instant::now();
         loop {
             let generation = self.generation()?;
@@ -248,30 +254,18 @@ impl Socket {
     /// Those of `read`; [`Error::GenerationChanged`] when the ruleset did not stand still for 10 seconds.
     pub fn consistent<T>(
         &mut self,
-        read: impl FnMut(&mut Self) -> Result<T, Error>,
-    ) -> Result<(u32, T), Error> {
-        self.consistent_within(CONSISTENT_READ_LIMIT, read)
-    }
-
-    /// As [`Socket::consistent`], trying for this long and not for 10 seconds.
-    ///
-    /// # Errors
-    /// As [`Socket::consistent`].
-    pub fn consistent_within<T>(
-        &mut self,
-        limit: Duration,
         mut read: impl FnMut(&mut Self) -> Result<T, Error>,
     ) -> Result<(u32, T), Error> {
         let started = Instant::now();
         loop {
-            let generation = self.settled_generation_within(limit)?;
+            let generation = self.settled_generation()?;
             match read(self) {
                 Err(Error::GenerationChanged) => {}
                 // What one dump showed may be gone in the next: an error, too, counts only where nothing changed.
                 outcome if self.stands_still(generation)? => return outcome.map(|value| (generation, value)),
                 _ => {}
             }
-            if started.elapsed() > limit {
+            if started.elapsed() > CONSISTENT_READ_LIMIT {
                 return Err(Error::GenerationChanged);
             }
         }

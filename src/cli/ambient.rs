@@ -4,7 +4,7 @@ mod host;
 mod pod;
 mod probes;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::ExitCode;
 
@@ -86,7 +86,7 @@ fn arguments(command: Command, settings: &[Setting]) -> Command {
 
 /// No environment variable stands for a setting here.
 fn values<'a>(settings: &'static [Setting], flags: &'a ArgMatches) -> Values<'a> {
-    Values { settings, flags, environment: HashMap::new() }
+    Values { settings, flags, environment: BTreeMap::new() }
 }
 
 /// What the subcommand and its switches ask for; `None` is to compare.

@@ -3,7 +3,6 @@
 //! Everything happens in namespaces that end with the process. The main thread moves into them for good, so nothing
 //! else can run in this process.
 
-mod link;
 mod play;
 mod report;
 mod stage;
@@ -19,6 +18,7 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 
 use super::failure::{Failure, end, write_result};
+use super::link;
 use super::log::Log;
 use crate::apply::Counters;
 use crate::explain::{Explain, Explanation};

@@ -125,7 +125,8 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
         Action::Remove => options.sidecar.clone(),
         _ => sidecar_here(options, &mut routes, log)?,
     };
-    perform(options.action, &sidecar.interception(), &mut routes, options.output)?;
+    let interception = sidecar.interception().optimized(options.optimize);
+    perform(options.action, &interception, &mut routes, options.output)?;
     if let Some(probe) = options.validation
         && !matches!(options.action, Action::Print | Action::Remove)
     {

@@ -1,7 +1,12 @@
 //! One file a command: parse, call the library, print.
+//!
+//! Without the feature `tools` only the commands of init containers can be called; the linker drops the others.
+
+#![cfg_attr(not(feature = "tools"), allow(dead_code, reason = "what only the other commands use"))]
 
 mod accounts;
 mod ambient;
+mod bench;
 mod demo;
 mod doctor;
 mod failure;
@@ -9,6 +14,7 @@ mod failure;
 pub mod fuzzing;
 mod graph;
 mod istio_iptables;
+mod link;
 mod list;
 mod lockdown;
 mod log;
@@ -19,6 +25,7 @@ mod program;
 mod proxy_init;
 mod reset;
 mod resolv_conf;
+mod sandbox;
 mod settings;
 mod validate;
 mod verify;
@@ -61,16 +68,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err((error, log)) => return refuse(&error, log),
     };
     match matches.subcommand() {
-        Some((ambient::NAME, matches)) => ambient::run(matches),
-        Some((demo::NAME, _)) => demo::run(),
-        Some((doctor::NAME, matches)) => doctor::run(matches),
-        Some((graph::NAME, matches)) => graph::run(matches),
         Some((istio_iptables::NAME, matches)) => istio_iptables::run(matches),
-        Some((list::NAME, matches)) => list::run(matches),
         Some((proxy_init::NAME, matches)) => proxy_init::run(matches),
-        Some((reset::NAME, matches)) => reset::run(matches),
         Some((validate::NAME, matches)) => validate::run(matches),
-        Some((verify::NAME, matches)) => verify::run(matches),
+        #[cfg(feature = "tools")]
+        Some((name, matches)) => run_tool(name, matches),
+        _ => ExitCode::from(USAGE),
+    }
+}
+
+#[cfg(feature = "tools")]
+fn run_tool(name: &str, matches: &ArgMatches) -> ExitCode {
+    match name {
+        ambient::NAME => ambient::run(matches),
+        bench::NAME => bench::run(matches),
+        demo::NAME => demo::run(),
+        doctor::NAME => doctor::run(matches),
+        graph::NAME => graph::run(matches),
+        list::NAME => list::run(matches),
+        reset::NAME => reset::run(matches),
+        verify::NAME => verify::run(matches),
         _ => ExitCode::from(USAGE),
     }
 }
@@ -108,21 +125,24 @@ fn in_one_line(text: &str) -> String {
 /// The command line: what is parsed, and what manual pages and completions are made of.
 #[must_use]
 pub fn command() -> Command {
-    Command::new(NAME)
+    let command = Command::new(NAME)
         .version(VERSION)
         .about("Programs a service mesh's traffic interception straight into the kernel's nf_tables")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(ambient::command())
-        .subcommand(demo::command())
-        .subcommand(doctor::command())
-        .subcommand(graph::command())
-        .subcommand(istio_iptables::command())
-        .subcommand(list::command())
-        .subcommand(proxy_init::command())
-        .subcommand(reset::command())
-        .subcommand(validate::command())
-        .subcommand(verify::command())
+        .subcommands([istio_iptables::command(), proxy_init::command(), validate::command()]);
+    #[cfg(feature = "tools")]
+    let command = command.subcommands([
+        ambient::command(),
+        bench::command(),
+        demo::command(),
+        doctor::command(),
+        graph::command(),
+        list::command(),
+        reset::command(),
+        verify::command(),
+    ]);
+    command
 }
 
 /// Whether Istio's flag or Linkerd's asks for log lines in JSON, where the command line itself cannot be read.

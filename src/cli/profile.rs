@@ -12,6 +12,7 @@ use crate::explain::{Explain, Explanation};
 use crate::interception::Interception;
 use crate::preflight;
 use crate::route::RouteSocket;
+use crate::ruleset::optimize::Counting;
 use crate::ruleset::validate::validate;
 use crate::ruleset::{self, Ruleset};
 
@@ -30,6 +31,19 @@ pub(super) const ALLOW_HOST_NETWORK: Setting = Setting::switch(
     None,
     &[],
     "Work in the machine's own network namespace even if other namespaces hang on it",
+);
+
+pub(super) const OPTIMIZE: Setting = Setting::switch(
+    "optimize",
+    None,
+    &[],
+    "One look-up in the place of rules that differ in one value, at the same cost for any number of them",
+);
+pub(super) const ELEMENT_COUNTERS: Setting = Setting::switch(
+    "element-counters",
+    None,
+    &[],
+    "With --optimize: a counter for each element of a set, not one for the rule",
 );
 
 /// What is done with the rules.
@@ -93,6 +107,18 @@ pub(super) fn output(given: &Given) -> Result<Output, UsageError> {
         "text" => Ok(Output::Text),
         "json" => Ok(Output::Json),
         other => Err(given.fault(format_args!("{other:?} is neither text nor json"))),
+    }
+}
+
+/// Whether the rules are optimized, and what counts in them then.
+pub(super) fn optimization(values: &Values<'_>) -> Result<Option<Counting>, UsageError> {
+    let by_element = values.get(ELEMENT_COUNTERS.name);
+    let counts = by_element.as_ref().map_or(Ok(false), Given::boolean)?;
+    match (values.switch(OPTIMIZE.name)?, by_element.filter(|_| counts)) {
+        (true, Some(_)) => Ok(Some(Counting::ByElement)),
+        (true, None) => Ok(Some(Counting::ByRule)),
+        (false, Some(given)) => Err(given.fault("it means nothing without --optimize")),
+        (false, None) => Ok(None),
     }
 }
 

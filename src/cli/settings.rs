@@ -3,7 +3,7 @@
 //! A command declares its settings once, as a list; clap's arguments are made of it, and every value is read through
 //! it, so that an error can name the flag or the variable that it came by.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
@@ -153,7 +153,7 @@ impl Explain for UsageError {
 pub(super) struct Values<'a> {
     pub(super) settings: &'static [Setting],
     pub(super) flags: &'a ArgMatches,
-    pub(super) environment: HashMap<String, String>,
+    pub(super) environment: BTreeMap<String, String>,
 }
 
 impl<'a> Values<'a> {

@@ -1,6 +1,6 @@
 //! Whether this is the machine's own network namespace, where a mistyped run would cut off a node.
 
-use std::path::Path;
+use nix::unistd::{AccessFlags, access};
 
 use crate::explain::{Explain, Explanation};
 use crate::route::{RouteError, RouteSocket};
@@ -24,7 +24,11 @@ pub struct HostNetwork {
 /// Whether the calling thread is in the machine's own network namespace; `None` where no /proc is mounted to tell.
 #[must_use]
 pub fn is_initial_namespace() -> Option<bool> {
-    Path::new("/proc/sys/net/core").exists().then(|| Path::new(INITIAL_NAMESPACE_ONLY).exists())
+    exists("/proc/sys/net/core").then(|| exists(INITIAL_NAMESPACE_ONLY))
+}
+
+fn exists(path: &str) -> bool {
+    access(path, AccessFlags::F_OK).is_ok()
 }
 
 /// The links to other namespaces if the caller's network namespace is the machine's own; a run that was mistyped

@@ -123,7 +123,12 @@ fn used(ruleset: &Ruleset) -> Result<Vec<&'static Feature>, NotCompiled> {
             for rule in &chain.rules {
                 let compiled = compile(table.family, rule, 1)?;
                 features.extend(compiled.expressions.iter().filter_map(Feature::of_expression));
-                features.extend(compiled.sets.iter().filter_map(|set| Feature::of_set(set.flags())));
+                features.extend(
+                    compiled
+                        .sets
+                        .iter()
+                        .filter_map(|set| Feature::of_set(set.head(table.family, &table.name, "", 0).flags)),
+                );
             }
         }
     }

@@ -8,7 +8,6 @@ use neli::consts::socket::{Msg, NlFamily};
 use neli::nl::{NlPayload, Nlmsghdr, NlmsghdrBuilder};
 use neli::socket::NlSocket;
 use neli::types::{Buffer, GenlBuffer};
-use neli::utils::Groups;
 use neli::{FromBytes, FromBytesWithInput, Header, Size, ToBytes};
 use nix::errno::Errno;
 
@@ -40,7 +39,8 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn open() -> io::Result<Self> {
-        let socket = NlSocket::connect(NlFamily::Route, None, Groups::empty())?;
+        // The kernel gives it an address with the first message.
+        let socket = NlSocket::new(NlFamily::Route)?;
         socket.enable_ext_ack(true)?;
         // Without it the kernel ignores a dump's filters.
         socket.enable_strict_checking(true)?;
@@ -67,7 +67,7 @@ impl Wire {
         message: Encoded<M>,
         read: impl Fn(&M) -> Option<T>,
     ) -> Result<Option<T>, RouteError> {
-        Ok(self.exchange(attempt, kind, NlmF::ACK, message, read)?.pop())
+        Ok(self.exchange(attempt, kind, NlmF::empty(), message, read)?.pop())
     }
 
     /// All objects of a kind, in the kernel's order, as `read` sees them, without those that it wants nothing
@@ -131,7 +131,13 @@ impl Wire {
                 }
                 interrupted |= message.nl_flags().contains(NlmF::DUMP_INTR);
                 match message.nl_payload() {
-                    NlPayload::Payload(object) => found.extend(read(object)),
+                    NlPayload::Payload(object) => {
+                        found.extend(read(object));
+                        // One object that was asked for is the whole answer; those of a dump are parts of one.
+                        if !message.nl_flags().contains(NlmF::MULTI) {
+                            return Ok(Some(found));
+                        }
+                    }
                     NlPayload::Err(refusal) => {
                         return Err(refused(attempt, *refusal.error(), refusal.ext_ack()));
                     }

@@ -3,7 +3,7 @@
 //! In the family inet a header field is only meaningful for packets of its protocol, so a match on it needs a match
 //! on `meta nfproto` or `meta l4proto` before. Where the rule has none, it is put in, as `nft` does.
 
-mod set;
+pub(super) mod set;
 #[cfg(test)]
 mod tests;
 
@@ -13,9 +13,11 @@ use nftwire::expr::{
 };
 use nftwire::{Expr, Register, uapi};
 
+use super::Statement;
 use super::statement::{self, NatKind as Kind};
-use super::{Data, DataType, Expression, Family, Field, Op, Operator, Prefix, Protocol, Rule, Selector};
-use super::{Statement, Verdict};
+use super::{
+    Data, DataType, Element, Expression, Family, Field, Map, Op, Operator, Prefix, Protocol, Rule, Selector,
+};
 pub use set::{AnonymousSet, NamedSet, SetKey, named_set};
 
 /// A rule as the kernel wants it.
@@ -110,19 +112,22 @@ impl<'a> Compiler<'a> {
                     port: Some(Register::R1),
                 });
             }
-            Statement::Verdict(verdict) => self.emit(Immediate::Verdict(match verdict {
-                Verdict::Accept => nftwire::Verdict::Accept,
-                Verdict::Drop => nftwire::Verdict::Drop,
-                Verdict::Return => nftwire::Verdict::Return,
-                Verdict::Continue => nftwire::Verdict::Continue,
-                Verdict::Break => nftwire::Verdict::Break,
-                Verdict::Jump(chain) => nftwire::Verdict::Jump(chain),
-                Verdict::Goto(chain) => nftwire::Verdict::Goto(chain),
-                Verdict::Other(code) => nftwire::Verdict::Other(*code),
-            })),
+            Statement::Verdict(verdict) => self.emit(Immediate::Verdict(verdict.into())),
+            Statement::VerdictMap(Expression::Map(map)) => self.verdict_map(map)?,
             _ => return Err(NotCompiled { what: "a statement of this kind" }),
         }
         Ok(())
+    }
+
+    fn verdict_map(&mut self, map: &'a Map) -> Result<(), NotCompiled> {
+        let Expression::Set(elements) = &map.map else {
+            return Err(NotCompiled { what: "a map that has a name" });
+        };
+        if elements.iter().any(|element| element.value.is_none()) {
+            return Err(NotCompiled { what: "a map with a key that leads nowhere" });
+        }
+        self.load_key(&map.key)?;
+        self.anonymous_lookup(&map.key, elements, Some(Register::VERDICT), Op::Eq)
     }
 
     fn nat(&mut self, nat: &statement::Nat) -> Result<(), NotCompiled> {
@@ -164,6 +169,14 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
+    /// Loads what is looked up, from packets that have it.
+    fn load_key(&mut self, key: &Expression) -> Result<(), NotCompiled> {
+        if let Expression::Selector(Selector::Payload(field)) = key {
+            self.depend_on(field.protocol)?;
+        }
+        self.load(key)
+    }
+
     fn matches(&mut self, left: &'a Expression, op: Op, right: &'a Expression) -> Result<(), NotCompiled> {
         if let Expression::Selector(Selector::Payload(field)) = left {
             self.depend_on(field.protocol)?;
@@ -172,15 +185,11 @@ impl<'a> Compiler<'a> {
             (Expression::Prefix(prefix), _) => self.match_prefix(left, op, prefix),
             (Expression::Set(elements), _) => {
                 self.load(left)?;
-                let set = AnonymousSet::new(data_type(left), elements)?;
-                self.lookup(ANONYMOUS_SET_NAME, self.next_set_id, op);
-                self.next_set_id += 1;
-                self.sets.push(set);
-                Ok(())
+                self.anonymous_lookup(left, elements, None, op)
             }
             (Expression::SetName(name), _) => {
                 self.load(left)?;
-                self.lookup(name, 0, op);
+                self.lookup(name, 0, None, op);
                 Ok(())
             }
             (Expression::Range(range), Op::Eq) => {
@@ -259,8 +268,23 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    fn lookup(&mut self, set: &'a str, set_id: u32, op: Op) {
-        self.emit(Lookup { set, set_id, sreg: Register::R1, dreg: None, inverted: op == Op::Ne });
+    /// A look-up in a set of the rule's own, by what is in the first register.
+    fn anonymous_lookup(
+        &mut self,
+        key: &Expression,
+        elements: &[Element],
+        dreg: Option<Register>,
+        op: Op,
+    ) -> Result<(), NotCompiled> {
+        let set = AnonymousSet::new(data_type(key), elements)?;
+        self.lookup(ANONYMOUS_SET_NAME, self.next_set_id, dreg, op);
+        self.next_set_id += 1;
+        self.sets.push(set);
+        Ok(())
+    }
+
+    fn lookup(&mut self, set: &'a str, set_id: u32, dreg: Option<Register>, op: Op) {
+        self.emit(Lookup { set, set_id, sreg: Register::R1, dreg, inverted: op == Op::Ne });
     }
 
     fn load(&mut self, expression: &Expression) -> Result<(), NotCompiled> {

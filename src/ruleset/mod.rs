@@ -16,6 +16,7 @@ pub mod graph;
 pub mod json;
 pub mod listing;
 pub mod object;
+pub mod optimize;
 pub mod option;
 pub mod print;
 pub mod selector;

@@ -79,6 +79,25 @@ pub enum Statement {
     Comment(Box<str>),
 }
 
+impl Statement {
+    /// The verdicts that it may come to: one, or those of a map that belongs to the rule.
+    pub fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
+        let (one, several) = match self {
+            Self::Verdict(verdict) => (Some(verdict), &[][..]),
+            Self::VerdictMap(Expression::Map(map)) => match &map.map {
+                Expression::Set(elements) => (None, elements.as_slice()),
+                _ => (None, &[][..]),
+            },
+            _ => (None, &[][..]),
+        };
+        let of_elements = several.iter().filter_map(|element| match &element.value {
+            Some(Expression::Verdict(verdict)) => Some(verdict),
+            _ => None,
+        });
+        one.into_iter().chain(of_elements)
+    }
+}
+
 /// A match or target of xtables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Xtables {
@@ -109,6 +128,47 @@ pub enum Verdict {
     Goto(String),
     /// Another one, by its number
     Other(i32),
+}
+
+impl Verdict {
+    /// The chain that it leads into.
+    #[must_use]
+    pub fn chain(&self) -> Option<&str> {
+        match self {
+            Self::Jump(chain) | Self::Goto(chain) => Some(chain),
+            _ => None,
+        }
+    }
+}
+
+impl From<nftwire::Verdict<'_>> for Verdict {
+    fn from(verdict: nftwire::Verdict<'_>) -> Self {
+        match verdict {
+            nftwire::Verdict::Accept => Self::Accept,
+            nftwire::Verdict::Drop => Self::Drop,
+            nftwire::Verdict::Return => Self::Return,
+            nftwire::Verdict::Continue => Self::Continue,
+            nftwire::Verdict::Break => Self::Break,
+            nftwire::Verdict::Jump(chain) => Self::Jump(chain.to_owned()),
+            nftwire::Verdict::Goto(chain) => Self::Goto(chain.to_owned()),
+            nftwire::Verdict::Other(code) => Self::Other(code),
+        }
+    }
+}
+
+impl<'a> From<&'a Verdict> for nftwire::Verdict<'a> {
+    fn from(verdict: &'a Verdict) -> Self {
+        match verdict {
+            Verdict::Accept => Self::Accept,
+            Verdict::Drop => Self::Drop,
+            Verdict::Return => Self::Return,
+            Verdict::Continue => Self::Continue,
+            Verdict::Break => Self::Break,
+            Verdict::Jump(chain) => Self::Jump(chain),
+            Verdict::Goto(chain) => Self::Goto(chain),
+            Verdict::Other(code) => Self::Other(*code),
+        }
+    }
 }
 
 /// How a [`Statement::Match`] compares.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use nftwire::{Batch, Element, ElementList, Place, Set};
+use nftwire::{Batch, ElementList, Place, Set};
 
 use super::compile::{ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, SetKey, compile, named_set};
 use super::validate::RulePlace;
@@ -106,6 +106,27 @@ impl<'a> Transaction<'a> {
         Self { batch, wanted, objects: Vec::new(), removed: Vec::new() }
     }
 
+    /// All of `wanted` where none of it is there, whatever the generation.
+    ///
+    /// # Errors
+    /// A rule has something that only can be shown.
+    pub fn from_nothing(wanted: &'a Ruleset) -> Result<Self, NotCompiled> {
+        // The kernel takes 0 for any.
+        let mut transaction = Self::new(wanted, 0);
+        for (number, table) in wanted.tables.iter().enumerate() {
+            transaction.add_table(number);
+            for chain in 0..table.chains.len() {
+                transaction.add_chain(number, chain);
+            }
+            for (chain, rules) in table.chains.iter().map(|chain| chain.rules.len()).enumerate() {
+                for rule in 0..rules {
+                    transaction.add_rule(number, chain, rule, Place::Append)?;
+                }
+            }
+        }
+        Ok(transaction)
+    }
+
     /// The batch, to be sent.
     pub fn batch(&mut self) -> &mut Batch {
         &mut self.batch
@@ -181,7 +202,10 @@ impl<'a> Transaction<'a> {
                 userdata: &compiled.userdata,
                 ..Set::new(family, table_name, name, compiled.key_len)
             });
-            batch.add_elements(&ElementList::new(family, table_name, name, id), elements(&compiled.keys));
+            batch.add_elements(
+                &ElementList::new(family, table_name, name, id),
+                compiled.keys.iter().map(SetKey::element),
+            );
         });
         Ok(())
     }
@@ -242,16 +266,7 @@ impl<'a> Transaction<'a> {
 
 fn add_anonymous_set(batch: &mut Batch, family: Family, table: &str, set: &AnonymousSet) {
     let id = batch.take_set_id();
-    batch.add_set(&Set {
-        id,
-        flags: set.flags(),
-        key_type: set.data_type.set_number(),
-        size: u32::try_from(set.keys.len()).unwrap_or(u32::MAX),
-        ..Set::new(family, table, ANONYMOUS_SET_NAME, set.key_len)
-    });
-    batch.add_elements(&ElementList::new(family, table, ANONYMOUS_SET_NAME, id), elements(&set.keys));
-}
-
-fn elements(keys: &[SetKey]) -> impl Iterator<Item = Element<'static>> {
-    keys.iter().map(|key| Element { interval_end: key.end, ..Element::new(key.key.clone()) })
+    batch.add_set(&set.head(family, table, ANONYMOUS_SET_NAME, id));
+    let elements = set.keys.iter().map(SetKey::element);
+    batch.add_elements(&ElementList::new(family, table, ANONYMOUS_SET_NAME, id), elements);
 }

@@ -16,11 +16,11 @@
 //! Where nothing is there nothing is deleted, and that makes a new pod's first commit fast: after a deletion the kernel
 //! lets the socket's close wait for a grace period of RCU (`nft_rcv_nl_event` in net/netfilter/nf_tables_api.c).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use nftwire::expr::{Counter, Lookup};
-use nftwire::{AttrWriter, Error, Expr, ObjectKind, Place, Socket, uapi};
+use nftwire::expr::{Counter, Immediate, Lookup};
+use nftwire::{AttrWriter, ElementData, Error, Expr, ObjectKind, Place, SetFlags, Socket, uapi};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use super::compile::{AnonymousSet, NotCompiled, SetKey, compile};
@@ -109,12 +109,19 @@ pub fn update<'a>(
     wanted: &'a Ruleset,
     keep_counters: bool,
 ) -> Result<Update<'a>, UpdateError> {
-    let (generation, existing) =
-        socket.consistent_within(SETTLED, |socket| read(socket, layout, keep_counters))?;
+    // The batch requires the generation: that nothing has changed meanwhile, the kernel finds out itself.
+    let generation = socket.settled_generation_within(SETTLED)?;
+    let existing = match read(socket, layout, keep_counters) {
+        Ok(existing) => existing,
+        // What one dump showed may be gone in the next: an error counts only where nothing changed.
+        Err(error) if socket.settled_generation()? == generation => return Err(error.into()),
+        Err(_) => return Err(Error::GenerationChanged.into()),
+    };
     Ok(from(&existing, wanted, generation, keep_counters)?)
 }
 
-/// As [`update`], but for any generation, for where others commit so often that none lasts until a commit.
+/// As [`update`] with all rules new, but for any generation: for where others commit so often that none lasts until a
+/// commit.
 ///
 /// What others change between this reading and the commit, and this transaction does not touch, stays as if they had
 /// done it after the commit. Where they took away what this transaction takes away, or what it adds a rule beside, the
@@ -126,10 +133,9 @@ pub fn update_any<'a>(
     socket: &mut Socket,
     layout: &Ruleset,
     wanted: &'a Ruleset,
-    keep_counters: bool,
 ) -> Result<Update<'a>, UpdateError> {
     // The kernel takes 0 for any.
-    Ok(from(&read(socket, layout, keep_counters)?, wanted, 0, keep_counters)?)
+    Ok(from(&read(socket, layout, false)?, wanted, 0, false)?)
 }
 
 fn from<'a>(
@@ -354,7 +360,7 @@ pub(super) fn read(
 fn read_rules(
     socket: &mut Socket,
     table: &mut ExistingTable,
-    sets: &HashMap<String, Vec<SetKey>>,
+    sets: &BTreeMap<String, Vec<SetKey>>,
 ) -> Result<(), Error> {
     socket.rules(table.family, &table.name, |rule| {
         let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
@@ -379,12 +385,13 @@ fn read_names(
         .filter(|owned| table.is_same_table(owned))
         .flat_map(|owned| &owned.sets)
         .collect();
-    let simple = nftwire::SetFlags::ANONYMOUS | nftwire::SetFlags::CONSTANT;
+    let kinds = [SetFlags::default(), SetFlags::INTERVAL, SetFlags::MAP, SetFlags::INTERVAL | SetFlags::MAP];
+    let of_profiles = kinds.map(|kind| SetFlags::ANONYMOUS | SetFlags::CONSTANT | kind);
     let mut anonymous = Vec::new();
     socket.sets(table.family, &table.name, |set| {
-        if set.flags == simple || set.flags == simple | nftwire::SetFlags::INTERVAL {
+        if of_profiles.contains(&set.flags) {
             anonymous.push(set.name.to_owned());
-        } else if !set.flags.contains(nftwire::SetFlags::ANONYMOUS) {
+        } else if !set.flags.contains(SetFlags::ANONYMOUS) {
             let stays = filled_by_others
                 .iter()
                 .any(|kept| kept.name == set.name && kept.is_alike(&decompile::set(&set)));
@@ -408,21 +415,31 @@ fn read_elements(
     socket: &mut Socket,
     table: &ExistingTable,
     names: Vec<String>,
-) -> Result<HashMap<String, Vec<SetKey>>, Error> {
-    let mut sets = HashMap::new();
+) -> Result<BTreeMap<String, Vec<SetKey>>, Error> {
+    let mut sets = BTreeMap::new();
     for name in names {
         let mut elements = Vec::new();
         socket.elements(table.family, &table.name, &name, |list| {
             for element in list.elements() {
-                let element = element?;
-                elements.push(SetKey { key: element.key, end: element.interval_end });
+                elements.push(key(element?));
             }
             Ok(())
         })?;
-        elements.sort_unstable();
+        elements.sort_by(|one, other| one.place().cmp(&other.place()));
         sets.insert(name, elements);
     }
     Ok(sets)
+}
+
+/// What counts of an element of a set or a map of verdicts. What no profile makes is of no account: it is in no set that
+/// a wanted rule looks things up in.
+fn key(element: nftwire::Element<'_>) -> SetKey {
+    let verdict = match element.data {
+        Some(ElementData::Verdict(verdict)) => Some(verdict.into()),
+        Some(ElementData::Value(_)) | None => None,
+    };
+    let counter = element.expressions.iter().any(|expression| matches!(expression, Expr::Counter(_)));
+    SetKey { verdict, counter, ..SetKey::new(element.key, element.interval_end) }
 }
 
 /// The fingerprint that the kernel's rule has after this one was added.
@@ -448,9 +465,15 @@ fn fingerprint<'s>(
             Expr::Lookup(lookup) => match elements(lookup) {
                 Some(elements) => {
                     Expr::from(Lookup { set: "", set_id: 0, ..*lookup }).encode(&mut writer);
-                    for SetKey { key, end } in elements {
+                    for SetKey { key, end, verdict, counter } in elements {
                         writer.put(uapi::NFTA_SET_ELEM_KEY, key.as_bytes());
                         writer.put_u8(uapi::NFTA_SET_ELEM_FLAGS, u8::from(*end));
+                        if let Some(verdict) = verdict {
+                            Expr::from(Immediate::Verdict(verdict.into())).encode(&mut writer);
+                        }
+                        if *counter {
+                            Expr::from(Counter::default()).encode(&mut writer);
+                        }
                     }
                 }
                 None => expression.encode(&mut writer),

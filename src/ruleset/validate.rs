@@ -4,7 +4,7 @@
 //! for loops, nor are statements compared with the hooks from which they can be reached, in tables that are new.
 //! And where it does look, its answer names no rule. So every ruleset is looked at here before it is sent.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use nftwire::uapi;
@@ -106,7 +106,7 @@ pub fn validate(ruleset: &Ruleset) -> Result<(), Invalid> {
 
 fn validate_table(table: &Table) -> Result<(), Invalid> {
     validate_sets(table)?;
-    let mut chains = HashMap::new();
+    let mut chains = BTreeMap::new();
     for chain in &table.chains {
         let fail = |fault| Err(Invalid { place: place(table, chain, None), fault });
         if !is_name(&chain.name) {
@@ -160,7 +160,7 @@ fn validate_sets(table: &Table) -> Result<(), Invalid> {
 
 struct Walk<'a> {
     table: &'a Table,
-    chains: HashMap<&'a str, &'a Chain>,
+    chains: BTreeMap<&'a str, &'a Chain>,
 }
 
 impl<'a> Walk<'a> {
@@ -248,10 +248,7 @@ fn misplaced(rule: &Rule, from: &Chain) -> Option<Fault> {
 }
 
 fn jumps(rule: &Rule) -> impl Iterator<Item = &str> {
-    rule.statements.iter().filter_map(|statement| match statement {
-        Statement::Verdict(Verdict::Jump(chain) | Verdict::Goto(chain)) => Some(chain.as_str()),
-        _ => None,
-    })
+    rule.statements.iter().flat_map(Statement::verdicts).filter_map(Verdict::chain)
 }
 
 /// The names of the sets that the rule looks things up in.

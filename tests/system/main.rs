@@ -18,6 +18,8 @@ mod counters;
 mod dns;
 mod doctor;
 mod errors;
+#[path = "../evaluator/mod.rs"]
+mod evaluator;
 mod families;
 mod faults;
 mod harness;
@@ -32,6 +34,7 @@ mod linkerd_state;
 mod linkerd_validation;
 mod lockdown;
 mod named_sets;
+mod optimize;
 mod redirect;
 mod reset;
 mod route;

@@ -25,7 +25,7 @@ const RESOLV_CONF: &str =
 /// Where IPv6 is on, `--dual-stack` says so: the [place] for them has both families.
 ///
 /// [place]: Setting::namespace
-pub(crate) const ALL: [Setting; 32] = [
+pub(crate) const ALL: [Setting; 35] = [
     flags(""),
     flags("-b * -i *"),
     flags("-b * -i * --dual-stack"),
@@ -52,6 +52,11 @@ pub(crate) const ALL: [Setting; 32] = [
     flags("-b * -i * --native-nftables"),
     flags("-m TPROXY -b * -i * --drop-invalid --redirect-dns --capture-all-dns --native-nftables"),
     flags("-m TPROXY -b * -i * -c eth3 -k eth1 --drop-invalid --redirect-dns -o 22 -q 443 --dual-stack"),
+    flags(
+        "-b * -d 15090,15021,15020 -i * -x 10.3.0.0/16,10.1.0.0/16,10.2.0.0/15,fd00::/64 --dual-stack --optimize",
+    ),
+    flags("-b * -d 15090 -i * -x 10.3.0.0/16,10.5.0.0/16,192.0.2.1/32 -o 1,2 --optimize --element-counters"),
+    flags("-m TPROXY -b 80,81,90 -c eth1,eth2,cali* --redirect-dns --optimize --dual-stack"),
     Setting { loopback: Some("127.0.0.0/8"), ..flags("-b * -i 10.0.0.0/9 -m TPROXY --dual-stack") },
     Setting { loopback: Some("127.0.0.0/16"), ..flags("-b *") },
     Setting { groups: Some("2001,2002,mail"), ..flags("-i *") },

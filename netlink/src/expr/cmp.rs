@@ -33,8 +33,7 @@ pub struct Cmp {
 
 impl Cmp {
     pub(super) fn put(&self, writer: &mut AttrWriter) {
-        writer.put_be32(uapi::NFTA_CMP_SREG, self.sreg.number());
-        writer.put_be32(uapi::NFTA_CMP_OP, self.op.number());
+        writer.put_be32s([(uapi::NFTA_CMP_SREG, self.sreg.number()), (uapi::NFTA_CMP_OP, self.op.number())]);
         self.data.put(writer, uapi::NFTA_CMP_DATA);
     }
 

@@ -11,8 +11,8 @@ pub struct Counter {
 
 impl Counter {
     pub(crate) fn put(&self, writer: &mut AttrWriter) {
-        writer.put_be64(uapi::NFTA_COUNTER_BYTES, self.bytes);
-        writer.put_be64(uapi::NFTA_COUNTER_PACKETS, self.packets);
+        writer
+            .put_be64s([(uapi::NFTA_COUNTER_BYTES, self.bytes), (uapi::NFTA_COUNTER_PACKETS, self.packets)]);
     }
 
     pub(crate) fn parse(attributes: AttrReader<'_>) -> Result<Self, DecodeError> {

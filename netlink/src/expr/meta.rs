@@ -88,11 +88,11 @@ pub struct Meta {
 
 impl Meta {
     pub(super) fn put(&self, writer: &mut AttrWriter) {
-        writer.put_be32(uapi::NFTA_META_KEY, self.key.number());
-        match self.access {
-            Access::Load(dreg) => writer.put_be32(uapi::NFTA_META_DREG, dreg.number()),
-            Access::Store(sreg) => writer.put_be32(uapi::NFTA_META_SREG, sreg.number()),
-        }
+        let (kind, register) = match self.access {
+            Access::Load(dreg) => (uapi::NFTA_META_DREG, dreg),
+            Access::Store(sreg) => (uapi::NFTA_META_SREG, sreg),
+        };
+        writer.put_be32s([(uapi::NFTA_META_KEY, self.key.number()), (kind, register.number())]);
     }
 
     pub(super) fn parse(attributes: AttrReader<'_>) -> Result<Self, DecodeError> {

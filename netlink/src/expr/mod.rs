@@ -88,7 +88,9 @@ pub use xfrm::{Xfrm, XfrmKey};
 pub use xt_match::Match;
 pub use xt_target::Target;
 
-use crate::{Attr, AttrReader, AttrWriter, DecodeError, Family, Register, uapi};
+use netlink_packet_core::NLA_F_NESTED;
+
+use crate::{Attr, AttrReader, AttrWriter, DecodeError, Family, Register, attr, uapi};
 
 /// Whether an expression fills a register or uses what is in one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -120,10 +122,17 @@ macro_rules! expressions {
                 }
             }
 
-            fn put_attributes(&self, writer: &mut AttrWriter) {
+            /// Writes the expression as an attribute of this type.
+            pub(crate) fn encode_as(&self, writer: &mut AttrWriter, kind: u16) {
                 match self {
-                    $(Self::$variant(expression) => expression.put(writer),)+
-                    Self::Unknown(unknown) => unknown.put(writer),
+                    $(Self::$variant(expression) => {
+                        const HEAD: [u8; head_len($name)] = head($name);
+                        put_known(writer, kind, &HEAD, |writer| expression.put(writer));
+                    })+
+                    Self::Unknown(unknown) => writer.nest(kind, |writer| {
+                        writer.put_str(uapi::NFTA_EXPR_NAME, unknown.name);
+                        writer.nest(uapi::NFTA_EXPR_DATA, |writer| unknown.put(writer));
+                    }),
                 }
             }
 
@@ -194,14 +203,6 @@ impl<'a> Expr<'a> {
         self.encode_as(writer, uapi::NFTA_LIST_ELEM);
     }
 
-    /// Writes the expression as an attribute of this type.
-    pub(crate) fn encode_as(&self, writer: &mut AttrWriter, kind: u16) {
-        writer.nest(kind, |writer| {
-            writer.put_str(uapi::NFTA_EXPR_NAME, self.name());
-            writer.nest(uapi::NFTA_EXPR_DATA, |writer| self.put_attributes(writer));
-        });
-    }
-
     /// Reads a list of expressions.
     pub fn decode_list(list: AttrReader<'a>) -> impl Iterator<Item = Result<Self, DecodeError>> + use<'a> {
         list.map(|element| Self::decode(element?.nested()))
@@ -250,6 +251,43 @@ impl<'a> Expr<'a> {
         let (name, data) = name_and_data(attributes)?;
         Self::parse(name, data)
     }
+}
+
+/// Bytes before an expression's own attributes: its header, its name with header and NUL, and the header of the data.
+const fn head_len(name: &str) -> usize {
+    4 + 4 + (name.len() + 1).next_multiple_of(4) + 4
+}
+
+/// These bytes, with what is known of them at compile time.
+const fn head<const N: usize>(name: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    // A name is a few letters.
+    let [l0, l1, k0, k1] = attr::header(5 + name.len().to_ne_bytes()[0] as u16, uapi::NFTA_EXPR_NAME);
+    (bytes[4], bytes[5], bytes[6], bytes[7]) = (l0, l1, k0, k1);
+    let mut index = 0;
+    while index < name.len() {
+        bytes[8 + index] = name.as_bytes()[index];
+        index += 1;
+    }
+    let [_, _, k0, k1] = attr::header(0, uapi::NFTA_EXPR_DATA | NLA_F_NESTED);
+    (bytes[N - 2], bytes[N - 1]) = (k0, k1);
+    bytes
+}
+
+/// Writes an expression whose name is known at compile time: the head in one piece.
+#[inline]
+fn put_known<const N: usize>(
+    writer: &mut AttrWriter,
+    kind: u16,
+    head: &[u8; N],
+    put: impl FnOnce(&mut AttrWriter),
+) {
+    let start = writer.len();
+    writer.raw(head);
+    put(writer);
+    writer.patch(start, &attr::header(0, kind | NLA_F_NESTED));
+    writer.close(start + N - 4);
+    writer.close(start);
 }
 
 /// The name in an element of a list of expressions, and the attributes of the expression itself.

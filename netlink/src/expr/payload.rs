@@ -50,12 +50,16 @@ pub struct Payload {
 
 impl Payload {
     pub(super) fn put(&self, writer: &mut AttrWriter) {
+        let place = [
+            (uapi::NFTA_PAYLOAD_BASE, self.base.number()),
+            (uapi::NFTA_PAYLOAD_OFFSET, self.offset),
+            (uapi::NFTA_PAYLOAD_LEN, self.len),
+        ];
         if let PayloadAction::Load(dreg) = self.action {
-            writer.put_be32(uapi::NFTA_PAYLOAD_DREG, dreg.number());
+            let [base, offset, len] = place;
+            return writer.put_be32s([(uapi::NFTA_PAYLOAD_DREG, dreg.number()), base, offset, len]);
         }
-        writer.put_be32(uapi::NFTA_PAYLOAD_BASE, self.base.number());
-        writer.put_be32(uapi::NFTA_PAYLOAD_OFFSET, self.offset);
-        writer.put_be32(uapi::NFTA_PAYLOAD_LEN, self.len);
+        writer.put_be32s(place);
         if let PayloadAction::Store { sreg, csum_type, csum_offset, csum_flags } = self.action {
             writer.put_be32(uapi::NFTA_PAYLOAD_SREG, sreg.number());
             writer.put_be32(uapi::NFTA_PAYLOAD_CSUM_TYPE, csum_type);

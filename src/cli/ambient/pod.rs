@@ -11,7 +11,7 @@ use super::{Kind, Setting, Values, action, arguments, group, output, probe_addre
 use crate::cli::failure::Failure;
 use crate::cli::log::Log;
 use crate::cli::place::{self, NETNS, namespace};
-use crate::cli::profile::{Action, Output, carry_out, of, print, refuse_host_network, tell};
+use crate::cli::profile::{self, Action, Output, carry_out, of, print, refuse_host_network, tell};
 use crate::cli::settings::UsageError;
 use crate::cli::verify;
 use crate::interception::Interception;
@@ -45,13 +45,25 @@ const SETTINGS: &[Setting] = &[
     VIRTUAL_INTERFACE,
     PROBE_IPV4,
     PROBE_IPV6,
+    profile::OPTIMIZE,
+    profile::ELEMENT_COUNTERS,
     DRY_RUN,
     CHECK,
     ALLOW_HOST_NETWORK,
     OUTPUT,
 ];
 const REMOVE_SETTINGS: &[Setting] = &[DRY_RUN, ALLOW_HOST_NETWORK, OUTPUT];
-const VERIFY_SETTINGS: &[Setting] = &[IPV6, DNS, INGRESS, VIRTUAL_INTERFACE, PROBE_IPV4, PROBE_IPV6, OUTPUT];
+const VERIFY_SETTINGS: &[Setting] = &[
+    IPV6,
+    DNS,
+    INGRESS,
+    VIRTUAL_INTERFACE,
+    PROBE_IPV4,
+    PROBE_IPV6,
+    profile::OPTIMIZE,
+    profile::ELEMENT_COUNTERS,
+    OUTPUT,
+];
 
 fn settings(subcommand: &str) -> &'static [Setting] {
     match subcommand {
@@ -81,7 +93,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let values = values(settings(subcommand), matches);
     let task = Task {
         action: action(subcommand, &values).map_err(Failure::usage)?,
-        interception: pod(subcommand, &values).map_err(Failure::usage)?.interception(),
+        interception: pod(subcommand, &values).map_err(Failure::usage)?,
         allow_host_network: subcommand == VERIFY
             || values.switch("allow-host-network").map_err(Failure::usage)?,
     };
@@ -109,21 +121,22 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The settings. What is removed does not depend on them.
-fn pod(subcommand: &str, values: &Values<'_>) -> Result<PodInterception, UsageError> {
+/// What the settings come to. What is removed does not depend on them.
+fn pod(subcommand: &str, values: &Values<'_>) -> Result<Interception, UsageError> {
     if subcommand == REMOVE {
-        return Ok(PodInterception::default());
+        return Ok(PodInterception::default().interception());
     }
     let interface = |name: &str| name.parse::<Interface>().map_err(|error| format!("{name:?}: {error}"));
     let (probe_v4, probe_v6) = probe_addresses(values)?;
-    Ok(PodInterception {
+    let pod = PodInterception {
         ipv6: values.switch("ipv6")?,
         dns: values.switch("dns")?,
         ingress: values.switch("ingress")?,
         virtual_interfaces: values.all("virtual-interface", interface)?,
         probe_v4,
         probe_v6,
-    })
+    };
+    Ok(pod.interception().optimized(profile::optimization(values)?))
 }
 
 /// What is to be done in each of the pods.
@@ -136,7 +149,7 @@ struct Task {
 
 /// What came of it in one of them.
 enum Outcome {
-    Done(crate::cli::profile::Done),
+    Done(profile::Done),
     Compared(Differences),
 }
 

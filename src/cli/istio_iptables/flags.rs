@@ -210,6 +210,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     profile::CHECK,
     profile::KEEP_COUNTERS,
+    profile::OPTIMIZE,
+    profile::ELEMENT_COUNTERS,
     profile::OUTPUT,
     profile::ALLOW_HOST_NETWORK,
     lockdown::SETTING,

@@ -11,6 +11,7 @@ use crate::cli::{accounts, lockdown, resolv_conf};
 use crate::mesh::istio::sidecar::{
     DnsCapture, InboundPorts, Interface, Mode, OwnerGroups, ServiceCidr, Sidecar,
 };
+use crate::ruleset::optimize::Counting;
 
 /// The proxy's uid where it has no name here.
 const DEFAULT_PROXY_UID: u32 = 1337;
@@ -36,6 +37,7 @@ pub(super) struct Options {
     pub(super) lockdown: bool,
     pub(super) network_namespace: Option<Given>,
     pub(super) output: Output,
+    pub(super) optimize: Option<Counting>,
     /// What the user should know of what was given
     pub(super) warnings: Vec<String>,
 }
@@ -76,6 +78,7 @@ impl Options {
             lockdown: lockdown::wanted(values)?,
             network_namespace: values.not_empty("network-namespace"),
             output: values.parsed("output", Output::Text, profile::output)?,
+            optimize: profile::optimization(values)?,
             sidecar: sidecar(values, &mut warnings)?,
             warnings,
         })

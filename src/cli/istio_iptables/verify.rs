@@ -19,7 +19,7 @@ pub(super) fn verify_here(options: &Options, log: Log) -> Result<ExitCode, Failu
         let (ruleset, network) = (Ruleset::default(), Network::default());
         Interception { ruleset, network, ..options.sidecar.interception() }
     } else {
-        sidecar_here(options, &mut routes, log)?.interception()
+        sidecar_here(options, &mut routes, log)?.interception().optimized(options.optimize)
     };
     let differences = verify(&wanted, &mut nftwire::Socket::open()?, &mut routes)?;
     Ok(report(&differences, options.output == Output::Json)?)

@@ -89,6 +89,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::switch("cleanup-only", None, &[], "Remove all rules of an earlier run"),
     profile::CHECK,
     profile::KEEP_COUNTERS,
+    profile::OPTIMIZE,
+    profile::ELEMENT_COUNTERS,
     profile::OUTPUT,
     profile::ALLOW_HOST_NETWORK,
     lockdown::SETTING,

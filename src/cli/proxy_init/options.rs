@@ -46,7 +46,7 @@ impl Options {
                         "--subnets-to-ignore: {subnet} is left out: without IPv6 there are no rules for it"
                     )
                 }));
-                settings.interception()
+                settings.interception().optimized(profile::optimization(values)?)
             }
         };
         let timeout = values.parsed("timeout-close-wait-secs", 0, |given| given.one(number))?;

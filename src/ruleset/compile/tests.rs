@@ -322,7 +322,8 @@ fn a_set_of_ports_belongs_to_its_rule() {
         data_type: DataType::InetService,
         key_len: 2,
         interval: false,
-        keys: [53, 15008].map(|port| SetKey { key: Data::be16(port), end: false }).to_vec(), // element 00003500, element 0000a03a
+        verdicts: false,
+        keys: [53, 15008].map(|port| SetKey::new(Data::be16(port), false)).to_vec(), // element 00003500, element 0000a03a
     };
     assert_eq!(compiled.sets, [set]);
 }
@@ -400,12 +401,18 @@ fn ranges_in_a_set_are_the_ends_that_nft_makes_of_them() {
     let right = Operand::Expression(Expression::Set(elements.to_vec()));
     let rule = Rule::new().compare(Selector::Payload(TCP_DPORT), Op::Eq, right);
     let compiled = compile(Family::Inet, &rule, 1).unwrap();
-    let key = |port, end| SetKey { key: Data::be16(port), end };
+    let key = |port, end| SetKey::new(Data::be16(port), end);
     let keys =
         vec![key(0, true), key(80, false), key(81, true), key(443, false), key(444, true), key(1000, false)];
     assert_eq!(
         compiled.sets,
-        [AnonymousSet { data_type: DataType::InetService, key_len: 2, interval: true, keys }]
+        [AnonymousSet {
+            data_type: DataType::InetService,
+            key_len: 2,
+            interval: true,
+            verdicts: false,
+            keys
+        }]
     );
 }
 
@@ -441,7 +448,7 @@ fn a_set_of_single_values() {
     assert_eq!((set.data_type, set.key_len, set.flags), (DataType::Ipv4Addr, 4, SetFlags::default()));
     // As nft 1.0.6 has it: key_byte_order big endian.
     assert_eq!(set.userdata, [0, 4, 2, 0, 0, 0]);
-    let key = |last| SetKey { key: Data::new(&[10, 0, 0, last]), end: false };
+    let key = |last| SetKey::new(Data::new(&[10, 0, 0, last]), false);
     assert_eq!(set.keys, [key(1), key(2)]);
     assert_eq!(named_set(&Set::new("s", DataType::Mark)).unwrap().userdata, [0, 4, 1, 0, 0, 0]);
 }
@@ -449,7 +456,7 @@ fn a_set_of_single_values() {
 /// With the flag every value is a range, also where all of them are single.
 #[test]
 fn a_set_of_ranges() {
-    let key = |bytes: &[u8], end| SetKey { key: Data::new(bytes), end };
+    let key = |bytes: &[u8], end| SetKey::new(Data::new(bytes), end);
     let interval = SetFlags::INTERVAL.0;
     assert_eq!(
         named_set(&addresses(interval, &["10.0.0.0/8"])).unwrap().keys,

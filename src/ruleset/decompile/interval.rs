@@ -43,7 +43,8 @@ fn element(start: End, last: &Data, data_type: DataType) -> Element {
     Element { key: range(&start.key, last, data_type), ..start.element }
 }
 
-fn predecessor(data: &Data) -> Data {
+/// The value before; behind zero the highest one.
+pub(in crate::ruleset) fn predecessor(data: &Data) -> Data {
     let mut bytes = data.as_bytes().to_vec();
     for byte in bytes.iter_mut().rev() {
         let borrow = *byte == 0;
@@ -56,7 +57,7 @@ fn predecessor(data: &Data) -> Data {
 }
 
 /// The values between two, both most significant byte first, as a value, a prefix or a range.
-pub(super) fn range(from: &Data, to: &Data, data_type: DataType) -> Expression {
+pub(in crate::ruleset) fn range(from: &Data, to: &Data, data_type: DataType) -> Expression {
     let constant = |data: &Data| {
         let data = if data_type.is_host_order() && cfg!(target_endian = "little") {
             reversed(data)

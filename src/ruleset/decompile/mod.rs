@@ -27,6 +27,7 @@ use super::option::{OptionField, OptionKind};
 use super::selector::{CtOf, Fib, HashRange, Ipsec, Numgen, Osf, RawPayload};
 use super::{Constant, Data, DataType, Expression, Hash, Operator, Rule, Selector, Set, Statement};
 
+pub(super) use interval::{predecessor, range};
 pub(super) use object::device;
 pub use object::{flowtable, object};
 pub use set::{SetReader, set};

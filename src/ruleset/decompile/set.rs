@@ -166,7 +166,7 @@ impl SetReader {
             return Some(Expression::Name(object.into()));
         }
         Some(match element.data.as_ref()? {
-            ElementData::Verdict(verdict) => Expression::Verdict(super::statement::verdict(*verdict)),
+            ElementData::Verdict(verdict) => Expression::Verdict((*verdict).into()),
             ElementData::Value(data) => match &self.set.value {
                 Some(SetValue::Data { data_type, interval: true }) => {
                     let half = usize::try_from(data_type.len()).unwrap_or(0);

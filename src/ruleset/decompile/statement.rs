@@ -14,7 +14,7 @@ use crate::ruleset::statement::{
     Counter, Forward, Limit, Log, Nat, NatKind, ObjectKind, Queue, Quota, Reject, RejectWith, Synproxy,
     Tproxy, Update, UpdateOp,
 };
-use crate::ruleset::{Map, Protocol, Range, SetValue, Verdict};
+use crate::ruleset::{Map, Protocol, Range, SetValue};
 
 impl Decompiler<'_> {
     pub(super) fn statement(&mut self, expression: &Expr<'_>) {
@@ -23,7 +23,7 @@ impl Decompiler<'_> {
                 Statement::Counter(Counter { packets: counter.packets, bytes: counter.bytes })
             }
             Expr::Immediate(nftwire::expr::Immediate::Verdict(verdict)) => {
-                Statement::Verdict(self::verdict(*verdict))
+                Statement::Verdict((*verdict).into())
             }
             Expr::Nat(_) | Expr::Masq(_) | Expr::Redir(_) => return self.nat(expression),
             Expr::Tproxy(tproxy) => return self.tproxy(tproxy),
@@ -359,19 +359,6 @@ fn inverted(left: &Data, right: &Data, byte: fn(u8, u8) -> u8) -> Data {
     let bytes: Vec<_> =
         left.as_bytes().iter().zip(right.as_bytes()).map(|(&left, &right)| byte(left, right)).collect();
     Data::new(&bytes)
-}
-
-pub(super) fn verdict(verdict: nftwire::Verdict<'_>) -> Verdict {
-    match verdict {
-        nftwire::Verdict::Accept => Verdict::Accept,
-        nftwire::Verdict::Drop => Verdict::Drop,
-        nftwire::Verdict::Return => Verdict::Return,
-        nftwire::Verdict::Continue => Verdict::Continue,
-        nftwire::Verdict::Break => Verdict::Break,
-        nftwire::Verdict::Jump(chain) => Verdict::Jump(chain.to_owned()),
-        nftwire::Verdict::Goto(chain) => Verdict::Goto(chain.to_owned()),
-        nftwire::Verdict::Other(code) => Verdict::Other(code),
-    }
 }
 
 fn log(log: &nftwire::expr::Log<'_>) -> Log {

@@ -1,7 +1,7 @@
 //! A wanted rule as it would be listed, so that a person can compare it with one that is there: by way of the
 //! kernel's expressions, which do not tell what nft leaves out.
 
-use nftwire::{AttrReader, AttrWriter, DecodeError, Expr, Message, SetFlags, uapi};
+use nftwire::{AttrReader, AttrWriter, DecodeError, Expr, Message, uapi};
 
 use crate::ruleset::compile::{AnonymousSet, NotCompiled, compile};
 use crate::ruleset::decompile::{self, Decompiler, SetReader, Sets};
@@ -31,15 +31,10 @@ fn name(id: u32) -> String {
 }
 
 fn as_set(name: &str, set: &AnonymousSet) -> crate::ruleset::Set {
-    let interval = if set.interval { SetFlags::INTERVAL } else { SetFlags::default() };
-    let head = nftwire::Set {
-        flags: SetFlags::ANONYMOUS | SetFlags::CONSTANT | interval,
-        key_type: set.data_type.set_number(),
-        ..nftwire::Set::new(Family::Unspec, "", name, set.key_len)
-    };
+    let head = set.head(Family::Unspec, "", name, 0);
     let mut reader = SetReader::new(decompile::set(&head));
     for key in &set.keys {
-        reader.add(&nftwire::Element { interval_end: key.end, ..nftwire::Element::new(key.key.clone()) });
+        reader.add(&key.element());
     }
     reader.finish()
 }

@@ -39,7 +39,7 @@ impl User {
 
     /// Makes the calling thread this user in the eyes of `meta skuid` and `meta skgid`, which look at the file system
     /// ids of whoever opened a socket. All capabilities that sockets need stay.
-    pub(super) fn take_on(self) {
+    pub(crate) fn take_on(self) {
         let (uid, gid) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
         setfsgid(gid);
         setfsuid(uid);

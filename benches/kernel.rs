@@ -1,0 +1,191 @@
+//! How long the kernel takes to load rules and elements and to tell them, and how long everything around it: in a network
+//! namespace that ends with the process. Needs root; contenders that are not installed are left out.
+//!
+//! `cargo bench --bench kernel`
+
+#![allow(clippy::unwrap_used, reason = "what goes wrong here fails the benchmark")]
+
+mod common;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
+use meshwire::ruleset::compile::compile;
+use meshwire::ruleset::update::update;
+use meshwire::ruleset::{Family, json, print};
+use nftwire::{Batch, Chain, ElementList, Place, Query, Set, Socket, Table};
+
+use common::{CHAIN, SIZES, TABLE, elements, enter_namespace, iptables, rules, ruleset};
+
+const FAMILY: Family = Family::Inet;
+
+/// Takes everything away; what the kernel does about it behind the scenes is over when the socket is closed.
+fn clear() {
+    let mut socket = Socket::open().unwrap();
+    let mut batch = Batch::new();
+    let tables = |table: Table<'_>| {
+        batch.del_table(table.family, table.name);
+        Ok(())
+    };
+    socket.tables(Family::Unspec, tables).unwrap();
+    socket.commit(&mut batch).unwrap();
+}
+
+/// Measures `work` on an open socket, with nothing loaded before.
+fn loading<T>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    id: BenchmarkId,
+    mut prepare: impl FnMut() -> T,
+    mut work: impl FnMut(&mut Socket, &mut T),
+) {
+    group.bench_function(id, |bencher| {
+        bencher.iter_custom(|runs| {
+            let mut elapsed = Duration::ZERO;
+            for _ in 0..runs {
+                clear();
+                let (mut socket, mut prepared) = (Socket::open().unwrap(), prepare());
+                let started = Instant::now();
+                work(&mut socket, &mut prepared);
+                elapsed += started.elapsed();
+            }
+            elapsed
+        });
+    });
+}
+
+fn process(group: &mut BenchmarkGroup<'_, WallTime>, size: u32, command: &[&str], input: &str) {
+    let is_there = Command::new(command[0]).arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !is_there {
+        return;
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().write_all(input.as_bytes()).unwrap();
+    loading(
+        group,
+        BenchmarkId::new(command.join(" "), size),
+        || (),
+        |_, ()| {
+            let input = Stdio::from(file.reopen().unwrap());
+            let status = Command::new(command[0]).args(&command[1..]).stdin(input).status();
+            assert!(status.unwrap().success());
+        },
+    );
+}
+
+/// The rules in one batch, by the wire crate alone.
+fn encoded(batch: &mut Batch, compiled: &[Vec<nftwire::Expr<'_>>]) {
+    batch.add_table(&Table::new(FAMILY, TABLE));
+    batch.add_chain(&Chain::new(FAMILY, TABLE, CHAIN));
+    let rule = nftwire::Rule::new(FAMILY, TABLE, CHAIN);
+    for expressions in compiled {
+        batch.add_rule(&rule, Place::Append, expressions);
+    }
+}
+
+fn commit_rules(criterion: &mut Criterion) {
+    enter_namespace();
+    let mut group = criterion.benchmark_group("commit rules");
+    for size in SIZES {
+        let rules = rules(size);
+        let compiled: Vec<_> =
+            rules.iter().map(|rule| compile(FAMILY, rule, 1).unwrap().expressions).collect();
+        let ready = || {
+            let mut batch = Batch::new();
+            encoded(&mut batch, &compiled);
+            batch
+        };
+        loading(&mut group, BenchmarkId::new("floor", size), ready, |socket, batch| {
+            socket.commit(batch).unwrap();
+        });
+        let mut buffer = ready();
+        loading(
+            &mut group,
+            BenchmarkId::new("encode and commit", size),
+            || (),
+            |socket, ()| {
+                buffer.clear();
+                encoded(&mut buffer, &compiled);
+                socket.commit(&mut buffer).unwrap();
+            },
+        );
+        let ruleset = ruleset(rules.clone());
+        loading(
+            &mut group,
+            BenchmarkId::new("compile, encode and commit", size),
+            || (),
+            |socket, ()| {
+                let mut update = update(socket, &ruleset, &ruleset, false).unwrap();
+                socket.commit(update.transaction.batch()).unwrap();
+            },
+        );
+        process(&mut group, size, &["nft", "-f", "-"], &ruleset.to_string());
+        let json = json::ruleset(&ruleset, &print::Options::default()).to_string();
+        process(&mut group, size, &["nft", "-j", "-f", "-"], &json);
+        process(&mut group, size, &["iptables-nft-restore", "--noflush"], &iptables(size));
+    }
+    group.finish();
+}
+
+fn commit_elements(criterion: &mut Criterion) {
+    enter_namespace();
+    let mut group = criterion.benchmark_group("commit elements");
+    for size in SIZES {
+        let elements = elements(size);
+        let fill = |batch: &mut Batch| {
+            batch.add_table(&Table::new(FAMILY, TABLE));
+            batch.add_set(&Set { id: 1, key_type: 7, ..Set::new(FAMILY, TABLE, "s", 4) });
+            batch.add_elements(&ElementList::new(FAMILY, TABLE, "s", 1), &elements);
+        };
+        let ready = || {
+            let mut batch = Batch::new();
+            fill(&mut batch);
+            batch
+        };
+        loading(&mut group, BenchmarkId::new("floor", size), ready, |socket, batch| {
+            socket.commit(batch).unwrap();
+        });
+        loading(&mut group, BenchmarkId::new("encode and commit", size), Batch::new, |socket, batch| {
+            fill(batch);
+            socket.commit(batch).unwrap();
+        });
+    }
+    group.finish();
+}
+
+fn dump(criterion: &mut Criterion) {
+    enter_namespace();
+    let mut group = criterion.benchmark_group("dump rules");
+    for size in SIZES {
+        clear();
+        let ruleset = ruleset(rules(size));
+        let mut socket = Socket::open().unwrap();
+        let mut update = update(&mut socket, &ruleset, &ruleset, false).unwrap();
+        socket.commit(update.transaction.batch()).unwrap();
+        group.bench_function(BenchmarkId::new("received", size), |bencher| {
+            let query = Query::Rules { table: Some(TABLE), chain: None };
+            bencher.iter(|| socket.dump(FAMILY, query, |received| Ok(received.into_buffer())).unwrap());
+        });
+        group.bench_function(BenchmarkId::new("decoded", size), |bencher| {
+            bencher.iter(|| {
+                let mut expressions = 0;
+                let count = |rule: nftwire::Rule<'_>| {
+                    expressions += rule.expressions().filter_map(Result::ok).count();
+                    Ok(())
+                };
+                socket.rules(FAMILY, TABLE, count).unwrap();
+                expressions
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
+    targets = commit_rules, commit_elements, dump
+}
+criterion_main!(benches);

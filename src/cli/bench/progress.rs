@@ -1,0 +1,39 @@
+//! How far it is, on standard error, where somebody can look at it.
+
+use std::io::Write;
+
+/// Characters of the bar.
+const WIDTH: usize = 30;
+
+/// A bar that is drawn again with each step, and gone at the end.
+pub(super) struct Progress {
+    done: usize,
+    steps: usize,
+    shown: bool,
+}
+
+impl Progress {
+    pub(super) fn new(steps: usize, shown: bool) -> Self {
+        Self { done: 0, steps, shown }
+    }
+
+    /// Begins the next step.
+    pub(super) fn step(&mut self, what: &str) {
+        let full = WIDTH * self.done / self.steps.max(1);
+        self.draw(&format!("[{}{}] {what}", "#".repeat(full), ".".repeat(WIDTH.saturating_sub(full))));
+        self.done += 1;
+    }
+
+    fn draw(&self, line: &str) {
+        if self.shown {
+            // Nothing is lost where it cannot be seen.
+            let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.draw("");
+    }
+}

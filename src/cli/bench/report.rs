@@ -1,0 +1,105 @@
+//! What was measured, as a table and as JSON.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::contender::{Contender, Load};
+
+/// All of it.
+pub(super) struct Report {
+    pub(super) runs: u32,
+    pub(super) measurements: Vec<Measurement>,
+    /// What could not be measured
+    pub(super) notes: Vec<String>,
+}
+
+/// How long a contender took for a load.
+pub(super) struct Measurement {
+    pub(super) load: Load,
+    pub(super) contender: Contender,
+    pub(super) median: Duration,
+    pub(super) least: Duration,
+}
+
+impl Measurement {
+    /// Of these times; none where there are none.
+    pub(super) fn new(load: Load, contender: Contender, mut times: Vec<Duration>) -> Option<Self> {
+        times.sort_unstable();
+        let (least, median) = (*times.first()?, *times.get(times.len() / 2)?);
+        Some(Self { load, contender, median, least })
+    }
+}
+
+impl Report {
+    /// How many times as long as the contender that all others are compared with.
+    fn ratio(&self, measurement: &Measurement) -> Option<f64> {
+        let of = match measurement.load {
+            Load::Sidecar => Contender::Meshwire,
+            Load::Rules(_) => Contender::Floor,
+        };
+        let other =
+            self.measurements.iter().find(|other| other.load == measurement.load && other.contender == of)?;
+        Some(measurement.median.as_secs_f64() / other.median.as_secs_f64())
+    }
+
+    /// The same for a program.
+    pub(super) fn json(&self) -> Value {
+        let measurements = self.measurements.iter().map(|measurement| {
+            let rules = match measurement.load {
+                Load::Sidecar => None,
+                Load::Rules(count) => Some(count),
+            };
+            json!({
+                "load": if rules.is_some() { "rules" } else { "sidecar" },
+                "rules": rules,
+                "contender": measurement.contender.to_string(),
+                "median_microseconds": microseconds(measurement.median),
+                "least_microseconds": microseconds(measurement.least),
+                "ratio": self.ratio(measurement),
+            })
+        });
+        json!({ "runs": self.runs, "measurements": measurements.collect::<Vec<_>>(), "notes": self.notes })
+    }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut before = None;
+        for measurement in &self.measurements {
+            if before != Some(measurement.load) {
+                let (name, other) = match measurement.load {
+                    Load::Sidecar => ("Istio's sidecar, whole processes".to_owned(), "meshwire"),
+                    load @ Load::Rules(_) => (load.to_string(), "floor"),
+                };
+                let gap = if before.is_some() { "\n" } else { "" };
+                writeln!(f, "{gap}{name:<34}{:>10}{:>10}{:>12}", "median", "least", format!("× {other}"))?;
+            }
+            before = Some(measurement.load);
+            let ratio = self.ratio(measurement).map_or_else(String::new, |ratio| format!("{ratio:.2}"));
+            let [median, least] = [measurement.median, measurement.least].map(short);
+            writeln!(f, "  {:<32}{median:>10}{least:>10}{ratio:>12}", measurement.contender)?;
+        }
+        for note in &self.notes {
+            writeln!(f, "\nnot measured: {note}")?;
+        }
+        Ok(())
+    }
+}
+
+/// With three digits that count.
+pub(super) fn short(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    let (value, unit) = match seconds {
+        seconds if seconds < 1e-3 => (seconds * 1e6, "µs"),
+        seconds if seconds < 1.0 => (seconds * 1e3, "ms"),
+        seconds => (seconds, "s"),
+    };
+    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.digits$} {unit}")
+}

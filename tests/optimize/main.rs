@@ -1,0 +1,58 @@
+//! An optimized ruleset does to every packet what it did before.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+
+#[path = "../evaluator/mod.rs"]
+mod evaluator;
+mod sets;
+
+use evaluator::evaluate;
+use evaluator::random::{BASE, packet, ruleset};
+use meshwire::ruleset::compile::compile;
+use meshwire::ruleset::optimize::{Counting, optimize};
+use meshwire::ruleset::validate::validate;
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_same_becomes_of_every_packet(
+        ruleset in ruleset(false),
+        packets in prop::collection::vec(packet(), 24),
+        counting in prop_oneof![Just(Counting::ByRule), Just(Counting::ByElement)],
+    ) {
+        let optimized = optimize(&ruleset, counting);
+        for packet in &packets {
+            let [mut before, mut after] = [packet.clone(), packet.clone()];
+            let fates = [
+                evaluate(&ruleset.tables[0], BASE, &mut before),
+                evaluate(&optimized.tables[0], BASE, &mut after),
+            ];
+            prop_assert_eq!(&fates[0], &fates[1], "{:?}\n{}\n{}", packet, ruleset, optimized);
+            prop_assert_eq!(before, after, "{:?}\n{}\n{}", packet, ruleset, optimized);
+        }
+    }
+
+    #[test]
+    fn it_is_not_longer_and_can_be_loaded(ruleset in ruleset(false)) {
+        for counting in [Counting::ByRule, Counting::ByElement] {
+            let optimized = optimize(&ruleset, counting);
+            prop_assert!(optimized.rule_count() <= ruleset.rule_count());
+            for table in &optimized.tables {
+                for rule in table.chains.iter().flat_map(|chain| &chain.rules) {
+                    prop_assert!(compile(table.family, rule, 1).is_ok(), "{}", rule);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_done_when_it_is_done(ruleset in ruleset(false)) {
+        // A second pass may find more: what moved next to each other only then.
+        let once = optimize(&ruleset, Counting::ByRule);
+        let twice = optimize(&once, Counting::ByRule);
+        prop_assert!(twice.rule_count() <= once.rule_count());
+        prop_assert!(validate(&ruleset).is_err() || validate(&twice).is_ok());
+    }
+}
