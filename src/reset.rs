@@ -120,7 +120,7 @@ fn reset_sets_and_rules(
     readings: &mut Readings,
 ) -> Result<(), Error> {
     let (_, (sets, chains)) = socket.consistent(|socket| {
-        let (sets, _) = listing::read_sets(socket, family, table)?;
+        let (sets, _) = listing::read_full_sets(socket, family, table)?;
         Ok((sets, counting_chains(socket, family, table)?))
     })?;
     elements::reset_elements(socket, &sets, (family, table), readings)?;

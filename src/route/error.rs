@@ -390,12 +390,12 @@ mod tests {
             (
                 RouteError::Answer { attempt: address, source: Errno::ENOMEM.into() },
                 "cannot add ::6/128 to lo: the kernel's answer could not be read, so it may have been done: \
-                 ENOMEM: Cannot allocate memory",
+                 ENOMEM: Out of memory",
                 "`meshwire verify` shows",
             ),
             (
                 RouteError::Answer { attempt: Attempt::ListLinks, source: Errno::ENOMEM.into() },
-                "cannot list the links: the kernel's answer could not be read: ENOMEM: Cannot allocate memory",
+                "cannot list the links: the kernel's answer could not be read: ENOMEM: Out of memory",
                 "",
             ),
             (

@@ -357,8 +357,17 @@ fn help_fits_what_the_kernel_refused() {
         "the ruleset: EBUSY: Device or resource busy",
         "a rule or a map of the same table still uses it",
     );
+    let input = || {
+        let base = nftwire::BaseChain { kind: "filter", hook: Hook::LocalIn, priority: 0, policy: None };
+        Chain { base: Some(base), ..Chain::new(Family::Inet, "t", "in") }
+    };
     says(
-        &|batch| rule(batch, &[jump("c")]),
+        &|batch| {
+            // Only what packets can reach is searched.
+            batch.add_chain(&input());
+            batch.add_rule(&nftwire::Rule::new(Family::Inet, "t", "in"), Place::Append, &[jump("c")]);
+            rule(batch, &[jump("c")]);
+        },
         "the ruleset: EMLINK: Too many links",
         "its jumps go in a circle, or too deep (16)",
     );
@@ -368,10 +377,9 @@ fn help_fits_what_the_kernel_refused() {
         "the ruleset: expression 2 (ct): EOPNOTSUPP: Operation not supported on transport endpoint",
         "this kernel's ct cannot do that, or not in this family (it is there since Linux 3.13",
     );
-    let base = nftwire::BaseChain { kind: "filter", hook: Hook::LocalIn, priority: 0, policy: None };
     says(
         &|batch| {
-            batch.add_chain(&Chain { base: Some(base), ..Chain::new(Family::Inet, "t", "in") });
+            batch.add_chain(&input());
             let redirect = [expr::Redir::default().into()];
             batch.add_rule(&nftwire::Rule::new(Family::Inet, "t", "in"), Place::Append, &redirect);
         },

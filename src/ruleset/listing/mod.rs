@@ -211,6 +211,18 @@ pub fn read_sets(socket: &mut Socket, family: Family, table: &str) -> Result<(Se
     read_sets_of(socket, Scope::Family(family), &Table::new(family, table), false)
 }
 
+/// As [`read_sets`], with the elements of those that have a name, too.
+///
+/// # Errors
+/// Those of reading.
+pub fn read_full_sets(
+    socket: &mut Socket,
+    family: Family,
+    table: &str,
+) -> Result<(Sets, Vec<String>), Error> {
+    read_sets_of(socket, Scope::Family(family), &Table::new(family, table), true)
+}
+
 fn read_sets_of(
     socket: &mut Socket,
     scope: Scope<'_>,
