@@ -8,14 +8,19 @@
 mod common;
 
 use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
+use ipnet::IpNet;
+use meshwire::mesh::istio::sidecar::{ServiceCidr, Sidecar};
 use meshwire::ruleset::compile::compile;
+use meshwire::ruleset::optimize::{Counting, optimize};
+use meshwire::ruleset::transaction::Transaction;
 use meshwire::ruleset::update::update;
-use meshwire::ruleset::{Family, json, print};
+use meshwire::ruleset::{Family, Ruleset, json, print};
 use nftwire::{Batch, Chain, ElementList, Place, Query, Set, Socket, Table};
 
 use common::{CHAIN, SIZES, TABLE, elements, enter_namespace, iptables, rules, ruleset};
@@ -183,9 +188,76 @@ fn dump(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Istio's sidecar with so many excluded networks, none next to another; 127.0.0.2 is neither excluded nor included.
+fn excluding(count: u32) -> Ruleset {
+    let network =
+        |number: u32| IpNet::new((0x0a00_0000_u32 + (number << 8)).to_be_bytes().into(), 25).unwrap();
+    let sidecar = Sidecar {
+        service_cidr: ServiceCidr::Only(vec!["127.9.0.0/16".parse().unwrap()]),
+        service_cidr_exclude: (0..count).map(network).collect(),
+        ..Sidecar::default()
+    };
+    sidecar.ruleset()
+}
+
+fn load(ruleset: &Ruleset) {
+    let mut socket = Socket::open().unwrap();
+    let mut update = update(&mut socket, ruleset, ruleset, false).unwrap();
+    socket.commit(update.transaction.batch()).unwrap();
+}
+
+fn excluded_networks(criterion: &mut Criterion) {
+    enter_namespace();
+    assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
+    let count = 10_000;
+    let (none, plain) = (excluding(0), excluding(count));
+    let optimized = optimize(&plain, Counting::ByRule);
+    let by_element = optimize(&plain, Counting::ByElement);
+
+    let mut group = criterion.benchmark_group("load excluded networks");
+    let ready = || Transaction::from_nothing(&optimized).unwrap();
+    loading(&mut group, BenchmarkId::new("floor, optimized", count), ready, |socket, transaction| {
+        socket.commit(transaction.batch()).unwrap();
+    });
+    let optimizing = |socket: &mut Socket, (): &mut ()| {
+        let optimized = optimize(&plain, Counting::ByRule);
+        let mut update = update(socket, &optimized, &optimized, false).unwrap();
+        socket.commit(update.transaction.batch()).unwrap();
+    };
+    loading(&mut group, BenchmarkId::new("optimized", count), || (), optimizing);
+    for (name, ruleset) in [("optimized, element counters", &by_element), ("plain", &plain)] {
+        loading(&mut group, BenchmarkId::new(name, count), || (), |_, ()| load(ruleset));
+    }
+    process(&mut group, count, &["nft", "-f", "-"], &plain.to_string());
+    group.finish();
+
+    let mut group = criterion.benchmark_group("connect over lo");
+    let listener = TcpListener::bind("127.0.0.2:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    for (name, ruleset) in [
+        ("without exclusions", &none),
+        ("optimized", &optimized),
+        ("element counters", &by_element),
+        ("plain", &plain),
+    ] {
+        clear();
+        load(ruleset);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let client = TcpStream::connect(address).unwrap();
+                let (server, _) = listener.accept().unwrap();
+                // The end that closes first keeps the port for a while: the listener's, of which there is one.
+                drop(server);
+                drop(client);
+            });
+        });
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
-    targets = commit_rules, commit_elements, dump
+    targets = commit_rules, commit_elements, dump, excluded_networks
 }
 criterion_main!(benches);

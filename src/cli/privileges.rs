@@ -1,6 +1,7 @@
 //! Capabilities that the process has been given, but that are not in effect.
 
 use caps::{CapSet, Capability};
+use nix::unistd::geteuid;
 
 /// Those that the init container of a mesh has (capabilities(7)).
 const USEFUL: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
@@ -10,6 +11,10 @@ const USEFUL: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_
 ///
 /// What is not permitted, or cannot be raised, is left to the kernel's refusal: not every command needs it.
 pub(super) fn raise() {
+    // What root is permitted is in effect already.
+    if geteuid().is_root() {
+        return;
+    }
     for capability in USEFUL {
         let has = |set| caps::has_cap(None, set, capability).unwrap_or(false);
         if !has(CapSet::Effective) && has(CapSet::Permitted) {
