@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write;
@@ -14,6 +17,7 @@ use std::process::{Command, Output, Stdio};
 use std::{env, fs, io, thread};
 
 use nix::sched::{CloneFlags, unshare};
+use program::program;
 use serde_json::Value as Json;
 
 /// What the files of the corpus name.
@@ -163,10 +167,10 @@ fn without_privilege_the_capability_is_named() {
     inside(|| {
         // The program is copied to where another user may run it.
         let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("meshwire");
-        fs::copy(env!("CARGO_BIN_EXE_meshwire"), &program).unwrap();
+        let copy = folder.path().join("meshwire");
+        fs::copy(program(), &copy).unwrap();
         run("chmod", &["-R", "go+rx", folder.path().to_str().unwrap()]);
-        let mut command = Command::new(&program);
+        let mut command = Command::new(&copy);
         std::os::unix::process::CommandExt::uid(&mut command, 65_534);
         let output = command.args(["list", "ruleset"]).output().unwrap();
         let error = text(&output.stderr);
@@ -365,7 +369,9 @@ fn corpus() -> Vec<PathBuf> {
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(files.len() > 20, "the corpus is there");
-    files
+    // Every nth where it takes long, as for the other tests.
+    let every = env::var("MESHWIRE_TEST_EVERY").map_or(1, |every| every.parse().unwrap());
+    files.into_iter().step_by(every).collect()
 }
 
 /// Those of iptables-nft.
@@ -394,7 +400,7 @@ fn inside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 }
 
 fn meshwire(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_meshwire")).arg("list").args(arguments).output().unwrap()
+    Command::new(program()).arg("list").args(arguments).output().unwrap()
 }
 
 /// What `meshwire list` prints.

@@ -13,6 +13,7 @@ use clap::{ArgMatches, Command};
 use super::USAGE;
 use super::failure::{Failure, end};
 use super::log::Log;
+use super::profile::warn_of_old_kernel;
 use super::profile::{self, Action, Output};
 use super::settings::{Kind, Setting, UsageError, Values};
 use crate::apply::Counters;
@@ -35,13 +36,15 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
+    let log = Log::beside(wants_json(matches));
+    warn_of_old_kernel(|text| log.warn(text));
     let result = match matches.subcommand() {
         Some((pod::NAME, matches)) => pod::run(matches),
         Some((host::NAME, matches)) => host::run(matches),
         Some((probes::NAME, matches)) => probes::run(matches),
         _ => Ok(ExitCode::from(USAGE)),
     };
-    end(result, Log::beside(wants_json(matches)))
+    end(result, log)
 }
 
 fn wants_json(matches: &ArgMatches) -> bool {

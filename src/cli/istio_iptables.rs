@@ -14,7 +14,7 @@ use super::failure::{Failure, end};
 use super::lockdown;
 use super::log::Log;
 use super::place;
-use super::profile::{Action, Output, output, perform, refuse_host_network};
+use super::profile::{Action, Output, output, perform, refuse_host_network, warn_of_old_kernel};
 use super::settings::Values;
 use crate::explain::{Explain, Explanation};
 use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar};
@@ -113,6 +113,9 @@ fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failur
 
 fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
     let mut routes = RouteSocket::open()?;
+    if options.action.needs_kernel() {
+        warn_of_old_kernel(|text| log.warn(text));
+    }
     if options.action.needs_kernel() && !options.allow_host_network {
         refuse_host_network(&mut routes)?;
     }

@@ -10,6 +10,7 @@ use super::settings::{Given, Setting, UsageError, Values};
 use crate::apply::{ApplyError, Counters};
 use crate::explain::{Explain, Explanation};
 use crate::interception::Interception;
+use crate::kernel::{self, OLDEST, Version};
 use crate::preflight;
 use crate::route::RouteSocket;
 use crate::ruleset::optimize::Counting;
@@ -119,6 +120,16 @@ pub(super) fn optimization(values: &Values<'_>) -> Result<Option<Counting>, Usag
         (true, None) => Ok(Some(Counting::ByRule)),
         (false, Some(given)) => Err(given.fault("it means nothing without --optimize")),
         (false, None) => Ok(None),
+    }
+}
+
+/// Says that the kernel is older than what this is made for. What it lacks, it refuses by itself.
+pub(super) fn warn_of_old_kernel(warn: impl FnOnce(&str)) {
+    let release = kernel::release();
+    if Version::of_release(&release).is_some_and(|version| version < OLDEST) {
+        warn(&format!(
+            "this kernel is Linux {release}, meshwire is made for {OLDEST} and later: `meshwire doctor` shows what works here"
+        ));
     }
 }
 

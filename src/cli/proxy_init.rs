@@ -11,7 +11,7 @@ use super::failure::{Failure, end};
 use super::lockdown;
 use super::log::{Filtered, Log};
 use super::place;
-use super::profile::{Action, Output, perform, refuse_host_network};
+use super::profile::{Action, Output, perform, refuse_host_network, warn_of_old_kernel};
 use super::settings::{Setting, Values};
 use super::verify::report;
 use crate::conntrack::{CLOSE_WAIT_TIMEOUT, set_close_wait_timeout};
@@ -75,6 +75,9 @@ fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failur
 
 fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
     let mut routes = RouteSocket::open()?;
+    if options.action.needs_kernel() {
+        warn_of_old_kernel(|text| log.warn(text));
+    }
     if options.action.needs_kernel() && !options.allow_host_network {
         refuse_host_network(&mut routes)?;
     }

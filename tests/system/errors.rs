@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use crate::families::with_links;
 use crate::harness::nft::objects;
-use crate::harness::{Intercept, Namespace, User, intercept, network, of_the_command, oracle, say};
+use crate::harness::{
+    Intercept, Namespace, User, intercept, network, of_the_command, oracle, owned_table, say,
+};
 use crate::settings::Setting;
 
 /// The user whom a container has no privileges as.
@@ -256,6 +258,26 @@ fn net_admin_is_enough() {
     assert_fails(&namespace, only("net_raw", &["-b", "*"]), 1, &text);
 }
 
+// Kernels.
+
+#[test]
+fn an_old_kernel_is_used_as_far_as_it_goes() {
+    let Some(namespace) = Setting::namespace() else { return };
+    if !oracle("setarch") {
+        return;
+    }
+    // The kernel's own pretence for programs that cannot count any further (personality(2), UNAME26).
+    let pretending = || Intercept::new(&["-b", "*"]).through(&["setarch", "x86_64", "--uname-2.6"]);
+    let output = pretending().run(&namespace);
+    let said = String::from_utf8(output.stderr).unwrap();
+    let warning = said.lines().next().unwrap();
+    assert!(warning.starts_with("warn: this kernel is Linux 2.6."), "{said}");
+    assert!(warning.contains("made for 5.13 and later"), "{said}");
+    assert!(output.status.success(), "{said}");
+    let output = pretending().with(&["--dry-run"]).run(&namespace);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), DECISION);
+}
+
 // Halfway.
 
 #[test]
@@ -284,10 +306,7 @@ fn a_table_that_another_process_holds_is_left_to_it() {
     if !oracle("nft") || !oracle("ip") {
         return;
     }
-    let mut holder = namespace.run(|| Socket::open().unwrap());
-    let mut batch = Batch::new();
-    batch.add_table(&Table { flags: TableFlags::OWNER, ..Table::new(Family::Inet, "istio-proxy-nat") });
-    holder.commit(&mut batch).unwrap();
+    let Some(holder) = owned_table(&namespace, "istio-proxy-nat") else { return };
     let before = network(&namespace);
     let why = "EPERM: Operation not permitted\n\
                help: the table belongs to another process (flag owner), and can be changed when that has ended";

@@ -15,7 +15,7 @@ use nix::libc::NETLINK_NETFILTER;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, chroot};
 
-use crate::harness::{Intercept, Namespace, oracle, privileged, say};
+use crate::harness::{GIVEN, Intercept, Namespace, oracle, privileged, program, say};
 use crate::linkerd_invocation::CHART;
 
 /// As Istio's injector calls it.
@@ -111,7 +111,9 @@ fn it_opens_no_file_and_sends_one_batch() {
             .count();
         assert_eq!(batches, 1, "{args:?}: {calls:#?}");
         say(&format!("{} system calls: {}", calls.len(), args.join(" ")));
-        assert!(calls.len() < 120, "{calls:#?}");
+        // Looking at the clock is none where user space can read it.
+        let others = calls.len() - named(&["clock_gettime"]).len();
+        assert!(others < 120, "{calls:#?}");
         // Its own, behind the start-up of the C library and of Rust, memory apart; of a first run with the usual settings.
         let own = calls.iter().skip_while(|call| !call.starts_with("geteuid("));
         let own = own
@@ -164,10 +166,14 @@ fn place() -> Option<Namespace> {
     privileged().then(|| Namespace::with_addresses(&["10.0.0.2"]))
 }
 
-/// The release build, as it is shipped, made once.
+/// The release build, as it is shipped, made once. Where the tests do not run where they were built, it is what they were
+/// given.
 pub(crate) fn static_build() -> &'static Path {
     static BUILD: OnceLock<PathBuf> = OnceLock::new();
     BUILD.get_or_init(|| {
+        if std::env::var_os(GIVEN).is_some() {
+            return program();
+        }
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("static");
         let started = Instant::now();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/build");

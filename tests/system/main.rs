@@ -20,12 +20,14 @@ mod doctor;
 mod errors;
 #[path = "../evaluator/mod.rs"]
 mod evaluator;
+mod every_nft;
 mod families;
 mod faults;
 mod harness;
 mod image;
 mod invocation;
 mod killed;
+mod lacking;
 mod linkerd_invocation;
 mod linkerd_matrix;
 mod linkerd_privileges;

@@ -8,7 +8,7 @@ use meshwire::reset::{Place, Readings, replace_rules, reset_counters};
 use nftwire::{Family, Socket};
 use serde_json::Value;
 
-use crate::harness::{Namespace, oracle, privileged};
+use crate::harness::{Namespace, oracle, privileged, program, skip};
 
 /// Counters in rules of many shapes, and what no reset of counters may touch.
 const RULESET: &str = r#"table inet t {
@@ -93,7 +93,7 @@ fn zeroed(lines: Vec<String>, packets: &[u64]) -> Vec<String> {
 }
 
 fn run(namespace: &Namespace, args: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_meshwire"));
+    let mut command = Command::new(program());
     let output = namespace.output(command.args(["reset", "counters"]).args(args), "");
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -160,7 +160,12 @@ fn counters_of_elements() {
         map verdicts { type inet_service : verdict; counter; elements = { 80 counter packets 5 bytes 50 : accept }; }
         set opened { type ipv4_addr; quota 1000 bytes counter; elements = { 10.0.0.1 }; }
     }";
-    namespace.feed(&["nft", "-f", "-"], ruleset);
+    let mut load = Command::new("nft");
+    let loaded = namespace.output(load.args(["-f", "-"]), ruleset);
+    if !loaded.status.success() {
+        skip("this kernel's sets take a single statement (Linux 5.11 and later take more)");
+        return;
+    }
     let (code, stdout, stderr) = run(&namespace, &[]);
     assert_eq!(code, 0, "{stderr}");
     let expected = "table inet t\n  set plain element 10.0.0.1: packets 3 bytes 30\n  \

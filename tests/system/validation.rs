@@ -220,7 +220,7 @@ fn the_connections_of_others_are_no_proof() {
 /// Runs the command as a CNI plugin's validation container does: as the proxy's user, without any capability.
 fn validation_container(namespace: &Namespace) -> Output {
     // By descriptor: the build's folder may be closed to other users.
-    let program = File::open(env!("CARGO_BIN_EXE_meshwire")).unwrap();
+    let program = File::open(harness::program()).unwrap();
     let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
     command.args(["istio-iptables", "--run-validation", "--skip-rule-apply", "--probe-timeout", "1s"]);
     command.env_clear().uid(1337).gid(1337).current_dir("/");

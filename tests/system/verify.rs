@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Intercept, Namespace, oracle, privileged};
+use crate::harness::{Intercept, Namespace, oracle, privileged, program};
 
 /// What most tests intercept.
 const ALL: [&str; 6] = ["-p", "15001", "-b", "*", "-i", "*"];
@@ -33,8 +33,9 @@ fn pod(args: &[&str]) -> Option<Namespace> {
 }
 
 /// The exit code, standard output and standard error.
-fn run(pod: &Namespace, program: &[&str], args: &[&str]) -> (i32, String, String) {
-    let argv = [program, &[env!("CARGO_BIN_EXE_meshwire"), "verify", "istio-iptables"], args].concat();
+fn run(pod: &Namespace, starter: &[&str], args: &[&str]) -> (i32, String, String) {
+    let meshwire = program();
+    let argv = [starter, &[meshwire.to_str().unwrap(), "verify", "istio-iptables"], args].concat();
     let output = pod.output(Command::new(argv[0]).args(&argv[1..]).env("ENVOY_USER", "nobody-here"), "");
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::nft::{Parts, assert_same, meaning};
-use crate::harness::{Namespace, full, network, of_the_command, oracle, privileged, say};
+use crate::harness::{Namespace, full, network, of_the_command, oracle, privileged, program, say};
 
 /// What the sidecar's writers want, all of it in the same tables. Between two of them, routes come and go.
 const SIDECARS: [&str; 4] = [
@@ -125,7 +125,7 @@ fn nft(text: &str) -> (Command, String) {
 }
 
 fn meshwire(args: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_meshwire"));
+    let mut command = Command::new(program());
     command.args(args.split_whitespace()).env_clear().stdin(Stdio::null());
     command
 }

@@ -5,6 +5,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
+mod answers;
 mod dumps;
 mod namespace;
 mod oracle;

@@ -120,7 +120,10 @@ fn a_table_of_another_owner() {
         let (mut ours, mut others) = (Socket::open().unwrap(), Socket::open().unwrap());
         let mut batch = Batch::new();
         batch.add_table(&Table { flags: nftwire::TableFlags::OWNER, ..Table::new(FAMILY, TABLE) });
-        others.commit(&mut batch).unwrap();
+        if others.commit(&mut batch).is_err() {
+            namespace::skip::<()>("this kernel's tables have no owner (Linux 5.12 and later)");
+            return;
+        }
         let refusal = refused(&mut ours, &mut table_and_chain());
         assert_eq!((refusal.message, refusal.errno), (Some(0), Errno::EPERM as i32));
         // It goes with its owner.

@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::Namespace;
+use super::age::without_age;
 
 /// How a run ended: its exit code, standard output and standard error.
 pub(crate) type Ended = (i32, String, String);
@@ -20,8 +21,8 @@ pub(crate) fn ambient(namespace: &Namespace, args: &str) -> String {
 
 /// As [`ambient`], however it ends, with `input` on its standard input.
 pub(crate) fn ended(namespace: &Namespace, args: &str, input: &str) -> Ended {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_meshwire"));
-    let output = namespace.output(command.arg("ambient").args(args.split_whitespace()), input);
+    let mut command = Command::new(super::program());
+    let output = without_age(namespace.output(command.arg("ambient").args(args.split_whitespace()), input));
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }

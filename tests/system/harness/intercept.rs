@@ -10,8 +10,9 @@ use std::process::{Command, Output};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
+use super::age::without_age;
 use super::namespace::finish;
-use super::{Namespace, User};
+use super::{Namespace, User, program};
 
 /// Where the command finds itself: in its own /etc, where every user may read it.
 const FOLDER: &str = "/etc";
@@ -161,7 +162,7 @@ impl Intercept {
             };
             bind(etc.path(), FOLDER);
             if self.capabilities.is_none() {
-                bind(Path::new(env!("CARGO_BIN_EXE_meshwire")), &format!("{FOLDER}/{PROGRAM}"));
+                bind(&program(), &format!("{FOLDER}/{PROGRAM}"));
             }
             for (there, place) in &self.folders {
                 bind(there, place);
@@ -174,7 +175,7 @@ impl Intercept {
                 let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
                 mount(none, *folder, none, flags, none).unwrap();
             }
-            finish(&mut self.command(), "")
+            without_age(finish(&mut self.command(), ""))
         })
     }
 
@@ -184,7 +185,7 @@ impl Intercept {
             File::create(place).unwrap();
             return;
         };
-        fs::copy(env!("CARGO_BIN_EXE_meshwire"), place).unwrap();
+        fs::copy(program(), place).unwrap();
         fs::set_permissions(place, Permissions::from_mode(0o755)).unwrap();
         let output = finish(Command::new("setcap").arg(capabilities).arg(place), "");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -3,6 +3,7 @@
 //! Links and addresses are set up over rtnetlink and users are taken on by a thread, so that the tests also run where
 //! there is no other program at all.
 
+mod age;
 pub(crate) mod ambient;
 mod arrival;
 mod client;
@@ -12,7 +13,10 @@ pub(crate) mod linkerd;
 mod namespace;
 mod network;
 pub(crate) mod nft;
+mod owner;
 mod pod;
+#[path = "../../common/program.rs"]
+mod program;
 mod segment;
 mod server;
 mod users;
@@ -21,7 +25,9 @@ pub(crate) use client::{Client, Outcome, captured, straight};
 pub(crate) use intercept::{Intercept, intercept};
 pub(crate) use namespace::Namespace;
 pub(crate) use network::{network, of_the_command};
+pub(crate) use owner::owned_table;
 pub(crate) use pod::{Addresses, BOTH, Pod, User, V4, V6};
+pub(crate) use program::{GIVEN, program};
 pub(crate) use server::Server;
 pub(crate) use users::{Users, outside};
 

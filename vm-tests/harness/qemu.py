@@ -1,0 +1,114 @@
+"""Guests that boot from an archive of our own: nothing in them but the kernel's modules, the tests, and the programs
+that the tests look through."""
+
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import host, tools
+from .archive import Archive
+from .kernel import Kernel
+
+GUEST = Path(__file__).resolve().parents[1] / "guest"
+QEMU = "qemu-system-x86_64"
+
+# How long a guest may take until its first line, in seconds: emulated it takes 5 on an idle machine, under KVM 1.
+STARTS_WITHIN = 90
+STARTS_UNDER_KVM_WITHIN = 20
+
+
+@dataclass
+class Runner:
+    """Boots guests from archives."""
+
+    cache: Path
+    # See stage.py.
+    stage: Path
+    # For a guest, in seconds.
+    timeout: float
+
+    def __post_init__(self) -> None:
+        self.tools = tools.pack(self.cache)
+        self.one_at_a_time = threading.Lock()
+
+    @staticmethod
+    def lack() -> str:
+        """What the host lacks; nothing where all is there."""
+        return host.lack({QEMU: "qemu-system-x86", "depmod": "kmod", "apt-get": "apt", "dpkg-deb": "dpkg"})
+
+    def run(self, kernel: Kernel, plan: str, log: Path, started: Callable[[], None]) -> str:
+        """Boots the kernel, and returns what the guest printed. A guest that never said that it started is booted
+        once more: an emulated machine may hang before its kernel does anything."""
+        with tempfile.TemporaryDirectory(dir=self.cache) as scratch:
+            initrd = Path(scratch) / "initrd"
+            self.write_initrd(initrd, kernel, plan)
+            accelerator = self.accelerator(kernel, initrd)
+            for _ in range(2):
+                output = boot(kernel, initrd, accelerator, log, self.timeout, STARTS_WITHIN, started)
+                if "VMSTART" in output or host.stopping.is_set():
+                    break
+            return output
+
+    def write_initrd(self, initrd: Path, kernel: Kernel, plan: str) -> None:
+        archive = Archive()
+        archive.program("/init", GUEST / "init")
+        archive.tree("/meshwire", self.stage)
+        archive.file("/meshwire/plan", plan.encode())
+        archive.write(initrd, self.tools, kernel.archive)
+
+    def accelerator(self, kernel: Kernel, initrd: Path) -> str:
+        """KVM where a stock kernel boots with it, otherwise emulation. Tried once."""
+        remembered = host.Accelerator(self.cache)
+        with self.one_at_a_time:
+            works = remembered.known()
+            if works is None:
+                limit = STARTS_UNDER_KVM_WITHIN
+                log = self.cache / "kvm.log"
+                works = host.may_have_kvm() and "VMSTART" in boot(kernel, initrd, "kvm", log, limit, limit)
+                remembered.remember(works)
+        return "kvm" if works else "tcg,thread=multi"
+
+
+def boot(
+    kernel: Kernel,
+    initrd: Path,
+    accelerator: str,
+    log: Path,
+    timeout: float,
+    starts_within: float,
+    started: Callable[[], None] = lambda: None,
+) -> str:
+    """Runs a guest until it ends, takes too long, or has not started in time. The kernel's own console is beside the
+    log."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("")
+    command = [
+        QEMU, "-M", "q35", "-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "max", "-smp", "2",
+        "-m", "1024", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", kernel.image, "-initrd", initrd,
+        "-append", "console=ttyS0 panic=-1 quiet",
+        "-serial", f"file:{log.with_suffix('.console')}", "-serial", f"file:{log}",
+    ]  # fmt: skip
+    begin = time.monotonic()
+    has_started = False
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as guest:
+        try:
+            while guest.poll() is None:
+                elapsed = time.monotonic() - begin
+                if not has_started and "VMSTART" in text(log):
+                    has_started = True
+                    started()
+                late = elapsed > timeout or (elapsed > starts_within and not has_started)
+                if late or host.stopping.is_set():
+                    break
+                time.sleep(0.1)
+        finally:
+            guest.kill()
+    return text(log)
+
+
+def text(file: Path) -> str:
+    return file.read_text(errors="replace")
