@@ -11,7 +11,7 @@ fn examples_run() {
         ("atomic", "5 objects in 568 bytes, one commit, "),
         (
             "refused",
-            "the kernel refused message 2 of the transaction, expression 3 (lookup): No such file or directory\n0 ",
+            "the kernel refused message 2 of the transaction, expression 3 (lookup): ENOENT: No such file or directory\n0 ",
         ),
         ("listing", "generation 2\ntable inet example\n  chain seen, rule "),
     ] {
