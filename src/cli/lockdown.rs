@@ -38,12 +38,18 @@ const IS_DEFAULT: bool = cfg!(feature = "lockdown");
 
 /// What a run needs whatever it does: memory, its own end, and what it says.
 const ALWAYS: &[i64] = &[
+    // Whether this is the machine's own namespace: a file's being there tells it.
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_access,
     libc::SYS_brk,
+    // What an error's help depends on, and the kernel's version below.
+    libc::SYS_capget,
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,
     libc::SYS_close,
     libc::SYS_exit,
     libc::SYS_exit_group,
+    libc::SYS_faccessat,
     libc::SYS_ftruncate,
     libc::SYS_futex,
     libc::SYS_getpid,
@@ -61,8 +67,7 @@ const ALWAYS: &[i64] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_sched_yield,
     libc::SYS_sigaltstack,
-    // Whether this is the machine's own namespace: a file's being there tells it.
-    libc::SYS_statx,
+    libc::SYS_uname,
     libc::SYS_write,
 ];
 

@@ -18,6 +18,8 @@ pub struct AnonymousSet {
     pub interval: bool,
     /// Whether it is a map of verdicts
     pub verdicts: bool,
+    /// What nft keeps beside it, where it could not show the keys without
+    pub userdata: Vec<u8>,
     /// The keys in [their order](SetKey::place), each once
     pub keys: Vec<SetKey>,
 }
@@ -88,7 +90,7 @@ pub struct NamedSet {
 impl AnonymousSet {
     /// The set as the kernel wants it, without its elements.
     #[must_use]
-    pub fn head<'a>(&self, family: Family, table: &'a str, name: &'a str, id: u32) -> nftwire::Set<'a> {
+    pub fn head<'a>(&'a self, family: Family, table: &'a str, name: &'a str, id: u32) -> nftwire::Set<'a> {
         let flag = |set: bool, flag| if set { flag } else { SetFlags::default() };
         let (interval, map) = (flag(self.interval, SetFlags::INTERVAL), flag(self.verdicts, SetFlags::MAP));
         nftwire::Set {
@@ -97,6 +99,7 @@ impl AnonymousSet {
             key_type: self.data_type.set_number(),
             data_type: if self.verdicts { DataType::VERDICT } else { 0 },
             size: u32::try_from(self.keys.len()).unwrap_or(u32::MAX),
+            userdata: &self.userdata,
             ..nftwire::Set::new(family, table, name, self.key_len)
         }
     }
@@ -111,7 +114,13 @@ impl AnonymousSet {
         let interval = spans.iter().any(|span| span.from != span.to);
         let verdicts = spans.iter().any(|span| span.verdict.is_some());
         let keys = keys(data_type, key_len, interval, spans)?;
-        Ok(Self { data_type, key_len: u32::try_from(key_len).unwrap_or(u32::MAX), interval, verdicts, keys })
+        // nft takes keys for big endian where nothing says otherwise.
+        let userdata = match byte_order(data_type) {
+            ByteOrder::Big => Vec::new(),
+            order => userdata(order, false)?,
+        };
+        let key_len = u32::try_from(key_len).unwrap_or(u32::MAX);
+        Ok(Self { data_type, key_len, interval, verdicts, userdata, keys })
     }
 }
 
@@ -137,13 +146,21 @@ pub fn named_set(set: &Set) -> Result<NamedSet, NotCompiled> {
     if set.elements.iter().any(|element| element.details.is_some()) {
         return Err(NotCompiled { what: "an element of a set with a comment, a time or a counter" });
     }
-    let order = if field.data_type.is_host_order() { ByteOrder::Host } else { ByteOrder::Big };
-    let userdata =
-        SetUserdata { key_byte_order: Some(order), merge_elements: set.auto_merge, ..Default::default() };
-    let userdata = userdata.encode().map_err(|_| NotCompiled { what: "a set of this kind" })?;
+    let userdata = userdata(byte_order(field.data_type), set.auto_merge)?;
     let key_len = usize::try_from(field.len).unwrap_or(0);
     let keys = keys(field.data_type, key_len, interval, spans(&set.elements)?)?;
     Ok(NamedSet { data_type: field.data_type, key_len: field.len, flags, userdata, keys })
+}
+
+/// As nft has it: the names of interfaces are in host order, too.
+fn byte_order(data_type: DataType) -> ByteOrder {
+    let host = data_type.is_host_order() || data_type == DataType::InterfaceName;
+    if host { ByteOrder::Host } else { ByteOrder::Big }
+}
+
+fn userdata(key_byte_order: ByteOrder, merge_elements: bool) -> Result<Vec<u8>, NotCompiled> {
+    let userdata = SetUserdata { key_byte_order: Some(key_byte_order), merge_elements, ..Default::default() };
+    userdata.encode().map_err(|_| NotCompiled { what: "a set of this kind" })
 }
 
 /// The elements by their first and last values, ascending.
