@@ -12,8 +12,10 @@ mod map;
 mod meaning;
 mod values;
 
-use super::{Chain, Rule, Ruleset, Statement, Table};
-use group::Group;
+use std::borrow::Cow;
+
+use super::{Chain, Op, Rule, Ruleset, Statement, Table};
+use group::{Fit, Group};
 use meaning::Chains;
 
 /// What counts in a rule that was made of several.
@@ -52,7 +54,7 @@ fn optimize_rules(rules: &[Rule], chains: &Chains<'_>, counting: Counting) -> Ve
     for rule in &rules {
         let group = Group::of(rule, chains);
         match home(&groups, &group) {
-            Some(home) => groups[home].take_in(&group),
+            Some((home, fit)) => groups[home].take_in(fit),
             None => groups.push(group),
         }
     }
@@ -60,10 +62,10 @@ fn optimize_rules(rules: &[Rule], chains: &Chains<'_>, counting: Counting) -> Ve
 }
 
 /// The group that the rule may join: it comes before all those in between then.
-fn home(groups: &[Group<'_>], rule: &Group<'_>) -> Option<usize> {
+fn home(groups: &[Group<'_>], rule: &Group<'_>) -> Option<(usize, Fit)> {
     for (index, group) in groups.iter().enumerate().rev().take(WINDOW) {
-        if group.takes(rule) {
-            return Some(index);
+        if let Some(fit) = group.fit(rule) {
+            return Some((index, fit));
         }
         if !group.commutes_with(rule) {
             return None;
@@ -73,7 +75,11 @@ fn home(groups: &[Group<'_>], rule: &Group<'_>) -> Option<usize> {
 }
 
 /// The rule with one look-up for all the values that something must not have.
-fn with_one_unequal(rule: &Rule) -> Rule {
+fn with_one_unequal(rule: &Rule) -> Cow<'_, Rule> {
+    let unequal = |statement: &&Statement| matches!(statement, Statement::Match { op: Op::Ne, .. });
+    if rule.statements.iter().filter(unequal).nth(1).is_none() {
+        return Cow::Borrowed(rule);
+    }
     let mut statements: Vec<Statement> = Vec::with_capacity(rule.statements.len());
     for statement in &rule.statements {
         let joined = statements.iter_mut().any(|before| values::join_unequal(before, statement));
@@ -81,5 +87,5 @@ fn with_one_unequal(rule: &Rule) -> Rule {
             statements.push(statement.clone());
         }
     }
-    Rule { handle: rule.handle, statements, comment: rule.comment.clone() }
+    Cow::Owned(Rule { handle: rule.handle, statements, comment: rule.comment.clone() })
 }

@@ -18,7 +18,7 @@ pub(crate) const BASE: &str = "output";
 /// A table with a base chain at the output hook and chains that it jumps into. Only what the kernel of a real machine
 /// can be asked about with a datagram, where `plain`.
 pub(crate) fn ruleset(plain: bool) -> impl Strategy<Value = Ruleset> {
-    let rules = |chains: &'static [&'static str]| prop::collection::vec(rule(chains, plain), 0..14);
+    let rules = move |chains| rules(chains, plain);
     (rules(&["one", "two"]), rules(&["two"]), rules(&[])).prop_map(|(base, one, two)| {
         let hook =
             BaseChain { kind: ChainKind::Filter, hook: Hook::LocalOut, priority: 0, policy: Policy::Accept };
@@ -29,10 +29,22 @@ pub(crate) fn ruleset(plain: bool) -> impl Strategy<Value = Ruleset> {
     })
 }
 
-fn rule(chains: &'static [&'static str], plain: bool) -> impl Strategy<Value = Rule> {
-    let act = prop_oneof![6 => verdict(chains), 1 => effect(plain)];
-    let comment = prop::bool::weighted(0.05);
-    (prop::collection::vec(look(plain), 0..3), any::<bool>(), act, comment).prop_map(
+/// The rules of a chain. They look at few things and do few things, so that many of them are alike.
+fn rules(chains: &'static [&'static str], plain: bool) -> BoxedStrategy<Vec<Rule>> {
+    // The mark twice: rules change it.
+    let kinds = if plain { prop::sample::select(&KINDS[..10]) } else { prop::sample::select(&KINDS[..]) };
+    let acts = prop::collection::vec(prop_oneof![3 => verdict(chains), 1 => effect(plain)], 1..4);
+    (prop::collection::vec(kinds, 1..3), acts, 0..14_usize)
+        .prop_flat_map(|(kinds, acts, count)| prop::collection::vec(rule(&kinds, acts), count))
+        .boxed()
+}
+
+const KINDS: [u8; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 7, 8, 9, 10];
+
+fn rule(kinds: &[u8], acts: Vec<Rule>) -> impl Strategy<Value = Rule> + use<> {
+    let looks: Vec<_> = kinds.iter().map(|&kind| look(kind)).collect();
+    let looks = prop::collection::vec(prop::strategy::Union::new(looks), 0..3);
+    (looks, prop::bool::weighted(0.2), prop::sample::select(acts), prop::bool::weighted(0.05)).prop_map(
         |(looks, counts, act, commented)| {
             let counter = counts.then(|| Rule::new().counter());
             let parts = looks.into_iter().chain(counter).chain([act]);
@@ -42,39 +54,35 @@ fn rule(chains: &'static [&'static str], plain: bool) -> impl Strategy<Value = R
     )
 }
 
-/// A match.
-fn look(plain: bool) -> impl Strategy<Value = Rule> {
-    let op = prop_oneof![4 => Just(Op::Eq), 1 => Just(Op::Ne)];
+/// A match of this kind. The last two look at the connection.
+fn look(kind: u8) -> BoxedStrategy<Rule> {
+    let op = prop_oneof![6 => Just(Op::Eq), 1 => Just(Op::Ne)];
+    let rule = Rule::new;
     let several = |ports: Vec<u16>| Operand::Set(ports.into_iter().map(Data::be16).collect());
-    op.prop_flat_map(move |op| {
-        let rule = Rule::new;
-        let look = prop_oneof![
-            6 => network().prop_map(move |to| rule().daddr(op, to)),
-            1 => network().prop_map(move |from| rule().saddr(op, from)),
-            3 => port().prop_map(move |port| rule().port(UDP_DPORT, op, port)),
-            1 => port().prop_map(move |port| rule().port(TCP_DPORT, op, port)),
-            1 => prop::collection::vec(port(), 1..4)
-                .prop_map(move |ports| rule().compare(Selector::Payload(UDP_DPORT), op, several(ports))),
-            2 => id().prop_map(move |uid| rule().skuid(op, uid)),
-            1 => id().prop_map(move |gid| rule().skgid(op, gid)),
-            2 => mark().prop_map(move |mark| rule().mark(op, mark)),
-            1 => prop_oneof![Just("lo"), Just("eth0")]
-                .prop_map(move |name| rule().matches(Selector::OIFNAME, op, Data::interface(name))),
-            1 => prop_oneof![
-                Just(rule().matches(Selector::OIFNAME, Op::Eq, Data::new(b"l"))),
-                Just(rule().tcp()),
-                Just(rule().ipv6()),
-            ],
-        ];
-        if plain {
-            return look.boxed();
-        }
-        let of_connection = prop_oneof![
-            Just(rule().ct_state(CtKey::STATE_NEW | CtKey::STATE_RELATED)),
-            mark().prop_map(move |mark| rule().matches(Selector::CT_MARK, op, Data::ne32(mark))),
-        ];
-        prop_oneof![8 => look, 1 => of_connection].boxed()
-    })
+    match kind {
+        0 => (op, network()).prop_map(move |(op, to)| rule().daddr(op, to)).boxed(),
+        1 => (op, network()).prop_map(move |(op, from)| rule().saddr(op, from)).boxed(),
+        2 => (op, port()).prop_map(move |(op, port)| rule().port(UDP_DPORT, op, port)).boxed(),
+        3 => (op, port()).prop_map(move |(op, port)| rule().port(TCP_DPORT, op, port)).boxed(),
+        4 => (op, prop::collection::vec(port(), 1..4))
+            .prop_map(move |(op, ports)| rule().compare(Selector::Payload(UDP_DPORT), op, several(ports)))
+            .boxed(),
+        5 => (op, id()).prop_map(move |(op, uid)| rule().skuid(op, uid)).boxed(),
+        6 => (op, id()).prop_map(move |(op, gid)| rule().skgid(op, gid)).boxed(),
+        7 => (op, mark()).prop_map(move |(op, mark)| rule().mark(op, mark)).boxed(),
+        8 => prop_oneof![
+            Just(rule().oifname("lo")),
+            Just(rule().oifname("eth0")),
+            Just(rule().matches(Selector::OIFNAME, Op::Eq, Data::new(b"l"))),
+            Just(rule().tcp()),
+            Just(rule().ipv6()),
+        ]
+        .boxed(),
+        9 => Just(rule().ct_state(CtKey::STATE_NEW | CtKey::STATE_RELATED)).boxed(),
+        _ => (op, mark())
+            .prop_map(move |(op, mark)| rule().matches(Selector::CT_MARK, op, Data::ne32(mark)))
+            .boxed(),
+    }
 }
 
 fn verdict(chains: &'static [&'static str]) -> BoxedStrategy<Rule> {

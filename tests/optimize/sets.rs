@@ -109,6 +109,14 @@ fn rules_stay_behind_those_that_a_packet_may_meet_before() {
 }
 
 #[test]
+fn rules_stay_behind_those_that_change_what_they_look_at() {
+    let marked = |mark| Rule::new().mark(Op::Eq, mark);
+    let rules = [marked(0).drop(), marked(1).set(Target::MARK, Data::ne32(2)), marked(2).drop()];
+    let shown = rules.clone().map(|rule| rule.to_string());
+    assert_eq!(optimized(&rules, Counting::ByRule), shown);
+}
+
+#[test]
 fn what_comes_back_changed_is_not_taken_for_the_same() {
     let marked = |mark| Rule::new().mark(Op::Eq, mark);
     // A packet with the mark 0 has the mark 1 when it comes back.

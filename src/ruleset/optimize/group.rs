@@ -19,6 +19,9 @@ pub(super) struct Group<'r> {
     list: Option<(usize, Values)>,
 }
 
+/// The match in which a rule differs from a group, and the values that it has there; none where it is one of them.
+pub(super) struct Fit(Option<(usize, Values)>);
+
 #[derive(Debug)]
 struct Meaning<'r> {
     parts: Parts<'r>,
@@ -73,35 +76,30 @@ impl<'r> Group<'r> {
         }
     }
 
-    /// Whether this rule can be one of the group's: a packet that passes any of them meets the same then.
-    pub(super) fn takes(&self, rule: &Self) -> bool {
-        let Some((own, other)) = self.meaning.as_ref().zip(rule.meaning.as_ref()) else { return false };
-        if !own.does_the_same_as(other) || self.comment() != rule.comment() {
-            return false;
-        }
-        let Some(difference) = self.difference(rule) else { return false };
+    /// How this rule can be one of the group's: a packet that passes any of them meets the same then.
+    pub(super) fn fit(&self, rule: &Self) -> Option<Fit> {
+        let (own, other) = self.meaning.as_ref().zip(rule.meaning.as_ref())?;
         let stable = own.decides || !own.changes_any(own.parts);
-        match difference {
-            None => stable && (own.decides || own.repeatable),
-            Some(index) => {
-                let Some(value) = values_at(other.parts, index) else { return false };
-                let comparable = self.list.is_some() || values_at(own.parts, index).is_some();
-                comparable && stable && (own.decides || own.repeatable || self.is_apart(index, &value))
-            }
+        if !stable || !own.does_the_same_as(other) || self.comment() != rule.comment() {
+            return None;
         }
+        let repeatable = own.decides || own.repeatable;
+        let Some(index) = self.difference(rule)? else { return repeatable.then_some(Fit(None)) };
+        let value = values_at(other.parts, index)?;
+        let first = if self.list.is_none() { Some(values_at(own.parts, index)?) } else { None };
+        let before = first.as_ref().or(self.list.as_ref().map(|(_, list)| list))?;
+        let apart = || before.len() <= SEARCH_MAX && before.is_disjoint(&value);
+        (repeatable || apart()).then_some(Fit(Some((index, value))))
     }
 
-    /// Takes in a rule that it [takes](Group::takes).
-    pub(super) fn take_in(&mut self, rule: &Self) {
-        let Some(index) = self.difference(rule).flatten() else { return };
-        let Some(values) = rule.parts().and_then(|parts| values_at(parts, index)) else { return };
-        match &mut self.list {
-            Some((_, list)) => list.extend(values),
-            None => {
-                let Some(mut list) = self.parts().and_then(|parts| values_at(parts, index)) else { return };
-                list.extend(values);
-                self.list = Some((index, list));
-            }
+    /// Takes in a rule that [fits](Group::fit).
+    pub(super) fn take_in(&mut self, Fit(value): Fit) {
+        let Some((index, value)) = value else { return };
+        if self.list.is_none() {
+            self.list = self.values(index).map(|values| (index, values));
+        }
+        if let Some((_, list)) = &mut self.list {
+            list.extend(value);
         }
     }
 
@@ -146,14 +144,6 @@ impl<'r> Group<'r> {
         let (own, other) = self.parts().zip(rule.parts())?;
         let list = self.list.as_ref().map(|(index, _)| *index);
         differing_match(own, other, list).map(|index| index.or(list))
-    }
-
-    fn is_apart(&self, index: usize, value: &Values) -> bool {
-        match (&self.list, self.parts()) {
-            (Some((_, list)), _) => list.len() <= SEARCH_MAX && list.is_disjoint(value),
-            (None, Some(parts)) => values_at(parts, index).is_some_and(|own| own.is_disjoint(value)),
-            (None, None) => false,
-        }
     }
 }
 
