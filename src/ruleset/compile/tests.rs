@@ -323,6 +323,7 @@ fn a_set_of_ports_belongs_to_its_rule() {
         key_len: 2,
         interval: false,
         verdicts: false,
+        userdata: Vec::new(),
         keys: [53, 15008].map(|port| SetKey::new(Data::be16(port), false)).to_vec(), // element 00003500, element 0000a03a
     };
     assert_eq!(compiled.sets, [set]);
@@ -411,6 +412,7 @@ fn ranges_in_a_set_are_the_ends_that_nft_makes_of_them() {
             key_len: 2,
             interval: true,
             verdicts: false,
+            userdata: Vec::new(),
             keys
         }]
     );
@@ -488,4 +490,17 @@ fn sets_that_only_can_be_shown() {
     let mut commented = addresses(0, &["10.0.0.1/32"]);
     commented.elements[0].details = Some(Box::default());
     assert_eq!(refused(&commented), "an element of a set with a comment, a time or a counter");
+}
+
+/// Without it nft 1.0.6 shows names of interfaces as empty texts.
+#[test]
+fn a_set_of_keys_in_host_order_says_so() {
+    let names = ["eth0", "eth1"]
+        .map(|name| Element::new(Expression::constant(DataType::InterfaceName, Data::interface(name))));
+    let right = Operand::Expression(Expression::Set(names.to_vec()));
+    let rule = Rule::new().compare(Selector::IIFNAME, Op::Eq, right);
+    let compiled = compile(Family::Inet, &rule, 1).unwrap();
+    let [set] = compiled.sets.as_slice() else { panic!("{:?}", compiled.sets) };
+    let host_order = [0, 4].into_iter().chain(1_u32.to_ne_bytes());
+    assert_eq!(set.userdata, host_order.collect::<Vec<_>>());
 }
