@@ -51,7 +51,8 @@ def read(file: Path) -> list[Guest]:
     described = tomllib.loads(file.read_text())
     for entry in described["kernel"]:
         base = guests[entry["like"]] if "like" in entry else Guest(entry["name"], tests=described["tests"])
-        guests[entry["name"]] = replace(base, **entry)
+        may_skip = described["may_skip"] + entry.get("may_skip", base.may_skip)
+        guests[entry["name"]] = replace(base, **entry | {"may_skip": may_skip})
     return list(guests.values())
 
 
