@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::Command;
+use clap::{ArgMatches, Command};
 use nftwire::io_text;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
@@ -96,7 +96,7 @@ fn explain(error: &io::Error) -> String {
     }
 }
 
-pub(super) fn run() -> ExitCode {
+pub(super) fn run(_: &ArgMatches) -> ExitCode {
     end(perform().map(|()| ExitCode::SUCCESS), Log::Plain)
 }
 

@@ -54,6 +54,40 @@ const VERSION: &str = concat!(
 /// Exit code for a wrong command line or environment.
 const USAGE: u8 = 2;
 
+/// A command: its name, its flags, and what it does.
+struct Subcommand {
+    name: &'static str,
+    define: fn() -> Command,
+    run: fn(&ArgMatches) -> ExitCode,
+}
+
+macro_rules! subcommands {
+    ($($(#[$feature:meta])? $module:ident,)*) => {
+        /// All commands, in the order of the help text.
+        const COMMANDS: &[Subcommand] = &[
+            $($(#[$feature])? Subcommand { name: $module::NAME, define: $module::command, run: $module::run },)*
+        ];
+    };
+}
+
+subcommands! {
+    istio_iptables,
+    proxy_init,
+    validate,
+    #[cfg(feature = "tools")] ambient,
+    #[cfg(feature = "tools")] bench,
+    #[cfg(feature = "tools")] demo,
+    #[cfg(feature = "tools")] doctor,
+    #[cfg(feature = "tools")] graph,
+    #[cfg(feature = "tools")] list,
+    #[cfg(feature = "tools")] reset,
+    #[cfg(feature = "tools")] verify,
+}
+
+fn named(name: &str) -> Option<&'static Subcommand> {
+    COMMANDS.iter().find(|command| command.name == name)
+}
+
 /// Runs the command that these arguments ask for; the first one is the name by which the program was called.
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -67,29 +101,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(matches) => matches,
         Err((error, log)) => return refuse(&error, log),
     };
-    match matches.subcommand() {
-        Some((istio_iptables::NAME, matches)) => istio_iptables::run(matches),
-        Some((proxy_init::NAME, matches)) => proxy_init::run(matches),
-        Some((validate::NAME, matches)) => validate::run(matches),
-        #[cfg(feature = "tools")]
-        Some((name, matches)) => run_tool(name, matches),
-        _ => ExitCode::from(USAGE),
-    }
-}
-
-#[cfg(feature = "tools")]
-fn run_tool(name: &str, matches: &ArgMatches) -> ExitCode {
-    match name {
-        ambient::NAME => ambient::run(matches),
-        bench::NAME => bench::run(matches),
-        demo::NAME => demo::run(),
-        doctor::NAME => doctor::run(matches),
-        graph::NAME => graph::run(matches),
-        list::NAME => list::run(matches),
-        reset::NAME => reset::run(matches),
-        verify::NAME => verify::run(matches),
-        _ => ExitCode::from(USAGE),
-    }
+    let Some((name, matches)) = matches.subcommand() else { return ExitCode::from(USAGE) };
+    named(name).map_or(ExitCode::from(USAGE), |command| (command.run)(matches))
 }
 
 /// What the arguments ask for, or what is wrong with them and how to say it.
@@ -98,7 +111,10 @@ fn parse(mut arguments: Vec<OsString>) -> Result<ArgMatches, (clap::Error, Log)>
         istio_iptables::drop_log_flags(&mut arguments);
     }
     let log = if wants_json(&arguments) { Log::Json } else { Log::Plain };
-    command().try_get_matches_from(arguments).map_err(|error| (error, log))
+    // Defining all of them takes longer than all that one of them does until it asks the kernel.
+    let called = arguments.get(1).and_then(|name| named(name.to_str()?));
+    let known = called.map_or(COMMANDS, std::slice::from_ref);
+    command_with(known).try_get_matches_from(arguments).map_err(|error| (error, log))
 }
 
 /// Says what is wrong with the command line, or gives the help that was asked for.
@@ -125,24 +141,16 @@ fn in_one_line(text: &str) -> String {
 /// The command line: what is parsed, and what manual pages and completions are made of.
 #[must_use]
 pub fn command() -> Command {
-    let command = Command::new(NAME)
+    command_with(COMMANDS)
+}
+
+fn command_with(commands: &[Subcommand]) -> Command {
+    Command::new(NAME)
         .version(VERSION)
         .about("Programs a service mesh's traffic interception straight into the kernel's nf_tables")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands([istio_iptables::command(), proxy_init::command(), validate::command()]);
-    #[cfg(feature = "tools")]
-    let command = command.subcommands([
-        ambient::command(),
-        bench::command(),
-        demo::command(),
-        doctor::command(),
-        graph::command(),
-        list::command(),
-        reset::command(),
-        verify::command(),
-    ]);
-    command
+        .subcommands(commands.iter().map(|command| (command.define)()))
 }
 
 /// Whether Istio's flag or Linkerd's asks for log lines in JSON, where the command line itself cannot be read.
