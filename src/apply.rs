@@ -17,7 +17,7 @@ use crate::route::{Network, RouteError, RouteSocket, Turn};
 use crate::ruleset::Ruleset;
 use crate::ruleset::compile::NotCompiled;
 use crate::ruleset::transaction::{Subject, Transaction};
-use crate::ruleset::update::{Update, UpdateError, update, update_any};
+use crate::ruleset::update::{Update, UpdateError, first, update, update_any};
 use crate::ruleset::validate::{Invalid, validate};
 
 /// How long a generation is sought that lasts from the reading to the commit.
@@ -125,13 +125,13 @@ impl Interception {
         counters: Counters,
     ) -> Result<Commit, ApplyError> {
         validate(&self.ruleset)?;
-        let _turn = Turn::take();
+        let turn = Turn::take();
         let mut added = Network::default();
         let network = self.network.possible_here(routes)?;
         let result = network
             .add(routes, &mut added)
             .map_err(ApplyError::from)
-            .and_then(|()| commit(nft, &self.layout, &self.ruleset, counters));
+            .and_then(|()| commit(nft, &self.layout, &self.ruleset, counters, turn.as_ref()));
         match result {
             Ok((commit, replaces)) => {
                 if replaces {
@@ -168,7 +168,7 @@ impl Interception {
     /// As [`Interception::apply`]; what was removed before the failure stays removed.
     pub fn remove(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Commit, ApplyError> {
         let _turn = Turn::take();
-        let (commit, _) = commit(nft, &self.layout, &Ruleset::default(), Counters::Restart)?;
+        let (commit, _) = commit(nft, &self.layout, &Ruleset::default(), Counters::Restart, None)?;
         self.possible_network.remove(routes).map_err(ApplyError::Leftover)?;
         Ok(commit)
     }
@@ -216,16 +216,28 @@ pub(crate) fn apply_ruleset(
     counters: Counters,
 ) -> Result<Commit, ApplyError> {
     validate(&interception.ruleset)?;
-    Ok(commit(nft, &interception.layout, &interception.ruleset, counters)?.0)
+    Ok(commit(nft, &interception.layout, &interception.ruleset, counters, None)?.0)
 }
 
-/// Returns whether tables of the layout were there before, too.
+/// Returns whether tables of the layout were there before, too. With a turn, nobody else makes some at the same time.
 fn commit(
     nft: &mut Socket,
     layout: &Ruleset,
     wanted: &Ruleset,
     counters: Counters,
+    turn: Option<&Turn>,
 ) -> Result<(Commit, bool), ApplyError> {
+    if turn.is_some()
+        && let Some(mut transaction) = first(nft, layout, wanted)?
+    {
+        match nft.commit(transaction.batch()) {
+            // Somebody without a turn, such as nft, made one of the tables meanwhile.
+            Err(nftwire::Error::Refused(refusal)) if refusal.errno == Errno::EEXIST as i32 => {}
+            committed => {
+                return committed.map(|commit| (commit, false)).map_err(|error| explain(&transaction, error));
+            }
+        }
+    }
     let attempt = |update: Update<'_>, nft: &mut Socket| {
         let Update { mut transaction, replaces } = update;
         let committed = nft.commit(transaction.batch());

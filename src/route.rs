@@ -17,7 +17,6 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use neli::consts::nl::NlmF;
 use neli::consts::rtnl::{Rtm, Rtprot};
-use nix::errno::Errno;
 
 use wire::Wire;
 
@@ -141,19 +140,6 @@ impl RouteSocket {
     /// [`RouteError::Interrupted`] and the transport's.
     pub fn interface_addresses(&mut self) -> Result<Vec<InterfaceAddress>, RouteError> {
         self.0.dump(Attempt::ListAddresses, Rtm::Getaddr, message::any_address(), message::interface_address)
-    }
-
-    /// The name of the link with this index. Bytes that are not UTF-8 are replaced by U+FFFD.
-    ///
-    /// # Errors
-    /// [`RouteError::Refused`] with ENODEV: there is none.
-    pub fn link_name(&mut self, index: u32) -> Result<String, RouteError> {
-        let attempt = Attempt::ReadLinkName(index);
-        let Ok(signed) = i32::try_from(index) else {
-            return Err(RouteError::refused(attempt, Errno::ENODEV, None));
-        };
-        let name = self.0.get(attempt, Rtm::Getlink, message::link(signed), message::link_name)?;
-        name.ok_or(RouteError::Untold { attempt })
     }
 
     /// Whether `lo` does without IPv6 by its own setting (net.ipv6.conf.lo.disable_ipv6). A kernel that has no IPv6 at

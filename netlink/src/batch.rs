@@ -5,7 +5,7 @@
 
 use std::borrow::Borrow;
 
-use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
 use crate::{
     AttrWriter, Chain, Element, ElementList, Expr, Family, Location, Place, Rule, Set, Table, location,
@@ -84,6 +84,12 @@ impl Batch {
     /// Adds a table; one that is there stays as it is.
     pub fn add_table(&mut self, table: &Table<'_>) {
         self.object(uapi::NFT_MSG_NEWTABLE, NLM_F_CREATE, table.family, |writer| table.encode(writer));
+    }
+
+    /// As [`add_table`](Self::add_table), but one that is there is refused with EEXIST.
+    pub fn create_table(&mut self, table: &Table<'_>) {
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        self.object(uapi::NFT_MSG_NEWTABLE, flags, table.family, |writer| table.encode(writer));
     }
 
     /// Deletes a table with all it holds.

@@ -154,15 +154,15 @@ fn decide_ipv6(routes: &mut RouteSocket, dual_stack: bool, log: Log) -> Result<b
     let addresses = routes.interface_addresses()?;
     let of_the_pod: Vec<_> = addresses
         .iter()
-        .map(|interface| (interface.index, interface.address.to_canonical()))
+        .map(|interface| interface.address.to_canonical())
         // An earlier run has added the passthrough address, which says nothing about the pod.
-        .filter(|(_, address)| !is_local(*address) && *address != PASSTHROUGH_V6)
+        .filter(|address| !is_local(*address) && *address != PASSTHROUGH_V6)
         .collect();
-    let v6 = of_the_pod.iter().find(|(_, address)| dual_stack && address.is_ipv6());
-    let &(index, address) = v6.or(of_the_pod.first()).ok_or(NoAddress)?;
+    let v6 = of_the_pod.iter().find(|address| dual_stack && address.is_ipv6());
+    let address = v6.or(of_the_pod.first()).ok_or(NoAddress)?;
     let ipv6 = address.is_ipv6();
     let state = if ipv6 { "on" } else { "off" };
-    log.info(&format!("IPv6 is {state}: {address} on {} decides", routes.link_name(index)?));
+    log.info(&format!("IPv6 is {state}: {address} decides"));
     Ok(ipv6)
 }
 

@@ -39,7 +39,7 @@ fn exists(path: &str) -> bool {
 /// # Errors
 /// The links cannot be listed.
 pub fn host_network(routes: &mut RouteSocket) -> Result<Option<HostNetwork>, RouteError> {
-    if is_initial_namespace() != Some(true) {
+    if !exists(INITIAL_NAMESPACE_ONLY) {
         return Ok(None);
     }
     let links = routes.links_with_peer_elsewhere()?;

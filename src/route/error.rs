@@ -19,8 +19,6 @@ pub enum Attempt {
     ListAddresses,
     /// The dump behind [`links_with_peer_elsewhere`](super::RouteSocket::links_with_peer_elsewhere).
     ListLinks,
-    /// The query behind [`link_name`](super::RouteSocket::link_name), with the link's index.
-    ReadLinkName(u32),
     /// The query behind [`loopback_disables_ipv6`](super::RouteSocket::loopback_disables_ipv6), with the link's index.
     ReadLinkSettings(u32),
     /// An address for `lo`.
@@ -45,7 +43,7 @@ impl Attempt {
     /// The address family that the request was about, if it was about one.
     fn family(self) -> Option<Family> {
         match self {
-            Self::ListAddresses | Self::ListLinks | Self::ReadLinkName(_) | Self::ReadLinkSettings(_) => None,
+            Self::ListAddresses | Self::ListLinks | Self::ReadLinkSettings(_) => None,
             Self::AddAddress(_) | Self::RemoveAddress(_) => Some(Family::V6),
             Self::ListRules(family) => Some(family),
             Self::AddRule(rule) | Self::RemoveRule(rule) => Some(rule.family),
@@ -57,7 +55,6 @@ impl Attempt {
         match self {
             Self::ListAddresses
             | Self::ListLinks
-            | Self::ReadLinkName(_)
             | Self::ReadLinkSettings(_)
             | Self::ListRules(_)
             | Self::ReadRoutes(_) => false,
@@ -80,7 +77,6 @@ impl fmt::Display for Attempt {
         match self {
             Self::ListAddresses => write!(f, "list the interface addresses"),
             Self::ListLinks => write!(f, "list the links"),
-            Self::ReadLinkName(index) => write!(f, "read the name of link {index}"),
             Self::ReadLinkSettings(index) => write!(f, "read the settings of link {index}"),
             Self::AddAddress(address) => write!(f, "add {address}/128 to lo"),
             Self::RemoveAddress(address) => write!(f, "remove {address}/128 from lo"),

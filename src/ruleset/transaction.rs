@@ -106,7 +106,8 @@ impl<'a> Transaction<'a> {
         Self { batch, wanted, objects: Vec::new(), removed: Vec::new() }
     }
 
-    /// All of `wanted` where none of it is there, whatever the generation.
+    /// All of `wanted` where none of it is there, whatever the generation: one of its tables that came meanwhile is
+    /// refused with EEXIST.
     ///
     /// # Errors
     /// A rule has something that only can be shown.
@@ -114,7 +115,12 @@ impl<'a> Transaction<'a> {
         // The kernel takes 0 for any.
         let mut transaction = Self::new(wanted, 0);
         for (number, table) in wanted.tables.iter().enumerate() {
-            transaction.add_table(number);
+            transaction.push(Object::Table { table: number }, |batch| {
+                batch.create_table(&nftwire::Table::new(table.family, &table.name));
+            });
+            for set in 0..table.sets.len() {
+                transaction.add_set(number, set)?;
+            }
             for chain in 0..table.chains.len() {
                 transaction.add_chain(number, chain);
             }

@@ -120,6 +120,23 @@ pub fn update<'a>(
     Ok(from(&existing, wanted, generation, keep_counters)?)
 }
 
+/// All of `wanted` for any generation, if no table of `layout` is there: what most pods need, for less than the way over
+/// the generation that was read. Nobody else may make another table of the layout until the commit.
+///
+/// # Errors
+/// As [`update`].
+pub fn first<'a>(
+    socket: &mut Socket,
+    layout: &Ruleset,
+    wanted: &'a Ruleset,
+) -> Result<Option<Transaction<'a>>, UpdateError> {
+    match read_tables(socket, layout) {
+        Ok(tables) if tables.is_empty() => Ok(Some(Transaction::from_nothing(wanted)?)),
+        Ok(_) | Err(Error::GenerationChanged) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// As [`update`] with all rules new, but for any generation: for where others commit so often that none lasts until a
 /// commit.
 ///
@@ -311,12 +328,8 @@ impl ExistingChain {
     }
 }
 
-/// What the kernel holds of the tables of `layout`. It is of one generation inside [`Socket::consistent`] only.
-pub(super) fn read(
-    socket: &mut Socket,
-    layout: &Ruleset,
-    with_rules: bool,
-) -> Result<Vec<ExistingTable>, Error> {
+/// The tables of `layout` that are there, and nothing of what they hold.
+fn read_tables(socket: &mut Socket, layout: &Ruleset) -> Result<Vec<ExistingTable>, Error> {
     let mut tables = Vec::new();
     socket.tables(Family::Unspec, |table| {
         if layout.tables.iter().any(|owned| owned.family == table.family && owned.name == table.name) {
@@ -332,6 +345,16 @@ pub(super) fn read(
         }
         Ok(())
     })?;
+    Ok(tables)
+}
+
+/// What the kernel holds of the tables of `layout`. It is of one generation inside [`Socket::consistent`] only.
+pub(super) fn read(
+    socket: &mut Socket,
+    layout: &Ruleset,
+    with_rules: bool,
+) -> Result<Vec<ExistingTable>, Error> {
+    let mut tables = read_tables(socket, layout)?;
     if tables.is_empty() {
         return Ok(tables);
     }

@@ -17,7 +17,7 @@ use crate::settings::Setting;
 
 /// The user whom a container has no privileges as.
 const NOBODY: User = User { uid: 65534, gid: 65534 };
-const DECISION: &str = "info: IPv6 is off: 10.0.0.2 on lo decides\n";
+const DECISION: &str = "info: IPv6 is off: 10.0.0.2 decides\n";
 
 fn everything(namespace: &Namespace) -> (Vec<Value>, Vec<String>) {
     (objects(namespace), network(namespace))
@@ -231,7 +231,7 @@ fn without_privileges_the_missing_one_is_named() {
         (&["-b", "*", "--keep-counters"], format!("{DECISION}{refused}")),
         (&["-b", "*", "--check"], format!("{DECISION}{refused}")),
         (&["--cleanup-only"], refused.clone()),
-        (&["-b", "*", "--dual-stack"], format!("info: IPv6 is on: fd00::2 on lo decides\n{no_address}")),
+        (&["-b", "*", "--dual-stack"], format!("info: IPv6 is on: fd00::2 decides\n{no_address}")),
     ] {
         assert_fails(&namespace, Intercept::new(args).user(NOBODY), 1, &text);
     }
@@ -290,7 +290,7 @@ fn what_was_added_before_a_failure_is_taken_back() {
         namespace.command(&["ip", family, "route", "add", "unreachable", "default", "table", "133"]);
         let (name, found) = [("IPv4", "unreachable"), ("IPv6", "unreachable, link 1")][added];
         let text = format!(
-            "info: IPv6 is on: fd00::2 on lo decides\n\
+            "info: IPv6 is on: fd00::2 decides\n\
              error: cannot add the {name} route local default dev lo table 133: EEXIST: the table has a default route \
              that is not ours ({found})\nhelp: remove that route, or choose another table\n"
         );

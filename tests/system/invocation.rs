@@ -277,7 +277,7 @@ fn a_dry_run_prints_the_ruleset_alone() {
     assert_eq!(
         stderr(&Intercept::new(&args).run(&namespace)),
         "warn: --force-iptables-binary is ignored: no iptables is used here\n\
-         info: IPv6 is off: 10.0.0.2 on lo decides\n"
+         info: IPv6 is off: 10.0.0.2 decides\n"
     );
 }
 
