@@ -62,8 +62,13 @@ pub enum ApplyError {
     #[error("nf_tables: {0}")]
     Netlink(nftwire::Error),
     /// The ruleset is applied or removed, but an address, a policy rule or a route of an earlier run is still there.
-    #[error("the rules are applied, but what an earlier run needed is still there: {0}")]
-    Leftover(RouteError),
+    #[error("the rules are {done}, but routes or addresses of an earlier run are still there: {error}")]
+    Leftover {
+        /// `applied` or `removed`
+        done: &'static str,
+        /// What is still there, and why
+        error: RouteError,
+    },
     /// Taking back what this run had added failed, too.
     #[error("{error}; and what was added before could not be taken back: {undo}")]
     NotUndone {
@@ -86,7 +91,7 @@ impl Explain for ApplyError {
             Self::Invalid(invalid) => invalid.explanation(),
             Self::NotCompiled(_) => Explanation::default(),
             Self::Namespace(error) => error.explanation(),
-            Self::Route(error) | Self::Leftover(error) => error.explanation(),
+            Self::Route(error) | Self::Leftover { error, .. } => error.explanation(),
             Self::Netlink(error) => error.explanation(),
             Self::Refused { subject, feature, refusal } => {
                 let mut explanation = explain::refused(refusal, *feature);
@@ -136,7 +141,7 @@ impl Interception {
             Ok((commit, replaces)) => {
                 if replaces {
                     let leftover = self.possible_network.without(&self.network);
-                    leftover.remove(routes).map_err(ApplyError::Leftover)?;
+                    leftover.remove(routes).map_err(still_there("applied"))?;
                 }
                 Ok(commit)
             }
@@ -169,7 +174,7 @@ impl Interception {
     pub fn remove(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Commit, ApplyError> {
         let _turn = Turn::take();
         let (commit, _) = commit(nft, &self.layout, &Ruleset::default(), Counters::Restart, None)?;
-        self.possible_network.remove(routes).map_err(ApplyError::Leftover)?;
+        self.possible_network.remove(routes).map_err(still_there("removed"))?;
         Ok(commit)
     }
 }
@@ -253,6 +258,10 @@ fn commit(
         }
         result => result,
     }
+}
+
+fn still_there(done: &'static str) -> impl FnOnce(RouteError) -> ApplyError {
+    move |error| ApplyError::Leftover { done, error }
 }
 
 /// What is to go is gone already: others were faster.

@@ -85,6 +85,8 @@ enum BenchError {
     Update(#[from] UpdateError),
     #[error("cannot give the namespace an address: {0}")]
     Address(io::Error),
+    #[error("cannot make a second network namespace: {0}")]
+    Neighbour(io::Error),
     #[error("cannot write {0}: {1}")]
     Write(String, io::Error),
 }
@@ -92,7 +94,9 @@ enum BenchError {
 impl Explain for BenchError {
     fn explanation(&self) -> Explanation {
         match self {
-            Self::Start(_, error) | Self::Address(error) | Self::Write(_, error) => error.explanation(),
+            Self::Start(_, error) | Self::Address(error) | Self::Neighbour(error) | Self::Write(_, error) => {
+                error.explanation()
+            }
             Self::Netlink(error) => error.explanation(),
             Self::Update(UpdateError::Read(error)) => error.explanation(),
             Self::Update(UpdateError::NotCompiled(_)) | Self::NotCompiled(_) | Self::Failed(..) => {
@@ -121,7 +125,8 @@ fn execute(matches: &ArgMatches) -> Result<(), Failure> {
 
 fn measure(sizes: &[u32], runs: u32) -> Result<Report, BenchError> {
     let installed = contender::installed();
-    let mut loads = vec![Load::Sidecar];
+    let _neighbour = contender::neighbour()?;
+    let mut loads = vec![Load::Sidecar, Load::Excluded];
     loads.extend(sizes.iter().map(|&size| Load::Rules(size)));
     let mut progress =
         Progress::new(loads.len() * usize::try_from(runs).unwrap_or(1), io::stderr().is_terminal());

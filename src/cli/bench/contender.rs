@@ -4,15 +4,20 @@ use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Seek, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
+use std::panic::resume_unwind;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use ipnet::{IpNet, Ipv4Net};
 use nftwire::{Batch, Socket};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::BenchError;
 use crate::cli::istio_iptables;
 use crate::mesh::istio::sidecar::{InboundPorts, ServiceCidr, Sidecar};
+use crate::ruleset::optimize::{Counting, optimize};
 use crate::ruleset::print::Options;
 use crate::ruleset::transaction::Transaction;
 use crate::ruleset::update::update;
@@ -43,6 +48,9 @@ const SIDECAR: &[&str] = &[
 const TABLE: &str = "meshwire-bench";
 const CHAIN: &str = "rules";
 
+/// How many networks are excluded.
+const EXCLUDED: u32 = 10_000;
+
 /// What Istio checks nft with.
 const PROBE: &str = "table inet meshwire-probe {\n}\n";
 
@@ -51,6 +59,8 @@ const PROBE: &str = "table inet meshwire-probe {\n}\n";
 pub(super) enum Load {
     /// The rules of Istio's default sidecar
     Sidecar,
+    /// The same with [`EXCLUDED`] networks that are not intercepted: by ourselves with `--optimize`, by others rule by rule
+    Excluded,
     /// As many rules `ip daddr A tcp dport P counter return`
     Rules(u32),
 }
@@ -59,6 +69,7 @@ impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sidecar => f.write_str("sidecar"),
+            Self::Excluded => write!(f, "{EXCLUDED} excluded networks, --optimize"),
             Self::Rules(1) => f.write_str("1 rule"),
             Self::Rules(count) => write!(f, "{count} rules"),
         }
@@ -113,9 +124,13 @@ impl Contender {
         let mut contenders = vec![Self::Floor, Self::Meshwire];
         if installed.nft {
             contenders.push(Self::Nft);
-            contenders.push(if load == Load::Sidecar { Self::Istio } else { Self::NftJson });
+            match load {
+                Load::Sidecar => contenders.push(Self::Istio),
+                Load::Rules(_) => contenders.push(Self::NftJson),
+                Load::Excluded => {}
+            }
         }
-        if installed.iptables && load != Load::Sidecar {
+        if installed.iptables && matches!(load, Load::Rules(_)) {
             contenders.push(Self::Iptables);
         }
         contenders
@@ -134,7 +149,8 @@ pub(super) struct Prepared {
 impl Load {
     pub(super) fn prepare(self) -> Result<Prepared, BenchError> {
         let (ruleset, iptables) = match self {
-            Self::Sidecar => (sidecar(), String::new()),
+            Self::Sidecar => (sidecar().ruleset(), String::new()),
+            Self::Excluded => (excluding(), String::new()),
             Self::Rules(count) => (rules(count), iptables(count)),
         };
         let text = ruleset.to_string();
@@ -155,6 +171,11 @@ impl Prepared {
         clear()?;
         let mut socket = Socket::open()?;
         match (contender, self.load) {
+            (Contender::Floor, Load::Excluded) => {
+                let optimized = optimize(&self.ruleset, Counting::ByRule);
+                let mut transaction = Transaction::from_nothing(&optimized)?;
+                Ok(socket.commit(transaction.batch())?.elapsed)
+            }
             (Contender::Floor, _) => {
                 let mut transaction = Transaction::from_nothing(&self.ruleset)?;
                 Ok(socket.commit(transaction.batch())?.elapsed)
@@ -162,6 +183,13 @@ impl Prepared {
             (Contender::Meshwire, Load::Rules(_)) => {
                 let started = Instant::now();
                 let mut update = update(&mut socket, &self.ruleset, &self.ruleset, false)?;
+                socket.commit(update.transaction.batch())?;
+                Ok(started.elapsed())
+            }
+            (Contender::Meshwire, Load::Excluded) => {
+                let started = Instant::now();
+                let optimized = optimize(&self.ruleset, Counting::ByRule);
+                let mut update = update(&mut socket, &optimized, &optimized, false)?;
                 socket.commit(update.transaction.batch())?;
                 Ok(started.elapsed())
             }
@@ -235,13 +263,34 @@ fn file(text: &str) -> Result<File, BenchError> {
     make().map_err(|error| BenchError::Write("a file in memory".to_owned(), error))
 }
 
-fn sidecar() -> Ruleset {
-    let settings = Sidecar {
+fn sidecar() -> Sidecar {
+    Sidecar {
         inbound_ports: InboundPorts::AllExcept(vec![15090, 15021, 15020]),
         service_cidr: ServiceCidr::All,
         ..Sidecar::default()
+    }
+}
+
+/// Networks none of which is next to another.
+fn excluding() -> Ruleset {
+    let networks =
+        (0..EXCLUDED).map(|number| Ipv4Net::new_assert(Ipv4Addr::from(0x0a00_0000 + (number << 8)), 25));
+    Sidecar { service_cidr_exclude: networks.map(IpNet::from).collect(), ..sidecar() }.ruleset()
+}
+
+/// Another pod of the same node, for as long as the file is open: where no namespace has rules, the kernel patches its own
+/// code for the first ones, and that would be what is measured.
+pub(super) fn neighbour() -> Result<File, BenchError> {
+    let make = || -> io::Result<File> {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        File::open("/proc/thread-self/ns/net")
     };
-    settings.ruleset()
+    // A socket stays with the namespace in which its thread was.
+    let made = thread::spawn(move || make().map(|namespace| (namespace, Socket::open()))).join();
+    let made = made.unwrap_or_else(|panic| resume_unwind(panic));
+    let (namespace, socket) = made.map_err(BenchError::Neighbour)?;
+    socket?.commit(Transaction::from_nothing(&sidecar().ruleset())?.batch())?;
+    Ok(namespace)
 }
 
 /// What each rule asks for: another address, and one of all ports.

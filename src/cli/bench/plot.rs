@@ -65,7 +65,7 @@ pub(super) fn svg(report: &Report) -> String {
 fn points(report: &Report, contender: Contender) -> Vec<(f64, f64)> {
     let of = report.measurements.iter().filter(|measurement| measurement.contender == contender);
     of.filter_map(|measurement| match measurement.load {
-        Load::Sidecar => None,
+        Load::Sidecar | Load::Excluded => None,
         Load::Rules(count) => Some((f64::from(count), measurement.median.as_secs_f64())),
     })
     .collect()

@@ -36,7 +36,7 @@ impl Report {
     /// How many times as long as the contender that all others are compared with.
     fn ratio(&self, measurement: &Measurement) -> Option<f64> {
         let of = match measurement.load {
-            Load::Sidecar => Contender::Meshwire,
+            Load::Sidecar | Load::Excluded => Contender::Meshwire,
             Load::Rules(_) => Contender::Floor,
         };
         let other =
@@ -47,12 +47,13 @@ impl Report {
     /// The same for a program.
     pub(super) fn json(&self) -> Value {
         let measurements = self.measurements.iter().map(|measurement| {
-            let rules = match measurement.load {
-                Load::Sidecar => None,
-                Load::Rules(count) => Some(count),
+            let (load, rules) = match measurement.load {
+                Load::Sidecar => ("sidecar", None),
+                Load::Excluded => ("excluded networks", None),
+                Load::Rules(count) => ("rules", Some(count)),
             };
             json!({
-                "load": if rules.is_some() { "rules" } else { "sidecar" },
+                "load": load,
                 "rules": rules,
                 "contender": measurement.contender.to_string(),
                 "median_microseconds": microseconds(measurement.median),
@@ -75,6 +76,7 @@ impl fmt::Display for Report {
             if before != Some(measurement.load) {
                 let (name, other) = match measurement.load {
                     Load::Sidecar => ("Istio's sidecar, whole processes".to_owned(), "meshwire"),
+                    load @ Load::Excluded => (load.to_string(), "meshwire"),
                     load @ Load::Rules(_) => (load.to_string(), "floor"),
                 };
                 let gap = if before.is_some() { "\n" } else { "" };
