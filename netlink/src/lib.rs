@@ -47,6 +47,7 @@ pub mod expr;
 mod flowtable;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod generation;
 mod location;
 mod message;
 mod netns;

@@ -26,9 +26,6 @@ const RECEIVE_BUFFER: usize = 32 * 1024;
 /// What the kernel keeps free of the send buffer (`netlink_sendmsg` in net/netlink/af_netlink.c).
 const SEND_RESERVE: usize = 32;
 
-/// How long a read is started over because the ruleset changes under it.
-const CONSISTENT_READ_LIMIT: Duration = Duration::from_secs(10);
-
 /// A socket to the kernel's nf_tables, in the network namespace in which it was opened.
 ///
 /// An open socket keeps its network namespace alive.
@@ -197,94 +194,6 @@ impl Socket {
             return Err(io::Error::other("a datagram larger than the buffer"));
         }
         Ok(())
-    }
-
-    /// The number of the ruleset's generation. Every transaction in the network namespace makes a new one.
-    ///
-    /// # Errors
-    /// No privilege (EPERM), or an answer that cannot be understood.
-    pub fn generation(&mut self) -> Result<u32, Error> {
-        let mut generation = None;
-        self.request(
-            uapi::NFT_MSG_GETGEN,
-            0,
-            Family::Unspec,
-            |_| {},
-            |message| {
-                for attribute in message.attributes {
-                    let attribute = attribute?;
-                    if attribute.kind == uapi::NFTA_GEN_ID {
-                        generation = Some(attribute.be32()?);
-                    }
-                }
-                Ok(())
-            },
-        )?;
-        generation.ok_or(Error::Decode(DecodeError::Missing { attribute: uapi::NFTA_GEN_ID }))
-    }
-
-    /// The number of the ruleset's generation, at a moment when no transaction is under way.
-    ///
-    /// # Errors
-    /// As [`Socket::generation`]; [`Error::GenerationChanged`] when the ruleset did not stand still for 10 seconds.
-    pub fn settled_generation(&mut self) -> Result<u32, Error> {
-        self.settled_generation_within(CONSISTENT_READ_LIMIT)
-    }
-
-    /// As [`Socket::settled_generation`], trying for this long and not for 10 seconds.
-    ///
-    /// # Errors
-    /// As [`Socket::settled_generation`].
-    pub fn settled_generation_within(&mut self, limit: Duration) -> Result<u32, Error> {
-        let started = Instant::now();
-        loop {
-            let generation = self.generation()?;
-            if self.stands_still(generation)? {
-                return Ok(generation);
-            }
-            if started.elapsed() > limit {
-                return Err(Error::GenerationChanged);
-            }
-        }
-    }
-
-    /// Runs `read` until the ruleset does not change meanwhile; returns the generation that was read, too.
-    ///
-    /// # Errors
-    /// Those of `read`; [`Error::GenerationChanged`] when the ruleset did not stand still for 10 seconds.
-    pub fn consistent<T>(
-        &mut self,
-        mut read: impl FnMut(&mut Self) -> Result<T, Error>,
-    ) -> Result<(u32, T), Error> {
-        let started = Instant::now();
-        loop {
-            let generation = self.settled_generation()?;
-            match read(self) {
-                Err(Error::GenerationChanged) => {}
-                // What one dump showed may be gone in the next: an error, too, counts only where nothing changed.
-                outcome if self.stands_still(generation)? => return outcome.map(|value| (generation, value)),
-                _ => {}
-            }
-            if started.elapsed() > CONSISTENT_READ_LIMIT {
-                return Err(Error::GenerationChanged);
-            }
-        }
-    }
-
-    /// Whether this is the generation, and no transaction is under way.
-    ///
-    /// A commit counts the generation up first, then makes its objects valid, and takes the old ones out of their lists
-    /// last (`nf_tables_commit` in net/netfilter/nf_tables_api.c). A dump in between sees the new generation at both its
-    /// ends, but old objects; or it lacks some, because it finds its next part by counting. A batch waits until the
-    /// others are done, and one without objects makes no new generation.
-    fn stands_still(&mut self, generation: u32) -> Result<bool, Error> {
-        let mut batch = Batch::new();
-        batch.require_generation(generation);
-        match self.commit(&mut batch) {
-            Ok(_) => Ok(true),
-            Err(Error::GenerationChanged) => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     /// Every table of a family, or of all with [`Family::Unspec`].
