@@ -60,6 +60,19 @@ fn help_is_a_result() {
 }
 
 #[test]
+fn help_to_verify_has_its_own_exit_codes() {
+    for args in [["verify", "istio-iptables", "--help"], ["verify", "proxy-init", "--help"]] {
+        let (code, stdout, stderr) = meshwire(&args, &[]);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{args:?}");
+        assert!(
+            stdout.ends_with("\nExit codes: 0 equal, 1 failed, 2 wrong usage, 3 different.\n"),
+            "{stdout}"
+        );
+        assert_eq!(stdout.matches("Exit codes").count(), 1, "{stdout}");
+    }
+}
+
+#[test]
 fn the_version_is_a_result() {
     for flag in ["--version", "-V"] {
         let (code, stdout, stderr) = meshwire(&[flag], &[]);

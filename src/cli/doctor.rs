@@ -49,7 +49,7 @@ pub(super) fn command() -> Command {
              registers hooks and turns connection tracking on",
         ))
         .arg(switch("no-autoload").help("Ask nothing that could make the kernel load a module"))
-        .after_help("Exit status: 0 all profiles that were asked for can run, 1 one cannot or it is not known, 2 wrong usage.")
+        .after_help("Exit codes: 0 all profiles that were asked for can run, 1 one cannot or it is not known, 2 wrong usage.")
 }
 
 /// What is asked for.

@@ -29,10 +29,16 @@ pub(super) const NAME: &str = "istio-iptables";
 const NOT_INTERCEPTED: u8 = 126;
 
 pub(super) fn command() -> Command {
+    command_with(flags::NOTES).about(
+        "Intercepts a pod's traffic for Istio's sidecar, with the flags and variables of Istio's own command",
+    )
+}
+
+/// The same flags and variables, with other notes at the end of the help.
+pub(super) fn command_with(notes: &str) -> Command {
     Command::new(NAME)
-        .about("Intercepts a pod's traffic for Istio's sidecar, with the flags and variables of Istio's own command")
         .args(flags::SETTINGS.iter().map(super::settings::Setting::argument))
-        .after_help(flags::ENVIRONMENT_ONLY)
+        .after_help(format!("{}\n\n{notes}", flags::ENVIRONMENT_ONLY))
 }
 
 /// Takes out Istio's logging flags that mean nothing here: `--log_output_level=default:info`, …

@@ -27,6 +27,7 @@ pub(super) fn command() -> Command {
     let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).global(true);
     Command::new(NAME)
         .about("Shows the rules that the kernel holds, as nft does; alone: the tables of meshwire, Istio and Linkerd")
+        .after_help("Needs CAP_NET_ADMIN: the kernel shows rules to nobody else.")
         .subcommand_value_name("WHAT")
         .subcommand_help_heading("What")
         .disable_help_subcommand(true)

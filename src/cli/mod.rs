@@ -138,6 +138,14 @@ fn in_one_line(text: &str) -> String {
     lines.filter(|line| !beside(line)).collect::<Vec<_>>().join("; ") + " (see --help)"
 }
 
+/// For the end of the help.
+const NOTES: &str = "\
+To see what a pod would get, which changes nothing:
+  meshwire istio-iptables -b '*' -i '*' --dry-run
+  meshwire proxy-init -p 4143 -o 4140 --simulate
+
+Under the name istio-iptables, linkerd2-proxy-init or proxy-init it is that command.";
+
 /// The command line: what is parsed, and what manual pages and completions are made of.
 #[must_use]
 pub fn command() -> Command {
@@ -150,6 +158,7 @@ fn command_with(commands: &[Subcommand]) -> Command {
         .about("Programs a service mesh's traffic interception straight into the kernel's nf_tables")
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .after_help(NOTES)
         .subcommands(commands.iter().map(|command| (command.define)()))
 }
 

@@ -43,7 +43,7 @@ pub(super) fn netns() -> Arg {
     Arg::new(NETNS)
         .long(NETNS)
         .value_name("PATH|PID")
-        .help("The network namespace: a file such as /var/run/netns/NAME, or a process in it")
+        .help("The network namespace: a file such as /var/run/netns/NAME, or a process in it [default: here]")
 }
 
 /// A namespace that cannot be entered, and the setting that named it.

@@ -25,10 +25,15 @@ pub(super) const NAME: &str = "proxy-init";
 pub(super) const LINKERDS_NAME: &str = "linkerd2-proxy-init";
 
 pub(super) fn command() -> Command {
-    Command::new(NAME)
+    command_with(flags::NOTES)
         .about("Intercepts a pod's traffic for Linkerd's proxy, with the flags of Linkerd's own command")
+}
+
+/// The same flags, with other notes at the end of the help.
+pub(super) fn command_with(notes: &str) -> Command {
+    Command::new(NAME)
         .args(flags::SETTINGS.iter().map(Setting::argument))
-        .after_help(flags::NOTES)
+        .after_help(format!("{}\n\n{notes}", flags::LISTS))
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {

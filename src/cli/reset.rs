@@ -34,7 +34,7 @@ pub(super) fn command() -> Command {
         .arg(output.global(true))
         .subcommand(table);
     Command::new(NAME)
-        .about("Shows a state and sets it back")
+        .about("Shows what the counters were and sets them to zero")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(counters)

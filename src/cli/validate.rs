@@ -60,7 +60,7 @@ pub(super) fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(
             Command::new(LINKERD)
-                .about("Takes the flags of Linkerd's network validator")
+                .about("Does what Linkerd's network validator does, with its flags")
                 .args(SETTINGS.iter().map(Setting::argument))
                 .after_help(
                     "Exit codes: 0 redirected; 95 not redirected, or it cannot be told; 2 wrong usage.",

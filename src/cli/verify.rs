@@ -12,6 +12,11 @@ use crate::verify::Differences;
 /// The command's name.
 pub(super) const NAME: &str = "verify";
 
+/// For the end of the help.
+const NOTES: &str = "\
+Give it the flags of the run that made the rules. Needs CAP_NET_ADMIN.
+Exit codes: 0 equal, 1 failed, 2 wrong usage, 3 different.";
+
 /// Exit code when something differs.
 const DIFFERENT: u8 = 3;
 
@@ -20,11 +25,16 @@ pub(super) fn command() -> Command {
         .about(
             "Shows what differs between the kernel and what a profile's command would make; changes nothing",
         )
-        .after_help("Exit status: 0 equal, 1 failure, 2 wrong usage, 3 different.")
+        .after_help(NOTES)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(istio_iptables::command().about("Takes the flags and variables of the command itself"))
-        .subcommand(proxy_init::command().about("Takes the flags of the command itself"))
+        .subcommand(istio_iptables::command_with(NOTES).about(
+            "Shows what differs from what `meshwire istio-iptables` makes of these flags and variables; changes nothing",
+        ))
+        .subcommand(
+            proxy_init::command_with(NOTES)
+                .about("Shows what differs from what `meshwire proxy-init` makes of these flags; changes nothing"),
+        )
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {

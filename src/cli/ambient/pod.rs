@@ -75,8 +75,8 @@ fn settings(subcommand: &str) -> &'static [Setting] {
 
 pub(super) fn command() -> Command {
     let netns = place::netns().action(ArgAction::Append).help(
-        "The pod's network namespace: a file such as /var/run/netns/NAME, or a process in it; may be given again, for \
-         many pods at once",
+        "The pod's network namespace: a file such as /var/run/netns/NAME, or a process in it [default: here]; may be \
+         given again, for many pods at once",
     );
     let command = |name, about| arguments(Command::new(name).about(about).arg(netns.clone()), settings(name));
     group(NAME, "A pod's traffic goes to ztunnel, which listens inside the pod")

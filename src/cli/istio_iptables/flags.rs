@@ -225,5 +225,12 @@ Environment only:
   ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE groups whose outbound traffic is left alone where all others are intercepted
   ENVOY_USER                          the proxy's user, for --proxy-uid [default: istio-proxy]
 
-Lists are comma separated. A flag wins over its environment variable.
+Lists are comma separated. A flag wins over its environment variable.";
+
+/// For the end of the help of what applies.
+pub(super) const NOTES: &str = "\
+As Istio's injector calls it; without -b nothing that comes in is intercepted, without -i and -q nothing that goes out:
+  meshwire istio-iptables -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -x '' -b '*' -d 15090,15021,15020
+
+Needs CAP_NET_ADMIN in the pod's network namespace, where it runs; see --dry-run for a look without.
 Exit codes: 0 done; 1 failed, and nothing was changed; 2 wrong usage; 126 traffic is not intercepted.";

@@ -97,6 +97,13 @@ pub(super) const SETTINGS: &[Setting] = &[
 ];
 
 /// For the end of the help.
+pub(super) const LISTS: &str = "Lists are comma separated; a list that is given more than once goes on.";
+
+/// For the end of the help of what applies.
 pub(super) const NOTES: &str = "\
-Lists are comma separated; a list that is given more than once goes on.
+As Linkerd's injector calls it:
+  meshwire proxy-init --incoming-proxy-port 4143 --outgoing-proxy-port 4140 --proxy-uid 2102 \
+--inbound-ports-to-ignore 4190,4191
+
+Needs CAP_NET_ADMIN in the pod's network namespace, where it runs; see --simulate for a look without.
 Exit codes: 0 done; 1 failed, and no rule was changed; 2 wrong usage.";
