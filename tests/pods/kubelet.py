@@ -20,6 +20,10 @@ import grpc
 HERE = pathlib.Path(__file__).parent
 PLUGINS = "/usr/lib/cni"
 POD_NETWORK = "10.89.0.0/24"
+# What every container finds empty, and what it cannot write to, unless it is privileged (pkg/securitycontext/util.go).
+MASKED = ["acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats"]
+MASKED_PATHS = [f"/proc/{name}" for name in MASKED] + ["/sys/devices/virtual/powercap", "/sys/firmware"]
+READ_ONLY_PATHS = [f"/proc/{name}" for name in ("bus", "fs", "irq", "sys", "sysrq-trigger")]
 # Long enough for a machine that is busy; a test that waits this long has failed.
 DEADLINE = 60
 
@@ -235,6 +239,8 @@ class Pod:
                 add_capabilities=capabilities.get("add", []), drop_capabilities=capabilities.get("drop", [])
             ),
             privileged=privileged,
+            masked_paths=[] if privileged else MASKED_PATHS,
+            readonly_paths=[] if privileged else READ_ONLY_PATHS,
             readonly_rootfs=given.get("readOnlyRootFilesystem", False),
             no_new_privs=given.get("allowPrivilegeEscalation") is False,
             seccomp=cri.SecurityProfile(profile_type="RuntimeDefault" if "seccompProfile" in given else "Unconfined"),

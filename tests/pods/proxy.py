@@ -1,6 +1,7 @@
-"""The configuration of an Envoy that stands where Istio's stands: 15001 for what goes out, 15006 for what comes in."""
+"""The configuration of an Envoy that stands where Istio's Envoy or Linkerd's proxy stands."""
 
 import json
+from dataclasses import dataclass
 
 # What Istio's Envoy binds to before it dials the app, so that the rules can tell it from others (REDIRECT).
 PASSTHROUGH = "127.0.0.6"
@@ -9,21 +10,36 @@ MARK = 1337
 ADMIN_PORT = 15000
 
 
-def configuration(tproxy):
+@dataclass(frozen=True)
+class Place:
+    """Whose place it takes: where it listens, and how it dials the app."""
+
+    inbound: int = 15006
+    outbound: int = 15001
+    passthrough: bool = True
+    tproxy: bool = False
+
+
+ISTIO = Place()
+ISTIO_TPROXY = Place(passthrough=False, tproxy=True)
+LINKERD = Place(inbound=4143, outbound=4140, passthrough=False)
+
+
+def configuration(place):
     inbound_filters = [listener_filter("original_dst")]
     inbound_cluster = original_destination("inbound")
-    if tproxy:
+    if place.tproxy:
         inbound_filters.append(listener_filter("original_src", mark=MARK))
-    else:
+    if place.passthrough:
         source = {"source_address": address(PASSTHROUGH, 0)["socket_address"]}
         inbound_cluster["upstream_bind_config"] = source
-    inbound = listener("inbound", 15006, inbound_filters)
-    inbound["transparent"] = tproxy
+    inbound = listener("inbound", place.inbound, inbound_filters)
+    inbound["transparent"] = place.tproxy
     return json.dumps(
         {
             "admin": {"address": address("127.0.0.1", ADMIN_PORT)},
             "static_resources": {
-                "listeners": [listener("outbound", 15001, [listener_filter("original_dst")]), inbound],
+                "listeners": [listener("outbound", place.outbound, [listener_filter("original_dst")]), inbound],
                 "clusters": [original_destination("outbound"), inbound_cluster],
             },
         }

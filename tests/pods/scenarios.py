@@ -53,6 +53,13 @@ def init_container(args=ISTIO_ARGS, context=ROOT_WITH_NET_ADMIN, **more):
     return {"name": "istio-init", "image": ISTIO, "args": list(args), "securityContext": context, **more}
 
 
+def linkerd_container(file, **more):
+    """The init container of a manifest in deploy/linkerd; iptables' lock, which it mounts, is left out."""
+    document = yaml.safe_load((ROOT / "deploy" / "linkerd" / file).read_text().replace("example.com/", "localhost/"))
+    [init] = document["spec"]["initContainers"]
+    return {**init, "volumeMounts": [], **more}
+
+
 def app_container():
     user = {"runAsUser": 1000, "runAsGroup": 1000}
     return {
@@ -63,13 +70,13 @@ def app_container():
     }
 
 
-def envoy_container(node, context, tproxy=False):
+def envoy_container(context, place):
     """Envoy's executable and the libraries that it needs are the machine's own."""
     return {
         "name": "istio-proxy",
         "image": "localhost/busybox:test",
         "command": ["/opt/envoy", "--concurrency", "1", "--log-level", "warning", "--config-yaml"],
-        "args": [proxy.configuration(tproxy)],
+        "args": [proxy.configuration(place)],
         "securityContext": context,
         "volumeMounts": [
             {"name": "envoy", "mountPath": "/opt/envoy", "readOnly": True},
@@ -98,6 +105,7 @@ def manifest(node, name, init_containers, containers=()):
 class Meshed:
     """An initialised pod in which Envoy and the app run."""
 
+    LINKERDS_USER = {"runAsUser": 2102, "runAsGroup": 2102, "capabilities": {"drop": ["ALL"]}}
     USER = {"runAsUser": 1337, "runAsGroup": 1337, "capabilities": {"drop": ["ALL"]}}
     # As Istio: the group keeps the rules off it.
     TRANSPARENT = {
@@ -106,9 +114,8 @@ class Meshed:
         "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
     }
 
-    def __init__(self, node, name, init, tproxy=False):
-        context = self.TRANSPARENT if tproxy else self.USER
-        containers = [envoy_container(node, context, tproxy), app_container()]
+    def __init__(self, node, name, init, place=proxy.ISTIO, user=USER):
+        containers = [envoy_container(user, place), app_container()]
         self.pod = Pod(node, manifest(node, name, [init], containers))
         [self.init] = self.pod.initialise()
         assert self.init.status().exit_code == 0, self.init.log()
@@ -160,9 +167,29 @@ def it_redirects_http_in_and_out_through_envoy(node):
 
 def it_is_transparent_for_envoy_with_tproxy(node):
     args = ["TPROXY" if argument == "REDIRECT" else argument for argument in ISTIO_ARGS]
-    meshed = Meshed(node, "tproxy", init_container(args), tproxy=True)
+    meshed = Meshed(node, "tproxy", init_container(args), proxy.ISTIO_TPROXY, Meshed.TRANSPARENT)
     meshed.check(OUTSIDE)
     return f"the app sees {OUTSIDE}"
+
+
+def it_redirects_for_a_proxy_in_linkerds_place(node):
+    """As its template has it: user 65534, no new privileges. The app sees the pod's own address."""
+    init = linkerd_container("injected.yaml")
+    meshed = Meshed(node, "linkerd", init, proxy.LINKERD, Meshed.LINKERDS_USER)
+    meshed.check(meshed.pod.address)
+
+
+def it_sets_the_close_wait_timeout_where_the_container_is_privileged(node):
+    init = linkerd_container("injected-close-wait.yaml")
+    seconds = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait"
+    look = {"name": "look", "image": "localhost/busybox:test", "command": ["cat", seconds]}
+    pod = Pod(node, manifest(node, "close-wait", [init, look]))
+    _, looked = pod.initialise()
+    assert looked.log() == "3600\n", looked.log()
+    [refused] = Pod(node, manifest(node, "unprivileged", [{**init, "securityContext": ROOT_WITH_NET_ADMIN}])).initialise()
+    said = refused.termination.read_text()
+    assert refused.status().exit_code == 1 and "privileged: true" in said, (refused.log(), said)
+    return said.replace("\n", "; ")
 
 
 def it_runs_again_and_restarts_without_harm(node):
@@ -261,9 +288,8 @@ def it_tells_how_long_init_takes(node):
     rules = node.folder / "rules"
     command = [node.program, "istio-iptables", "--dry-run", *ISTIO_ARGS[1:-1]]
     rules.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
-    linkerd = yaml.safe_load((ROOT / "deploy/linkerd/injected.yaml").read_text())["spec"]["initContainers"][0]
     # All in the same security context: setting up a system call filter alone takes the runtime some 50 ms.
-    linkerd = {**linkerd, "image": "localhost/meshwire:linkerd", "volumeMounts": [], "securityContext": ROOT_WITH_NET_ADMIN}
+    linkerd = linkerd_container("injected.yaml", securityContext=ROOT_WITH_NET_ADMIN)
     contenders = {
         "meshwire istio-iptables": init_container(),
         "Istio's nft commands": shell(node, ISTIO_COMMANDS, rules),
