@@ -1,6 +1,7 @@
 //! The image in pods as their manifests say, on a real container runtime, with a real Envoy: see `pods/run.py`.
 //!
-//! It needs what `tests/pods/prepare` installs, and root: `MESHWIRE_PODS=1 cargo test --test pods` asks for it.
+//! It needs what `tests/pods/prepare` installs, and root: `MESHWIRE_PODS=1 cargo test --test pods` asks for it. Under CI it
+//! has to be asked for.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
@@ -15,6 +16,7 @@ const FLAG: &str = "MESHWIRE_PODS";
 #[test]
 fn pods_run_as_their_manifests_say() {
     let Some(value) = env::var_os(FLAG) else {
+        assert!(env::var_os("CI").is_none(), "{FLAG}=1 has to ask for the pods");
         // Past the test harness, which would keep it for itself.
         writeln!(io::stderr(), "skipped: pods on a container runtime, unless {FLAG}=1 asks for them")
             .unwrap();
@@ -24,7 +26,9 @@ fn pods_run_as_their_manifests_say() {
     let environment = if value == "1" { root.join("target/pods") } else { PathBuf::from(value) };
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("static");
     run(Command::new(root.join("dist/build")).arg("--out").arg(&out));
-    let mut pods = Command::new(environment.join("bin/python3"));
+    let python = environment.join("bin/python3");
+    assert!(python.exists(), "{}: there is none; tests/pods/prepare makes it", python.display());
+    let mut pods = Command::new(python);
     pods.arg(root.join("tests/pods/run.py")).arg("--program").arg(out.join("meshwire"));
     run(&mut pods);
 }
