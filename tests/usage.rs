@@ -123,6 +123,12 @@ fn what_nobody_knows_is_refused_in_one_line() {
 }
 
 #[test]
+fn what_is_missing_is_named_in_one_line() {
+    let expected = "error: the following required arguments were not provided: <TABLE> (see --help)\n";
+    assert_eq!(meshwire(&["list", "table", "inet"], &[]), (Some(2), String::new(), expected.into()));
+}
+
+#[test]
 fn values_that_cannot_be_used_are_named_with_their_flag_or_variable() {
     let istio = |args: &[&'static str]| [&["istio-iptables"], args].concat();
     assert_refused(&istio(&["-p", "70000"]), &[], "--envoy-port: \"70000\" is not a port (0 to 65535)");

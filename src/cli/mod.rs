@@ -135,7 +135,8 @@ fn refuse(error: &clap::Error, log: Log) -> ExitCode {
 fn in_one_line(text: &str) -> String {
     let lines = text.trim_start_matches("error: ").lines().map(str::trim).filter(|line| !line.is_empty());
     let beside = |line: &&str| line.starts_with("Usage: ") || line.starts_with("For more information");
-    lines.filter(|line| !beside(line)).collect::<Vec<_>>().join("; ") + " (see --help)"
+    let lines = lines.filter(|line| !beside(line)).collect::<Vec<_>>();
+    lines.join("; ").replace(":; ", ": ") + " (see --help)"
 }
 
 /// For the end of the help.
