@@ -208,9 +208,12 @@ impl Done {
         let (bytes, microseconds) = (commit.bytes, commit.elapsed.as_micros());
         if output == Output::Text {
             let place = netns.map_or_else(String::new, |netns| format!("{netns}: "));
-            return format!(
-                "{place}{word}: tables {tables}, chains {chains}, rules {rules}, bytes {bytes}, µs {microseconds}"
-            );
+            // Nothing of it is left after a removal; counts of that would read as if nothing had been removed.
+            let made = match tables {
+                0 => String::new(),
+                _ => format!("tables {tables}, chains {chains}, rules {rules}, "),
+            };
+            return format!("{place}{word}: {made}bytes {bytes}, µs {microseconds}");
         }
         let line = json!({
             "result": word,

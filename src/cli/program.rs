@@ -38,7 +38,8 @@ pub(super) fn by_name(arguments: &mut Vec<OsString>) -> Result<(), OnlyInitialis
     if called == PILOT_AGENT {
         let asked = arguments.get(1);
         if asked.is_none_or(|command| command != istio_iptables::NAME) {
-            let asked = asked.map_or("no command".into(), |command| command.to_string_lossy().into_owned());
+            let asked =
+                asked.map_or("the agent itself".into(), |command| command.to_string_lossy().into_owned());
             return Err(OnlyInitialises { program: PILOT_AGENT, asked });
         }
     } else if let Some((_, command)) = COMMANDS.into_iter().find(|(name, _)| called == *name) {
@@ -79,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_agents_other_commands_are_refused() {
-        for (given, asked) in [("pilot-agent proxy sidecar", "proxy"), ("pilot-agent", "no command")] {
+        for (given, asked) in [("pilot-agent proxy sidecar", "proxy"), ("pilot-agent", "the agent itself")] {
             let error = by_name(&mut arguments(given)).unwrap_err().to_string();
             let start = format!("pilot-agent: {asked} is not here: this image only initialises ");
             assert!(error.starts_with(&start), "{error}");
