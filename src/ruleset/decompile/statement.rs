@@ -301,11 +301,8 @@ impl Decompiler<'_> {
             }
             value
         });
-        let mut statements = Self::stateful(&dynset.expressions);
-        if set.is_some_and(|set| !set.is_anonymous() && !set.statements.is_empty()) {
-            // The set says so itself.
-            statements.clear();
-        }
+        // Where the set has them itself, some kernels leave them out here (5.10, 6.18.15), others do not (6.12.117, 7.3.4).
+        let statements = Self::stateful(&dynset.expressions);
         let meter = set.filter(|set| set.is_anonymous() && !statements.is_empty()).map(|set| set.size);
         let op = match dynset.op.number() {
             0 => UpdateOp::Add,
