@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use super::link;
 
 /// No command in these tests takes longer; one that does hangs.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(20);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A network namespace, held by nothing but a descriptor: it ends with the value and the last socket in it.
 pub(crate) struct Namespace(File);
