@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 # A test's own line, also behind what another one has printed meanwhile.
 TEST = re.compile(r"test (\S+)(?: - should panic)? \.\.\. (ok|FAILED)$", re.MULTILINE)
 SKIP = re.compile(r"skipped (\S+): (.*)$", re.MULTILINE | re.IGNORECASE)
+# Of what a test reads, what this kernel does not know.
+LEFT_OUT = re.compile(r"left out (\S+: .*)$", re.MULTILINE)
 FIGURE = re.compile(r"(median of \d+: .*)$", re.MULTILINE)
 SUM = re.compile(r"test result: \S+ (\d+) passed; (\d+) failed")
 START = re.compile(r"^VMSTART (\S+)", re.MULTILINE)
@@ -23,6 +25,8 @@ class Result:
     failed: list[str] = field(default_factory=list)
     # Why, and how many tests each.
     skipped: Counter[str] = field(default_factory=Counter)
+    # Parts of tests, and why.
+    left_out: list[str] = field(default_factory=list)
     # What a test has measured.
     figures: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -62,11 +66,12 @@ def read(guest: str, output: str, may_skip: list[str], is_command: bool) -> Resu
     reasons = {name: reason for name, reason in SKIP.findall(output)}
     result.skipped = Counter(reasons.values())
     result.passed = len(tests) - len(result.failed) - len(reasons)
-
+    result.left_out = sorted(set(LEFT_OUT.findall(output)))
     result.figures = FIGURE.findall(output)
 
     sums = [sum(map(int, column)) for column in zip(*SUM.findall(output))] or [0, 0]
-    unexpected = [reason for reason in result.skipped if not any(re.search(may, reason) for may in may_skip)]
+    all_reasons = [*result.skipped, *result.left_out]
+    unexpected = [reason for reason in all_reasons if not any(re.search(may, reason) for may in may_skip)]
     if not started:
         result.error = "the guest did not start"
     elif not ended:
@@ -96,4 +101,5 @@ def table(results: list[Result]) -> str:
         lines += [f"{result.guest}: failed: {name}" for name in result.failed]
         lines += [f"{result.guest}: {figure}" for figure in result.figures]
         lines += [f"{result.guest}: {count} skipped: {reason}" for reason, count in result.skipped.items()]
+        lines += [f"{result.guest}: left out: {part}" for part in result.left_out]
     return "\n".join(lines)

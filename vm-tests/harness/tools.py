@@ -10,7 +10,9 @@ from .archive import Archive
 
 # The oracles and what makes users: of the suite whose nft the project's listings are compared with.
 OLD_SUITE = "bookworm"
-OLD_PACKAGES = ["busybox-static", "dash", "nftables", "iproute2", "strace", "util-linux", "libcap2-bin", "netbase"]
+OLD_PACKAGES = [
+    "busybox-static", "dash", "nftables", "iproute2", "strace", "util-linux", "libcap2-bin", "netbase", "base-passwd",
+]  # fmt: skip
 OLD_PROGRAMS = ["dash", "nft", "ip", "strace", "unshare", "nsenter", "setpriv", "setarch", "setcap"]
 # A second nft, as nft-newer: what meshwire leaves must be listed without a crash by any.
 NEW_SUITE = "trixie"
@@ -25,8 +27,10 @@ def pack(cache: Path) -> Path:
     archive.link("/sbin/modprobe", "/bin/busybox")
     # busybox' own shell prefers its own commands to those of the PATH.
     archive.link("/bin/sh", "/usr/bin/dash")
-    for name in ("protocols", "services"):
+    for name in ("protocols", "services", *(f"iproute2/{names}" for names in ("group", "rt_dsfield", "rt_realms"))):
         archive.file(f"/etc/{name}", file_in(old, f"etc/{name}").read_bytes())
+    for name in ("passwd", "group"):
+        archive.file(f"/etc/{name}", file_in(old, f"usr/share/base-passwd/{name}.master").read_bytes())
     libraries = {library for name in OLD_PROGRAMS for library in needed(old, find(old, name))}
     for library in libraries:
         archive.program(f"/{'lib64' if is_loader(library) else 'lib/x86_64-linux-gnu'}/{library.name}", library)
