@@ -81,6 +81,11 @@ fn elements_count_for_themselves_if_that_is_asked_for() {
         &["ip daddr { 10.0.0.0/9 counter, 10.128.0.0/9 counter } return"],
     );
     becomes_by_element(&[tcp(1), tcp(2)].map(Rule::accept), &["tcp dport { 1, 2 } accept"]);
+    // None counts what another match does not let pass.
+    becomes_by_element(
+        &[tcp(1), tcp(2)].map(|rule| rule.skuid(Op::Eq, 5).counter().accept()),
+        &["meta skuid 5 tcp dport { 1 counter, 2 counter } accept"],
+    );
     becomes_by_element(
         &[tcp(1), tcp(1)].map(|rule| rule.counter().accept()),
         &["tcp dport 1 counter accept"],

@@ -129,12 +129,16 @@ impl<'r> Group<'r> {
         let single = values.single();
         let by_element = counting == Counting::ByElement && single.is_none() && counts(parts.actions);
         let mut elements: Vec<_> = values.elements().collect();
-        if by_element {
-            elements.iter_mut().for_each(count);
-            statements.retain(|statement| !matches!(statement, Statement::Counter(_)));
-        }
         if let Some(Statement::Match { right, .. }) = statements.get_mut(*index) {
+            if by_element {
+                elements.iter_mut().for_each(count);
+            }
             *right = single.unwrap_or(Expression::Set(elements));
+        }
+        if by_element {
+            // An element counts when it is found: only what passes the other matches may come that far.
+            statements[*index..parts.matches.len()].rotate_left(1);
+            statements.retain(|statement| !matches!(statement, Statement::Counter(_)));
         }
         Rule { handle: 0, statements, comment: self.first.comment.clone() }
     }
