@@ -1,11 +1,12 @@
 //! What a ruleset does to a packet, said by the model alone.
 
+pub(crate) mod packets;
 pub(crate) mod random;
 
 use std::net::IpAddr;
 
 use meshwire::ruleset::statement::NatKind;
-use meshwire::ruleset::{Chain, Constant, Data, Expression, Family, Field, Op, Operator, Protocol};
+use meshwire::ruleset::{Chain, Constant, Data, Element, Expression, Family, Field, Op, Operator, Protocol};
 use meshwire::ruleset::{Rule, Selector, Statement, Table, Verdict};
 use nftwire::expr::{CtKey, MetaKey};
 
@@ -26,6 +27,8 @@ pub(crate) struct Packet {
     pub(crate) ct_state: u32,
     pub(crate) ct_mark: u32,
     pub(crate) zone: u16,
+    /// Whether any counter saw it
+    pub(crate) counted: bool,
 }
 
 /// What becomes of a packet.
@@ -92,7 +95,7 @@ fn act<'r>(rule: &'r Rule, packet: &mut Packet) -> Option<Step<'r>> {
                     return None;
                 }
             }
-            Statement::Counter(_) => {}
+            Statement::Counter(_) => packet.counted = true,
             Statement::Set { target, value } => {
                 let value = match value {
                     Expression::Constant(constant) => constant.data.as_bytes().to_vec(),
@@ -109,7 +112,7 @@ fn act<'r>(rule: &'r Rule, packet: &mut Packet) -> Option<Step<'r>> {
             Statement::VerdictMap(Expression::Map(map)) => {
                 let key = read(packet, &map.key)?;
                 let Expression::Set(elements) = &map.map else { panic!("{map:?}") };
-                let element = elements.iter().find(|element| contains(&element.key, &key))?;
+                let element = find_element(packet, elements, &key)?;
                 let Some(Expression::Verdict(verdict)) = &element.value else { panic!("{element:?}") };
                 return Some(Step::Verdict(verdict));
             }
@@ -119,15 +122,25 @@ fn act<'r>(rule: &'r Rule, packet: &mut Packet) -> Option<Step<'r>> {
     None
 }
 
-fn passes(packet: &Packet, left: &Expression, op: Op, right: &Expression) -> bool {
+fn passes(packet: &mut Packet, left: &Expression, op: Op, right: &Expression) -> bool {
     // A packet that does not have what is looked at passes no match, not even an unequal one.
     let Some(value) = read(packet, left) else { return false };
     match op {
-        Op::Eq => contains(right, &value),
+        Op::Eq => match right {
+            Expression::Set(elements) => find_element(packet, elements, &value).is_some(),
+            right => contains(right, &value),
+        },
         Op::Ne => !contains(right, &value),
         Op::In => flags(right).iter().zip(&value).any(|(flags, value)| flags & value != 0),
         op => panic!("{op:?}"),
     }
+}
+
+/// The element with this value; what it counts, it counts then.
+fn find_element<'r>(packet: &mut Packet, elements: &'r [Element], value: &[u8]) -> Option<&'r Element> {
+    let element = elements.iter().find(|element| contains(&element.key, value))?;
+    packet.counted |= element.details.as_ref().is_some_and(|details| !details.statements.is_empty());
+    Some(element)
 }
 
 /// Whether the value is among those of the right side of a match.

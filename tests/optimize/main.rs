@@ -7,19 +7,26 @@ mod evaluator;
 mod sets;
 
 use evaluator::evaluate;
-use evaluator::random::{BASE, packet, ruleset};
+use evaluator::packets::packets;
+use evaluator::random::{BASE, ruleset};
 use meshwire::ruleset::compile::compile;
 use meshwire::ruleset::optimize::{Counting, optimize};
 use meshwire::ruleset::validate::validate;
 use proptest::prelude::*;
 
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, max_shrink_iters: 4_000, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(4_000))]
 
     #[test]
     fn the_same_becomes_of_every_packet(
-        ruleset in ruleset(false),
-        packets in prop::collection::vec(packet(), 24),
+        (ruleset, packets) in ruleset(false).prop_flat_map(|ruleset| {
+            let packets = packets(&ruleset, 24);
+            (Just(ruleset), packets)
+        }),
         counting in prop_oneof![Just(Counting::ByRule), Just(Counting::ByElement)],
     ) {
         let optimized = optimize(&ruleset, counting);
@@ -33,6 +40,10 @@ proptest! {
             prop_assert_eq!(before, after, "{:?}\n{}\n{}", packet, ruleset, optimized);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(cases(1_000))]
 
     #[test]
     fn it_is_not_longer_and_can_be_loaded(ruleset in ruleset(false)) {
