@@ -14,8 +14,6 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
-use ipnet::IpNet;
-use meshwire::mesh::istio::sidecar::{ServiceCidr, Sidecar};
 use meshwire::ruleset::compile::compile;
 use meshwire::ruleset::optimize::{Counting, optimize};
 use meshwire::ruleset::transaction::Transaction;
@@ -23,21 +21,9 @@ use meshwire::ruleset::update::update;
 use meshwire::ruleset::{Family, Ruleset, json, print};
 use nftwire::{Batch, Chain, ElementList, Place, Query, Set, Socket, Table};
 
-use common::{CHAIN, SIZES, TABLE, elements, enter_namespace, iptables, rules, ruleset};
+use common::{CHAIN, SIZES, TABLE, clear, elements, enter_namespace, excluding, iptables, rules, ruleset};
 
 const FAMILY: Family = Family::Inet;
-
-/// Takes everything away; what the kernel does about it behind the scenes is over when the socket is closed.
-fn clear() {
-    let mut socket = Socket::open().unwrap();
-    let mut batch = Batch::new();
-    let tables = |table: Table<'_>| {
-        batch.del_table(table.family, table.name);
-        Ok(())
-    };
-    socket.tables(Family::Unspec, tables).unwrap();
-    socket.commit(&mut batch).unwrap();
-}
 
 /// Measures `work` on an open socket, with nothing loaded before.
 fn loading<T>(
@@ -186,18 +172,6 @@ fn dump(criterion: &mut Criterion) {
         });
     }
     group.finish();
-}
-
-/// Istio's sidecar with so many excluded networks, none next to another; 127.0.0.2 is neither excluded nor included.
-fn excluding(count: u32) -> Ruleset {
-    let network =
-        |number: u32| IpNet::new((0x0a00_0000_u32 + (number << 8)).to_be_bytes().into(), 25).unwrap();
-    let sidecar = Sidecar {
-        service_cidr: ServiceCidr::Only(vec!["127.9.0.0/16".parse().unwrap()]),
-        service_cidr_exclude: (0..count).map(network).collect(),
-        ..Sidecar::default()
-    };
-    sidecar.ruleset()
 }
 
 fn load(ruleset: &Ruleset) {

@@ -4,8 +4,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
+use meshwire::mesh::istio::sidecar::{ServiceCidr, Sidecar};
 use meshwire::ruleset::{Chain, Family, Op, Rule, Ruleset, TCP_DPORT, Table};
-use nftwire::{Data, Element};
+use nftwire::{Batch, Data, Element, Socket};
 use nix::sched::{CloneFlags, unshare};
 
 /// How many rules or elements.
@@ -50,4 +52,28 @@ pub(crate) fn iptables(count: u32) -> String {
 /// Into a network namespace of our own, for good. Needs root.
 pub(crate) fn enter_namespace() {
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
+}
+
+/// Takes everything away; what the kernel does about it behind the scenes is over when the socket is closed.
+pub(crate) fn clear() {
+    let mut socket = Socket::open().unwrap();
+    let mut batch = Batch::new();
+    let tables = |table: nftwire::Table<'_>| {
+        batch.del_table(table.family, table.name);
+        Ok(())
+    };
+    socket.tables(Family::Unspec, tables).unwrap();
+    socket.commit(&mut batch).unwrap();
+}
+
+/// Istio's sidecar with so many excluded networks, none next to another; 127.0.0.2 is neither excluded nor included.
+pub(crate) fn excluding(count: u32) -> Ruleset {
+    let network =
+        |number: u32| IpNet::new((0x0a00_0000_u32 + (number << 8)).to_be_bytes().into(), 25).unwrap();
+    let sidecar = Sidecar {
+        service_cidr: ServiceCidr::Only(vec!["127.9.0.0/16".parse().unwrap()]),
+        service_cidr_exclude: (0..count).map(network).collect(),
+        ..Sidecar::default()
+    };
+    sidecar.ruleset()
 }
