@@ -13,10 +13,11 @@ use meshwire::ruleset::Family;
 use meshwire::ruleset::compile::compile;
 use meshwire::ruleset::decompile::{Decompiler, Sets};
 use meshwire::ruleset::optimize::{Counting, optimize};
+use meshwire::ruleset::transaction::Transaction;
 use netlink_bindings::nftables::{Nfgenmsg, OpNewruleDo};
 use nftwire::{AttrReader, AttrWriter, Batch, ElementList, Expr, Message, Place, uapi};
 
-use common::{CHAIN, SIZES, TABLE, elements, rules, ruleset};
+use common::{CHAIN, SIZES, TABLE, elements, excluding, rules, ruleset};
 
 const FAMILY: Family = Family::Inet;
 
@@ -184,9 +185,25 @@ fn model(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn excluded_networks(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("excluded networks");
+    for size in SIZES {
+        let plain = excluding(size);
+        group.throughput(Throughput::Elements(size.into()));
+        group.bench_function(BenchmarkId::new("optimize", size), |bencher| {
+            bencher.iter(|| black_box(optimize(&plain, Counting::ByRule)));
+        });
+        let optimized = optimize(&plain, Counting::ByRule);
+        group.bench_function(BenchmarkId::new("compile and encode", size), |bencher| {
+            bencher.iter(|| black_box(Transaction::from_nothing(&optimized).unwrap().batch().len()));
+        });
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10);
-    targets = encode, model
+    targets = encode, model, excluded_networks
 }
 criterion_main!(benches);

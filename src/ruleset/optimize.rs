@@ -45,7 +45,16 @@ fn optimize_table(table: &Table, counting: Counting) -> Table {
         rules: optimize_rules(&chain.rules, &chains, counting),
         ..*chain
     };
-    Table { chains: table.chains.iter().map(optimized).collect(), ..table.clone() }
+    // Not the table's clone with other chains: that would clone all rules for nothing.
+    Table {
+        name: table.name.clone(),
+        comment: table.comment.clone(),
+        objects: table.objects.clone(),
+        sets: table.sets.clone(),
+        flowtables: table.flowtables.clone(),
+        chains: table.chains.iter().map(optimized).collect(),
+        ..*table
+    }
 }
 
 fn optimize_rules(rules: &[Rule], chains: &Chains<'_>, counting: Counting) -> Vec<Rule> {

@@ -211,11 +211,12 @@ pub(in crate::ruleset) fn range(key: &Expression) -> Result<(Data, Data), NotCom
         Expression::Range(range) => Ok((constant(&range.from)?, constant(&range.to)?)),
         Expression::Prefix(prefix) => {
             let from = constant(&prefix.value)?;
-            let to: Vec<_> = (0..)
-                .zip(from.as_bytes())
-                .map(|(index, byte)| byte | !super::mask_byte(prefix.len, index))
-                .collect();
-            Ok((from, Data::new(&to)))
+            let mut to = [0; uapi::NFT_DATA_VALUE_MAXLEN];
+            for (index, (to, from)) in (0..).zip(to.iter_mut().zip(from.as_bytes())) {
+                *to = from | !super::mask_byte(prefix.len, index);
+            }
+            let to = Data::new(&to[..from.as_bytes().len().min(to.len())]);
+            Ok((from, to))
         }
         key => constant(key).map(|value| (value.clone(), value)),
     }

@@ -64,6 +64,11 @@ impl<'r> Group<'r> {
         self.meaning.as_ref().is_none_or(|meaning| meaning.changes_any(meaning.parts))
     }
 
+    /// How many values its rules have where they differ, those counted twice that two of them have.
+    pub(super) fn len(&self) -> usize {
+        self.list.as_ref().map_or(1, |(_, values)| values.len())
+    }
+
     /// The values at the match with this number.
     pub(super) fn values(&self, index: usize) -> Option<Values> {
         match &self.list {

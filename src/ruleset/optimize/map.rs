@@ -26,6 +26,9 @@ pub(super) fn fold(groups: &[Group<'_>], counting: Counting) -> Vec<Rule> {
 fn map(first: &Group<'_>, behind: &[Group<'_>]) -> Option<(Rule, usize)> {
     let parts = first.parts()?;
     let index = differing_match(parts, behind.first()?.parts()?, None)??;
+    if first.len() > MAP_MAX {
+        return None;
+    }
     let mut map = Builder::default();
     map.add(first, index)?;
     let fits = |group: &&Group<'_>| is_alike(first, group, index) && map.add(group, index).is_some();

@@ -43,6 +43,9 @@ impl Values {
 
     /// Puts the ranges in order; those that overlap become one.
     pub(super) fn tidy(&mut self) {
+        if self.ranges.len() < 2 {
+            return;
+        }
         self.ranges.sort_unstable();
         self.join(|last, from| from <= last);
     }
