@@ -154,6 +154,10 @@ impl Socket {
     }
 
     /// Reads every answer to the messages numbered from `first` (BATCH_BEGIN) on.
+    ///
+    /// A success of the last object does not end it: from 6.10 on, until "nfnetlink: reset nlh pointer during batch
+    /// replay" (6.17), a kernel that has loaded a module for an object answers success for it before it answers what it
+    /// really has to say.
     fn answers(&mut self, first: u32, messages: usize) -> io::Result<Outcome> {
         let mut outcome = Outcome::default();
         loop {
@@ -169,10 +173,6 @@ impl Socket {
             };
             let read = outcome.read(datagram, first, messages);
             read.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            // The kernel answers in the order of the messages, and nothing behind the last object asks for an answer.
-            if outcome.confirmed {
-                return Ok(outcome);
-            }
         }
     }
 
