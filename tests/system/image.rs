@@ -88,7 +88,7 @@ fn it_opens_no_file_and_sends_one_batch() {
         .map(|args| [&["istio-iptables"], args].concat());
     let linkerd = [&CHART[..], &CHART[1..], &["--cleanup-only"]].map(|args| [&["proxy-init"], args].concat());
     for (index, args) in [&istio[..], &linkerd].concat().into_iter().enumerate() {
-        let calls = system_calls(&namespace, &args);
+        let mut calls = system_calls(&namespace, &args);
         let named = |names: &[&str]| -> Vec<_> {
             calls.iter().filter(|call| names.contains(&call.split('(').next().unwrap())).collect()
         };
@@ -110,13 +110,12 @@ fn it_opens_no_file_and_sends_one_batch() {
             .filter(|call| call.contains(&receiver) && call.contains(&begin) && holds_objects(call))
             .count();
         assert_eq!(batches, 1, "{args:?}: {calls:#?}");
-        // Looking at the clock is none where user space can read it.
-        let others = calls.len() - named(&["clock_gettime"]).len();
-        assert!(others < 120, "{calls:#?}");
+        // Looking at the clock is none where user space can read it, and a kernel that is too old is warned of.
+        calls.retain(|call| !call.starts_with("clock_gettime(") && !call.contains("\"warn: this kernel is "));
+        assert!(calls.len() < 120, "{calls:#?}");
         // Its own, between what the C library and Rust do before and after it; of a first run with the usual settings.
         let own = calls.iter().skip_while(|call| !call.starts_with("geteuid("));
-        let own = own.take_while(|call| !call.starts_with("sigaltstack("));
-        let own = own.filter(|call| !call.starts_with("clock_gettime(")).count();
+        let own = own.take_while(|call| !call.starts_with("sigaltstack(")).count();
         say(&format!("{} system calls, {own} of its own: {}", calls.len(), args.join(" ")));
         assert!(index > 0 || own <= 25, "{own} system calls: {calls:#?}");
     }
