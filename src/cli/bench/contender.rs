@@ -1,5 +1,6 @@
 //! Who loads what, and how long it takes.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::fs::File;
 use std::io::{self, Seek, Write as _};
@@ -166,30 +167,28 @@ impl Load {
 }
 
 impl Prepared {
+    /// What we load ourselves.
+    fn wanted(&self) -> Cow<'_, Ruleset> {
+        match self.load {
+            Load::Excluded => Cow::Owned(optimize(&self.ruleset, Counting::ByRule)),
+            Load::Sidecar | Load::Rules(_) => Cow::Borrowed(&self.ruleset),
+        }
+    }
+
     /// How long it takes where nothing is loaded.
     pub(super) fn time(&self, contender: Contender) -> Result<Duration, BenchError> {
         clear()?;
         let mut socket = Socket::open()?;
         match (contender, self.load) {
-            (Contender::Floor, Load::Excluded) => {
-                let optimized = optimize(&self.ruleset, Counting::ByRule);
-                let mut transaction = Transaction::from_nothing(&optimized)?;
-                Ok(socket.commit(transaction.batch())?.elapsed)
-            }
             (Contender::Floor, _) => {
-                let mut transaction = Transaction::from_nothing(&self.ruleset)?;
+                let wanted = self.wanted();
+                let mut transaction = Transaction::from_nothing(&wanted)?;
                 Ok(socket.commit(transaction.batch())?.elapsed)
             }
-            (Contender::Meshwire, Load::Rules(_)) => {
+            (Contender::Meshwire, Load::Rules(_) | Load::Excluded) => {
                 let started = Instant::now();
-                let mut update = update(&mut socket, &self.ruleset, &self.ruleset, false)?;
-                socket.commit(update.transaction.batch())?;
-                Ok(started.elapsed())
-            }
-            (Contender::Meshwire, Load::Excluded) => {
-                let started = Instant::now();
-                let optimized = optimize(&self.ruleset, Counting::ByRule);
-                let mut update = update(&mut socket, &optimized, &optimized, false)?;
+                let wanted = self.wanted();
+                let mut update = update(&mut socket, &wanted, &wanted, false)?;
                 socket.commit(update.transaction.batch())?;
                 Ok(started.elapsed())
             }
