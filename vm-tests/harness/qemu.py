@@ -90,9 +90,10 @@ def boot(
     the kernel takes memory where it is there, may leave garbage in the flags (a double fault behind it)."""
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")
+    model, processors = ("host", "2") if accelerator == "kvm" else ("max,-cx16", "1")
     command = [
-        QEMU, "-M", "q35", "-accel", accelerator, "-cpu", "host" if accelerator == "kvm" else "max,-cx16",
-        "-smp", "2" if accelerator == "kvm" else "1", "-m", "1024", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", kernel.image, "-initrd", initrd,
+        QEMU, "-M", "q35", "-accel", accelerator, "-cpu", model, "-smp", processors,
+        "-m", "1024", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", kernel.image, "-initrd", initrd,
         "-append", "console=ttyS0 panic=-1 quiet",
         "-serial", f"file:{log.with_suffix('.console')}", "-serial", f"file:{log}",
     ]  # fmt: skip
