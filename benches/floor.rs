@@ -11,8 +11,8 @@ mod common;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use meshwire::ruleset::Rule;
-use meshwire::ruleset::compile::compile;
+use nft_ruleset::Rule;
+use nft_ruleset::nft::compile::compile;
 use nftwire::expr::Lookup;
 use nftwire::{
     AttrReader, AttrWriter, Data, Element, ElementList, Expr, Family, Register, Set, SetFlags, uapi,

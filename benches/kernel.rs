@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
-use meshwire::ruleset::compile::compile;
-use meshwire::ruleset::optimize::{Counting, optimize};
-use meshwire::ruleset::transaction::Transaction;
-use meshwire::ruleset::update::update;
-use meshwire::ruleset::{Family, Ruleset, json, print};
+use nft_ruleset::nft::compile::compile;
+use nft_ruleset::nft::{json, print};
+use nft_ruleset::optimize::{Counting, optimize};
+use nft_ruleset::transaction::Transaction;
+use nft_ruleset::update::update;
+use nft_ruleset::{Family, Ruleset};
 use nftwire::{Batch, Chain, ElementList, Place, Query, Set, Socket, Table};
 
 use common::{CHAIN, SIZES, TABLE, clear, elements, enter_namespace, excluding, iptables, rules, ruleset};

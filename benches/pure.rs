@@ -9,12 +9,12 @@ mod common;
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use meshwire::ruleset::Family;
-use meshwire::ruleset::compile::compile;
-use meshwire::ruleset::decompile::{Decompiler, Sets};
-use meshwire::ruleset::optimize::{Counting, optimize};
-use meshwire::ruleset::transaction::Transaction;
 use netlink_bindings::nftables::{Nfgenmsg, OpNewruleDo};
+use nft_ruleset::Family;
+use nft_ruleset::nft::compile::compile;
+use nft_ruleset::nft::decompile::{Decompiler, Sets};
+use nft_ruleset::optimize::{Counting, optimize};
+use nft_ruleset::transaction::Transaction;
 use nftwire::{AttrReader, AttrWriter, Batch, ElementList, Expr, Message, Place, uapi};
 
 use common::{CHAIN, SIZES, TABLE, elements, excluding, rules, ruleset};

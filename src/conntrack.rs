@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use nftwire::io_text;
 use nix::errno::Errno;
 
-use crate::explain::{Explain, Explanation};
+use crate::diagnostic::{Explain, Explanation};
 
 /// The kernel's name for the setting, which each network namespace has for itself.
 pub const CLOSE_WAIT_TIMEOUT: &str = "net.netfilter.nf_conntrack_tcp_timeout_close_wait";

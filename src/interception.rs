@@ -1,8 +1,8 @@
 //! What a profile wants of the kernel: rules, and the network beside them.
 
-use crate::route::Network;
-use crate::ruleset::Ruleset;
-use crate::ruleset::optimize::{Counting, optimize};
+use crate::network::Network;
+use nft_ruleset::Ruleset;
+use nft_ruleset::optimize::{Counting, optimize};
 
 /// Everything that an interception consists of, and everything that an earlier one may have left.
 #[derive(Clone, Debug, Default)]

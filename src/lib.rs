@@ -1,7 +1,7 @@
 //! meshwire programs a service mesh's traffic interception straight into the kernel's nf_tables over netlink: no `nft`,
 //! no `iptables`, no shell, no helper process.
 //!
-//! Data goes one way: a profile's settings ([`mesh`]) become a [`ruleset::Ruleset`], that becomes a batch of netlink
+//! Data goes one way: a profile's settings ([`mesh`]) become a [`nft_ruleset::Ruleset`], that becomes a batch of netlink
 //! messages, and [`apply`] brings it into the kernel in one commit, with the addresses and routes that it needs.
 //!
 //! ```no_run
@@ -9,28 +9,30 @@
 //! use meshwire::mesh::istio::sidecar::Sidecar;
 //!
 //! fn intercept(settings: &Sidecar) -> Result<(), Box<dyn std::error::Error>> {
-//!     let mut nft = nftwire::Socket::open()?;
-//!     let mut routes = meshwire::route::RouteSocket::open()?;
+//!     let mut nft = meshwire::nftwire::Socket::open()?;
+//!     let mut routes = meshwire::network::RouteSocket::open()?;
 //!     settings.interception().apply(&mut nft, &mut routes, Counters::Restart)?;
 //!     Ok(())
 //! }
 //! ```
 
-pub mod ambient;
 pub mod apply;
 #[cfg(feature = "init")]
 #[doc(hidden)]
 pub mod cli;
 pub mod conntrack;
-pub mod explain;
+pub mod diagnostic;
 pub mod interception;
-pub mod kernel;
+pub mod kubelet;
 pub mod mesh;
 pub mod netns;
+pub mod network;
 pub mod preflight;
+pub mod privilege;
+pub mod probes;
+pub mod redirect_check;
 pub mod reset;
 mod retry;
-pub mod route;
-pub mod ruleset;
-pub mod validation;
 pub mod verify;
+
+pub use {nft_ruleset, nftwire};

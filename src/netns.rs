@@ -21,7 +21,7 @@ use std::thread;
 use nftwire::Socket;
 pub use nftwire::{Namespace, NamespaceError};
 
-use crate::route::{RouteError, RouteSocket};
+use crate::network::{RouteError, RouteSocket};
 
 /// How many pieces of work are done at the same time. The work is the kernel's, and it does that of different namespaces
 /// side by side; where something is deleted each piece mostly waits, for a grace period of RCU.

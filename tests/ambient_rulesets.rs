@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
 use meshwire::mesh::istio::ambient::{HostInterception, PodInterception};
-use meshwire::route::{Family, LocalRoute, Network, PolicyRule};
-use meshwire::ruleset::Ruleset;
-use meshwire::ruleset::validate::validate;
+use meshwire::network::{Family, LocalRoute, Network, PolicyRule};
+use nft_ruleset::Ruleset;
+use nft_ruleset::validate::validate;
 
 /// The whole ruleset is this text, indentation and empty lines aside.
 #[track_caller]

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
 use meshwire::mesh::linkerd::{ProxyInit, layout};
-use meshwire::ruleset::validate::validate;
+use nft_ruleset::validate::validate;
 
 /// Linkerd's ports, and nothing else.
 fn defaults() -> ProxyInit {
@@ -149,7 +149,7 @@ fn the_layout_has_every_table_and_chain_that_settings_need() {
     for ipv6 in [false, true] {
         let ruleset = ProxyInit { ipv6, ..defaults() }.ruleset();
         let table = layout.tables.iter().find(|table| table.is_same_table(&ruleset.tables[0])).unwrap();
-        let chains = |chains: &[meshwire::ruleset::Chain]| -> Vec<_> {
+        let chains = |chains: &[nft_ruleset::Chain]| -> Vec<_> {
             chains.iter().map(|chain| (chain.name.clone(), chain.base)).collect()
         };
         assert_eq!(chains(&table.chains), chains(&ruleset.tables[0].chains));

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use meshwire::mesh::istio::sidecar::{ServiceCidr, Sidecar};
-use meshwire::ruleset::{Chain, Family, Op, Rule, Ruleset, TCP_DPORT, Table};
+use nft_ruleset::{Chain, Family, Op, Rule, Ruleset, TCP_DPORT, Table};
 use nftwire::{Batch, Data, Element, Socket};
 use nix::sched::{CloneFlags, unshare};
 

@@ -9,9 +9,9 @@ use std::hint::black_box;
 use std::os::unix::ffi::OsStringExt;
 
 use libfuzzer_sys::fuzz_target;
-use meshwire::ruleset::compile::compile;
-use meshwire::ruleset::validate::validate;
-use meshwire::ruleset::{Ruleset, json};
+use nft_ruleset::nft::compile::compile;
+use nft_ruleset::validate::validate;
+use nft_ruleset::{Ruleset, json};
 
 fuzz_target!(|input: &[u8]| {
     let mut lines = input.split(|&byte| byte == b'\n');

@@ -6,10 +6,10 @@
 use std::hint::black_box;
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
-use meshwire::ruleset::decompile::{self, Decompiler, SetReader, Sets};
-use meshwire::ruleset::graph::Graph;
-use meshwire::ruleset::print::{Options, Printer};
-use meshwire::ruleset::{self, Ruleset, json, listing};
+use nft_ruleset::nft::decompile::{self, Decompiler, SetReader, Sets};
+use nft_ruleset::graph::Graph;
+use nft_ruleset::nft::print::{Options, Printer};
+use nft_ruleset::{self, Ruleset, json, listing};
 use nftwire::{Chain, DecodeError, ElementList, Flowtable, Message, Object, Rule, Set, Table, uapi};
 
 fuzz_target!(|datagram: &[u8]| {

@@ -44,6 +44,7 @@ mod dump;
 mod element;
 mod error;
 pub mod expr;
+pub mod feature;
 mod flowtable;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -60,6 +61,7 @@ mod table;
 mod testing;
 pub mod uapi;
 pub mod userdata;
+mod version;
 
 pub use attr::{Attr, AttrReader, AttrWriter};
 pub use batch::Batch;
@@ -79,3 +81,4 @@ pub use rule::{Compat, Place, Rule};
 pub use set::{Set, SetFlags, SetPolicy};
 pub use socket::{Commit, Socket};
 pub use table::{Table, TableFlags};
+pub use version::{Version, release};

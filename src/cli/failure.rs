@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::USAGE;
 use super::log::Log;
 use super::settings::UsageError;
-use crate::explain::{Explain, Explanation};
+use crate::diagnostic::{Explain, Explanation};
 
 /// An error on its way to standard error. Whatever has no exit code of its own ends with 1.
 #[derive(Debug)]

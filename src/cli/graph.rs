@@ -11,9 +11,9 @@ use super::failure::{Failure, end, write_result};
 use super::log::Log;
 use super::place;
 use crate::mesh;
-use crate::ruleset::graph::Graph;
-use crate::ruleset::print::Options;
-use crate::ruleset::{Ruleset, listing};
+use nft_ruleset::graph::Graph;
+use nft_ruleset::nft::print::Options;
+use nft_ruleset::{Ruleset, listing};
 
 /// The command's name.
 pub(super) const NAME: &str = "graph";

@@ -11,11 +11,12 @@ use serde_json::json;
 use super::failure::{Failure, NotWritten, end, write_result};
 use super::log::Log;
 use super::place;
-use crate::explain::{Explain, Explanation};
+use crate::diagnostic::{Explain, Explanation};
 use crate::mesh;
-use crate::ruleset::listing::{self, Moved, Scope};
-use crate::ruleset::print::Options;
-use crate::ruleset::{Ruleset, json as schema};
+use nft_ruleset::Ruleset;
+use nft_ruleset::listing::{self, Moved, Scope};
+use nft_ruleset::nft::json as schema;
+use nft_ruleset::nft::print::Options;
 
 /// The command's name.
 pub(super) const NAME: &str = "list";

@@ -19,7 +19,7 @@ use seccompiler::{
 };
 
 use super::settings::{Kind, Setting, UsageError, Values};
-use crate::explain::{Explain, Explanation};
+use crate::diagnostic::{Explain, Explanation};
 
 pub(super) const SETTING: Setting = Setting {
     name: "lockdown",
@@ -192,7 +192,7 @@ mod tests {
     use nix::unistd::execv;
 
     use super::*;
-    use crate::route::RouteSocket;
+    use crate::network::RouteSocket;
 
     /// Does something in a thread that is locked down: neither capabilities nor filter are those of the others.
     fn locked_down<T: Send + 'static>(validates: bool, work: impl FnOnce() -> T + Send + 'static) -> T {

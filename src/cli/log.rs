@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value as Json, json};
 
-use crate::explain::Explanation;
+use crate::diagnostic::Explanation;
 
 /// Where Kubernetes reads why a container failed (`terminationMessagePath`, its default).
 const TERMINATION_LOG: &str = "/dev/termination-log";

@@ -11,7 +11,7 @@ use nix::net::if_::if_nameindex;
 
 use super::failure::Failure;
 use super::settings::Given;
-use crate::explain::{Explain, Explanation};
+use crate::diagnostic::{Explain, Explanation};
 
 /// The flag's name.
 pub(super) const NETNS: &str = "netns";

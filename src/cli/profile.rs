@@ -8,14 +8,14 @@ use serde_json::{Value as Json, json};
 use super::failure::Failure;
 use super::settings::{Given, Setting, UsageError, Values};
 use crate::apply::{ApplyError, Counters};
-use crate::explain::{Explain, Explanation};
+use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
-use crate::kernel::{self, OLDEST, Version};
-use crate::preflight;
-use crate::route::RouteSocket;
-use crate::ruleset::optimize::Counting;
-use crate::ruleset::validate::validate;
-use crate::ruleset::{self, Ruleset};
+use crate::network::RouteSocket;
+use crate::preflight::{self, OLDEST};
+use nft_ruleset::Ruleset;
+use nft_ruleset::optimize::Counting;
+use nft_ruleset::validate::validate;
+use nftwire::{Version, release};
 
 pub(super) const CHECK: Setting =
     Setting::switch("check", None, &[], "Let the kernel validate the ruleset, and apply nothing");
@@ -125,7 +125,7 @@ pub(super) fn optimization(values: &Values<'_>) -> Result<Option<Counting>, Usag
 
 /// Says that the kernel is older than what this is made for. What it lacks, it refuses by itself.
 pub(super) fn warn_of_old_kernel(warn: impl FnOnce(&str)) {
-    let release = kernel::release();
+    let release = release();
     if Version::of_release(&release).is_some_and(|version| version < OLDEST) {
         warn(&format!(
             "this kernel is Linux {release}, meshwire is made for {OLDEST} and later: `meshwire doctor` shows what works here"
@@ -196,7 +196,7 @@ pub(super) fn print(ruleset: &Ruleset, output: Output) -> Result<(), Failure> {
     validate(ruleset)?;
     let text = match output {
         Output::Text => ruleset.to_string(),
-        Output::Json => format!("{}\n", ruleset::json::ruleset(ruleset, &Default::default())),
+        Output::Json => format!("{}\n", nft_ruleset::nft::json::ruleset(ruleset, &Default::default())),
     };
     tell("nothing was changed", &text)
 }

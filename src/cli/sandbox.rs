@@ -9,7 +9,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
 
 use super::{NAME, link};
-use crate::explain::{Explain, Explanation};
+use crate::diagnostic::{Explain, Explanation};
 
 /// No namespace of our own.
 #[derive(Debug, thiserror::Error)]

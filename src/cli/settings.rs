@@ -15,7 +15,7 @@ use clap::{Arg, ArgAction, ArgMatches};
 use ipnet::IpNet;
 use nftwire::io_text;
 
-use crate::explain::{Explain, Explanation};
+use crate::diagnostic::{Explain, Explanation};
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]

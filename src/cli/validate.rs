@@ -10,7 +10,7 @@ use super::USAGE;
 use super::failure::{Failure, end};
 use super::log::{Filtered, Level, Log};
 use super::settings::{Given, Setting, UsageError, Values, duration};
-use crate::validation::token::{self, TokenValidation};
+use crate::redirect_check::token::{self, TokenValidation};
 
 /// The command's name.
 pub(super) const NAME: &str = "validate";

@@ -8,11 +8,9 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use crate::interception::Interception;
-use crate::route::Network;
-use crate::ruleset::compile::COMMENT_MAX;
-use crate::ruleset::{
-    BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, TCP_DPORT, Table,
-};
+use crate::network::Network;
+use nft_ruleset::nft::compile::COMMENT_MAX;
+use nft_ruleset::{BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, TCP_DPORT, Table};
 
 /// The name of the table, of whatever family.
 const TABLE: &str = "linkerd-proxy-init";

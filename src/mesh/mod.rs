@@ -1,9 +1,9 @@
-//! Profiles: a mesh's settings in, a [`Ruleset`](crate::ruleset::Ruleset) out. Pure: no I/O, no clock, no process.
+//! Profiles: a mesh's settings in, a [`Ruleset`](nft_ruleset::Ruleset) out. Pure: no I/O, no clock, no process.
 
 pub mod istio;
 pub mod linkerd;
 
-use crate::ruleset::Table;
+use nft_ruleset::Table;
 
 /// How the names of the tables begin that meshwire, Istio and Linkerd have for themselves.
 const TABLES: [&str; 3] = ["istio-proxy-", "istio-ambient-", "linkerd-proxy-init"];
@@ -28,7 +28,7 @@ mod tests {
     use nftwire::Family;
 
     use super::*;
-    use crate::ruleset::Chain;
+    use nft_ruleset::Chain;
 
     #[test]
     fn tables_and_chains_of_meshes() {

@@ -11,9 +11,9 @@ use super::modules::{self, Module, Sources, State};
 use super::owners::{self, Owner};
 use super::probe::{Answer, Asked, Stage};
 use super::{HostNetwork, host_network, is_initial_namespace};
-use crate::kernel::privilege::Capabilities;
-use crate::kernel::{Version, feature, release};
-use crate::route::{Family, RouteSocket};
+use crate::network::{Family, RouteSocket};
+use crate::privilege::Capabilities;
+use nftwire::{Version, feature, release};
 
 /// Everything that is known about a network namespace and its kernel.
 #[derive(Debug)]

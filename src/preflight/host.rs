@@ -2,8 +2,8 @@
 
 use nix::unistd::{AccessFlags, access};
 
-use crate::explain::{Explain, Explanation};
-use crate::route::{RouteError, RouteSocket};
+use crate::diagnostic::{Explain, Explanation};
+use crate::network::{RouteError, RouteSocket};
 
 /// Exists in the initial network namespace alone (`netns_core_table` and `net_core_table` in
 /// net/core/sysctl_net_core.c).

@@ -5,8 +5,13 @@ mod host;
 pub mod modules;
 pub mod owners;
 pub mod probe;
-mod profile;
 pub mod report;
+mod requirements;
 
 pub use host::{HostNetwork, host_network, is_initial_namespace};
-pub use profile::Profile;
+pub use requirements::Profile;
+
+use nftwire::Version;
+
+/// The oldest kernel that Istio's native backend, and so meshwire, is made for.
+pub const OLDEST: Version = Version::new(5, 13);

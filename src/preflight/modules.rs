@@ -6,7 +6,7 @@ use std::io::Read;
 
 use flate2::read::GzDecoder;
 
-use crate::kernel::Version;
+use nftwire::Version;
 
 /// Where a module is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use nftwire::{
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 
-use crate::kernel::feature::{Feature, Kind};
+use nftwire::feature::{Feature, Kind};
 
 /// What the kernel answers when it is asked for one feature.
 #[derive(Clone, Debug, PartialEq, Eq)]

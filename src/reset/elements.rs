@@ -8,9 +8,9 @@ use nix::errno::Errno;
 
 use super::{Place, Reading, Readings, refused_with};
 use crate::retry::retry;
-use crate::ruleset::decompile::{SetReader, Sets};
-use crate::ruleset::print::{Options, Printer};
-use crate::ruleset::{Element, Set, Statement};
+use nft_ruleset::nft::decompile::{SetReader, Sets};
+use nft_ruleset::nft::print::{Options, Printer};
+use nft_ruleset::{Element, Set, Statement};
 
 /// Sets the counters in the elements of a table's sets to zero. Kernels before 6.5 cannot, and sets whose elements have
 /// quotas are left alone: the kernel would open them again.

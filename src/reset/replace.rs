@@ -10,8 +10,8 @@ use nftwire::{
 
 use super::{Place, Reading, Readings, ResetError, counters};
 use crate::retry::retry;
-use crate::ruleset::decompile::{Decompiler, Sets};
-use crate::ruleset::listing;
+use nft_ruleset::listing;
+use nft_ruleset::nft::decompile::{Decompiler, Sets};
 
 /// Sets the counters inside the rules of a table to zero on every kernel: replaces the rules in one transaction, and
 /// adds what the counters were to `readings`.

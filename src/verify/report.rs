@@ -5,12 +5,12 @@ use std::fmt::{self, Display, Formatter};
 use serde_json::{Value as Json, json};
 
 use super::Differences;
-use crate::route::Network;
-use crate::ruleset::diff::{
+use crate::network::Network;
+use nft_ruleset::diff::{
     ChainDifference, ChangedChain, ChangedTable, RuleDifference, SetDifference, TableDifference,
 };
-use crate::ruleset::print::{Options, Printer, hook_name};
-use crate::ruleset::{BaseChain, Chain, Family, Policy, Set, Table};
+use nft_ruleset::nft::print::{Options, Printer, hook_name};
+use nft_ruleset::{BaseChain, Chain, Family, Policy, Set, Table};
 
 /// Every difference in a line or two, below the table and the chain that it is in; nothing where there is none.
 impl Display for Differences {

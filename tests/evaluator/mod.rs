@@ -5,9 +5,9 @@ pub(crate) mod random;
 
 use std::net::IpAddr;
 
-use meshwire::ruleset::statement::NatKind;
-use meshwire::ruleset::{Chain, Constant, Data, Element, Expression, Family, Field, Op, Operator, Protocol};
-use meshwire::ruleset::{Rule, Selector, Statement, Table, Verdict};
+use nft_ruleset::statement::NatKind;
+use nft_ruleset::{Chain, Constant, Data, Element, Expression, Family, Field, Op, Operator, Protocol};
+use nft_ruleset::{Rule, Selector, Statement, Table, Verdict};
 use nftwire::expr::{CtKey, MetaKey};
 
 /// A packet and what the kernel keeps beside it.

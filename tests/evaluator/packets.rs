@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use meshwire::ruleset::{Expression, Family, Op, Protocol, Rule, Ruleset, Selector, Statement};
+use nft_ruleset::{Expression, Family, Op, Protocol, Rule, Ruleset, Selector, Statement};
 use nftwire::expr::{CtKey, MetaKey};
 use proptest::prelude::*;
 

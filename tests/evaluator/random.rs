@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use meshwire::ruleset::{BaseChain, Chain, ChainKind, Data, Element, Expression, Family, Hook, IP_DADDR};
-use meshwire::ruleset::{Op, Operand, Policy, Rule, Ruleset, Selector, Statement, TCP_DPORT, Table};
-use meshwire::ruleset::{Target, UDP_DPORT, Verdict};
+use nft_ruleset::{BaseChain, Chain, ChainKind, Data, Element, Expression, Family, Hook, IP_DADDR};
+use nft_ruleset::{Op, Operand, Policy, Rule, Ruleset, Selector, Statement, TCP_DPORT, Table};
+use nft_ruleset::{Target, UDP_DPORT, Verdict};
 use nftwire::expr::CtKey;
 use proptest::prelude::*;
 

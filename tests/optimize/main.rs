@@ -9,9 +9,9 @@ mod sets;
 use evaluator::evaluate;
 use evaluator::packets::packets;
 use evaluator::random::{BASE, ruleset};
-use meshwire::ruleset::compile::compile;
-use meshwire::ruleset::optimize::{Counting, optimize};
-use meshwire::ruleset::validate::validate;
+use nft_ruleset::nft::compile::compile;
+use nft_ruleset::optimize::{Counting, optimize};
+use nft_ruleset::validate::validate;
 use proptest::prelude::*;
 
 fn cases(cases: u32) -> ProptestConfig {

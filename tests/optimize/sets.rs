@@ -1,8 +1,8 @@
 //! What rules become, as nft shows it.
 
-use meshwire::ruleset::optimize::{Counting, optimize};
-use meshwire::ruleset::statement::Statement;
-use meshwire::ruleset::{
+use nft_ruleset::optimize::{Counting, optimize};
+use nft_ruleset::statement::Statement;
+use nft_ruleset::{
     BaseChain, Chain, ChainKind, Data, Family, Hook, Op, Operand, Policy, Rule, Ruleset, Selector, TCP_DPORT,
     Table, Target, UDP_DPORT,
 };

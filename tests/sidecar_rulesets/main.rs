@@ -18,7 +18,7 @@ mod tproxy;
 
 use ipnet::IpNet;
 use meshwire::mesh::istio::sidecar::{Interface, Sidecar};
-use meshwire::ruleset::{Ruleset, Table};
+use nft_ruleset::{Ruleset, Table};
 
 /// What Istio's command does without any flag, in a pod whose first address is IPv4.
 fn default_sidecar() -> Sidecar {

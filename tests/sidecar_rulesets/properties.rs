@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net};
 use meshwire::mesh::istio::sidecar::{self, DnsCapture, InboundPorts, Interface, Mode};
 use meshwire::mesh::istio::sidecar::{OwnerGroups, ServiceCidr, Sidecar};
-use meshwire::ruleset::compile::compile;
-use meshwire::ruleset::validate::validate;
-use meshwire::ruleset::{Chain, Rule, Ruleset, Statement, Table, json};
+use nft_ruleset::nft::compile::compile;
+use nft_ruleset::nft::json;
+use nft_ruleset::validate::validate;
+use nft_ruleset::{Chain, Rule, Ruleset, Statement, Table};
 use nftwire::Expr;
 use nftwire::expr::{CmpOp, MetaKey, PayloadBase};
 use proptest::collection::vec;
@@ -228,6 +229,6 @@ proptest! {
     #[test]
     fn what_the_network_needs_is_among_what_it_may_need(sidecar in sidecars()) {
         let (network, possible) = (sidecar.network(), sidecar.possible_network());
-        prop_assert_eq!(network.without(&possible), meshwire::route::Network::default());
+        prop_assert_eq!(network.without(&possible), meshwire::network::Network::default());
     }
 }

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use meshwire::mesh::istio::sidecar::{DnsCapture, InboundPorts, Mode, Sidecar};
-use meshwire::route::{Family, LocalRoute, Network, PolicyRule};
+use meshwire::network::{Family, LocalRoute, Network, PolicyRule};
 
 use super::{assert_changes, assert_ruleset, default_sidecar, interfaces};
 

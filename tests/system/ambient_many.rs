@@ -110,7 +110,7 @@ type Work<T> = Result<T, ApplyError>;
 
 fn in_all<T: Send>(
     namespaces: &[netns::Namespace],
-    work: impl Fn(&mut nftwire::Socket, &mut meshwire::route::RouteSocket) -> Work<T> + Sync,
+    work: impl Fn(&mut nftwire::Socket, &mut meshwire::network::RouteSocket) -> Work<T> + Sync,
 ) {
     let outcomes = in_each(namespaces, |namespace| inside(namespace, &work));
     for outcome in outcomes {

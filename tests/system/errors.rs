@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Output;
 
 use meshwire::apply::ApplyError;
-use meshwire::explain::Explain;
+use meshwire::diagnostic::Explain;
 use nftwire::{Batch, Chain, Expr, Family, Hook, Place, Register, Socket, Table, TableFlags, expr};
 use serde_json::Value;
 

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use meshwire::ruleset::Family;
+use nft_ruleset::Family;
 use nftwire::uapi::NFNL_MSG_BATCH_BEGIN;
 use nftwire::{Batch, Socket, Table};
 use nix::libc::NETLINK_NETFILTER;

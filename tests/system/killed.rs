@@ -11,10 +11,8 @@ use std::time::{Duration, Instant};
 
 use meshwire::apply::{ApplyError, Counters};
 use meshwire::interception::Interception;
-use meshwire::route::{self, Change, Network, PolicyRule, RouteSocket};
-use meshwire::ruleset::{
-    BaseChain, Chain, ChainKind, Data, Family, Hook, Policy, Rule, Ruleset, Table, Target,
-};
+use meshwire::network::{self, Change, Network, PolicyRule, RouteSocket};
+use nft_ruleset::{BaseChain, Chain, ChainKind, Data, Family, Hook, Policy, Rule, Ruleset, Table, Target};
 use nftwire::Socket;
 use nftwire::expr::CtKey;
 use nix::sys::signal::Signal;

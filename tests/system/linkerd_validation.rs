@@ -6,7 +6,7 @@ use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use meshwire::validation::token::{self, TokenError, TokenValidation};
+use meshwire::redirect_check::token::{self, TokenError, TokenValidation};
 
 use crate::harness::{BOTH, Intercept, Namespace, Pod, User};
 

@@ -2,7 +2,7 @@
 
 use meshwire::apply::Counters;
 use meshwire::interception::Interception;
-use meshwire::ruleset::{
+use nft_ruleset::{
     Chain, ChainKind, DataType, Element, Expression, Family, Hook, IP_DADDR, Op, Operand, Rule, Ruleset,
     Selector, Set, Table,
 };
@@ -31,7 +31,7 @@ fn interception(flags: SetFlags, elements: &[&str]) -> Interception {
 
 fn apply(namespace: &Namespace, interception: &Interception, counters: Counters) {
     namespace.run(|| {
-        let mut routes = meshwire::route::RouteSocket::open().unwrap();
+        let mut routes = meshwire::network::RouteSocket::open().unwrap();
         interception.apply(&mut Socket::open().unwrap(), &mut routes, counters).unwrap();
     });
 }
@@ -67,7 +67,7 @@ fn a_set_is_loaded_with_its_elements_and_replaced_with_them() {
     theirs.feed(&["nft", "-f", "-"], &ranges.ruleset.to_string());
     crate::harness::nft::assert_same("", &before, &crate::harness::nft::meaning(&theirs));
     namespace.run(|| {
-        let mut routes = meshwire::route::RouteSocket::open().unwrap();
+        let mut routes = meshwire::network::RouteSocket::open().unwrap();
         ranges.remove(&mut Socket::open().unwrap(), &mut routes).unwrap();
     });
     assert!(objects(&namespace).is_empty());

@@ -4,9 +4,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsFd;
 
-use meshwire::ruleset::optimize::{Counting, optimize};
-use meshwire::ruleset::update::update;
-use meshwire::ruleset::{Protocol, Ruleset, diff};
+use nft_ruleset::optimize::{Counting, optimize};
+use nft_ruleset::update::update;
+use nft_ruleset::{Protocol, Ruleset, diff};
 use nftwire::Socket;
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};

@@ -4,9 +4,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use meshwire::kernel::{self, Version};
 use meshwire::reset::{Place, Readings, ResetError, replace_rules, reset_counters};
 use nftwire::{Error, Family, Socket};
+use nftwire::{Version, release};
 use serde_json::Value;
 
 use crate::harness::{Namespace, oracle, privileged, program, skip};
@@ -148,7 +148,7 @@ fn all_tables_as_json_in_another_namespace() {
 
 /// Whether the kernel is this version of Linux or a later one.
 fn is_since(major: u16, minor: u16) -> bool {
-    Version::of_release(&kernel::release()).unwrap() >= Version::new(major, minor)
+    Version::of_release(&release()).unwrap() >= Version::new(major, minor)
 }
 
 #[test]

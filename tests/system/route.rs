@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::Duration;
 
-use meshwire::route::{
+use meshwire::network::{
     Change, Family, FoundRoute, InterfaceAddress, LocalRoute, PolicyRule, Removal, RouteError, RouteSocket,
 };
 

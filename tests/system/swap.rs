@@ -9,12 +9,10 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use meshwire::ruleset::compile::compile;
-use meshwire::ruleset::update::update;
-use meshwire::ruleset::validate::validate;
-use meshwire::ruleset::{
-    BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, Table, UDP_DPORT,
-};
+use nft_ruleset::nft::compile::compile;
+use nft_ruleset::update::update;
+use nft_ruleset::validate::validate;
+use nft_ruleset::{BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, Table, UDP_DPORT};
 use nftwire::{Batch, Expr, Place, Socket};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;

@@ -8,13 +8,11 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use meshwire::explain::Explain;
-use meshwire::route::{Change, RouteSocket};
-use meshwire::ruleset::update::update;
-use meshwire::ruleset::{
-    BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, TCP_DPORT, Table,
-};
-use meshwire::validation::{self, Missed, Validation, ValidationError};
+use meshwire::diagnostic::Explain;
+use meshwire::network::{Change, RouteSocket};
+use meshwire::redirect_check::{self, Missed, Validation, ValidationError};
+use nft_ruleset::update::update;
+use nft_ruleset::{BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, TCP_DPORT, Table};
 use nix::unistd::{Uid, setfsuid};
 
 use crate::harness::{self, Namespace};

@@ -7,7 +7,6 @@ use nftwire::Socket;
 
 use super::{APPLY, CHECK, DESTROY, DRY_RUN, IPV6, OUTPUT, PROBE_IPV4, PROBE_IPV6, REMOVE, VERIFY};
 use super::{Kind, Setting, Values, action, arguments, group, output, probe_addresses, setting, values};
-use crate::ambient::kubelet;
 use crate::cli::failure::Failure;
 use crate::cli::log::Log;
 use crate::cli::place;
@@ -15,8 +14,9 @@ use crate::cli::profile::{Action, Output, perform};
 use crate::cli::settings::number;
 use crate::cli::verify::report;
 use crate::interception::Interception;
+use crate::kubelet;
 use crate::mesh::istio::ambient::HostInterception;
-use crate::route::RouteSocket;
+use crate::network::RouteSocket;
 use crate::verify::verify;
 
 /// The command's name.

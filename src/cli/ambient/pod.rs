@@ -18,7 +18,7 @@ use crate::interception::Interception;
 use crate::mesh::istio::Interface;
 use crate::mesh::istio::ambient::PodInterception;
 use crate::netns::{in_each, inside};
-use crate::route::RouteSocket;
+use crate::network::RouteSocket;
 use crate::verify::Differences;
 
 /// The command's name.

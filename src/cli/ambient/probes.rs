@@ -9,14 +9,14 @@ use nftwire::Socket;
 use serde_json::{Value as Json, json};
 
 use super::{DESTROY, OUTPUT, REMOVE, arguments, group, output, values};
-use crate::ambient::probes::{self, PodUid, Probe, Removal, Synced};
 use crate::cli::USAGE;
 use crate::cli::failure::{Failure, write_result};
 use crate::cli::log::Log;
 use crate::cli::place;
 use crate::cli::profile::Output;
 use crate::cli::settings::Setting;
-use crate::explain::{Explain, Explanation};
+use crate::diagnostic::{Explain, Explanation};
+use crate::probes::{self, PodUid, Probe, Removal, Synced};
 
 /// The command's name.
 pub(super) const NAME: &str = "probes";

@@ -18,11 +18,12 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use super::BenchError;
 use crate::cli::istio_iptables;
 use crate::mesh::istio::sidecar::{InboundPorts, ServiceCidr, Sidecar};
-use crate::ruleset::optimize::{Counting, optimize};
-use crate::ruleset::print::Options;
-use crate::ruleset::transaction::Transaction;
-use crate::ruleset::update::update;
-use crate::ruleset::{Chain, Family, Op, Rule, Ruleset, TCP_DPORT, Table, json};
+use nft_ruleset::nft::json;
+use nft_ruleset::nft::print::Options;
+use nft_ruleset::optimize::{Counting, optimize};
+use nft_ruleset::transaction::Transaction;
+use nft_ruleset::update::update;
+use nft_ruleset::{Chain, Family, Op, Rule, Ruleset, TCP_DPORT, Table};
 
 /// The address of the pod that the namespace stands for (TEST-NET-3 of RFC 5737).
 pub(super) const POD: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);

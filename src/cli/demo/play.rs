@@ -13,7 +13,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use super::stage::{Stage, Users};
 use super::{APP, APP_PORT, Context, OUTSIDE, POD, PROXY, SERVER_PORT, Step};
 use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, Sidecar};
-use crate::validation::original_destination;
+use crate::redirect_check::original_destination;
 
 /// How long any step may take; everything is on this machine.
 const TIMEOUT_SECONDS: i64 = 1;

@@ -9,7 +9,8 @@ use nftwire::{Commit, Error, Expr, Socket};
 use super::play::{Course, Onward};
 use super::stage::Users;
 use super::{APP, APP_PORT, FLAGS, OUTSIDE, POD, PROXY};
-use crate::ruleset::{Chain, Ruleset, Table, print::hook_name};
+use nft_ruleset::nft::print::hook_name;
+use nft_ruleset::{Chain, Ruleset, Table};
 
 /// Everything that there is to tell.
 pub(super) struct Report {

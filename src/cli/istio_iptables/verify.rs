@@ -8,9 +8,9 @@ use crate::cli::log::Log;
 use crate::cli::profile::{Action, Output};
 use crate::cli::verify::report;
 use crate::interception::Interception;
-use crate::route::{Network, RouteSocket};
-use crate::ruleset::Ruleset;
+use crate::network::{Network, RouteSocket};
 use crate::verify::verify;
+use nft_ruleset::Ruleset;
 
 /// With `--cleanup-only`, what an earlier run left.
 pub(super) fn verify_here(options: &Options, log: Log) -> Result<ExitCode, Failure> {

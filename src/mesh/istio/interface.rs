@@ -1,6 +1,6 @@
 //! Names of network interfaces.
 
-use crate::ruleset::{Data, Op, Rule, Selector};
+use nft_ruleset::{Data, Op, Rule, Selector};
 
 /// An interface's name, or the beginning of several.
 #[derive(Clone, Debug, PartialEq, Eq)]

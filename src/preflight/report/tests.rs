@@ -3,11 +3,11 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::*;
-use crate::kernel::privilege::Capabilities;
 use crate::preflight::HostNetwork;
 use crate::preflight::modules::{FOR_IPTABLES, FOR_NFTABLES};
 use crate::preflight::owners::Owner;
 use crate::preflight::probe::Asked;
+use crate::privilege::Capabilities;
 
 /// A pod on a node where everything is as it should be.
 fn healthy() -> Facts {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::apply::Counters;
 use crate::cli::proxy_init::{command, flags::SETTINGS};
-use crate::ruleset::Ruleset;
+use nft_ruleset::Ruleset;
 
 /// What every call needs.
 const PORTS: [&str; 4] = ["-p", "4143", "-o", "4140"];

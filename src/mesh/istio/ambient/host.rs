@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{NAT_TABLE, PROBE_V4, PROBE_V6};
 use crate::interception::Interception;
-use crate::route::Network;
-use crate::ruleset::statement::NatKind;
-use crate::ruleset::{
+use crate::network::Network;
+use nft_ruleset::statement::NatKind;
+use nft_ruleset::{
     Chain, ChainKind, DataType, Family, Field, Hook, IP_DADDR, IP6_DADDR, Op, Operand, Rule, Ruleset,
     Selector, Set, Table,
 };
@@ -19,7 +19,7 @@ pub const PROBES_V6: &str = "istio-inpod-probes-v6";
 /// A node's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostInterception {
-    /// The uid that the kubelet has, see [`kubelet`](crate::ambient::kubelet)
+    /// The uid that the kubelet has, see [`kubelet`](crate::kubelet)
     pub kubelet_uid: u32,
     /// Whether there are rules for IPv6
     pub ipv6: bool,

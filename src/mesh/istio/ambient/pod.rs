@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::{NAT_TABLE, PROBE_V4, PROBE_V6};
 use crate::interception::Interception;
 use crate::mesh::istio::interface::{Interface, iifname};
-use crate::route::{self, LocalRoute, Network, PolicyRule};
-use crate::ruleset::{
+use crate::network::{self, LocalRoute, Network, PolicyRule};
+use nft_ruleset::{
     Chain, ChainKind, DataType, Expression, Family, Hook, Op, Operator, Rule, Ruleset, Selector, Statement,
     TCP_DPORT, Table, Target, UDP_DPORT, UDP_SPORT, Verdict,
 };
@@ -97,8 +97,8 @@ impl PodInterception {
     /// What the rules need beside them: packets that answer ztunnel stay on this host.
     #[must_use]
     pub fn network(&self) -> Network {
-        let v6 = self.ipv6.then_some(route::Family::V6);
-        network([route::Family::V4].into_iter().chain(v6))
+        let v6 = self.ipv6.then_some(network::Family::V6);
+        network([network::Family::V4].into_iter().chain(v6))
     }
 
     /// All that is wanted of the kernel.
@@ -114,7 +114,7 @@ impl PodInterception {
             ruleset: Ruleset::default(),
             network: Network::default(),
             layout: Rules::default().into_tables(),
-            possible_network: network([route::Family::V4, route::Family::V6]),
+            possible_network: network([network::Family::V4, network::Family::V6]),
         }
     }
 
@@ -266,7 +266,7 @@ fn mark(value: u32) -> Expression {
     Expression::constant(DataType::Mark, Data::ne32(value))
 }
 
-fn network(families: impl IntoIterator<Item = route::Family>) -> Network {
+fn network(families: impl IntoIterator<Item = network::Family>) -> Network {
     let mut network = Network { spares_disabled_ipv6: true, ..Network::default() };
     for family in families {
         let (mark, mask, priority) = (REPLY_MARK, Some(MARK_MASK), Some(RULE_PRIORITY));

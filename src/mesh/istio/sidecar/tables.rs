@@ -1,6 +1,6 @@
 //! The tables and chains that the rules go into.
 
-use crate::ruleset::{Chain, ChainKind, Family, Hook, Rule, Ruleset, Table};
+use nft_ruleset::{Chain, ChainKind, Family, Hook, Rule, Ruleset, Table};
 
 /// All tables and chains that some settings need, empty.
 #[must_use]

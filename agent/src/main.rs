@@ -1,0 +1,3 @@
+//! The executable `meshwire-agent`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The CNI plugins of Istio and Linkerd.

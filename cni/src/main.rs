@@ -1,0 +1,3 @@
+//! The executable `meshwire-cni`.
+
+fn main() {}

@@ -1,0 +1,56 @@
+//! A wanted rule as it would be listed, so that a person can compare it with one that is there: by way of the
+//! kernel's expressions, which do not tell what nft leaves out.
+
+use nftwire::{AttrReader, AttrWriter, DecodeError, Expr, Message, uapi};
+
+use crate::nft::compile::{AnonymousSet, NotCompiled, compile};
+use crate::nft::decompile::{self, Decompiler, SetReader, Sets};
+use crate::{Family, Rule, Table};
+
+/// The rule of a table as a listing has it; as it was given, where that cannot be read back.
+pub(super) fn as_listed(table: &Table, rule: &Rule) -> Result<Rule, NotCompiled> {
+    let family = table.family;
+    let mut compiled = compile(family, rule, 1)?;
+    let anonymous = (1..).zip(&compiled.sets).map(|(id, set)| (name(id), as_set(&name(id), set)));
+    let named = table.sets.iter().map(|set| (set.name.clone(), set.clone()));
+    let sets: Sets = anonymous.chain(named).collect();
+    let names: Vec<_> = (1..).zip(&compiled.sets).map(|(id, _)| (id, name(id))).collect();
+    for expression in &mut compiled.expressions {
+        if let Expr::Lookup(lookup) = expression
+            && let Some((_, name)) = names.iter().find(|(id, _)| *id == lookup.set_id)
+        {
+            (lookup.set, lookup.set_id) = (name, 0);
+        }
+    }
+    let read = read(family, &compiled.expressions, &compiled.userdata, &sets);
+    Ok(read.unwrap_or_else(|_| rule.clone()))
+}
+
+fn name(id: u32) -> String {
+    format!("__set{id}")
+}
+
+fn as_set(name: &str, set: &AnonymousSet) -> crate::Set {
+    let head = set.head(Family::Unspec, "", name, 0);
+    let mut reader = SetReader::new(decompile::set(&head));
+    for key in &set.keys {
+        reader.add(&key.element());
+    }
+    reader.finish()
+}
+
+fn read(family: Family, expressions: &[Expr<'_>], userdata: &[u8], sets: &Sets) -> Result<Rule, DecodeError> {
+    let mut writer = AttrWriter::default();
+    // A rule is in a chain of a table; which it is is of no account here.
+    writer.put_str(uapi::NFTA_RULE_TABLE, "wanted");
+    writer.put_str(uapi::NFTA_RULE_CHAIN, "wanted");
+    writer.nest(uapi::NFTA_RULE_EXPRESSIONS, |writer| {
+        for expression in expressions {
+            expression.encode(writer);
+        }
+    });
+    writer.put(uapi::NFTA_RULE_USERDATA, userdata);
+    let attributes = AttrReader::new(writer.as_bytes());
+    let message = Message { kind: uapi::NFT_MSG_NEWRULE, family, generation: 0, attributes };
+    Decompiler::new(family, sets).rule(&nftwire::Rule::decode(&message)?)
+}

@@ -1,0 +1,149 @@
+use nftwire::Hook;
+
+use super::layout::{HEAD, ROW, layout};
+use super::*;
+use crate::{ChainKind, Policy};
+
+fn chain(name: &str, hook: Option<(Hook, i32)>, verdicts: Vec<Verdict>) -> Chain {
+    let base = |(hook, priority)| BaseChain { kind: ChainKind::Filter, hook, priority, policy: Policy::Drop };
+    let rule = |verdict| Rule { statements: vec![Statement::Verdict(verdict)], ..Rule::default() };
+    Chain {
+        name: name.to_owned(),
+        base: hook.map(base),
+        rules: verdicts.into_iter().map(rule).collect(),
+        ..Chain::default()
+    }
+}
+
+fn jump(name: &str) -> Verdict {
+    Verdict::Jump(name.to_owned())
+}
+
+fn goto(name: &str) -> Verdict {
+    Verdict::Goto(name.to_owned())
+}
+
+fn graph(chains: Vec<Chain>) -> Graph {
+    let table = Table { chains, ..Table::new(Family::Inet, "mesh") };
+    Graph::new(&Ruleset { tables: vec![table] }, Options::default(), false)
+}
+
+/// Hooks in the wrong order, jumps over columns, many targets, and a chain to which nothing leads.
+fn tangled() -> Graph {
+    let mut chains = vec![
+        chain("out", Some((Hook::LocalOut, 0)), vec![jump("a"), jump("deep"), goto("c39")]),
+        chain("late", Some((Hook::PreRouting, 10)), (0..40).map(|n| jump(&format!("c{n}"))).collect()),
+        chain("early", Some((Hook::PreRouting, -10)), vec![jump("a"), jump("b")]),
+        chain("a", None, vec![jump("b"), jump("deep")]),
+        chain("b", None, vec![goto("deep"), jump("c0")]),
+        chain("deep", None, vec![Verdict::Accept]),
+        chain("lost", None, vec![jump("deep")]),
+    ];
+    chains.extend((0..40).map(|n| chain(&format!("c{n}"), None, vec![jump("deep"), Verdict::Return])));
+    graph(chains)
+}
+
+#[test]
+fn base_chains_stand_in_the_order_in_which_packets_meet_them() {
+    let graph = tangled();
+    let names: Vec<_> = graph.chains.iter().take(4).map(|chain| &*chain.name).collect();
+    assert_eq!(names, ["early", "late", "out", "a"]);
+    let layout = layout(&graph, 100);
+    assert!(layout.boxes[..3].is_sorted_by(|above, below| above.y + above.height < below.y));
+    let headings: Vec<_> = layout.headings.iter().map(|heading| &*heading.0).collect();
+    assert_eq!(headings, ["prerouting", "output", "no hook"]);
+}
+
+#[test]
+fn nothing_lies_on_anything_else() {
+    let layout = layout(&tangled(), 100);
+    for (index, one) in layout.boxes.iter().enumerate() {
+        assert!(one.y >= 100 && one.x + one.width < layout.width && one.y + one.height < layout.height);
+        for other in &layout.boxes[..index] {
+            let beside = one.x + one.width < other.x || other.x + other.width < one.x;
+            assert!(beside || one.y + one.height < other.y || other.y + other.height < one.y);
+        }
+    }
+    for line in &layout.lines {
+        let ((end, y), track) = (line.to, line.track);
+        let through = layout.boxes.iter().filter(|one| one.x < end && track < one.x + one.width);
+        assert_eq!(through.filter(|one| one.y < y && y < one.y + one.height).count(), 0, "{line:?}");
+        assert!(line.sources.iter().all(|source| source.0 < track));
+    }
+    for (index, one) in layout.lines.iter().enumerate() {
+        for other in layout.lines[..index].iter().filter(|other| other.track == one.track) {
+            assert!(span(one).1 < span(other).0 || span(other).1 < span(one).0, "{one:?} {other:?}");
+        }
+    }
+}
+
+fn span(line: &layout::Line) -> (usize, usize) {
+    let heights = || line.sources.iter().map(|source| source.1).chain([line.to.1]);
+    (heights().min().unwrap(), heights().max().unwrap())
+}
+
+#[test]
+fn every_jump_leads_from_its_rule_to_its_chain() {
+    let graph = tangled();
+    let layout = layout(&graph, 100);
+    for (target, place) in layout.boxes.iter().enumerate() {
+        let called = graph.chains.iter().flat_map(targets).any(|jump| jump.chain == target);
+        let arriving: Vec<_> =
+            layout.lines.iter().filter(|line| line.arrives && line.target == target).collect();
+        assert_eq!(arriving.len(), usize::from(called));
+        assert!(arriving.iter().all(|line| line.to == (place.x, place.y + ROW)));
+    }
+    for (chain, place) in graph.chains.iter().zip(&layout.boxes) {
+        for (number, row) in chain.rows.iter().enumerate() {
+            let from = (place.x + place.width, place.y + HEAD + number * ROW + ROW / 2);
+            let starts =
+                |line: &&layout::Line| line.sources.iter().any(|source| (source.0, source.1) == from);
+            let leaving: Vec<_> = layout.lines.iter().filter(starts).map(|line| line.target).collect();
+            let mut wanted: Vec<_> = row.jumps.iter().map(|jump| jump.chain).collect();
+            wanted.sort_unstable();
+            assert_eq!(leaving.len(), wanted.len());
+            assert!(leaving.iter().all(|target| wanted.contains(target)));
+        }
+    }
+}
+
+#[test]
+fn a_loop_is_drawn_without_its_way_back() {
+    let loops = graph(vec![
+        chain("in", Some((Hook::LocalIn, 0)), vec![jump("a")]),
+        chain("a", None, vec![jump("b"), jump("a")]),
+        chain("b", None, vec![jump("a"), jump("in")]),
+    ]);
+    assert!(loops.svg().ends_with("</svg>\n"));
+    assert!(loops.dot().contains("chain2:row0:e -> chain1:head:w"));
+}
+
+#[test]
+fn long_chains_are_cut_unless_all_is_asked_for() {
+    let table = Table {
+        chains: vec![chain("long", Some((Hook::LocalIn, 0)), vec![Verdict::Accept; 150])],
+        ..Table::new(Family::Ipv4, "t")
+    };
+    let ruleset = Ruleset { tables: vec![table] };
+    assert!(Graph::new(&ruleset, Options::default(), false).svg().contains("… 120 more"));
+    let all = Graph::new(&ruleset, Options::default(), true).svg();
+    assert!(!all.contains(" more<") && all.matches(">accept<").count() >= 150);
+}
+
+#[test]
+fn text_is_escaped_and_cut_in_its_middle() {
+    assert_eq!(escaped("<a href=\"&\">\u{1}"), "&lt;a href=&quot;&amp;&quot;&gt;\u{fffd}");
+    let row = Row::remark(format!("{}jump there", "x".repeat(200)));
+    assert!(row.shown().starts_with("xxx") && row.shown().ends_with("jump there"));
+    assert_eq!(row.shown().chars().count(), TEXT);
+    assert_eq!(shortened("abcdef", 4), "abc…");
+    assert_eq!(shortened("abcd", 4), "abcd");
+}
+
+#[test]
+fn amounts_take_three_digits() {
+    assert_eq!(amount((0, 0)), "0");
+    assert_eq!(amount((3, 180)), "3 pkt, 180 B");
+    assert_eq!(amount((1234, 56_789_000)), "1.2k pkt, 56 MB");
+    assert_eq!(amount((u64::MAX, u64::MAX)), "18E pkt, 18 EB");
+}

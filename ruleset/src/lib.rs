@@ -1,0 +1,19 @@
+//! Rulesets as values, and nft's language for them.
+//!
+//! A [`Ruleset`] is what everything else takes or makes: [`listing`] reads one from the kernel, by way of
+//! [`decompile`](nft::decompile); [`validate`] finds what the kernel would refuse or, worse, accept;
+//! [`compile`](nft::compile) turns rules into expressions; [`update`] makes the kernel hold a ruleset;
+//! [`print`](mod@nft::print) and [`json`](nft::json) show it as nft does.
+
+pub mod diff;
+pub mod graph;
+pub mod listing;
+mod model;
+pub mod nft;
+pub mod optimize;
+pub mod transaction;
+pub mod update;
+pub mod validate;
+
+pub use model::*;
+pub use nftwire;

@@ -1,0 +1,53 @@
+//! The rules that packets meet.
+
+use std::cmp::Reverse;
+
+use nftwire::{Error, Socket};
+use serde_json::Value as Json;
+
+use super::{Scope, collect};
+use crate::model::statement::Counter;
+use crate::nft::json::Writer;
+use crate::nft::print::{Options, Printer};
+use crate::{Rule, Statement};
+
+/// A rule whose counter is not zero.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// Its table, its chain and its number in the chain, from 1 on: `inet istio-proxy-nat istio-output 3`
+    pub place: String,
+    /// What it counted; of several counters the highest
+    pub counter: Counter,
+    /// As nft shows it, without the counts
+    pub text: String,
+    /// As libnftables' JSON has it, with the counts
+    pub json: Json,
+}
+
+/// The rules of a scope whose counters moved, the busiest first.
+///
+/// # Errors
+/// Those of [`collect`].
+pub fn moved(socket: &mut Socket, scope: Scope<'_>, options: Options<'_>) -> Result<Vec<Moved>, Error> {
+    let still = Options { stateless: true, ..options };
+    let listed = collect(socket, scope, |table, chain, rule, (number, moved): &mut (usize, Vec<Moved>)| {
+        *number += 1;
+        let Some(counter) = highest(&rule) else { return };
+        let mut text = String::new();
+        Printer { out: &mut text, options: still }.rule(&rule);
+        let place = format!("{table} {} {number}", chain.name);
+        moved.push(Moved { place, counter, text, json: Writer { options }.rule(table, chain, &rule) });
+    })?;
+    let chains = listed.into_iter().flat_map(|listed| listed.rules);
+    let mut moved: Vec<_> = chains.flat_map(|(_, moved)| moved).collect();
+    moved.sort_by_key(|rule| Reverse((rule.counter.packets, rule.counter.bytes)));
+    Ok(moved)
+}
+
+fn highest(rule: &Rule) -> Option<Counter> {
+    let counters = rule.statements.iter().filter_map(|statement| match statement {
+        Statement::Counter(counter) if counter.packets > 0 => Some(*counter),
+        _ => None,
+    });
+    counters.max_by_key(|counter| counter.packets)
+}

@@ -1,0 +1,126 @@
+//! A listing as text and as JSON, made rule by rule while the kernel tells them.
+
+use nftwire::{Error, Socket};
+use serde_json::Value as Json;
+
+use super::{Listed, Scope, collect};
+use crate::nft::json::Writer;
+use crate::nft::print::{Options, Printer};
+use crate::{Rule, Table};
+
+/// The scope as nft lists it; of a chain or a set only that, in its table. `None` where a table, chain or set that the
+/// scope names is not there.
+///
+/// # Errors
+/// Those of [`collect`].
+pub fn text(socket: &mut Socket, scope: Scope<'_>, options: Options<'_>) -> Result<Option<String>, Error> {
+    let listed = collect(socket, scope, |_, _, rule: Rule, out: &mut String| {
+        Printer { out, options }.rule_line(&rule);
+    })?;
+    if !is_complete(&listed, scope) {
+        return Ok(None);
+    }
+    let mut out = String::new();
+    for listed in listed {
+        table(&mut Printer { out: &mut out, options }, listed, scope);
+    }
+    Ok(Some(out))
+}
+
+fn table(printer: &mut Printer<'_>, listed: Listed<String>, scope: Scope<'_>) {
+    let Listed { mut table, rules } = listed;
+    if scope.is_part() {
+        // nft shows them of whole tables only.
+        (table.flags, table.comment) = (0, None);
+    }
+    let mut first = printer.table_head(&table);
+    for object in &table.objects {
+        printer.separate(&mut first);
+        printer.object(object);
+    }
+    for set in &table.sets {
+        printer.separate(&mut first);
+        printer.set(set);
+    }
+    for flowtable in &table.flowtables {
+        printer.separate(&mut first);
+        printer.flowtable(flowtable);
+    }
+    for (chain, rules) in table.chains.iter().zip(rules) {
+        printer.separate(&mut first);
+        printer.chain_head(table.family, chain);
+        printer.out.push_str(&rules);
+        printer.out.push_str("\t}\n");
+    }
+    printer.out.push_str("}\n");
+}
+
+/// The scope in libnftables' JSON schema, version 1, on one line; of a chain or a set only that. `None` as with
+/// [`text`].
+///
+/// # Errors
+/// Those of [`collect`].
+pub fn json(socket: &mut Socket, scope: Scope<'_>, options: Options<'_>) -> Result<Option<String>, Error> {
+    let writer = Writer { options };
+    let listed = collect(socket, scope, |table, chain, rule: Rule, out: &mut String| {
+        push(out, &writer.rule(table, chain, &rule));
+    })?;
+    if !is_complete(&listed, scope) {
+        return Ok(None);
+    }
+    let mut out = r#"{"nftables":[{"metainfo":{"json_schema_version":1}}"#.to_owned();
+    for Listed { table, rules } in listed {
+        heads(writer, &table, scope).iter().for_each(|object| push(&mut out, object));
+        rules.iter().for_each(|rules| out.push_str(rules));
+    }
+    out.push_str("]}\n");
+    Ok(Some(out))
+}
+
+/// Everything but rules.
+fn heads(writer: Writer<'_>, table: &Table, scope: Scope<'_>) -> Vec<Json> {
+    let mut objects = Vec::new();
+    // Its chains have no rules here.
+    writer.table(table, &mut objects);
+    if scope.is_part() {
+        objects.remove(0);
+    }
+    objects
+}
+
+fn push(out: &mut String, object: &Json) {
+    out.push(',');
+    out.push_str(&object.to_string());
+}
+
+/// Whether what the scope names is there.
+fn is_complete<T>(listed: &[Listed<T>], scope: Scope<'_>) -> bool {
+    let is_there = |part: fn(&Table) -> bool| listed.first().is_some_and(|listed| part(&listed.table));
+    match scope {
+        Scope::Family(_) | Scope::Where(_) => true,
+        Scope::Table(..) => is_there(|_| true),
+        Scope::Chain(..) => is_there(|table| !table.chains.is_empty()),
+        Scope::Set(..) => is_there(|table| !table.sets.is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nftwire::Family;
+
+    use super::*;
+    use crate::Chain;
+
+    fn listed(table: Table) -> [Listed<()>; 1] {
+        [Listed { table, rules: Vec::new() }]
+    }
+
+    #[test]
+    fn a_missing_chain_is_not_an_empty_listing() {
+        let scope = Scope::Chain(Family::Inet, "t", "c");
+        let mut table = Table::new(Family::Inet, "t");
+        assert!(!is_complete(&listed(table.clone()), scope));
+        table.chains.push(Chain::default());
+        assert!(is_complete(&listed(table), scope));
+    }
+}

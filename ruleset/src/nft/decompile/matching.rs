@@ -1,0 +1,384 @@
+//! Comparisons and look-ups.
+
+use nftwire::Family;
+use nftwire::expr::{CmpOp, CtKey, MetaKey};
+
+use super::context::{Dependency, DependencyOn, LINK, NETWORK, TRANSPORT, layer_of};
+use super::payload::{complete, slice, split, trim};
+use super::{Constant, Data, DataType, Decompiler, Expression, Operator, Selector, Statement};
+use crate::model::expression::reversed;
+use crate::model::selector::RawPayload;
+use crate::{Map, Op, Prefix, Range, Set};
+
+impl Decompiler<'_> {
+    /// Adds a statement. One with an effect keeps the matches before it where they are.
+    pub(super) fn push(&mut self, statement: Statement) {
+        if matches!(statement, Statement::Match { .. } | Statement::VerdictMap(_)) {
+            self.previous = Some(self.statements.len());
+        } else {
+            self.context.forget_dependencies();
+            self.previous = None;
+        }
+        self.statements.push(statement);
+    }
+
+    /// Takes out the match that tells about a layer.
+    pub(super) fn release(&mut self, layer: usize) {
+        let Some(gone) = self.context.release(layer) else { return };
+        self.statements.remove(gone);
+        self.previous = match self.previous {
+            Some(previous) if previous == gone => None,
+            Some(previous) if previous > gone => Some(previous - 1),
+            previous => previous,
+        };
+    }
+
+    /// Takes out the match that a use of this field implies.
+    pub(super) fn imply(&mut self, selector: &Selector) {
+        let Selector::Payload(field) = selector else { return };
+        let Some(layer) = layer_of(field.protocol.base()) else { return };
+        if self.context.field_implies(field, layer) {
+            self.release(layer);
+        }
+    }
+
+    pub(super) fn compare(&mut self, cmp: &nftwire::expr::Cmp) {
+        let Some(op) = operator(cmp.op) else {
+            return self.unknown("cmp", &format!("op {}", cmp.op.number()));
+        };
+        let len = u32::try_from(cmp.data.as_bytes().len()).unwrap_or(0);
+        let Some(loaded) = self.registers.join(cmp.sreg, len) else {
+            return self.unknown("cmp", "of an empty register");
+        };
+        let data = if loaded.swapped { &reversed(&cmp.data) } else { &cmp.data };
+        match loaded.expression {
+            Expression::Selector(Selector::Raw(raw)) if matches!(op, Op::Eq | Op::Ne) => {
+                self.compare_fields(raw, op, data);
+            }
+            Expression::Concat(parts) => self.compare_concat(parts, op, data),
+            expression => self.compare_value(expression, op, data),
+        }
+    }
+
+    /// Fields that stand side by side are read and compared at once: a match for each.
+    fn compare_fields(&mut self, mut raw: RawPayload, op: Op, data: &Data) {
+        // What does not fill its bytes stands in their lowest bits.
+        let mut start = bits(data).saturating_sub(raw.len);
+        while raw.len > 0 {
+            let found = split(&self.context, &mut raw);
+            let value = slice(data, start, found.len);
+            start += found.len;
+            self.compare_field(found.selector, found.len, op, value);
+        }
+    }
+
+    fn compare_field(&mut self, selector: Selector, len: u32, op: Op, value: Data) {
+        let data_type = selector.data_type();
+        let Selector::Payload(field) = selector else {
+            let right = Expression::constant(data_type, value);
+            return self.push(Statement::Match { left: selector.into(), op, right });
+        };
+        let layer = layer_of(field.protocol.base()).unwrap_or(TRANSPORT);
+        let constant = Constant::new(data_type, value);
+        let number = constant.number().and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+        let tells = op == Op::Eq && field.is_protocol_key();
+        let mut about = layer + 1;
+        if tells {
+            self.context.learn_field(&field, layer, number);
+            if self.context.is_stacked(layer, number) {
+                about = layer;
+            }
+        }
+        self.imply(&selector);
+        let right = if len < u32::from(field.len) {
+            // Only the field's beginning is compared.
+            let mut bytes = constant.data.as_bytes().to_vec();
+            bytes.resize(usize::from(field.len / 8), 0);
+            let value = Expression::constant(data_type, Data::new(&bytes));
+            Expression::Prefix(Box::new(Prefix { value, len }))
+        } else {
+            constant.into()
+        };
+        self.push(Statement::Match { left: selector.into(), op, right });
+        if tells {
+            let statement = self.statements.len() - 1;
+            let left = DependencyOn::Payload(field);
+            self.context.depend(about, Dependency { statement, left, value: number });
+        }
+    }
+
+    fn compare_concat(&mut self, parts: Vec<Expression>, op: Op, data: &Data) {
+        let mut left = Expression::Concat(parts);
+        self.resolve(&mut left, true);
+        let Expression::Concat(parts) = &left else { return };
+        let mut start = 0;
+        let mut values = Vec::with_capacity(parts.len());
+        for part in parts {
+            let data_type = part.data_type().unwrap_or(DataType::Hex);
+            let len = match data_type.size() {
+                0 => u32::try_from(data.as_bytes().len()).unwrap_or(0).saturating_sub(start),
+                size => size,
+            };
+            values.push(Expression::constant(data_type, slice(data, 8 * start, 8 * len)));
+            start += len.next_multiple_of(4);
+        }
+        self.push(Statement::Match { left, op, right: Expression::Concat(values) });
+    }
+
+    fn compare_value(&mut self, mut left: Expression, op: Op, data: &Data) {
+        self.resolve(&mut left, false);
+        let data_type = left.data_type().unwrap_or(DataType::Integer);
+        if data_type.has_prefixes() && 8 * data_type.size() > bits(data) {
+            return self.compare_beginning(left, op, data_type, data);
+        }
+        let constant = Constant::new(data_type, data.clone());
+        match left {
+            Expression::Selector(Selector::Meta(key)) => self.compare_meta(key, op, constant),
+            Expression::Selector(Selector::Ct(key)) => self.compare_ct(key, op, constant),
+            Expression::Binary(binary) if binary.operator == Operator::And => {
+                self.compare_masked(binary.left, binary.right, op, constant);
+            }
+            left => self.push_match(left, op, spread(constant)),
+        }
+    }
+
+    /// A comparison of only an address's first bytes is one with a prefix.
+    fn compare_beginning(&mut self, left: Expression, op: Op, data_type: DataType, data: &Data) {
+        let mut bytes = data.as_bytes().to_vec();
+        bytes.resize(usize::try_from(data_type.size()).unwrap_or(0), 0);
+        if let Expression::Selector(Selector::CtOf(_)) = left
+            && matches!(self.context.family, Family::Ipv4 | Family::Ipv6)
+        {
+            // nft takes the bytes for the address's last ones.
+            let missing = bytes.len() - data.as_bytes().len();
+            bytes.rotate_right(missing);
+            return self.push_match(left, op, Expression::constant(data_type, Data::new(&bytes)));
+        }
+        let value = Expression::constant(data_type, Data::new(&bytes));
+        self.push_match(left, op, Expression::Prefix(Box::new(Prefix { value, len: bits(data) })));
+    }
+
+    fn compare_meta(&mut self, key: MetaKey, op: Op, constant: Constant) {
+        let number = constant.number().and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+        let left = Selector::Meta(key).into();
+        let (implies, about) = match key {
+            MetaKey::NfProto | MetaKey::Protocol => (Some(LINK), NETWORK),
+            MetaKey::L4Proto => (Some(NETWORK), TRANSPORT),
+            MetaKey::IifType => (None, LINK),
+            _ => return self.push_match(left, op, spread(constant)),
+        };
+        if op != Op::Eq {
+            return self.push_match(left, op, constant.into());
+        }
+        self.context.learn_meta(key, number);
+        if let Some(layer) = implies
+            && self.context.meta_implies(Some(key), number)
+        {
+            self.release(layer);
+        }
+        self.push_match(left, op, constant.into());
+        let statement = self.statements.len() - 1;
+        self.context.depend(about, Dependency { statement, left: DependencyOn::Meta(key), value: number });
+    }
+
+    fn compare_ct(&mut self, key: CtKey, op: Op, constant: Constant) {
+        let number = constant.number().and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
+        let left = Selector::Ct(key).into();
+        let layer = match key {
+            CtKey::L3Protocol => LINK,
+            CtKey::Protocol => NETWORK,
+            _ => return self.push_match(left, op, spread(constant)),
+        };
+        if op != Op::Eq {
+            return self.push_match(left, op, constant.into());
+        }
+        self.context.learn_ct(layer, number);
+        if self.context.meta_implies(None, number) {
+            self.release(layer);
+        }
+        self.push_match(left, op, constant.into());
+        let statement = self.statements.len() - 1;
+        self.context.depend(layer + 1, Dependency { statement, left: DependencyOn::Ct, value: number });
+    }
+
+    /// `left & mask OP value`: flags, prefixes, fields that start between bytes, or really that.
+    fn compare_masked(&mut self, left: Expression, mask: Expression, op: Op, value: Constant) {
+        let Expression::Constant(mask) = mask else {
+            return self.push_match(Expression::binary(left, Operator::And, mask), op, spread(value));
+        };
+        let data_type = value.data_type;
+        if data_type.is_bitmask() && matches!(op, Op::Eq | Op::Ne) {
+            return self.compare_flags(left, mask, op, value);
+        }
+        let ones = mask.count_ones();
+        if data_type.has_prefixes() && is_prefix(&mask, ones) {
+            let right = Expression::Prefix(Box::new(Prefix { value: value.into(), len: ones }));
+            return self.push_match(left, op, right);
+        }
+        match left {
+            Expression::Selector(Selector::Raw(raw)) => {
+                if let Some((trimmed, _)) = trim(&self.context, raw, &mask.data) {
+                    let data = slice(&value.data, trimmed.offset - raw.offset, trimmed.len);
+                    return self.compare_trimmed(trimmed, op, &data);
+                }
+            }
+            Expression::Selector(Selector::Option(option)) => {
+                if let Some((option, shift)) = super::resolve::trim_option(option, &mask.data) {
+                    let value = super::resolve::shift_right(&value.data, shift);
+                    let right = Expression::constant(option.data_type(), value);
+                    return self.push_match(Selector::Option(option).into(), op, right);
+                }
+            }
+            _ => {}
+        }
+        let left = Expression::binary(left, Operator::And, mask.into());
+        self.push_match(left, op, spread(value));
+    }
+
+    fn compare_trimmed(&mut self, raw: RawPayload, op: Op, data: &Data) {
+        if matches!(op, Op::Eq | Op::Ne) {
+            return self.compare_fields(raw, op, data);
+        }
+        let selector = complete(&self.context, raw);
+        self.imply(&selector);
+        let right = Expression::constant(selector.data_type(), data.clone());
+        self.push_match(selector.into(), op, right);
+    }
+
+    fn compare_flags(&mut self, left: Expression, mask: Constant, op: Op, value: Constant) {
+        let list = |constant: Constant| Expression::flags(constant.data_type, constant.data);
+        if value.count_ones() == 0 {
+            let op = if op == Op::Ne { Op::In } else { Op::NotIn };
+            return self.push_match(left, op, list(mask));
+        }
+        let left = Expression::binary(left, Operator::And, list(mask));
+        self.push_match(left, op, list(value));
+    }
+
+    pub(super) fn range(&mut self, range: &nftwire::expr::Range) {
+        let (Some(op), Some(loaded)) = (operator(range.op), self.registers.get(range.sreg)) else {
+            return self.unknown("range", "of an empty register");
+        };
+        let mut left = loaded.expression;
+        self.resolve(&mut left, false);
+        let data_type = left.data_type().unwrap_or(DataType::Integer);
+        let end = |data: &Data| {
+            let data = if loaded.swapped { reversed(data) } else { data.clone() };
+            Expression::constant(data_type, data)
+        };
+        let (from, to) = (end(&range.from), end(&range.to));
+        self.push(Statement::Match { left, op, right: Expression::Range(Box::new(Range { from, to })) });
+    }
+
+    /// Adds a match; two that are the ends of a range become one.
+    fn push_match(&mut self, left: Expression, op: Op, right: Expression) {
+        let merged = match (op, self.previous.and_then(|previous| self.statements.get(previous))) {
+            (Op::Le, Some(Statement::Match { left: before, op: Op::Ge, .. })) if *before == left => {
+                Some(Op::Eq)
+            }
+            (Op::Gt, Some(Statement::Match { left: before, op: Op::Lt, .. })) if *before == left => {
+                Some(Op::Ne)
+            }
+            _ => None,
+        };
+        let Some(merged) = merged else {
+            return self.push(Statement::Match { left, op, right });
+        };
+        if let Some(previous) = self.previous
+            && let Statement::Match { right: from, .. } = self.statements.remove(previous)
+        {
+            let right = Expression::Range(Box::new(Range { from, to: right }));
+            self.push(Statement::Match { left, op: merged, right });
+        }
+    }
+
+    pub(super) fn lookup(&mut self, lookup: &nftwire::expr::Lookup<'_>) {
+        let Some(set) = self.sets.get(lookup.set) else {
+            return self.unknown("lookup", &format!("in an unknown set {}", lookup.set));
+        };
+        let Some(loaded) = self.registers.join(lookup.sreg, set.key.len()) else {
+            return self.unknown("lookup", "of an empty register");
+        };
+        let reference = reference(lookup.set, set);
+        let mut key = loaded.expression;
+        match lookup.dreg {
+            None => {
+                self.learn_from_first(&key, set);
+                let mut right = reference;
+                self.resolve_with(&mut key, &mut right);
+                let op = if lookup.inverted { Op::Ne } else { Op::Eq };
+                self.push(Statement::Match { left: key, op, right });
+            }
+            Some(dreg) if dreg == nftwire::Register::VERDICT => {
+                let mut map = reference;
+                self.resolve_with(&mut key, &mut map);
+                self.push(Statement::VerdictMap(Expression::Map(Box::new(Map { key, map, verdicts: true }))));
+            }
+            Some(dreg) => {
+                let map = Expression::Map(Box::new(Map { key, map: reference, verdicts: false }));
+                let weight = loaded.weight.saturating_add(1);
+                self.registers
+                    .put(dreg, super::Loaded { weight, ..super::Loaded::new(map, set.value_len()) });
+            }
+        }
+    }
+
+    /// The first element of `icmp type { … }` tells which fields may follow.
+    fn learn_from_first(&mut self, key: &Expression, set: &Set) {
+        let Expression::Selector(Selector::Raw(raw)) = key else { return };
+        let first = set.is_anonymous().then(|| set.elements.first()).flatten();
+        if let Some(Expression::Constant(constant)) = first.map(|element| &element.key)
+            && let Selector::Payload(field) = complete(&self.context, *raw)
+            && matches!(field.data_type, DataType::IcmpType | DataType::Icmp6Type)
+            && self.context.icmp_type.is_none()
+        {
+            let kind = constant.number().and_then(|number| u8::try_from(number).ok());
+            // nft takes 0, an echo reply, for one that is not known.
+            self.context.icmp_type = kind.filter(|kind| *kind != 0);
+        }
+    }
+}
+
+/// How a look-up names its set: its elements, if it belongs to the rule.
+pub(super) fn reference(name: &str, set: &Set) -> Expression {
+    if set.is_anonymous() { Expression::Set(set.elements.clone()) } else { Expression::SetName(name.into()) }
+}
+
+fn operator(op: CmpOp) -> Option<Op> {
+    Some(match op {
+        CmpOp::Eq => Op::Eq,
+        CmpOp::Neq => Op::Ne,
+        CmpOp::Lt => Op::Lt,
+        CmpOp::Lte => Op::Le,
+        CmpOp::Gt => Op::Gt,
+        CmpOp::Gte => Op::Ge,
+        CmpOp::Other(_) => return None,
+    })
+}
+
+fn bits(data: &Data) -> u32 {
+    u32::try_from(data.as_bytes().len()).map_or(0, |len| 8 * len)
+}
+
+/// Several flags as `one | other`.
+pub(super) fn spread(constant: Constant) -> Expression {
+    if !constant.data_type.is_bitmask() || constant.count_ones() < 2 {
+        return constant.into();
+    }
+    let flags = constant.flags().map(Expression::Constant);
+    flags
+        .reduce(|left, right| Expression::binary(left, Operator::Or, right))
+        .unwrap_or(constant.clone().into())
+}
+
+/// Whether the ones stand at the most significant end.
+fn is_prefix(mask: &Constant, ones: u32) -> bool {
+    let mut leading = 0;
+    for byte in mask.most_significant_first().as_bytes() {
+        leading += byte.leading_ones();
+        if *byte != 0xff {
+            break;
+        }
+    }
+    leading == ones
+}

@@ -1,0 +1,88 @@
+//! Objects and flowtables.
+
+use nftwire::{Device, Family, userdata};
+
+use super::statement::{limit, quota, synproxy};
+use crate::model::statement::Counter;
+use crate::{Flowtable, Object, ObjectData};
+
+/// An object of a table of this family.
+#[must_use]
+pub fn object(object: &nftwire::Object<'_>) -> Object {
+    use nftwire::ObjectData as Wire;
+    let l3proto = |told: Option<u16>| {
+        let own = match object.family {
+            Family::Inet => Family::Unspec,
+            family => family,
+        };
+        told.and_then(|number| u8::try_from(number).ok()).unwrap_or(own.number())
+    };
+    let data = match &object.data {
+        Wire::Counter(counter) => {
+            ObjectData::Counter(Counter { packets: counter.packets, bytes: counter.bytes })
+        }
+        Wire::Quota(quota) => ObjectData::Quota(self::quota(quota)),
+        Wire::Limit(limit) => ObjectData::Limit(self::limit(limit)),
+        Wire::Synproxy(synproxy) => ObjectData::Synproxy(self::synproxy(synproxy)),
+        Wire::CtHelper(helper) => ObjectData::CtHelper {
+            helper: helper.helper.to_owned(),
+            l3proto: l3proto(helper.l3proto),
+            l4proto: helper.l4proto,
+        },
+        Wire::CtTimeout(timeout) => ObjectData::CtTimeout {
+            l3proto: l3proto(timeout.l3proto),
+            l4proto: timeout.l4proto,
+            timeouts: timeouts(&timeout.policy),
+        },
+        Wire::CtExpect(expect) => ObjectData::CtExpectation {
+            l3proto: l3proto(expect.l3proto),
+            l4proto: expect.l4proto,
+            port: expect.dport,
+            timeout: expect.timeout,
+            size: expect.size,
+        },
+        Wire::Secmark(context) => ObjectData::Secmark((*context).to_owned()),
+        Wire::Connlimit(_) | Wire::Unknown { .. } => ObjectData::Other(object.data.kind().number()),
+    };
+    Object {
+        name: object.name.to_owned(),
+        handle: object.handle,
+        comment: userdata::comment(object.userdata).map(str::to_owned),
+        data,
+    }
+}
+
+/// Seconds by the state's number, which the kernel counts from 1 on.
+fn timeouts(policy: &[(u16, u32)]) -> Vec<u32> {
+    let mut timeouts = Vec::new();
+    for &(state, seconds) in policy {
+        let index = usize::from(state).saturating_sub(1);
+        if timeouts.len() <= index {
+            timeouts.resize(index + 1, 0);
+        }
+        timeouts[index] = seconds;
+    }
+    timeouts
+}
+
+/// A flowtable.
+#[must_use]
+pub fn flowtable(flowtable: &nftwire::Flowtable<'_>) -> Flowtable {
+    let mut devices: Vec<_> = flowtable.devices.iter().map(device).collect();
+    devices.sort_unstable();
+    Flowtable {
+        name: flowtable.name.to_owned(),
+        handle: flowtable.handle,
+        priority: flowtable.priority,
+        devices,
+        flags: flowtable.flags.0,
+    }
+}
+
+/// A device's name; the beginning of several with an asterisk.
+pub(crate) fn device(device: &Device<'_>) -> String {
+    match device {
+        Device::Name(name) => (*name).to_owned(),
+        Device::Prefix(prefix) => format!("{prefix}*"),
+    }
+}

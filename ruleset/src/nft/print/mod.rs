@@ -1,0 +1,178 @@
+//! A ruleset as nft shows it (`nft list ruleset`), and as `nft -f` takes it.
+
+mod expression;
+mod names;
+mod object;
+mod set;
+mod statement;
+mod value;
+
+use std::collections::HashMap;
+use std::fmt::{self, Display, Write};
+
+use crate::{BaseChain, Chain, Family, Rule, Ruleset, Statement, Table};
+pub use names::hook_name;
+pub(crate) use names::{ct_name, meta_name, policy_name, priority_name};
+pub(crate) use object::family_name;
+pub(crate) use statement::{level_name, scaled, timeouts};
+
+/// What is shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// Without what changes by itself: counters, quotas, expirations (`nft -s`)
+    pub stateless: bool,
+    /// With the kernel's handles (`nft -a`)
+    pub handles: bool,
+    /// The names of the interfaces by their indices; an index that is not there is shown as a number
+    pub interfaces: Option<&'a HashMap<u32, String>>,
+}
+
+/// Writes parts of a ruleset to the end of a text.
+#[derive(Debug)]
+pub struct Printer<'a> {
+    /// Where it goes
+    pub out: &'a mut String,
+    /// What is shown
+    pub options: Options<'a>,
+}
+
+impl Printer<'_> {
+    /// Every table, one behind the other.
+    pub fn ruleset(&mut self, ruleset: &Ruleset) {
+        ruleset.tables.iter().for_each(|table| self.table(table));
+    }
+
+    /// A table with all it holds.
+    pub fn table(&mut self, table: &Table) {
+        let mut first = self.table_head(table);
+        for object in &table.objects {
+            self.separate(&mut first);
+            self.object(object);
+        }
+        for set in &table.sets {
+            self.separate(&mut first);
+            self.set(set);
+        }
+        for flowtable in &table.flowtables {
+            self.separate(&mut first);
+            self.flowtable(flowtable);
+        }
+        for chain in &table.chains {
+            self.separate(&mut first);
+            self.chain_head(table.family, chain);
+            chain.rules.iter().for_each(|rule| self.rule_line(rule));
+            self.out.push_str("\t}\n");
+        }
+        self.out.push_str("}\n");
+    }
+
+    /// The first lines of a table; returns whether what follows is the first thing in it.
+    pub fn table_head(&mut self, table: &Table) -> bool {
+        self.put(format_args!("table {table} {{"));
+        if self.options.handles {
+            self.put(format_args!(" # handle {}", table.handle));
+        }
+        self.out.push('\n');
+        let flags: Vec<_> = table_flags(table).collect();
+        if !flags.is_empty() {
+            self.put(format_args!("\tflags {}\n", flags.join(",")));
+        }
+        if let Some(comment) = &table.comment {
+            self.put(format_args!("\tcomment \"{comment}\"\n"));
+        }
+        flags.is_empty()
+    }
+
+    /// An empty line, unless nothing is before it.
+    pub fn separate(&mut self, first: &mut bool) {
+        if !std::mem::take(first) {
+            self.out.push('\n');
+        }
+    }
+
+    /// The first lines of a chain.
+    pub fn chain_head(&mut self, family: Family, chain: &Chain) {
+        self.put(format_args!("\tchain {} {{", chain.name));
+        self.handle(chain.handle);
+        if let Some(comment) = &chain.comment {
+            self.put(format_args!("\n\t\tcomment \"{comment}\""));
+        }
+        self.out.push('\n');
+        let Some(BaseChain { kind, hook, priority, policy }) = chain.base else { return };
+        self.put(format_args!("\t\ttype {} hook {}", kind.name(), hook_name(family, hook)));
+        match chain.devices.as_slice() {
+            [] => {}
+            [device] => self.put(format_args!(" device \"{device}\"")),
+            devices => self.put(format_args!(" devices = {{ {} }}", devices.join(", "))),
+        }
+        let priority = priority_name(family, hook, priority);
+        self.put(format_args!(" priority {priority}; policy {};\n", policy_name(policy)));
+    }
+
+    /// A rule as a line of a chain.
+    pub fn rule_line(&mut self, rule: &Rule) {
+        self.out.push_str("\t\t");
+        self.rule(rule);
+        self.out.push('\n');
+    }
+
+    /// A rule.
+    pub fn rule(&mut self, rule: &Rule) {
+        for (index, statement) in rule.statements.iter().enumerate() {
+            if index > 0 {
+                self.out.push(' ');
+            }
+            self.statement(statement);
+        }
+        if let Some(comment) = &rule.comment {
+            self.out.push_str(" comment \"");
+            self.out.push_str(comment);
+            self.out.push('"');
+        }
+        self.handle(rule.handle);
+    }
+
+    fn handle(&mut self, handle: u64) {
+        if self.options.handles {
+            self.put(format_args!(" # handle {handle}"));
+        }
+    }
+
+    fn put(&mut self, text: fmt::Arguments<'_>) {
+        // A String takes everything.
+        let _ = self.out.write_fmt(text);
+    }
+}
+
+/// nft's names for a table's flags.
+pub(crate) fn table_flags(table: &Table) -> impl Iterator<Item = &'static str> {
+    let flags = table.flags;
+    [(1, "dormant"), (2, "owner")].into_iter().filter(move |(flag, _)| flags & flag != 0).map(|flag| flag.1)
+}
+
+fn display(f: &mut fmt::Formatter<'_>, print: impl FnOnce(&mut Printer<'_>)) -> fmt::Result {
+    let mut out = String::new();
+    print(&mut Printer { out: &mut out, options: Options { stateless: true, ..Options::default() } });
+    f.write_str(&out)
+}
+
+/// Every table, one behind the other, without counters' values.
+impl Display for Ruleset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        display(f, |printer| printer.ruleset(self))
+    }
+}
+
+/// One line, without counters' values.
+impl Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        display(f, |printer| printer.rule(self))
+    }
+}
+
+/// Without counters' values.
+impl Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        display(f, |printer| printer.statement(self))
+    }
+}

@@ -1,0 +1,278 @@
+//! A batch of the kernel's objects made from the model's, and the way back from a message to what it stands for.
+
+use std::fmt;
+
+use nftwire::{Batch, ElementList, Place, Set};
+
+use super::validate::RulePlace;
+use crate::nft::compile::{ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, SetKey, compile, named_set};
+use crate::{Family, Ruleset};
+use nftwire::feature::Feature;
+
+/// A batch that is being filled with a ruleset's objects.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    batch: Batch,
+    wanted: &'a Ruleset,
+    /// What each message of the batch is about, in order
+    objects: Vec<Object>,
+    /// What goes, or from where
+    removed: Vec<Subject>,
+}
+
+/// What a message is about, as the user knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// Whether it, or something in it, is removed
+    pub is_removal: bool,
+    /// The family of the table
+    pub family: Family,
+    /// The name of the table
+    pub table: String,
+    /// The name of the set, if it is about one
+    pub set: Option<String>,
+    /// The name of the chain, if it is about one
+    pub chain: Option<String>,
+    /// The rule's number in the chain, from 0, and its text, if it is about one
+    pub rule: Option<(usize, String)>,
+}
+
+impl Subject {
+    pub(super) fn table(family: Family, name: &str) -> Self {
+        Self { is_removal: false, family, table: name.to_owned(), set: None, chain: None, rule: None }
+    }
+
+    pub(super) fn set(self, name: &str) -> Self {
+        Self { set: Some(name.to_owned()), ..self }
+    }
+
+    pub(super) fn chain(self, name: &str) -> Self {
+        Self { chain: Some(name.to_owned()), ..self }
+    }
+}
+
+/// `table inet NAME`, `set NAME in inet TABLE`, `chain NAME in inet TABLE`, `rule 7 of NAME in inet TABLE ("tcp dport …")`.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { family, table, .. } = self;
+        if self.is_removal {
+            f.write_str("the removal of ")?;
+        }
+        if let Some(set) = &self.set {
+            return write!(f, "set {set} in {family} {table}");
+        }
+        let Some(chain) = &self.chain else { return write!(f, "table {family} {table}") };
+        let rule = self.rule.as_ref();
+        let place = RulePlace {
+            family: self.family,
+            table: &self.table,
+            chain,
+            rule: rule.map(|(number, _)| *number),
+        };
+        write!(f, "{place}")?;
+        rule.map_or(Ok(()), |(_, text)| write!(f, " (\"{text}\")"))
+    }
+}
+
+/// What a message is about, by its place in the wanted ruleset.
+#[derive(Clone, Copy, Debug)]
+enum Object {
+    /// What is not wanted goes; the number is that of its subject
+    Removal(usize),
+    Table {
+        table: usize,
+    },
+    Set {
+        table: usize,
+        set: usize,
+    },
+    Chain {
+        table: usize,
+        chain: usize,
+    },
+    Rule {
+        table: usize,
+        chain: usize,
+        rule: usize,
+    },
+}
+
+impl<'a> Transaction<'a> {
+    /// An empty transaction on the way to `wanted`, refused if the ruleset is not of this generation any more.
+    #[must_use]
+    pub fn new(wanted: &'a Ruleset, generation: u32) -> Self {
+        let mut batch = Batch::new();
+        batch.require_generation(generation);
+        Self { batch, wanted, objects: Vec::new(), removed: Vec::new() }
+    }
+
+    /// All of `wanted` where none of it is there, whatever the generation: one of its tables that came meanwhile is
+    /// refused with EEXIST.
+    ///
+    /// # Errors
+    /// A rule has something that only can be shown.
+    pub fn from_nothing(wanted: &'a Ruleset) -> Result<Self, NotCompiled> {
+        // The kernel takes 0 for any.
+        let mut transaction = Self::new(wanted, 0);
+        for (number, table) in wanted.tables.iter().enumerate() {
+            transaction.push(Object::Table { table: number }, |batch| {
+                batch.create_table(&nftwire::Table::new(table.family, &table.name));
+            });
+            for set in 0..table.sets.len() {
+                transaction.add_set(number, set)?;
+            }
+            for chain in 0..table.chains.len() {
+                transaction.add_chain(number, chain);
+            }
+            for (chain, rules) in table.chains.iter().map(|chain| chain.rules.len()).enumerate() {
+                for rule in 0..rules {
+                    transaction.add_rule(number, chain, rule, Place::Append)?;
+                }
+            }
+        }
+        Ok(transaction)
+    }
+
+    /// The batch, to be sent.
+    pub fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    /// What a message of the batch is about.
+    #[must_use]
+    pub fn subject(&self, message: usize) -> Option<Subject> {
+        let wanted = |table: usize| {
+            let table = &self.wanted.tables[table];
+            (table, Subject::table(table.family, &table.name))
+        };
+        Some(match *self.objects.get(message)? {
+            Object::Removal(removal) => self.removed.get(removal)?.clone(),
+            Object::Table { table } => wanted(table).1,
+            Object::Set { table, set } => {
+                let (table, subject) = wanted(table);
+                subject.set(&table.sets[set].name)
+            }
+            Object::Chain { table, chain } => {
+                let (table, subject) = wanted(table);
+                subject.chain(&table.chains[chain].name)
+            }
+            Object::Rule { table, chain, rule } => {
+                let (table, subject) = wanted(table);
+                let chain = &table.chains[chain];
+                Subject { rule: Some((rule, chain.rules[rule].to_string())), ..subject.chain(&chain.name) }
+            }
+        })
+    }
+
+    /// What a message takes that a kernel may lack; `expression` is the number of the refused one in the rule.
+    #[must_use]
+    pub fn feature(&self, message: usize, expression: Option<usize>) -> Option<&'static Feature> {
+        match *self.objects.get(message)? {
+            Object::Removal(_) => None,
+            Object::Table { table } => Feature::of_family(self.wanted.tables[table].family),
+            Object::Set { table, set } => {
+                let compiled = named_set(&self.wanted.tables[table].sets[set]).ok()?;
+                Feature::of_set(compiled.flags)
+            }
+            Object::Chain { table, chain } => {
+                Feature::of_chain(self.wanted.tables[table].chains[chain].base?.kind.name())
+            }
+            Object::Rule { table, chain, rule } => {
+                let table = &self.wanted.tables[table];
+                let compiled = compile(table.family, &table.chains[chain].rules[rule], 1).ok()?;
+                Feature::of_expression(compiled.expressions.get(expression?)?)
+            }
+        }
+    }
+
+    /// Adds the wanted table with this number.
+    pub(super) fn add_table(&mut self, table: usize) {
+        let wanted = &self.wanted.tables[table];
+        self.push(Object::Table { table }, |batch| {
+            batch.add_table(&nftwire::Table::new(wanted.family, &wanted.name));
+        });
+    }
+
+    /// Adds a wanted set with its elements.
+    pub(super) fn add_set(&mut self, table: usize, set: usize) -> Result<(), NotCompiled> {
+        let wanted = &self.wanted.tables[table];
+        let (family, table_name) = (wanted.family, wanted.name.as_str());
+        let name = wanted.sets[set].name.as_str();
+        let compiled = named_set(&wanted.sets[set])?;
+        self.push(Object::Set { table, set }, |batch| {
+            let id = batch.take_set_id();
+            batch.add_set(&Set {
+                id,
+                flags: compiled.flags,
+                key_type: compiled.data_type.set_number(),
+                userdata: &compiled.userdata,
+                ..Set::new(family, table_name, name, compiled.key_len)
+            });
+            batch.add_elements(
+                &ElementList::new(family, table_name, name, id),
+                compiled.keys.iter().map(SetKey::element),
+            );
+        });
+        Ok(())
+    }
+
+    /// Adds a wanted chain, or leaves the one that is there.
+    pub(super) fn add_chain(&mut self, table: usize, chain: usize) {
+        let message = self.chain_message(table, chain);
+        self.push(Object::Chain { table, chain }, |batch| batch.add_chain(&message));
+    }
+
+    /// Adds a wanted rule, with the sets that belong to it before.
+    pub(super) fn add_rule(
+        &mut self,
+        table: usize,
+        chain: usize,
+        rule: usize,
+        place: Place,
+    ) -> Result<(), NotCompiled> {
+        let wanted = &self.wanted.tables[table];
+        let (family, name) = (wanted.family, wanted.name.as_str());
+        let chain_name = wanted.chains[chain].name.as_str();
+        let first_set_id = self.batch.next_set_id();
+        let compiled = compile(family, &wanted.chains[chain].rules[rule], first_set_id)?;
+        self.push(Object::Rule { table, chain, rule }, |batch| {
+            for set in &compiled.sets {
+                add_anonymous_set(batch, family, name, set);
+            }
+            let mut rule = nftwire::Rule::new(family, name, chain_name);
+            rule.userdata = &compiled.userdata;
+            batch.add_rule(&rule, place, &compiled.expressions);
+        });
+        Ok(())
+    }
+
+    /// Puts something into the batch that takes away what is not wanted.
+    pub(super) fn remove(&mut self, subject: Subject, fill: impl FnOnce(&mut Batch)) {
+        self.removed.push(Subject { is_removal: true, ..subject });
+        self.push(Object::Removal(self.removed.len() - 1), fill);
+    }
+
+    fn push(&mut self, object: Object, fill: impl FnOnce(&mut Batch)) {
+        fill(&mut self.batch);
+        self.objects.resize(self.batch.messages(), object);
+    }
+
+    fn chain_message(&self, table: usize, chain: usize) -> nftwire::Chain<'a> {
+        let table = &self.wanted.tables[table];
+        let chain = &table.chains[chain];
+        let base = chain.base.as_ref().map(|base| nftwire::BaseChain {
+            kind: base.kind.name(),
+            hook: base.hook,
+            priority: base.priority,
+            policy: Some(base.policy),
+        });
+        nftwire::Chain { base, ..nftwire::Chain::new(table.family, &table.name, &chain.name) }
+    }
+}
+
+fn add_anonymous_set(batch: &mut Batch, family: Family, table: &str, set: &AnonymousSet) {
+    let id = batch.take_set_id();
+    batch.add_set(&set.head(family, table, ANONYMOUS_SET_NAME, id));
+    let elements = set.keys.iter().map(SetKey::element);
+    batch.add_elements(&ElementList::new(family, table, ANONYMOUS_SET_NAME, id), elements);
+}

@@ -1,0 +1,497 @@
+//! What a ruleset must be, beyond what the types say.
+//!
+//! The kernel does not look at all of this: since per-table validation (6.12) an uncommitted batch is not searched
+//! for loops, nor are statements compared with the hooks from which they can be reached, in tables that are new.
+//! And where it does look, its answer names no rule. So every ruleset is looked at here before it is sent.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use nftwire::uapi;
+
+use crate::model::statement::NatKind;
+use crate::nft::compile::{NotCompiled, compile, named_set};
+use crate::{Chain, ChainKind, Expression, Family, Hook, Rule, Ruleset, Statement, Table, Verdict};
+
+/// What is wrong with a ruleset, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {fault}")]
+pub struct Invalid {
+    /// Where: `inet TABLE`, `chain NAME in inet TABLE`, or with `rule NUMBER of` before it
+    pub place: String,
+    /// What
+    pub fault: Fault,
+}
+
+/// What can be wrong with a ruleset.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A name is empty, longer than 255 bytes, or has a character that nft's grammar does not take in a name.
+    #[error(
+        "{0:?} is no name (1 to 255 of letters, digits and / _ . -, the first one a letter or an underscore)"
+    )]
+    Name(String),
+    /// Two tables of a family, or two chains or two sets of a table, have the same name.
+    #[error("it is there twice")]
+    Duplicate,
+    /// A jump to a chain that the table does not have.
+    #[error("it jumps to chain {0}, which is not there")]
+    MissingChain(String),
+    /// A look-up in a set that the table does not have.
+    #[error("it looks things up in set {0}, which is not there")]
+    MissingSet(String),
+    /// A jump to a base chain.
+    #[error("it jumps to chain {0}, which is a base chain")]
+    JumpToBase(String),
+    /// A chain can be reached from itself.
+    #[error("it jumps in a circle: {0}")]
+    Loop(String),
+    /// As many jumps inside each other as the kernel's stack has places, or more.
+    #[error("{max} jumps inside each other, and the kernel takes fewer", max = uapi::NFT_JUMP_STACK_SIZE)]
+    Depth,
+    /// A statement that this chain type or hook does not allow.
+    #[error("{statement} is only allowed in {allowed}, but the rule is reached from chain {from}")]
+    Misplaced {
+        /// The statement's name
+        statement: &'static str,
+        /// Where it is allowed
+        allowed: &'static str,
+        /// The base chain from which it is reached
+        from: String,
+    },
+    /// A rule has more expressions than the kernel takes.
+    #[error("the rule needs {0} expressions, the kernel takes {max}", max = uapi::NFT_RULE_MAXEXPRS)]
+    TooManyExpressions(usize),
+    /// A rule has something that only can be shown.
+    #[error(transparent)]
+    NotCompiled(#[from] NotCompiled),
+    /// A priority at which connection tracking does not know the packet yet.
+    #[error("a nat chain needs a priority above -200, it has {0}")]
+    NatPriority(i32),
+    /// A hook that a chain type does not have.
+    #[error("a {kind} chain cannot be at hook {hook}")]
+    Hook {
+        /// The chain type
+        kind: &'static str,
+        /// nft's name for the hook
+        hook: &'static str,
+    },
+}
+
+/// Looks at the whole ruleset.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn validate(ruleset: &Ruleset) -> Result<(), Invalid> {
+    let mut names = BTreeSet::new();
+    for table in &ruleset.tables {
+        let fail = |fault| Err(Invalid { place: table.to_string(), fault });
+        if !is_name(&table.name) {
+            return fail(Fault::Name(table.name.clone()));
+        }
+        if !names.insert((table.family, &table.name)) {
+            return fail(Fault::Duplicate);
+        }
+        validate_table(table)?;
+    }
+    Ok(())
+}
+
+fn validate_table(table: &Table) -> Result<(), Invalid> {
+    validate_sets(table)?;
+    let mut chains = BTreeMap::new();
+    for chain in &table.chains {
+        let fail = |fault| Err(Invalid { place: place(table, chain, None), fault });
+        if !is_name(&chain.name) {
+            return fail(Fault::Name(chain.name.clone()));
+        }
+        if chains.insert(chain.name.as_str(), chain).is_some() {
+            return fail(Fault::Duplicate);
+        }
+        if let Some(base) = &chain.base {
+            // NF_IP_PRI_CONNTRACK (nf_tables_api.c, nft_chain_parse_hook)
+            if base.kind == ChainKind::Nat && base.priority <= -200 {
+                return fail(Fault::NatPriority(base.priority));
+            }
+            let wrong = match base.kind {
+                ChainKind::Filter => false,
+                ChainKind::Nat => matches!(base.hook, Hook::Forward | Hook::Other(_)),
+                ChainKind::Route => base.hook != Hook::LocalOut,
+            };
+            if wrong {
+                return fail(Fault::Hook {
+                    kind: base.kind.name(),
+                    hook: crate::nft::print::hook_name(table.family, base.hook),
+                });
+            }
+        }
+    }
+    let walk = Walk { table, chains };
+    for chain in &table.chains {
+        walk.rules(chain)?;
+        walk.visit(chain, &mut Vec::new())?;
+    }
+    Ok(())
+}
+
+fn validate_sets(table: &Table) -> Result<(), Invalid> {
+    let mut names = BTreeSet::new();
+    for set in &table.sets {
+        let fail = |fault| Err(Invalid { place: format!("set {} in {table}", set.name), fault });
+        if !is_name(&set.name) {
+            return fail(Fault::Name(set.name.clone()));
+        }
+        if !names.insert(&set.name) {
+            return fail(Fault::Duplicate);
+        }
+        if let Err(error) = named_set(set) {
+            return fail(error.into());
+        }
+    }
+    Ok(())
+}
+
+struct Walk<'a> {
+    table: &'a Table,
+    chains: BTreeMap<&'a str, &'a Chain>,
+}
+
+impl<'a> Walk<'a> {
+    /// Looks at each rule by itself.
+    fn rules(&self, chain: &Chain) -> Result<(), Invalid> {
+        for (index, rule) in chain.rules.iter().enumerate() {
+            let fail = |fault| Err(Invalid { place: place(self.table, chain, Some(index)), fault });
+            let expressions = match compile(self.table.family, rule, 1) {
+                Ok(compiled) => compiled.expressions.len(),
+                Err(error) => return fail(error.into()),
+            };
+            if expressions > uapi::NFT_RULE_MAXEXPRS {
+                return fail(Fault::TooManyExpressions(expressions));
+            }
+            if let Some(name) =
+                look_ups(rule).find(|name| !self.table.sets.iter().any(|set| set.name == *name))
+            {
+                return fail(Fault::MissingSet(name.to_owned()));
+            }
+            for name in jumps(rule) {
+                match self.chains.get(name) {
+                    None => return fail(Fault::MissingChain(name.to_owned())),
+                    Some(target) if target.base.is_some() => {
+                        return fail(Fault::JumpToBase(name.to_owned()));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows every jump from `chain`, which was reached over the chains in `path`.
+    fn visit(&self, chain: &'a Chain, path: &mut Vec<&'a Chain>) -> Result<(), Invalid> {
+        let fail = |fault| Err(Invalid { place: place(self.table, chain, None), fault });
+        if let Some(start) = path.iter().position(|before| std::ptr::eq(*before, chain)) {
+            let names: Vec<_> = path[start..].iter().map(|chain| chain.name.as_str()).collect();
+            return fail(Fault::Loop(names.join(" -> ")));
+        }
+        if path.len() >= uapi::NFT_JUMP_STACK_SIZE {
+            return fail(Fault::Depth);
+        }
+        path.push(chain);
+        for (index, rule) in chain.rules.iter().enumerate() {
+            if let Some(fault) = misplaced(rule, path[0]) {
+                return Err(Invalid { place: place(self.table, chain, Some(index)), fault });
+            }
+            for name in jumps(rule) {
+                if let Some(target) = self.chains.get(name) {
+                    self.visit(target, path)?;
+                }
+            }
+        }
+        path.pop();
+        Ok(())
+    }
+}
+
+/// A statement of the rule that is not allowed where packets come from the chain `from`.
+fn misplaced(rule: &Rule, from: &Chain) -> Option<Fault> {
+    let base = from.base.as_ref()?;
+    rule.statements.iter().find_map(|statement| {
+        let nat_at = |hooks: [Hook; 2]| base.kind == ChainKind::Nat && hooks.contains(&base.hook);
+        let (statement, allowed, here) = match statement {
+            Statement::Nat(nat) => match nat.kind {
+                NatKind::Destination | NatKind::Redirect => (
+                    nat.kind.name(),
+                    "nat chains at prerouting and output",
+                    nat_at([Hook::PreRouting, Hook::LocalOut]),
+                ),
+                NatKind::Source => (
+                    nat.kind.name(),
+                    "nat chains at postrouting and input",
+                    nat_at([Hook::PostRouting, Hook::LocalIn]),
+                ),
+                NatKind::Masquerade => {
+                    (nat.kind.name(), "nat chains at postrouting", nat_at([Hook::PostRouting; 2]))
+                }
+            },
+            Statement::Tproxy(_) => ("tproxy", "chains at prerouting", base.hook == Hook::PreRouting),
+            _ => return None,
+        };
+        (!here).then(|| Fault::Misplaced { statement, allowed, from: from.name.clone() })
+    })
+}
+
+fn jumps(rule: &Rule) -> impl Iterator<Item = &str> {
+    rule.statements.iter().flat_map(Statement::verdicts).filter_map(Verdict::chain)
+}
+
+/// The names of the sets that the rule looks things up in.
+fn look_ups(rule: &Rule) -> impl Iterator<Item = &str> {
+    rule.statements.iter().filter_map(|statement| match statement {
+        Statement::Match { right: Expression::SetName(name), .. } => Some(&**name),
+        _ => None,
+    })
+}
+
+/// What nft's grammar takes as a name (nftables, src/scanner.l, `string`), and no longer than the kernel takes.
+fn is_name(name: &str) -> bool {
+    let start = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.len() < uapi::NFT_NAME_MAXLEN
+        && name.starts_with(start)
+        && name.chars().all(|c| start(c) || c.is_ascii_digit() || "/.-".contains(c))
+}
+
+fn place(table: &Table, chain: &Chain, rule: Option<usize>) -> String {
+    RulePlace { family: table.family, table: &table.name, chain: &chain.name, rule }.to_string()
+}
+
+/// Where something stands in a ruleset, for a message: `rule 7 of istio-output in inet istio-proxy-nat`.
+#[derive(Clone, Copy, Debug)]
+pub struct RulePlace<'a> {
+    /// The family of the table
+    pub family: Family,
+    /// The name of the table
+    pub table: &'a str,
+    /// The name of the chain
+    pub chain: &'a str,
+    /// The rule's number in the chain, from 0; `None` for the chain itself
+    pub rule: Option<usize>,
+}
+
+impl fmt::Display for RulePlace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rule {
+            Some(index) => write!(f, "rule {} of {}", index + 1, self.chain)?,
+            None => write!(f, "chain {}", self.chain)?,
+        }
+        write!(f, " in {} {}", self.family, self.table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BaseChain, DataType, IP_DADDR, Op, Operand, Policy, Selector, Set};
+
+    fn base(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: &[Rule]) -> Chain {
+        let base = BaseChain { kind, hook, priority, policy: Policy::Accept };
+        Chain { base: Some(base), ..regular(name, rules) }
+    }
+
+    fn regular(name: &str, rules: &[Rule]) -> Chain {
+        Chain { name: name.to_owned(), rules: rules.to_vec(), ..Chain::default() }
+    }
+
+    fn jump(chain: &str) -> Rule {
+        Rule::new().counter().jump(chain)
+    }
+
+    fn table(name: &str, chains: Vec<Chain>) -> Table {
+        Table { chains, ..Table::new(Family::Inet, name) }
+    }
+
+    fn validated(chains: Vec<Chain>) -> Result<(), Invalid> {
+        validate(&Ruleset { tables: vec![table("t", chains)] })
+    }
+
+    /// A table `t` with these chains is refused for this fault at this place.
+    #[track_caller]
+    fn refused(chains: Vec<Chain>, place: &str, fault: Fault) {
+        assert_eq!(validated(chains), Err(Invalid { place: place.to_owned(), fault }));
+    }
+
+    #[test]
+    fn a_ruleset_that_the_kernel_takes() {
+        let chains = vec![
+            base("prerouting", ChainKind::Nat, Hook::PreRouting, -100, &[jump("a"), jump("b")]),
+            base("output", ChainKind::Nat, Hook::LocalOut, -199, &[jump("b")]),
+            base("mangle", ChainKind::Route, Hook::LocalOut, -150, &[Rule::new().counter()]),
+            base("forward", ChainKind::Filter, Hook::Forward, 0, &[Rule::new().drop()]),
+            regular("a", &[jump("b"), Rule::new().tcp().redirect(15006)]),
+            regular("b", &[Rule::new().tcp().redirect(15001)]),
+        ];
+        assert_eq!(validated(chains), Ok(()));
+        assert_eq!(validate(&Ruleset::default()), Ok(()));
+    }
+
+    #[test]
+    fn names_are_what_nft_takes() {
+        let longest = "n".repeat(255);
+        for good in ["t", "_", "istio-proxy-nat", "a.b/c_d-9", &longest] {
+            assert_eq!(validate(&Ruleset { tables: vec![table(good, vec![])] }), Ok(()), "{good}");
+        }
+        let too_long = "n".repeat(256);
+        for bad in ["", "1st", "-a", "a b", "a\\b", "a*", "\u{e9}", &too_long] {
+            let invalid = Err(Invalid { place: format!("inet {bad}"), fault: Fault::Name(bad.to_owned()) });
+            assert_eq!(validate(&Ruleset { tables: vec![table(bad, vec![])] }), invalid);
+        }
+        refused(vec![regular("a b", &[])], "chain a b in inet t", Fault::Name("a b".to_owned()));
+    }
+
+    #[test]
+    fn nothing_is_there_twice() {
+        let twice = Ruleset { tables: vec![table("t", vec![]), table("t", vec![])] };
+        let invalid = Invalid { place: "inet t".to_owned(), fault: Fault::Duplicate };
+        assert_eq!(validate(&twice), Err(invalid));
+        let other_family = Table { family: Family::Ipv4, ..table("t", vec![]) };
+        assert_eq!(validate(&Ruleset { tables: vec![table("t", vec![]), other_family] }), Ok(()));
+        refused(vec![regular("a", &[]), regular("a", &[])], "chain a in inet t", Fault::Duplicate);
+    }
+
+    #[test]
+    fn jumps_lead_to_regular_chains_of_the_table() {
+        refused(
+            vec![regular("a", &[Rule::new().counter(), jump("b")])],
+            "rule 2 of a in inet t",
+            Fault::MissingChain("b".to_owned()),
+        );
+        refused(
+            vec![regular("a", &[jump("out")]), base("out", ChainKind::Filter, Hook::LocalOut, 0, &[])],
+            "rule 1 of a in inet t",
+            Fault::JumpToBase("out".to_owned()),
+        );
+    }
+
+    #[test]
+    fn things_are_looked_up_in_sets_of_the_table() {
+        let set = Operand::SetName("s".to_owned());
+        let rule = Rule::new().compare(Selector::Payload(IP_DADDR), Op::Eq, set).drop();
+        let chains = vec![regular("a", &[rule])];
+        refused(chains.clone(), "rule 1 of a in inet t", Fault::MissingSet("s".to_owned()));
+        let with = |sets: &[Set]| {
+            let table = Table { sets: sets.to_vec(), ..table("t", chains.clone()) };
+            validate(&Ruleset { tables: vec![table] })
+        };
+        let set = Set::new("s", DataType::Ipv4Addr);
+        assert_eq!(with(std::slice::from_ref(&set)), Ok(()));
+        let fault = |name: &str, fault| Err(Invalid { place: format!("set {name} in inet t"), fault });
+        assert_eq!(with(&[set.clone(), set.clone()]), fault("s", Fault::Duplicate));
+        assert_eq!(with(&[Set::new("a b", DataType::Mark)]), fault("a b", Fault::Name("a b".to_owned())));
+        let what = "a set of this kind";
+        let set = Set { timeout: 1, ..set };
+        assert_eq!(with(&[set]), fault("s", Fault::NotCompiled(NotCompiled { what })));
+    }
+
+    #[test]
+    fn jumps_lead_in_no_circle() {
+        refused(
+            vec![regular("a", &[jump("b")]), regular("b", &[jump("c")]), regular("c", &[jump("b")])],
+            "chain b in inet t",
+            Fault::Loop("b -> c".to_owned()),
+        );
+        refused(vec![regular("a", &[jump("a")])], "chain a in inet t", Fault::Loop("a".to_owned()));
+    }
+
+    /// A base chain that jumps to `c1`, which jumps to `c2`, and so on, with so many jumps.
+    fn nested(jumps: usize) -> Vec<Chain> {
+        let mut chains = vec![base("out", ChainKind::Filter, Hook::LocalOut, 0, &[jump("c1")])];
+        chains.extend((1..jumps).map(|n| regular(&format!("c{n}"), &[jump(&format!("c{}", n + 1))])));
+        chains.push(regular(&format!("c{jumps}"), &[Rule::new().counter()]));
+        chains
+    }
+
+    /// `nft` gets "Too many links" for the second one.
+    #[test]
+    fn fifteen_jumps_inside_each_other_are_the_most() {
+        assert_eq!(validated(nested(15)), Ok(()));
+        refused(nested(16), "chain c16 in inet t", Fault::Depth);
+    }
+
+    #[test]
+    fn redirect_needs_a_nat_chain_that_sees_the_destination() {
+        let fault = |from: &str| Fault::Misplaced {
+            statement: "redirect",
+            allowed: "nat chains at prerouting and output",
+            from: from.to_owned(),
+        };
+        let redirect = Rule::new().tcp().redirect(15001);
+        refused(
+            vec![base("in", ChainKind::Nat, Hook::LocalIn, 0, std::slice::from_ref(&redirect))],
+            "rule 1 of in in inet t",
+            fault("in"),
+        );
+        // It is reached from both, and the second one is the wrong one.
+        refused(
+            vec![
+                base("nat", ChainKind::Nat, Hook::PreRouting, -100, &[jump("a")]),
+                base("filter", ChainKind::Filter, Hook::PreRouting, 0, &[jump("a")]),
+                regular("a", &[redirect]),
+            ],
+            "rule 1 of a in inet t",
+            fault("filter"),
+        );
+    }
+
+    #[test]
+    fn tproxy_needs_prerouting() {
+        let tproxy = Rule::new().tcp().tproxy(Family::Ipv4, 15006);
+        refused(
+            vec![
+                base("output", ChainKind::Route, Hook::LocalOut, -150, &[jump("a")]),
+                regular("a", &[Rule::new().counter(), tproxy]),
+            ],
+            "rule 2 of a in inet t",
+            Fault::Misplaced {
+                statement: "tproxy",
+                allowed: "chains at prerouting",
+                from: "output".to_owned(),
+            },
+        );
+    }
+
+    #[test]
+    fn a_rule_has_at_most_128_expressions() {
+        let groups = |count| (0..count).fold(Rule::new(), |rule, group| rule.skgid(Op::Ne, group));
+        let full = groups(63).counter().returns();
+        assert_eq!(validated(vec![regular("a", &[full])]), Ok(()));
+        let too_full = groups(64).counter().returns();
+        refused(vec![regular("a", &[too_full])], "rule 1 of a in inet t", Fault::TooManyExpressions(130));
+    }
+
+    #[test]
+    fn nat_comes_after_connection_tracking() {
+        refused(
+            vec![base("output", ChainKind::Nat, Hook::LocalOut, -200, &[])],
+            "chain output in inet t",
+            Fault::NatPriority(-200),
+        );
+        let filter = base("output", ChainKind::Filter, Hook::LocalOut, -300, &[]);
+        assert_eq!(validated(vec![filter]), Ok(()));
+    }
+
+    #[test]
+    fn a_chain_type_has_its_hooks() {
+        for (kind, hook, names) in [
+            (ChainKind::Nat, Hook::Forward, ("nat", "forward")),
+            (ChainKind::Route, Hook::PreRouting, ("route", "prerouting")),
+        ] {
+            let fault = Fault::Hook { kind: names.0, hook: names.1 };
+            refused(vec![base("a", kind, hook, 0, &[])], "chain a in inet t", fault);
+        }
+    }
+
+    #[test]
+    fn an_error_names_the_place_and_the_fault() {
+        let invalid = validated(vec![regular("a", &[jump("b")])]).unwrap_err();
+        assert_eq!(invalid.to_string(), "rule 1 of a in inet t: it jumps to chain b, which is not there");
+    }
+}

@@ -1,0 +1,76 @@
+//! What a node agent does for Istio's ambient mode: [`mesh::istio::ambient`](crate::mesh::istio::ambient) says what the
+//! kernel is to hold, and this makes it so, in this process.
+//!
+//! ```no_run
+//! use meshwire::probes::{self, PodUid};
+//! use meshwire::apply::ApplyError;
+//! use meshwire::mesh::istio::ambient::{HostInterception, PodInterception};
+//! use meshwire::netns::{Namespace, inside};
+//!
+//! // A pod has come: its traffic goes to ztunnel, and the kubelet's probes of it do not.
+//! fn pod_added(netns: &str, address: std::net::IpAddr, uid: &str) -> Result<(), Box<dyn std::error::Error>> {
+//!     let pod = PodInterception { dns: true, ..PodInterception::default() };
+//!     inside(&Namespace::from_path(netns)?, |nft, routes| pod.apply(nft, routes))?;
+//!     probes::add(&mut nftwire::Socket::open()?, &[address], PodUid::new(uid)?)?;
+//!     Ok(())
+//! }
+//!
+//! // Once, when the agent starts, in the node's own namespace.
+//! fn started() -> Result<(), Box<dyn std::error::Error>> {
+//!     let kubelet_uid = meshwire::kubelet::uid("/proc")?;
+//!     HostInterception::new(kubelet_uid).apply(&mut nftwire::Socket::open()?)?;
+//!     Ok(())
+//! }
+//! ```
+
+use nftwire::{Commit, Socket};
+
+use super::{ApplyError, Counters, apply_ruleset};
+use crate::mesh::istio::ambient::{HostInterception, PodInterception};
+use crate::network::RouteSocket;
+
+impl PodInterception {
+    /// Makes it so in the sockets' namespace, which is the pod's: all of it, or nothing. Rules that are there already
+    /// stay, with their counters.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; whatever fails, what was there before is there again.
+    pub fn apply(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Commit, ApplyError> {
+        self.interception().apply(nft, routes, Counters::Keep)
+    }
+
+    /// Takes everything away that any settings make. What is gone already is no error.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; what was removed before the failure stays removed.
+    pub fn remove(nft: &mut Socket, routes: &mut RouteSocket) -> Result<Commit, ApplyError> {
+        Self::nothing().remove(nft, routes)
+    }
+}
+
+impl HostInterception {
+    /// Makes it so in the socket's namespace, which is the node's own: all of it, or nothing. The [probe set](probes)
+    /// keeps what is in it.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; whatever fails, what was there before is there again.
+    pub fn apply(&self, nft: &mut Socket) -> Result<Commit, ApplyError> {
+        apply_ruleset(nft, &self.interception(), Counters::Keep)
+    }
+
+    /// Takes the rules away, and leaves the probe set. What is gone already is no error.
+    ///
+    /// # Errors
+    /// As [`HostInterception::apply`].
+    pub fn remove(nft: &mut Socket) -> Result<Commit, ApplyError> {
+        apply_ruleset(nft, &Self::nothing(), Counters::Keep)
+    }
+
+    /// Takes the rules away, and the probe set with all that is in it. What is gone already is no error.
+    ///
+    /// # Errors
+    /// As [`HostInterception::apply`].
+    pub fn destroy(nft: &mut Socket) -> Result<Commit, ApplyError> {
+        apply_ruleset(nft, &Self::nothing().without_kept_sets(), Counters::Keep)
+    }
+}

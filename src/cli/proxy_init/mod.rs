@@ -1,0 +1,114 @@
+//! `meshwire proxy-init`: what Linkerd's command of that name does, without a process.
+
+mod flags;
+mod options;
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+
+use super::failure::{Failure, end};
+use super::lockdown;
+use super::log::{Filtered, Log};
+use super::place;
+use super::profile::{Action, Output, perform, refuse_host_network, warn_of_old_kernel};
+use super::settings::{Setting, Values};
+use super::verify::report;
+use crate::conntrack::{CLOSE_WAIT_TIMEOUT, set_close_wait_timeout};
+use crate::network::RouteSocket;
+use crate::verify::verify as differences;
+use options::Options;
+
+/// The command's name, and that of Linkerd's image.
+pub(super) const NAME: &str = "proxy-init";
+/// That of Linkerd's program.
+pub(super) const LINKERDS_NAME: &str = "linkerd2-proxy-init";
+
+pub(super) fn command() -> Command {
+    command_with(flags::NOTES)
+        .about("Intercepts a pod's traffic for Linkerd's proxy, with the flags of Linkerd's own command")
+}
+
+/// The same flags, with other notes at the end of the help.
+pub(super) fn command_with(notes: &str) -> Command {
+    Command::new(NAME)
+        .args(flags::SETTINGS.iter().map(Setting::argument))
+        .after_help(format!("{}\n\n{notes}", flags::LISTS))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> ExitCode {
+    with_settings(matches, |options, log| execute_here(options, log).map(|()| ExitCode::SUCCESS))
+}
+
+/// Compares instead of applying.
+pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
+    with_settings(matches, verify_here)
+}
+
+/// What is wanted of the kernel, or what is wrong with the settings.
+#[cfg(fuzzing)]
+pub(super) fn wanted(
+    matches: &ArgMatches,
+    environment: std::collections::HashMap<String, String>,
+) -> Result<crate::interception::Interception, String> {
+    let values = Values { settings: flags::SETTINGS, flags: matches, environment };
+    Options::new(&values).map(|options| options.wanted).map_err(|error| error.to_string())
+}
+
+/// What is done with the settings, inside the namespace that they name.
+type Work = fn(&Options, Filtered) -> Result<ExitCode, Failure>;
+
+fn with_settings(matches: &ArgMatches, work: Work) -> ExitCode {
+    let values = Values::new(flags::SETTINGS, matches);
+    // As with Linkerd, whatever else is given is plain.
+    let is_json = |name| values.get(name).is_some_and(|given| given.text == "json");
+    let log = Log::beside(is_json("log-format") || is_json("output"));
+    end(execute(&values, log, work), log)
+}
+
+fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failure> {
+    let options = Options::new(values).map_err(Failure::usage)?;
+    let log = Filtered { log, level: options.level };
+    if let Some(note) = &options.note {
+        log.info(note);
+    }
+    for warning in &options.warnings {
+        log.warn(warning);
+    }
+    place::inside(options.netns.as_ref(), || work(&options, log))
+}
+
+fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
+    let mut routes = RouteSocket::open()?;
+    if options.action.needs_kernel() {
+        warn_of_old_kernel(|text| log.warn(text));
+    }
+    if options.action.needs_kernel() && !options.allow_host_network {
+        refuse_host_network(&mut routes)?;
+    }
+    match (options.action, options.close_wait_timeout) {
+        (Action::PrintRemoval, _) => {
+            let tables: Vec<_> = options.wanted.layout.tables.iter().map(ToString::to_string).collect();
+            log.info(&format!("a cleanup removes the tables {}; nothing is changed", tables.join(" and ")));
+        }
+        // Before any rule: where it fails, nothing is intercepted by halves.
+        (Action::Apply(_), Some(seconds)) => {
+            set_close_wait_timeout(seconds)?;
+            log.info(&format!("{CLOSE_WAIT_TIMEOUT} is {seconds}"));
+        }
+        _ => {}
+    }
+    // The setting above is a file, which cannot be opened any more from here on.
+    if options.lockdown {
+        lockdown::lock_down(false)?;
+    }
+    perform(options.action, &options.wanted, &mut routes, options.output)
+}
+
+fn verify_here(options: &Options, _log: Filtered) -> Result<ExitCode, Failure> {
+    if options.lockdown {
+        lockdown::lock_down(false)?;
+    }
+    let differences = differences(&options.wanted, &mut nftwire::Socket::open()?, &mut RouteSocket::open()?)?;
+    Ok(report(&differences, options.output == Output::Json)?)
+}

@@ -1,0 +1,532 @@
+//! Sidecar interception: what Istio's native nftables backend of `istio-iptables` programs in a pod.
+//!
+//! The rules, and their order inside each chain, are Istio's, so that the state can be compared. Three tables of the
+//! family inet take part: nat redirects, mangle marks and drops, raw puts DNS into zones of connection tracking.
+
+mod tables;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::interface::iifname;
+pub use super::interface::{Interface, InterfaceError};
+use crate::interception::Interception;
+use crate::network::{self, Network};
+use nft_ruleset::{
+    Data, Family, Op, Operand, Rule, Ruleset, Selector, TCP_DPORT, Target, UDP_DPORT, UDP_SPORT,
+};
+use nftwire::expr::CtKey;
+pub use tables::layout;
+use tables::{Mangle, Nat, Raw, Rules};
+
+/// The address to which the proxy binds when it passes inbound traffic on, so that it is not redirected again.
+pub const PASSTHROUGH_V4: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 6);
+/// The same for IPv6; it has to be added to `lo`.
+pub const PASSTHROUGH_V6: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6);
+/// The port at which Istio's agent answers DNS.
+pub const DNS_PORT: u16 = 15053;
+/// The mark on packets that the proxy sends to the pod itself, in TPROXY mode.
+const OUTBOUND_MARK: u32 = 1338;
+
+/// A pod's settings. The names are those of Istio's flags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sidecar {
+    /// Outbound TCP goes here
+    pub envoy_port: u16,
+    /// Inbound TCP goes here
+    pub inbound_capture_port: u16,
+    /// Inbound TCP to this port is left alone
+    pub inbound_tunnel_port: u16,
+    /// The proxy's uids: their traffic is left alone
+    pub proxy_uids: Vec<u32>,
+    /// The proxy's gids: their traffic is left alone
+    pub proxy_gids: Vec<u32>,
+    /// How inbound traffic gets to the proxy
+    pub mode: Mode,
+    /// The mark on inbound packets, in TPROXY mode
+    pub tproxy_mark: u32,
+    /// The routing table for marked packets, in TPROXY mode
+    pub tproxy_route_table: u32,
+    /// Which inbound ports are intercepted
+    pub inbound_ports: InboundPorts,
+    /// Outbound ports that are intercepted wherever they lead to
+    pub outbound_ports: Vec<u16>,
+    /// Outbound ports that are left alone, TCP and UDP
+    pub outbound_ports_exclude: Vec<u16>,
+    /// To which networks outbound traffic is intercepted
+    pub service_cidr: ServiceCidr,
+    /// Networks to which outbound traffic is left alone
+    pub service_cidr_exclude: Vec<IpNet>,
+    /// Whose outbound traffic is intercepted
+    pub owner_groups: OwnerGroups,
+    /// Interfaces whose inbound traffic, from a virtual machine, is treated as outbound
+    pub virtual_interfaces: Vec<Interface>,
+    /// Interfaces whose traffic is left alone
+    pub exclude_interfaces: Vec<Interface>,
+    /// Which DNS traffic is intercepted, if any
+    pub dns: Option<DnsCapture>,
+    /// Whether packets that connection tracking finds invalid are dropped
+    pub drop_invalid: bool,
+    /// Whether there are rules for IPv6
+    pub ipv6: bool,
+    /// Exactly the rules of Istio's native backend, which without IPv6 still catch some of it
+    pub native_nftables: bool,
+    /// The loopback network of IPv4
+    pub loopback_v4: Ipv4Net,
+}
+
+/// What Istio's command does without a flag: nothing inbound is intercepted, and outbound nothing but what goes back to
+/// the pod itself.
+impl Default for Sidecar {
+    fn default() -> Self {
+        Self {
+            envoy_port: 15001,
+            inbound_capture_port: 15006,
+            inbound_tunnel_port: 15008,
+            proxy_uids: vec![1337],
+            proxy_gids: vec![1337],
+            mode: Mode::Redirect,
+            tproxy_mark: 1337,
+            tproxy_route_table: 133,
+            inbound_ports: InboundPorts::Only(Vec::new()),
+            outbound_ports: Vec::new(),
+            outbound_ports_exclude: Vec::new(),
+            service_cidr: ServiceCidr::Only(Vec::new()),
+            service_cidr_exclude: Vec::new(),
+            owner_groups: OwnerGroups::AllExcept(Vec::new()),
+            virtual_interfaces: Vec::new(),
+            exclude_interfaces: Vec::new(),
+            dns: None,
+            drop_invalid: false,
+            ipv6: false,
+            native_nftables: false,
+            loopback_v4: Ipv4Addr::LOCALHOST.into(),
+        }
+    }
+}
+
+/// How inbound traffic gets to the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// By changing the destination
+    Redirect,
+    /// By handing the packet, unchanged, to a transparent socket
+    Tproxy,
+}
+
+/// Which inbound ports are intercepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InboundPorts {
+    /// All but these
+    AllExcept(Vec<u16>),
+    /// These; none if there are none
+    Only(Vec<u16>),
+}
+
+/// To which networks outbound traffic is intercepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServiceCidr {
+    /// All
+    All,
+    /// These
+    Only(Vec<IpNet>),
+}
+
+/// Whose outbound traffic is intercepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnerGroups {
+    /// That of all groups but these
+    AllExcept(Vec<u32>),
+    /// That of these groups; at most [`OwnerGroups::MAX`]
+    Only(Vec<u32>),
+}
+
+impl OwnerGroups {
+    /// One rule names them all, with two expressions each; the kernel takes 128, and two more are the counter and the
+    /// verdict.
+    pub const MAX: usize = 63;
+}
+
+/// Which DNS traffic is intercepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DnsCapture {
+    /// All to port 53
+    All,
+    /// What goes to port 53 of these servers
+    Servers(Vec<IpAddr>),
+}
+
+impl Sidecar {
+    /// The ruleset of these settings: only tables and chains that have something in them.
+    #[must_use]
+    pub fn ruleset(&self) -> Ruleset {
+        let mut rules = Rules::default();
+        self.skip_interfaces(&mut rules);
+        if self.drop_invalid {
+            rules
+                .mangle
+                .prerouting
+                .push(Rule::new().tcp().ct_state(CtKey::STATE_INVALID).counter().jump("istio-drop"));
+            rules.mangle.drop.push(Rule::new().counter().drop());
+        }
+        self.redirects(&mut rules.nat);
+        self.inbound(&mut rules);
+        self.outbound_exceptions(&mut rules.nat);
+        self.owners(&mut rules.nat);
+        self.owner_groups(&mut rules.nat);
+        if let Some(dns) = self.dns.as_ref().filter(|_| self.captures_dns()) {
+            self.dns(dns, &mut rules);
+        }
+        self.outbound(&mut rules.nat);
+        if self.mode == Mode::Tproxy {
+            self.tproxy_marks(&mut rules.mangle);
+        }
+        if !self.ipv6 && !self.native_nftables {
+            rules.leave_ipv6_alone();
+        }
+        let mut ruleset = rules.into_ruleset();
+        for table in &mut ruleset.tables {
+            table.chains.retain(|chain| !chain.rules.is_empty());
+        }
+        ruleset.tables.retain(|table| !table.chains.is_empty());
+        ruleset
+    }
+
+    /// Whether any DNS is intercepted: servers of a family that there are no rules for do not count.
+    #[must_use]
+    pub fn captures_dns(&self) -> bool {
+        match &self.dns {
+            None => false,
+            Some(DnsCapture::All) => true,
+            Some(DnsCapture::Servers(servers)) => servers.iter().any(|server| self.ipv6 || server.is_ipv4()),
+        }
+    }
+
+    /// What the rules need beside them.
+    #[must_use]
+    pub fn network(&self) -> Network {
+        let mut network = Network::default();
+        if self.ipv6 {
+            network.loopback_addresses.push(PASSTHROUGH_V6);
+        }
+        if self.mode == Mode::Tproxy && self.inbound_ports != InboundPorts::Only(Vec::new()) {
+            let v6 = self.ipv6.then_some(network::Family::V6);
+            for family in std::iter::once(network::Family::V4).chain(v6) {
+                network.add_marked_to_local(family, self.tproxy_mark, self.tproxy_route_table);
+            }
+        }
+        network
+    }
+
+    /// What any settings with this mark and this table need beside their rules.
+    #[must_use]
+    pub fn possible_network(&self) -> Network {
+        let mut network = Network { loopback_addresses: vec![PASSTHROUGH_V6], ..Network::default() };
+        for family in [network::Family::V4, network::Family::V6] {
+            network.add_marked_to_local(family, self.tproxy_mark, self.tproxy_route_table);
+        }
+        network
+    }
+
+    /// All that is wanted of the kernel.
+    #[must_use]
+    pub fn interception(&self) -> Interception {
+        Interception {
+            ruleset: self.ruleset(),
+            network: self.network(),
+            layout: layout(),
+            possible_network: self.possible_network(),
+        }
+    }
+
+    fn skip_interfaces(&self, rules: &mut Rules) {
+        for interface in &self.exclude_interfaces {
+            rules.nat.prerouting.push(iifname(interface).counter().returns());
+            rules.nat.output.push(oifname(interface).counter().returns());
+            if self.mode == Mode::Tproxy {
+                rules.mangle.prerouting.push(iifname(interface).counter().returns());
+                rules.mangle.output.push(oifname(interface).counter().returns());
+            }
+        }
+        for interface in &self.virtual_interfaces {
+            rules.nat.prerouting.insert(0, iifname(interface).counter().returns());
+        }
+    }
+
+    fn redirects(&self, nat: &mut Nat) {
+        nat.inbound.push(tcp_dport(self.inbound_tunnel_port).counter().returns());
+        nat.redirect.push(Rule::new().tcp().counter().redirect(self.envoy_port));
+        nat.in_redirect.push(Rule::new().tcp().counter().redirect(self.inbound_capture_port));
+    }
+
+    fn inbound(&self, rules: &mut Rules) {
+        if self.inbound_ports == InboundPorts::Only(Vec::new()) {
+            return;
+        }
+        match self.mode {
+            Mode::Redirect => self.inbound_redirect(&mut rules.nat),
+            Mode::Tproxy => self.inbound_tproxy(&mut rules.mangle),
+        }
+    }
+
+    fn inbound_redirect(&self, nat: &mut Nat) {
+        nat.prerouting.push(Rule::new().tcp().counter().jump("istio-inbound"));
+        match &self.inbound_ports {
+            InboundPorts::AllExcept(ports) => {
+                nat.inbound.extend(ports.iter().map(|&port| tcp_dport(port).counter().returns()));
+                nat.inbound.push(Rule::new().tcp().counter().jump("istio-in-redirect"));
+            }
+            InboundPorts::Only(ports) => {
+                nat.inbound
+                    .extend(ports.iter().map(|&port| tcp_dport(port).counter().jump("istio-in-redirect")));
+            }
+        }
+    }
+
+    fn inbound_tproxy(&self, mangle: &mut Mangle) {
+        let mark = || Data::ne32(self.tproxy_mark);
+        mangle.divert.push(Rule::new().counter().set(Target::MARK, mark()));
+        mangle.divert.push(Rule::new().counter().accept());
+        for (family, loopback) in self.loopbacks() {
+            mangle.tproxy.push(
+                Rule::new()
+                    .tcp()
+                    .daddr(Op::Ne, loopback)
+                    .tproxy(family, self.inbound_capture_port)
+                    .set(Target::MARK, mark())
+                    .counter()
+                    .accept(),
+            );
+        }
+        mangle.prerouting.push(Rule::new().tcp().counter().jump("istio-inbound"));
+        let established = || Rule::new().tcp().ct_state(CtKey::STATE_ESTABLISHED | CtKey::STATE_RELATED);
+        match &self.inbound_ports {
+            InboundPorts::AllExcept(ports) => {
+                mangle.inbound.extend(ports.iter().map(|&port| tcp_dport(port).counter().returns()));
+                mangle.inbound.push(established().counter().jump("istio-divert"));
+                mangle.inbound.push(Rule::new().tcp().counter().jump("istio-tproxy"));
+            }
+            InboundPorts::Only(ports) => {
+                for &port in ports {
+                    let divert = established().port(TCP_DPORT, Op::Eq, port);
+                    mangle.inbound.push(divert.counter().jump("istio-divert"));
+                    mangle.inbound.push(tcp_dport(port).counter().jump("istio-tproxy"));
+                }
+            }
+        }
+    }
+
+    fn outbound_exceptions(&self, nat: &mut Nat) {
+        nat.output.push(Rule::new().counter().jump("istio-output"));
+        for &port in &self.outbound_ports_exclude {
+            nat.istio_output.push(tcp_dport(port).counter().returns());
+            nat.istio_output.push(udp_dport(port).counter().returns());
+        }
+        let passthrough =
+            |address: IpAddr| Rule::new().oifname("lo").saddr(Op::Eq, address).counter().returns();
+        nat.istio_output.push(passthrough(PASSTHROUGH_V4.into()));
+        if self.ipv6 {
+            nat.istio_output.push(passthrough(PASSTHROUGH_V6.into()));
+        }
+    }
+
+    /// The proxy's own traffic.
+    fn owners(&self, nat: &mut Nat) {
+        let dns_and_tunnel = Operand::Set(vec![Data::be16(53), Data::be16(self.inbound_tunnel_port)]);
+        let tunnel = Operand::Data(Data::be16(self.inbound_tunnel_port));
+        let uid_ports = if self.captures_dns() { &dns_and_tunnel } else { &tunnel };
+        for &uid in &self.proxy_uids {
+            self.owner(nat, uid_ports, |rule, op| rule.skuid(op, uid));
+        }
+        for &gid in &self.proxy_gids {
+            self.owner(nat, &tunnel, |rule, op| rule.skgid(op, gid));
+        }
+    }
+
+    fn owner(&self, nat: &mut Nat, not_ports: &Operand, owner: impl Fn(Rule, Op) -> Rule) {
+        // The app calls itself by its service's address: app => proxy (client) => proxy (server) => app.
+        for (_, loopback) in self.loopbacks() {
+            let to_itself = Rule::new().oifname("lo").tcp().daddr(Op::Ne, loopback);
+            let to_itself = to_itself.compare(Selector::Payload(TCP_DPORT), Op::Ne, not_ports.clone());
+            nat.istio_output.push(owner(to_itself, Op::Eq).counter().jump("istio-in-redirect"));
+        }
+        // The app calls itself by a loopback address: not by way of the proxy, unless that is asked for.
+        if !self.includes_loopback() {
+            let from_app = Rule::new().oifname("lo");
+            let from_app = if self.captures_dns() { from_app.port(TCP_DPORT, Op::Ne, 53) } else { from_app };
+            nat.istio_output.push(owner(from_app, Op::Ne).counter().returns());
+        }
+        nat.istio_output.push(owner(Rule::new(), Op::Eq).counter().returns());
+    }
+
+    fn includes_loopback(&self) -> bool {
+        match &self.service_cidr {
+            ServiceCidr::All => false,
+            ServiceCidr::Only(networks) => {
+                networks.iter().any(|network| network.addr().to_canonical().is_loopback())
+            }
+        }
+    }
+
+    fn owner_groups(&self, nat: &mut Nat) {
+        match &self.owner_groups {
+            OwnerGroups::AllExcept(groups) => nat
+                .istio_output
+                .extend(groups.iter().map(|&group| Rule::new().skgid(Op::Eq, group).counter().returns())),
+            OwnerGroups::Only(groups) => {
+                let others = groups.iter().fold(Rule::new(), |rule, &group| rule.skgid(Op::Ne, group));
+                nat.istio_output.push(others.counter().returns());
+            }
+        }
+    }
+
+    fn dns(&self, dns: &DnsCapture, rules: &mut Rules) {
+        rules.raw.output.push(Rule::new().counter().jump("istio-output-dns"));
+        rules.nat.istio_output.push(Rule::new().counter().jump("istio-output-dns"));
+        let servers = match dns {
+            DnsCapture::All => vec![None],
+            DnsCapture::Servers(servers) => self.of_known_family(servers),
+        };
+        for field in [TCP_DPORT, UDP_DPORT] {
+            rules.nat.output_dns.extend(
+                servers
+                    .iter()
+                    .map(|&server| to_server(server).port(field, Op::Eq, 53).counter().redirect(DNS_PORT)),
+            );
+        }
+        // Queries to the agent and queries of the agent have the same addresses and ports once they are redirected:
+        // zones keep connection tracking from taking the one for the other.
+        for &uid in &self.proxy_uids {
+            zones(&mut rules.raw, |rule| rule.skuid(Op::Eq, uid));
+        }
+        for &gid in &self.proxy_gids {
+            zones(&mut rules.raw, |rule| rule.skgid(Op::Eq, gid));
+        }
+        rules.raw.prerouting.push(Rule::new().counter().jump("istio-inbound"));
+        for server in servers {
+            let query = with_address(udp_dport(53), server, Rule::daddr);
+            rules.raw.output_dns.push(query.counter().set(Target::CT_ZONE, Data::ne16(2)));
+            let answer = Rule::new().port(UDP_SPORT, Op::Eq, 53);
+            let answer = with_address(answer, server, Rule::saddr);
+            rules.raw.inbound.push(answer.counter().set(Target::CT_ZONE, Data::ne16(1)));
+        }
+    }
+
+    fn outbound(&self, nat: &mut Nat) {
+        for (_, loopback) in self.loopbacks() {
+            nat.istio_output.push(Rule::new().daddr(Op::Eq, loopback).counter().returns());
+        }
+        for network in self.networks(&self.service_cidr_exclude) {
+            nat.istio_output.push(Rule::new().daddr(Op::Eq, network).counter().returns());
+        }
+        for &port in &self.outbound_ports {
+            nat.istio_output.push(tcp_dport(port).counter().jump("istio-redirect"));
+        }
+        match &self.service_cidr {
+            ServiceCidr::All => {
+                nat.istio_output.push(Rule::new().counter().jump("istio-redirect"));
+                for interface in &self.virtual_interfaces {
+                    nat.prerouting.insert(0, iifname(interface).counter().jump("istio-redirect"));
+                }
+            }
+            ServiceCidr::Only(networks) => {
+                for network in self.networks(networks) {
+                    for interface in &self.virtual_interfaces {
+                        let rule = iifname(interface).daddr(Op::Eq, network);
+                        nat.prerouting.insert(0, rule.counter().jump("istio-redirect"));
+                    }
+                    let rule = Rule::new().daddr(Op::Eq, network);
+                    nat.istio_output.push(rule.counter().jump("istio-redirect"));
+                }
+            }
+        }
+    }
+
+    fn tproxy_marks(&self, mangle: &mut Mangle) {
+        let marked = || Rule::new().tcp().mark(Op::Eq, self.tproxy_mark);
+        mangle.prerouting.push(marked().counter().set(Target::CT_MARK, Selector::MARK));
+        let from_proxy = Rule::new().oifname("lo").tcp().mark(Op::Eq, self.tproxy_mark);
+        mangle.output.push(from_proxy.counter().returns());
+        for &uid in &self.proxy_uids {
+            self.mark_outbound(mangle, |rule| rule.skuid(Op::Eq, uid));
+        }
+        for &gid in &self.proxy_gids {
+            self.mark_outbound(mangle, |rule| rule.skgid(Op::Eq, gid));
+        }
+        let replies = Rule::new().tcp().matches(Selector::CT_MARK, Op::Eq, Data::ne32(self.tproxy_mark));
+        mangle.output.push(replies.counter().set(Target::MARK, Selector::CT_MARK));
+
+        let passthrough =
+            |address: IpAddr| Rule::new().iifname("lo").tcp().saddr(Op::Eq, address).counter().returns();
+        insert(&mut mangle.inbound, 0, marked().counter().returns());
+        insert(&mut mangle.inbound, 1, passthrough(PASSTHROUGH_V4.into()));
+        if self.ipv6 {
+            insert(&mut mangle.inbound, 1, passthrough(PASSTHROUGH_V6.into()));
+        }
+        let not_outbound = Rule::new().iifname("lo").tcp().mark(Op::Ne, OUTBOUND_MARK);
+        insert(&mut mangle.inbound, 2, not_outbound.counter().returns());
+    }
+
+    fn mark_outbound(&self, mangle: &mut Mangle, owner: impl Fn(Rule) -> Rule) {
+        for (_, loopback) in self.loopbacks() {
+            let rule = owner(Rule::new().oifname("lo").tcp().daddr(Op::Ne, loopback));
+            mangle.output.push(rule.counter().set(Target::MARK, Data::ne32(OUTBOUND_MARK)));
+        }
+    }
+
+    /// The loopback networks of the families that there are rules for.
+    fn loopbacks(&self) -> impl Iterator<Item = (Family, IpNet)> + use<> {
+        let v6 = self.ipv6.then(|| (Family::Ipv6, IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST))));
+        std::iter::once((Family::Ipv4, self.loopback_v4.into())).chain(v6)
+    }
+
+    /// The networks of the families that there are rules for, IPv4 first.
+    fn networks(&self, networks: &[IpNet]) -> Vec<IpNet> {
+        let v4 = networks.iter().filter(|network| network.addr().is_ipv4());
+        let v6 = networks.iter().filter(|network| self.ipv6 && network.addr().is_ipv6());
+        v4.chain(v6).copied().collect()
+    }
+
+    /// The servers of the families that there are rules for, IPv4 first.
+    fn of_known_family(&self, servers: &[IpAddr]) -> Vec<Option<IpAddr>> {
+        let v4 = servers.iter().filter(|server| server.is_ipv4());
+        let v6 = servers.iter().filter(|server| self.ipv6 && server.is_ipv6());
+        v4.chain(v6).copied().map(Some).collect()
+    }
+}
+
+fn oifname(interface: &Interface) -> Rule {
+    Rule::new().matches(Selector::OIFNAME, Op::Eq, interface.as_data())
+}
+
+fn tcp_dport(port: u16) -> Rule {
+    Rule::new().port(TCP_DPORT, Op::Eq, port)
+}
+
+fn udp_dport(port: u16) -> Rule {
+    Rule::new().port(UDP_DPORT, Op::Eq, port)
+}
+
+fn to_server(server: Option<IpAddr>) -> Rule {
+    with_address(Rule::new(), server, Rule::daddr)
+}
+
+fn with_address(rule: Rule, address: Option<IpAddr>, field: fn(Rule, Op, IpNet) -> Rule) -> Rule {
+    match address {
+        Some(address) => field(rule, Op::Eq, address.into()),
+        None => rule,
+    }
+}
+
+fn zones(raw: &mut Raw, owner: impl Fn(Rule) -> Rule) {
+    let agents_query = owner(Rule::new().port(UDP_DPORT, Op::Eq, 53));
+    raw.output_dns.push(agents_query.counter().set(Target::CT_ZONE, Data::ne16(1)));
+    let agents_answer = owner(Rule::new().port(UDP_SPORT, Op::Eq, DNS_PORT));
+    raw.output_dns.push(agents_answer.counter().set(Target::CT_ZONE, Data::ne16(2)));
+}
+
+/// Before the rule with this number, or at the end where there are fewer.
+fn insert(rules: &mut Vec<Rule>, index: usize, rule: Rule) {
+    rules.insert(index.min(rules.len()), rule);
+}

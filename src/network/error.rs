@@ -1,0 +1,425 @@
+//! What can go wrong on rtnetlink, and what to do about it.
+
+use std::fmt;
+use std::io;
+use std::net::Ipv6Addr;
+
+use neli::consts::rtnl::Rtn;
+use nftwire::io_text;
+use nix::errno::Errno;
+use thiserror::Error;
+
+use super::{Family, LocalRoute, PolicyRule};
+use crate::diagnostic::{self, Explain, Explanation};
+
+/// What a [`RouteSocket`](super::RouteSocket) was doing; its text completes the sentence "cannot …".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// The dump behind [`interface_addresses`](super::RouteSocket::interface_addresses).
+    ListAddresses,
+    /// The dump behind [`links_with_peer_elsewhere`](super::RouteSocket::links_with_peer_elsewhere).
+    ListLinks,
+    /// The query behind [`loopback_disables_ipv6`](super::RouteSocket::loopback_disables_ipv6), with the link's index.
+    ReadLinkSettings(u32),
+    /// An address for `lo`.
+    AddAddress(Ipv6Addr),
+    /// An address of `lo`.
+    RemoveAddress(Ipv6Addr),
+    /// The dump that finds out whether a policy rule is there.
+    ListRules(Family),
+    /// A policy rule.
+    AddRule(PolicyRule),
+    /// A policy rule.
+    RemoveRule(PolicyRule),
+    /// The dump that finds out which default route a table has.
+    ReadRoutes(LocalRoute),
+    /// A table's local default route.
+    AddRoute(LocalRoute),
+    /// A table's local default route.
+    RemoveRoute(LocalRoute),
+}
+
+impl Attempt {
+    /// The address family that the request was about, if it was about one.
+    fn family(self) -> Option<Family> {
+        match self {
+            Self::ListAddresses | Self::ListLinks | Self::ReadLinkSettings(_) => None,
+            Self::AddAddress(_) | Self::RemoveAddress(_) => Some(Family::V6),
+            Self::ListRules(family) => Some(family),
+            Self::AddRule(rule) | Self::RemoveRule(rule) => Some(rule.family),
+            Self::ReadRoutes(route) | Self::AddRoute(route) | Self::RemoveRoute(route) => Some(route.family),
+        }
+    }
+
+    fn is_change(self) -> bool {
+        match self {
+            Self::ListAddresses
+            | Self::ListLinks
+            | Self::ReadLinkSettings(_)
+            | Self::ListRules(_)
+            | Self::ReadRoutes(_) => false,
+            Self::AddAddress(_)
+            | Self::RemoveAddress(_)
+            | Self::AddRule(_)
+            | Self::RemoveRule(_)
+            | Self::AddRoute(_)
+            | Self::RemoveRoute(_) => true,
+        }
+    }
+
+    fn is_about_rules(self) -> bool {
+        matches!(self, Self::ListRules(_) | Self::AddRule(_) | Self::RemoveRule(_))
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ListAddresses => write!(f, "list the interface addresses"),
+            Self::ListLinks => write!(f, "list the links"),
+            Self::ReadLinkSettings(index) => write!(f, "read the settings of link {index}"),
+            Self::AddAddress(address) => write!(f, "add {address}/128 to lo"),
+            Self::RemoveAddress(address) => write!(f, "remove {address}/128 from lo"),
+            Self::ListRules(family) => write!(f, "list the {family} rules"),
+            Self::AddRule(rule) => write!(f, "add the {rule}"),
+            Self::RemoveRule(rule) => write!(f, "remove the {rule}"),
+            Self::ReadRoutes(route) => write!(f, "read the {} routes of table {}", route.family, route.table),
+            Self::AddRoute(route) => write!(f, "add the {route}"),
+            Self::RemoveRoute(route) => write!(f, "remove the {route}"),
+        }
+    }
+}
+
+/// A failure of a [`RouteSocket`](super::RouteSocket). Where the kernel refused, nothing was changed.
+#[derive(Debug, Error)]
+pub enum RouteError {
+    /// No socket, or one of its options was refused. Extended acknowledgements need Linux 4.12, strict
+    /// checking 4.20.
+    #[error("cannot open a NETLINK_ROUTE socket: {}", io_text(.0))]
+    Open(#[source] io::Error),
+
+    /// The message could not be put together.
+    #[error("cannot {attempt}: encoding the request: {source}")]
+    Encode {
+        /// What was attempted.
+        attempt: Attempt,
+        /// Why, by the encoder.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// Sending failed. Nothing was changed.
+    #[error("cannot {attempt}: netlink socket: {}", io_text(source))]
+    Socket {
+        /// What was attempted.
+        attempt: Attempt,
+        /// The system call's error.
+        source: io::Error,
+    },
+
+    /// Receiving failed; EAGAIN means that the kernel gave no answer. Of a change it is not known whether it was made.
+    #[error("cannot {attempt}: the kernel's answer could not be read{}: {}", outcome(*.attempt), io_text(source))]
+    Answer {
+        /// What was attempted.
+        attempt: Attempt,
+        /// The system call's error.
+        source: io::Error,
+    },
+
+    /// An answer that is no well-formed netlink message.
+    #[error("cannot {attempt}: malformed answer of {length} bytes: {reason}")]
+    Malformed {
+        /// What was attempted.
+        attempt: Attempt,
+        /// Length of the datagram, in bytes.
+        length: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The answer was complete, and what was asked for was not in it.
+    #[error("cannot {attempt}: the kernel's answer does not tell")]
+    Untold {
+        /// What was attempted.
+        attempt: Attempt,
+    },
+
+    /// The lists that a dump walks kept changing under it.
+    #[error("cannot {attempt}: it changed during each of {tries} readings")]
+    Interrupted {
+        /// What was attempted.
+        attempt: Attempt,
+        /// How often the dump was started.
+        tries: u32,
+    },
+
+    /// EPERM.
+    #[error("cannot {attempt}: {}", Errno::EPERM)]
+    NotPermitted {
+        /// What was attempted.
+        attempt: Attempt,
+    },
+
+    /// EACCES, which rtnetlink answers only where a device does without IPv6.
+    #[error("cannot {attempt}: EACCES: IPv6 is disabled on lo (net.ipv6.conf.lo.disable_ipv6=1)")]
+    Ipv6DisabledOnLoopback {
+        /// What was attempted.
+        attempt: Attempt,
+    },
+
+    /// No address or route handler is registered for IPv6.
+    #[error("cannot {attempt}: {errno:?}: this kernel has no IPv6")]
+    NoIpv6 {
+        /// What was attempted.
+        attempt: Attempt,
+        /// The kernel's answer.
+        errno: Errno,
+    },
+
+    /// No policy rules for this family.
+    #[error("cannot {attempt}: EAFNOSUPPORT: this kernel has no {family} policy routing")]
+    NoPolicyRouting {
+        /// What was attempted.
+        attempt: Attempt,
+        /// The family that lacks it.
+        family: Family,
+    },
+
+    /// The table has another default route where ours belongs. It was left as it is.
+    #[error("cannot add the {route}: EEXIST: the table has a default route that is not ours ({found})")]
+    ForeignDefaultRoute {
+        /// The route that was to be added.
+        route: LocalRoute,
+        /// The one that is in its place.
+        found: FoundRoute,
+    },
+
+    /// Any other errno.
+    #[error("cannot {attempt}: {errno}{}", in_brackets(.message.as_deref()))]
+    Refused {
+        /// What was attempted.
+        attempt: Attempt,
+        /// The kernel's answer.
+        errno: Errno,
+        /// The extended acknowledgement's text, where the kernel gave one.
+        message: Option<String>,
+    },
+}
+
+impl RouteError {
+    /// The kernel's refusal, with its reason where the errno and the attempt together tell it.
+    pub(super) fn refused(attempt: Attempt, errno: Errno, message: Option<String>) -> Self {
+        match (errno, attempt.family()) {
+            (Errno::EPERM, _) => Self::NotPermitted { attempt },
+            (Errno::EACCES, Some(Family::V6)) => Self::Ipv6DisabledOnLoopback { attempt },
+            (Errno::EAFNOSUPPORT, Some(family)) if attempt.is_about_rules() => {
+                Self::NoPolicyRouting { attempt, family }
+            }
+            (Errno::EAFNOSUPPORT | Errno::EOPNOTSUPP, Some(Family::V6)) => Self::NoIpv6 { attempt, errno },
+            _ => Self::Refused { attempt, errno, message },
+        }
+    }
+
+    /// What it was that failed.
+    fn attempt(&self) -> Option<Attempt> {
+        match self {
+            Self::Open(_) => None,
+            Self::ForeignDefaultRoute { route, .. } => Some(Attempt::AddRoute(*route)),
+            Self::Encode { attempt, .. }
+            | Self::Socket { attempt, .. }
+            | Self::Answer { attempt, .. }
+            | Self::Malformed { attempt, .. }
+            | Self::Untold { attempt }
+            | Self::Interrupted { attempt, .. }
+            | Self::NotPermitted { attempt }
+            | Self::Ipv6DisabledOnLoopback { attempt }
+            | Self::NoIpv6 { attempt, .. }
+            | Self::NoPolicyRouting { attempt, .. }
+            | Self::Refused { attempt, .. } => Some(*attempt),
+        }
+    }
+
+    /// The request was to add what is there.
+    pub(super) fn says_present(&self) -> bool {
+        matches!(self, Self::Refused { errno: Errno::EEXIST, .. })
+    }
+
+    /// The request was to remove or to list what is not, or cannot be, there: no such address, rule, route,
+    /// table or device, or a kernel or device that does without the whole family.
+    pub(super) fn says_absent(&self) -> bool {
+        match self {
+            Self::Ipv6DisabledOnLoopback { .. } | Self::NoIpv6 { .. } | Self::NoPolicyRouting { .. } => true,
+            Self::Refused { errno, .. } => matches!(
+                errno,
+                Errno::EADDRNOTAVAIL | Errno::ENODEV | Errno::ENOENT | Errno::ENXIO | Errno::ESRCH
+            ),
+            _ => false,
+        }
+    }
+}
+
+impl Explain for RouteError {
+    fn explanation(&self) -> Explanation {
+        let of = |errno: Errno| Explanation::of_errno(errno as i32);
+        let explanation = match self {
+            Self::Open(source) | Self::Socket { source, .. } => source.explanation(),
+            Self::Answer { attempt, source } if attempt.is_change() => {
+                source.explanation().help("`meshwire verify` shows whether it is there")
+            }
+            Self::Answer { source, .. } => source.explanation(),
+            Self::Encode { .. } | Self::Malformed { .. } | Self::Untold { .. } => Explanation::default(),
+            Self::Interrupted { .. } => Explanation::default()
+                .help("something changes it again and again: try again when it is quieter"),
+            Self::NotPermitted { .. } => diagnostic::not_permitted(),
+            Self::Ipv6DisabledOnLoopback { .. } => of(Errno::EACCES)
+                .at("sysctl", "net.ipv6.conf.lo.disable_ipv6")
+                .help("set net.ipv6.conf.lo.disable_ipv6 to 0, or turn IPv6 off"),
+            Self::NoIpv6 { errno, .. } => of(*errno).help(
+                "turn IPv6 off, or take a kernel with CONFIG_IPV6 that is not booted with ipv6.disable=1",
+            ),
+            Self::NoPolicyRouting { family, .. } => {
+                of(Errno::EAFNOSUPPORT).help(format!("it takes a kernel with {}", needed_for_rules(*family)))
+            }
+            Self::ForeignDefaultRoute { route, .. } => {
+                of(Errno::EEXIST).at("table", route.table).help("remove that route, or choose another table")
+            }
+            Self::Refused { errno, message, .. } => {
+                let mut explanation = of(*errno);
+                if let Some(message) = message {
+                    explanation = explanation.at("message", message.as_str());
+                }
+                match errno {
+                    Errno::ENETDOWN => explanation.help("set the link lo up first"),
+                    _ => explanation,
+                }
+            }
+        };
+        match self.attempt() {
+            Some(attempt) => explanation.at("attempt", attempt.to_string()),
+            None => explanation,
+        }
+    }
+}
+
+/// A default route that a table already has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundRoute {
+    /// The route's type, RTN_ in linux/rtnetlink.h: 1 is unicast.
+    pub kind: u8,
+    /// The index of the link that it leads out of; more than one, or none at all, is `None`.
+    pub device: Option<u32>,
+}
+
+impl fmt::Display for FoundRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Rtn::from(self.kind) {
+            Rtn::UnrecognizedConst(number) => write!(f, "type {number}")?,
+            kind => write!(f, "{}", format!("{kind:?}").to_lowercase())?,
+        }
+        match self.device {
+            Some(index) => write!(f, ", link {index}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn outcome(attempt: Attempt) -> &'static str {
+    if attempt.is_change() { ", so it may have been done" } else { "" }
+}
+
+fn needed_for_rules(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "CONFIG_IP_MULTIPLE_TABLES",
+        Family::V6 => "CONFIG_IPV6_MULTIPLE_TABLES, and no ipv6.disable=1 on its command line",
+    }
+}
+
+fn in_brackets(message: Option<&str>) -> String {
+    message.map_or_else(String::new, |text| format!(" ({text})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: PolicyRule =
+        PolicyRule { family: Family::V6, mark: 0x111, mask: Some(0xfff), priority: Some(32764), table: 100 };
+    const ROUTE: LocalRoute = LocalRoute { family: Family::V6, table: 133 };
+
+    fn refusal(attempt: Attempt, errno: Errno) -> RouteError {
+        RouteError::refused(attempt, errno, None)
+    }
+
+    #[test]
+    fn says_what_was_attempted_and_why_it_failed() {
+        let address = Attempt::AddAddress(Ipv6Addr::from(6));
+        let texts = [
+            (
+                refusal(Attempt::AddRule(RULE), Errno::EPERM),
+                "cannot add the IPv6 rule fwmark 0x111/0xfff pref 32764 lookup 100: EPERM: Operation not permitted",
+                "CAP_NET_ADMIN",
+            ),
+            (
+                refusal(address, Errno::EACCES),
+                "cannot add ::6/128 to lo: EACCES: IPv6 is disabled on lo (net.ipv6.conf.lo.disable_ipv6=1)",
+                "set net.ipv6.conf.lo.disable_ipv6 to 0",
+            ),
+            (
+                refusal(address, Errno::EOPNOTSUPP),
+                "cannot add ::6/128 to lo: EOPNOTSUPP: this kernel has no IPv6",
+                "turn IPv6 off, or take a kernel with CONFIG_IPV6",
+            ),
+            (
+                refusal(Attempt::ListRules(Family::V4), Errno::EAFNOSUPPORT),
+                "cannot list the IPv4 rules: EAFNOSUPPORT: this kernel has no IPv4 policy routing",
+                "it takes a kernel with CONFIG_IP_MULTIPLE_TABLES",
+            ),
+            (
+                RouteError::refused(
+                    Attempt::AddRoute(ROUTE),
+                    Errno::ENETDOWN,
+                    Some("Nexthop device is not up".to_owned()),
+                ),
+                "cannot add the IPv6 route local default dev lo table 133: ENETDOWN: Network is down (Nexthop device is \
+                 not up)",
+                "set the link lo up",
+            ),
+            (
+                RouteError::Answer { attempt: address, source: Errno::ENOMEM.into() },
+                "cannot add ::6/128 to lo: the kernel's answer could not be read, so it may have been done: \
+                 ENOMEM: Out of memory",
+                "`meshwire verify` shows",
+            ),
+            (
+                RouteError::Answer { attempt: Attempt::ListLinks, source: Errno::ENOMEM.into() },
+                "cannot list the links: the kernel's answer could not be read: ENOMEM: Out of memory",
+                "",
+            ),
+            (
+                RouteError::ForeignDefaultRoute {
+                    route: ROUTE,
+                    found: FoundRoute { kind: 1, device: Some(2) },
+                },
+                "cannot add the IPv6 route local default dev lo table 133: EEXIST: the table has a default route \
+                 that is not ours (unicast, link 2)",
+                "remove that route, or choose another table",
+            ),
+        ];
+        for (error, text, help) in texts {
+            assert_eq!(error.to_string(), text);
+            assert!(error.explanation().help.unwrap_or_default().starts_with(help), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_family_means_absent_and_a_missing_privilege_does_not() {
+        let removal = Attempt::RemoveAddress(Ipv6Addr::from(6));
+        for errno in
+            [Errno::EADDRNOTAVAIL, Errno::EAFNOSUPPORT, Errno::EOPNOTSUPP, Errno::EACCES, Errno::ENXIO]
+        {
+            assert!(refusal(removal, errno).says_absent(), "{errno}");
+        }
+        assert!(!refusal(removal, Errno::EPERM).says_absent());
+        assert!(!refusal(removal, Errno::EINVAL).says_absent());
+        assert!(refusal(Attempt::ListRules(Family::V6), Errno::EAFNOSUPPORT).says_absent());
+    }
+}

@@ -1,0 +1,115 @@
+//! Whether the kernel still holds what an interception made, and what differs. Nothing is changed.
+
+mod report;
+
+use nftwire::{NamespaceError, Socket};
+use nix::errno::Errno;
+
+use crate::diagnostic::{self, Explain, Explanation};
+use crate::interception::Interception;
+use crate::network::{Network, RouteError, RouteSocket};
+use nft_ruleset::diff::{self, TableDifference};
+use nft_ruleset::nft::compile::NotCompiled;
+
+/// Everything that differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// Tables, with what differs in them
+    pub tables: Vec<TableDifference>,
+    /// Addresses, policy rules and routes that are wanted, and not there
+    pub missing_network: Network,
+    /// Those that other settings of the profile need, and that are there
+    pub extra_network: Network,
+}
+
+/// Why it cannot be told what differs.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The kernel answered EPERM: it lets nobody read rules without the privilege to change them.
+    #[error("cannot read the ruleset: {}", Errno::EPERM)]
+    NotPermitted,
+    /// The network namespace cannot be entered
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// The ruleset cannot be read
+    #[error("cannot read the ruleset: {0}")]
+    Read(nftwire::Error),
+    /// Addresses, policy rules or routes cannot be read
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// A wanted rule has something that only can be shown
+    #[error(transparent)]
+    NotCompiled(#[from] NotCompiled),
+}
+
+impl From<nftwire::Error> for VerifyError {
+    fn from(error: nftwire::Error) -> Self {
+        match error {
+            nftwire::Error::Refused(refusal) if refusal.errno == Errno::EPERM as i32 => Self::NotPermitted,
+            error => Self::Read(error),
+        }
+    }
+}
+
+impl Explain for VerifyError {
+    fn explanation(&self) -> Explanation {
+        match self {
+            Self::NotPermitted => diagnostic::not_permitted(),
+            Self::Namespace(error) => error.explanation(),
+            Self::Read(error) => error.explanation(),
+            Self::Route(error) => error.explanation(),
+            Self::NotCompiled(_) => Explanation::default(),
+        }
+    }
+}
+
+impl Differences {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What differs between the kernel and this interception.
+///
+/// The tables are read as of one generation; addresses, rules and routes have none, and are read one after the other.
+///
+/// # Errors
+/// Reading failed.
+pub fn verify(
+    wanted: &Interception,
+    nft: &mut Socket,
+    routes: &mut RouteSocket,
+) -> Result<Differences, VerifyError> {
+    let held = diff::read(nft, &wanted.layout)?;
+    let tables = diff::compare(&wanted.ruleset, &held)?;
+    let there = present(&wanted.possible_network, routes)?;
+    let network = wanted.network.possible_here(routes)?;
+    Ok(Differences {
+        tables,
+        missing_network: network.without(&there),
+        extra_network: there.without(&network),
+    })
+}
+
+/// The part of it that is there.
+fn present(network: &Network, routes: &mut RouteSocket) -> Result<Network, RouteError> {
+    let mut there = Network::default();
+    for &address in &network.loopback_addresses {
+        if routes.has_loopback_address(address)? {
+            there.loopback_addresses.push(address);
+        }
+    }
+    for rule in &network.rules {
+        if routes.has_rule(rule)? {
+            there.rules.push(*rule);
+        }
+    }
+    for &route in &network.routes {
+        if routes.has_local_route(route)? {
+            there.routes.push(route);
+        }
+    }
+    Ok(there)
+}

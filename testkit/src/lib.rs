@@ -1,0 +1,1 @@
+//! What the tests of several crates need: network namespaces, links and pods.
