@@ -247,7 +247,7 @@ fn as_set(rules: &[Rule], with_port: bool) -> nftwire::Batch {
         expressions[3] = look_up.into();
     }
     let rule = nftwire::Rule::new(family, TABLE, CHAIN);
-    batch.add_rule(&rule, nftwire::Place::Append, &expressions);
+    batch.add_rule(&rule, nftwire::Position::Append, &expressions);
     batch
 }
 

@@ -20,7 +20,7 @@ use nft_ruleset::optimize::{Counting, optimize};
 use nft_ruleset::transaction::Transaction;
 use nft_ruleset::update::update;
 use nft_ruleset::{Family, Ruleset};
-use nftwire::{Batch, Chain, ElementList, Place, Query, Set, Socket, Table};
+use nftwire::{Batch, Chain, ElementList, Position, Query, Set, Socket, Table};
 
 use common::{CHAIN, SIZES, TABLE, clear, elements, enter_namespace, excluding, iptables, rules, ruleset};
 
@@ -73,7 +73,7 @@ fn encoded(batch: &mut Batch, compiled: &[Vec<nftwire::Expr<'_>>]) {
     batch.add_chain(&Chain::new(FAMILY, TABLE, CHAIN));
     let rule = nftwire::Rule::new(FAMILY, TABLE, CHAIN);
     for expressions in compiled {
-        batch.add_rule(&rule, Place::Append, expressions);
+        batch.add_rule(&rule, Position::Append, expressions);
     }
 }
 

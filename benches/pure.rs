@@ -15,7 +15,7 @@ use nft_ruleset::nft::compile::compile;
 use nft_ruleset::nft::decompile::{Decompiler, Sets};
 use nft_ruleset::optimize::{Counting, optimize};
 use nft_ruleset::transaction::Transaction;
-use nftwire::{AttrReader, AttrWriter, Batch, ElementList, Expr, Message, Place, uapi};
+use nftwire::{AttrReader, AttrWriter, Batch, ElementList, Expr, Message, Position, uapi};
 
 use common::{CHAIN, SIZES, TABLE, elements, excluding, rules, ruleset};
 
@@ -32,7 +32,7 @@ fn encode(criterion: &mut Criterion) {
         let mut fill = || {
             batch.clear();
             for expressions in &compiled {
-                batch.add_rule(&chain, Place::Append, expressions);
+                batch.add_rule(&chain, Position::Append, expressions);
             }
             batch.len()
         };

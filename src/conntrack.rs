@@ -17,7 +17,7 @@ const FILE: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close_wait"
 /// The setting was not changed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set {CLOSE_WAIT_TIMEOUT} to {seconds}: {}", io_text(error))]
-pub struct NotSet {
+pub struct CloseWaitError {
     /// What it was to be, in seconds
     pub seconds: u32,
     /// What the system call said
@@ -28,17 +28,17 @@ pub struct NotSet {
 /// thread is in.
 ///
 /// # Errors
-/// [`NotSet`]: EROFS in a container that is not privileged, EACCES without CAP_NET_ADMIN, ENOENT without connection
+/// [`CloseWaitError`]: EROFS in a container that is not privileged, EACCES without CAP_NET_ADMIN, ENOENT without connection
 /// tracking, EINVAL for more seconds than the kernel can count.
-pub fn set_close_wait_timeout(seconds: u32) -> Result<(), NotSet> {
+pub fn set_close_wait_timeout(seconds: u32) -> Result<(), CloseWaitError> {
     let written = OpenOptions::new()
         .write(true)
         .open(FILE)
         .and_then(|mut file| file.write_all(seconds.to_string().as_bytes()));
-    written.map_err(|error| NotSet { seconds, error })
+    written.map_err(|error| CloseWaitError { seconds, error })
 }
 
-impl Explain for NotSet {
+impl Explain for CloseWaitError {
     fn explanation(&self) -> Explanation {
         let explanation = self.error.explanation().at("sysctl", CLOSE_WAIT_TIMEOUT);
         match self.error.raw_os_error().map(Errno::from_raw) {

@@ -113,7 +113,7 @@ fn help(refusal: &Refusal, feature: Option<&Feature>) -> Option<String> {
             "the table belongs to another process (flag owner), and can be changed when that has ended"
                 .to_owned()
         }
-        // The subsystem's own answer where the module is not there: EINVAL to a request, EOPNOTSUPP to a batch.
+        // The subsystem's own reply where the module is not there: EINVAL to a request, EOPNOTSUPP to a batch.
         (Errno::EINVAL | Errno::EOPNOTSUPP, _) if whole => no_nf_tables(),
         (Errno::ENOENT, Some(feature)) if names_something(feature) => {
             "the chain, the set or the object that it names is not in the table".to_owned()
@@ -175,7 +175,7 @@ impl Explain for nftwire::Error {
             }
             Error::AttributeTooLong { .. } => Explanation::default(),
             Error::Receive(error) => error.explanation().help(outcome),
-            Error::Answer(error) => error.explanation(),
+            Error::Reply(error) => error.explanation(),
             Error::Unconfirmed => Explanation::default().help(outcome),
             Error::Refused(refusal) => refused(refusal, None),
             Error::GenerationChanged => Explanation::default().help(

@@ -13,16 +13,16 @@ pub struct Interception {
     pub network: Network,
     /// Every table and chain that some settings of the profile need, empty; and those of their sets that others fill,
     /// which stay with what is in them
-    pub layout: Ruleset,
+    pub owned: Ruleset,
     /// What some settings of the profile need beside their rules
-    pub possible_network: Network,
+    pub owned_network: Network,
 }
 
 impl Interception {
-    /// The same, with the sets that others fill as its own: they go when they are not wanted.
+    /// The same, with the sets that others fill as its own: they go when they are not desired.
     #[must_use]
     pub fn without_kept_sets(mut self) -> Self {
-        for table in &mut self.layout.tables {
+        for table in &mut self.owned.tables {
             table.sets.clear();
         }
         self

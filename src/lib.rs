@@ -11,7 +11,7 @@
 //! fn intercept(settings: &Sidecar) -> Result<(), Box<dyn std::error::Error>> {
 //!     let mut nft = meshwire::nftwire::Socket::open()?;
 //!     let mut routes = meshwire::network::RouteSocket::open()?;
-//!     settings.interception().apply(&mut nft, &mut routes, Counters::Restart)?;
+//!     settings.interception().apply(&mut nft, &mut routes, Counters::Reset)?;
 //!     Ok(())
 //! }
 //! ```

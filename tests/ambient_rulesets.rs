@@ -165,12 +165,12 @@ fn replies_are_routed_to_the_pod_itself() {
         loopback_addresses: vec![],
         rules: families.iter().map(|&family| rule(family)).collect(),
         routes: families.iter().map(|&family| LocalRoute { family, table: 100 }).collect(),
-        spares_disabled_ipv6: true,
+        skip_if_ipv6_disabled: true,
     };
     let pod = PodInterception::default();
     assert_eq!(pod.network(), network(&[Family::V4]));
     assert_eq!(PodInterception { ipv6: true, ..pod }.network(), network(&[Family::V4, Family::V6]));
-    assert_eq!(PodInterception::nothing().possible_network, network(&[Family::V4, Family::V6]));
+    assert_eq!(PodInterception::nothing().owned_network, network(&[Family::V4, Family::V6]));
 }
 
 #[test]

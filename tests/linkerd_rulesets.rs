@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
-use meshwire::mesh::linkerd::{ProxyInit, layout};
+use meshwire::mesh::linkerd::{ProxyInit, owned};
 use nft_ruleset::validate::validate;
 
 /// Linkerd's ports, and nothing else.
@@ -145,14 +145,14 @@ fn a_comment_that_is_too_long_is_cut_behind_a_port() {
 
 #[test]
 fn the_layout_has_every_table_and_chain_that_settings_need() {
-    let layout = layout();
+    let owned = owned();
     for ipv6 in [false, true] {
         let ruleset = ProxyInit { ipv6, ..defaults() }.ruleset();
-        let table = layout.tables.iter().find(|table| table.is_same_table(&ruleset.tables[0])).unwrap();
+        let table = owned.tables.iter().find(|table| table.is_same_table(&ruleset.tables[0])).unwrap();
         let chains = |chains: &[nft_ruleset::Chain]| -> Vec<_> {
             chains.iter().map(|chain| (chain.name.clone(), chain.base)).collect()
         };
         assert_eq!(chains(&table.chains), chains(&ruleset.tables[0].chains));
     }
-    assert_eq!(layout.tables.len(), 2);
+    assert_eq!(owned.tables.len(), 2);
 }

@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use nftwire::userdata::{ElementUserdata, SetUserdata, comment};
-use nftwire::{Batch, Chain, ElementList, Expr, Flowtable, Message, Object, Place, Rule, Set, Table};
+use nftwire::{Batch, Chain, ElementList, Expr, Flowtable, Message, Object, Position, Rule, Set, Table};
 
 fuzz_target!(|datagram: &[u8]| {
     let received = nftwire::fuzzing::received(datagram);
@@ -26,7 +26,7 @@ fn read(message: &Message<'_>) {
     }
     if let Ok(rule) = Rule::decode(message) {
         let expressions: Vec<Expr<'_>> = rule.expressions().map_while(Result::ok).collect();
-        batch.add_rule(&rule, Place::Append, &expressions);
+        batch.add_rule(&rule, Position::Append, &expressions);
     }
     if let Ok(set) = Set::decode(message) {
         black_box(SetUserdata::decode(set.userdata).encode().ok());

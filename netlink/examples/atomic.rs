@@ -7,7 +7,7 @@ use std::error::Error;
 
 use nftwire::expr::{Counter, Immediate, Lookup, Payload, PayloadAction, PayloadBase};
 use nftwire::{
-    BaseChain, Batch, Chain, Data, Element, ElementList, Family, Hook, Place, Register, Rule, Set,
+    BaseChain, Batch, Chain, Data, Element, ElementList, Family, Hook, Position, Register, Rule, Set,
 };
 use nftwire::{Socket, Table, Verdict};
 use nix::sched::{CloneFlags, unshare};
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Counter::default().into(),
         Immediate::Verdict(Verdict::Drop).into(),
     ];
-    batch.add_rule(&Rule::new(family, table, "input"), Place::Append, &expressions);
+    batch.add_rule(&Rule::new(family, table, "input"), Position::Append, &expressions);
     let commit = Socket::open()?.commit(&mut batch)?;
 
     println!("{} objects in {} bytes, one commit, {:?}", commit.messages, commit.bytes, commit.elapsed);

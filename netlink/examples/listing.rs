@@ -6,7 +6,7 @@
 use std::error::Error;
 
 use nftwire::expr::Counter;
-use nftwire::{Batch, Chain, Family, Namespace, Place, Rule, Socket, Table};
+use nftwire::{Batch, Chain, Family, Namespace, Position, Rule, Socket, Table};
 use nix::sched::{CloneFlags, unshare};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -45,7 +45,11 @@ fn own_namespace() -> Result<Socket, Box<dyn Error>> {
     let mut batch = Batch::new();
     batch.add_table(&Table::new(Family::Inet, "example"));
     batch.add_chain(&Chain::new(Family::Inet, "example", "seen"));
-    batch.add_rule(&Rule::new(Family::Inet, "example", "seen"), Place::Append, &[Counter::default().into()]);
+    batch.add_rule(
+        &Rule::new(Family::Inet, "example", "seen"),
+        Position::Append,
+        &[Counter::default().into()],
+    );
     let mut socket = Socket::open()?;
     socket.commit(&mut batch)?;
     Ok(socket)

@@ -7,7 +7,7 @@
 use std::error::Error;
 
 use nftwire::expr::{Counter, Lookup, Meta, MetaKey};
-use nftwire::{Batch, Chain, Family, Place, Register, Rule, Socket, Table, expr::Access};
+use nftwire::{Batch, Chain, Family, Position, Register, Rule, Socket, Table, expr::Access};
 use nix::sched::{CloneFlags, unshare};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         // There is no such set.
         Lookup { set: "banned", set_id: 0, sreg: Register::R1, dreg: None, inverted: false }.into(),
     ];
-    batch.add_rule(&Rule::new(family, table, "input"), Place::Append, &expressions);
+    batch.add_rule(&Rule::new(family, table, "input"), Position::Append, &expressions);
 
     let mut socket = Socket::open()?;
     match socket.commit(&mut batch) {

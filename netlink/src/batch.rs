@@ -1,6 +1,6 @@
 //! A transaction in one buffer: BATCH_BEGIN, the objects, BATCH_END.
 //!
-//! The batch remembers where each message starts, so that an answer of the kernel (a sequence number, and an
+//! The batch remembers where each message starts, so that a reply of the kernel (a sequence number, and an
 //! offset into the message) leads back to the object, the attribute and the expression that it is about.
 
 use std::borrow::Borrow;
@@ -8,7 +8,7 @@ use std::borrow::Borrow;
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
 use crate::{
-    AttrWriter, Chain, Element, ElementList, Expr, Family, Location, Place, Rule, Set, Table, location,
+    AttrWriter, Chain, Element, ElementList, Expr, Family, Location, Position, Rule, Set, Table, location,
     message, uapi,
 };
 
@@ -111,14 +111,14 @@ impl Batch {
     }
 
     /// Adds a rule with these expressions.
-    pub fn add_rule(&mut self, rule: &Rule<'_>, place: Place, expressions: &[Expr<'_>]) {
-        let flags = match place {
-            Place::Append | Place::After(_) => NLM_F_CREATE | NLM_F_APPEND,
-            Place::Prepend | Place::Before(_) => NLM_F_CREATE,
-            Place::Replace(_) => NLM_F_REPLACE,
+    pub fn add_rule(&mut self, rule: &Rule<'_>, position: Position, expressions: &[Expr<'_>]) {
+        let flags = match position {
+            Position::Append | Position::After(_) => NLM_F_CREATE | NLM_F_APPEND,
+            Position::Prepend | Position::Before(_) => NLM_F_CREATE,
+            Position::Replace(_) => NLM_F_REPLACE,
         };
         self.object(uapi::NFT_MSG_NEWRULE, flags, rule.family, |writer| {
-            rule.encode(writer, place, expressions);
+            rule.encode(writer, position, expressions);
         });
     }
 
@@ -226,7 +226,7 @@ impl Batch {
     }
 
     /// The bytes to send: every message numbered from `sequence` on (BATCH_BEGIN has `sequence` itself), the last
-    /// object asking for an answer; with BATCH_END only when the kernel is to `apply` it.
+    /// object asking for a reply; with BATCH_END only when the kernel is to `apply` it.
     pub(crate) fn seal(&mut self, sequence: u32, apply: bool) -> Sealed<'_> {
         let objects_end = self.writer.len();
         message::number(&mut self.writer, 0, sequence, false);
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn transaction_of_nft() {
-        // add table inet t; nft asks for no answer, this crate for one to the last object (flag 4).
+        // add table inet t; nft asks for no reply, this crate for one to the last object (flag 4).
         let golden = "
             14000000 1000 0100 00000000 00000000  0000000a  # BATCH_BEGIN
             24000000 000a 0504 01000000 00000000  01000000  # NEWTABLE
@@ -458,9 +458,9 @@ mod tests {
         let rule = Rule::new(Family::Inet, "t", "c");
         // An element that holds a counter is 44 bytes long.
         let counters = vec![Expr::from(Counter::default()); 65_531 / 44];
-        batch.add_rule(&rule, Place::Append, &counters);
+        batch.add_rule(&rule, Position::Append, &counters);
         assert_eq!(batch.overflow(), None);
-        batch.add_rule(&rule, Place::Append, &[&counters[..], &counters[..1]].concat());
+        batch.add_rule(&rule, Position::Append, &[&counters[..], &counters[..1]].concat());
         assert_eq!(batch.overflow(), Some(1));
     }
 
@@ -475,7 +475,7 @@ mod tests {
         // (28 bytes), immediate from 112 (48 bytes), userdata from 160.
         let mut rule = Rule::new(Family::Inet, "t", "c");
         rule.userdata = b"\x00\x02x\x00";
-        batch.add_rule(&rule, Place::Append, &expressions);
+        batch.add_rule(&rule, Position::Append, &expressions);
         batch.del_table(Family::Inet, "behind");
         batch.locate(1, offset)
     }

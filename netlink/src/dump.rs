@@ -2,8 +2,8 @@
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR};
 
-use crate::answer::Answer;
 use crate::message::{Datagram, Header};
+use crate::reply::Reply;
 use crate::socket::{NLMSG_DONE, NLMSG_ERROR, end_of_dump, refused_request};
 use crate::{
     AttrWriter, DecodeError, ElementList, Error, Family, Flowtable, Message, Object, ObjectKind, Rule,
@@ -277,8 +277,8 @@ impl Progress {
             self.interrupted |= header.flags & NLM_F_DUMP_INTR != 0;
             match header.nlmsg_type {
                 NLMSG_ERROR => {
-                    let answer = Answer::decode(&header)?;
-                    return Err(refused_request(answer.errno, answer.text));
+                    let reply = Reply::decode(&header)?;
+                    return Err(refused_request(reply.errno, reply.text));
                 }
                 NLMSG_DONE => match end_of_dump(&header)? {
                     0 => self.done = true,

@@ -90,13 +90,13 @@ pub enum Error {
         /// The message's number in the batch, from 0
         message: usize,
     },
-    /// The kernel's answers could not be read: whether the transaction was applied is not known.
-    #[error("the transaction was sent, but the kernel's answer could not be read: {}", io_text(.0))]
+    /// The kernel's replies could not be read: whether the transaction was applied is not known.
+    #[error("the transaction was sent, but the kernel's reply could not be read: {}", io_text(.0))]
     Receive(#[source] io::Error),
-    /// The kernel's answer to a request could not be read. Nothing was changed.
-    #[error("cannot read the kernel's answer: {}", io_text(.0))]
-    Answer(#[source] io::Error),
-    /// The kernel did not answer the last message: whether the transaction was applied is not known.
+    /// The kernel's reply to a request could not be read. Nothing was changed.
+    #[error("cannot read the kernel's reply: {}", io_text(.0))]
+    Reply(#[source] io::Error),
+    /// The kernel did not reply to the last message: whether the transaction was applied is not known.
     #[error("the transaction was sent, but the kernel did not confirm it")]
     Unconfirmed,
     /// The kernel refused. Nothing was applied.
@@ -106,7 +106,7 @@ pub enum Error {
     #[error("the ruleset was changed by another process meanwhile")]
     GenerationChanged,
     /// The kernel answered with something that is not nf_tables' protocol.
-    #[error("cannot understand the kernel's answer: {0}")]
+    #[error("cannot understand the kernel's reply: {0}")]
     Decode(#[from] DecodeError),
 }
 
@@ -118,7 +118,7 @@ pub struct Refusal {
     pub message: Option<usize>,
     /// The errno, such as 2 for ENOENT.
     pub errno: i32,
-    /// Where in the message the kernel's extended answer points.
+    /// Where in the message the kernel's extended reply points.
     pub location: Location,
     /// The kernel's own words, where it has some.
     pub text: Option<String>,

@@ -3,7 +3,7 @@
 use crate::batch::Batch;
 use crate::dump::Progress;
 use crate::socket::Outcome;
-use crate::{Chain, Family, Place, Received, Rule, Table, expr};
+use crate::{Chain, Family, Position, Received, Rule, Table, expr};
 
 /// The datagram as part of the dump with the sequence number 0.
 #[must_use]
@@ -18,13 +18,13 @@ pub fn dump(datagram: &[u8]) {
     }
 }
 
-/// Reads the datagram as the answers to a transaction of three objects, and says which of them was refused and why.
-pub fn answers(datagram: &[u8]) {
+/// Reads the datagram as the replies to a transaction of three objects, and says which of them was refused and why.
+pub fn replies(datagram: &[u8]) {
     let mut batch = Batch::new();
     batch.add_table(&Table::new(Family::Inet, "table"));
     batch.add_chain(&Chain::new(Family::Inet, "table", "chain"));
     let counter = expr::Counter::default().into();
-    batch.add_rule(&Rule::new(Family::Inet, "table", "chain"), Place::Append, &[counter]);
+    batch.add_rule(&Rule::new(Family::Inet, "table", "chain"), Position::Append, &[counter]);
     let mut outcome = Outcome::default();
     let result = outcome.read(datagram, 0, batch.messages());
     let _ = result.map_err(|error| error.to_string());

@@ -11,7 +11,7 @@ impl Socket {
     /// The number of the ruleset's generation. Every transaction in the network namespace makes a new one.
     ///
     /// # Errors
-    /// No privilege (EPERM), or an answer that cannot be understood.
+    /// No privilege (EPERM), or a reply that cannot be understood.
     pub fn generation(&mut self) -> Result<u32, Error> {
         let mut generation = None;
         self.request(

@@ -6,14 +6,14 @@
 //! are for.
 //!
 //! ```no_run
-//! use nftwire::{Batch, Chain, Family, Hook, BaseChain, Place, Rule, Socket, Table, expr};
+//! use nftwire::{Batch, Chain, Family, Hook, BaseChain, Position, Rule, Socket, Table, expr};
 //!
 //! let mut batch = Batch::new();
 //! batch.add_table(&Table::new(Family::Inet, "example"));
 //! let hook = BaseChain { kind: "filter", hook: Hook::LocalIn, priority: 0, policy: Some(nftwire::Policy::Accept) };
 //! batch.add_chain(&Chain { base: Some(hook), ..Chain::new(Family::Inet, "example", "input") });
 //! let rule = Rule::new(Family::Inet, "example", "input");
-//! batch.add_rule(&rule, Place::Append, &[expr::Counter::default().into()]);
+//! batch.add_rule(&rule, Position::Append, &[expr::Counter::default().into()]);
 //! Socket::open()?.commit(&mut batch)?;
 //! # Ok::<(), nftwire::Error>(())
 //! ```
@@ -34,7 +34,6 @@
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-mod answer;
 mod attr;
 mod batch;
 mod chain;
@@ -53,6 +52,7 @@ mod location;
 mod message;
 mod netns;
 mod object;
+mod reply;
 mod rule;
 mod set;
 mod socket;
@@ -77,7 +77,7 @@ pub use location::Location;
 pub use message::{Family, Message};
 pub use netns::{Namespace, NamespaceError};
 pub use object::{CtExpect, CtHelper, CtTimeout, Object, ObjectData, ObjectKind};
-pub use rule::{Compat, Place, Rule};
+pub use rule::{Compat, Position, Rule};
 pub use set::{Set, SetFlags, SetPolicy};
 pub use socket::{Commit, Socket};
 pub use table::{Table, TableFlags};

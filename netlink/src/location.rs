@@ -3,7 +3,7 @@
 use crate::expr::name_of;
 use crate::{AttrReader, uapi};
 
-/// Where in a message the kernel's extended answer points.
+/// Where in a message the kernel's extended reply points.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Location {
     /// The top-level attribute of the message: its number, and the last word of the kernel's name for it in lower

@@ -189,7 +189,7 @@ pub(crate) fn end(writer: &mut AttrWriter, start: usize) {
     writer.patch(start, &length.to_ne_bytes());
 }
 
-/// Sets the sequence number of the message that starts at `start`, and whether it asks for an answer.
+/// Sets the sequence number of the message that starts at `start`, and whether it asks for a reply.
 pub(crate) fn number(writer: &mut AttrWriter, start: usize, sequence: u32, acknowledge: bool) {
     writer.patch(start + SEQUENCE.start, &sequence.to_ne_bytes());
     let at = start + FLAGS.start;

@@ -4,7 +4,7 @@ use crate::{AttrReader, AttrWriter, DecodeError, Expr, Family, Message, uapi};
 
 /// Where in its chain a new rule goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Position {
     /// Behind all others
     Append,
     /// Before all others
@@ -13,7 +13,7 @@ pub enum Place {
     Before(u64),
     /// Behind the rule with this handle
     After(u64),
-    /// In the place of the rule with this handle, which goes
+    /// In the position of the rule with this handle, which goes
     Replace(u64),
 }
 
@@ -108,15 +108,15 @@ impl<'a> Rule<'a> {
         Expr::decode_list(self.expressions)
     }
 
-    pub(crate) fn encode(&self, writer: &mut AttrWriter, place: Place, expressions: &[Expr<'_>]) {
+    pub(crate) fn encode(&self, writer: &mut AttrWriter, position: Position, expressions: &[Expr<'_>]) {
         writer.put_str(uapi::NFTA_RULE_TABLE, self.table);
         writer.put_str(uapi::NFTA_RULE_CHAIN, self.chain);
-        match place {
-            Place::Append | Place::Prepend => {}
-            Place::Before(handle) | Place::After(handle) => {
+        match position {
+            Position::Append | Position::Prepend => {}
+            Position::Before(handle) | Position::After(handle) => {
                 writer.put_be64(uapi::NFTA_RULE_POSITION, handle);
             }
-            Place::Replace(handle) => writer.put_be64(uapi::NFTA_RULE_HANDLE, handle),
+            Position::Replace(handle) => writer.put_be64(uapi::NFTA_RULE_HANDLE, handle),
         }
         writer.nest(uapi::NFTA_RULE_EXPRESSIONS, |writer| {
             for expression in expressions {
@@ -186,7 +186,7 @@ mod tests {
         ];
         let rule = Rule { userdata: b"\x00\x05mesh\x00", ..rule() };
         let golden = bytes(nft);
-        assert_bytes(&message(|batch| batch.add_rule(&rule, Place::Append, &expressions)), &golden);
+        assert_bytes(&message(|batch| batch.add_rule(&rule, Position::Append, &expressions)), &golden);
 
         let decoded = Rule::decode(&read(&golden)).unwrap();
         assert_eq!((decoded.family, decoded.table, decoded.chain), (Family::Inet, "t", "c"));
@@ -211,7 +211,7 @@ mod tests {
                       0c00 0280                            # verdict
                         0800 0100 00000000                 # code
         ";
-        assert_bytes(&message(|batch| batch.add_rule(&rule(), Place::Append, &drop())), &bytes(nft));
+        assert_bytes(&message(|batch| batch.add_rule(&rule(), Position::Append, &drop())), &bytes(nft));
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
                       0c00 0280                            # verdict
                         0800 0100 00000000                 # code
         ";
-        assert_bytes(&message(|batch| batch.add_rule(&rule(), Place::Prepend, &drop())), &bytes(nft));
+        assert_bytes(&message(|batch| batch.add_rule(&rule(), Position::Prepend, &drop())), &bytes(nft));
     }
 
     // nft writes the position behind the expressions and the handle before them, this crate both before.
@@ -252,7 +252,7 @@ mod tests {
                         0800 0100 00000000                 # code
               0c00 0600 0000000000000003                   # position
         ";
-        let ours = message(|batch| batch.add_rule(&rule(), Place::Before(3), &drop()));
+        let ours = message(|batch| batch.add_rule(&rule(), Position::Before(3), &drop()));
         assert_same_message(&ours, &bytes(nft));
     }
 
@@ -273,7 +273,7 @@ mod tests {
                         0800 0100 00000000                 # code
               0c00 0600 0000000000000003                   # position
         ";
-        let ours = message(|batch| batch.add_rule(&rule(), Place::After(3), &drop()));
+        let ours = message(|batch| batch.add_rule(&rule(), Position::After(3), &drop()));
         assert_same_message(&ours, &bytes(nft));
     }
 
@@ -294,7 +294,7 @@ mod tests {
                       0c00 0280                            # verdict
                         0800 0100 00000000                 # code
         ";
-        assert_bytes(&message(|batch| batch.add_rule(&rule(), Place::Replace(3), &drop())), &bytes(nft));
+        assert_bytes(&message(|batch| batch.add_rule(&rule(), Position::Replace(3), &drop())), &bytes(nft));
     }
 
     #[test]

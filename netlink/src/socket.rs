@@ -1,4 +1,4 @@
-//! The socket: one transaction is one send, and every answer is there when it returns.
+//! The socket: one transaction is one send, and every reply is there when it returns.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -9,8 +9,8 @@ use nix::errno::Errno;
 use nix::libc::{MSG_DONTWAIT, MSG_TRUNC};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
-use crate::answer::Answer;
 use crate::message::{self, Datagram, Header};
+use crate::reply::Reply;
 use crate::{
     AttrWriter, Batch, Chain, DecodeError, ElementList, Error, Family, Location, Message, Namespace,
     NamespaceError, Refusal, Rule, Set, Table, uapi,
@@ -43,7 +43,7 @@ pub struct Commit {
     pub messages: usize,
     /// Bytes that were sent
     pub bytes: usize,
-    /// From the send to the last answer
+    /// From the send to the last reply
     pub elapsed: Duration,
 }
 
@@ -54,7 +54,7 @@ impl Socket {
     /// The kernel has no netlink socket for netfilter, or no descriptor is left.
     pub fn open() -> Result<Self, Error> {
         let inner = netlink_sys::Socket::new(NETLINK_NETFILTER).map_err(Error::Open)?;
-        // Both are in every kernel since 4.12: which attribute was wrong, and answers without the message itself.
+        // Both are in every kernel since 4.12: which attribute was wrong, and replies without the message itself.
         inner.set_ext_ack(true).map_err(Error::Open)?;
         inner.set_cap_ack(true).map_err(Error::Open)?;
         Ok(Self { inner, sequence: 0, buffer: Vec::new() })
@@ -108,8 +108,8 @@ impl Socket {
         self.send(sealed.as_bytes())?;
         drop(sealed);
         // Where no object was sent, nothing can have been applied.
-        let unread = if messages > 0 { Error::Receive } else { Error::Answer };
-        let outcome = self.answers(first, messages).map_err(unread)?;
+        let unread = if messages > 0 { Error::Receive } else { Error::Reply };
+        let outcome = self.replies(first, messages).map_err(unread)?;
         let elapsed = started.elapsed();
         let proven = outcome.confirmed && !outcome.overrun;
         if let Some(refusal) = outcome.into_refusal(batch) {
@@ -153,12 +153,12 @@ impl Socket {
         if granted < needed { Err(Error::SendBuffer { needed, granted }) } else { Ok(()) }
     }
 
-    /// Reads every answer to the messages numbered from `first` (BATCH_BEGIN) on.
+    /// Reads every reply to the messages numbered from `first` (BATCH_BEGIN) on.
     ///
     /// A success of the last object does not end it: from 6.10 on, until "nfnetlink: reset nlh pointer during batch
-    /// replay" (6.17), a kernel that has loaded a module for an object answers success for it before it answers what it
+    /// replay" (6.17), a kernel that has loaded a module for an object acknowledges it before it replies with what it
     /// really has to say.
-    fn answers(&mut self, first: u32, messages: usize) -> io::Result<Outcome> {
+    fn replies(&mut self, first: u32, messages: usize) -> io::Result<Outcome> {
         let mut outcome = Outcome::default();
         loop {
             let datagram = match self.receive() {
@@ -176,7 +176,7 @@ impl Socket {
         }
     }
 
-    /// The kernel answers inside the send, and fills the next part of a dump inside the receive of this one: what is not
+    /// The kernel replies inside the send, and fills the next part of a dump inside the receive of this one: what is not
     /// there now will not come, so there is no reason to ever wait.
     fn receive(&mut self) -> io::Result<&[u8]> {
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -271,7 +271,7 @@ impl Socket {
         self.request(uapi::NFT_MSG_GETSETELEM, NLM_F_DUMP, family, ask, each)
     }
 
-    /// Sends one request and hands every message of the answer to `each`.
+    /// Sends one request and hands every message of the reply to `each`.
     pub(crate) fn request(
         &mut self,
         kind: u8,
@@ -284,10 +284,10 @@ impl Socket {
         let dump = flags & NLM_F_DUMP == NLM_F_DUMP;
         let (mut interrupted, mut done) = (false, false);
         // After an error of the reader the dump is still received to its end: what is left of it would come up as the
-        // next request's answer, and the kernel refuses a second dump while one is under way (EBUSY).
+        // next request's reply, and the kernel refuses a second dump while one is under way (EBUSY).
         let mut outcome = Ok(());
         while !done {
-            for header in Datagram(self.receive().map_err(Error::Answer)?) {
+            for header in Datagram(self.receive().map_err(Error::Reply)?) {
                 let header = header?;
                 if header.sequence != sequence {
                     continue;
@@ -295,8 +295,8 @@ impl Socket {
                 interrupted |= header.flags & NLM_F_DUMP_INTR != 0;
                 match header.nlmsg_type {
                     NLMSG_ERROR => {
-                        let answer = Answer::decode(&header)?;
-                        return Err(refused_request(answer.errno, answer.text));
+                        let reply = Reply::decode(&header)?;
+                        return Err(refused_request(reply.errno, reply.text));
                     }
                     NLMSG_DONE => match end_of_dump(&header)? {
                         0 => done = true,
@@ -313,7 +313,7 @@ impl Socket {
         if interrupted { Err(Error::GenerationChanged) } else { Ok(()) }
     }
 
-    /// Sends one request; returns its sequence number, which the answers have, too.
+    /// Sends one request; returns its sequence number, which the replies have, too.
     pub(crate) fn ask(
         &mut self,
         kind: u8,
@@ -332,7 +332,7 @@ impl Socket {
     }
 }
 
-/// What the answers to a transaction come to.
+/// What the replies to a transaction come to.
 #[derive(Default)]
 pub(crate) struct Outcome {
     /// The refusal of the first message that failed (what comes behind it is its consequence), its number among
@@ -340,17 +340,17 @@ pub(crate) struct Outcome {
     refusal: Option<(Option<usize>, Refusal, Option<usize>)>,
     /// Whether the last object was answered with success
     confirmed: bool,
-    /// Whether answers were lost
+    /// Whether replies were lost
     overrun: bool,
 }
 
 impl Outcome {
-    /// Adds the answers in a datagram to the messages numbered from `first` (BATCH_BEGIN) on.
+    /// Adds the replies in a datagram to the messages numbered from `first` (BATCH_BEGIN) on.
     pub(crate) fn read(&mut self, datagram: &[u8], first: u32, messages: usize) -> Result<(), DecodeError> {
         for header in Datagram(datagram) {
             let header = header?;
             if header.nlmsg_type == NLMSG_ERROR {
-                self.add(&Answer::decode(&header)?, first, messages);
+                self.add(&Reply::decode(&header)?, first, messages);
             }
         }
         Ok(())
@@ -365,12 +365,12 @@ impl Outcome {
         Some(refusal)
     }
 
-    fn add(&mut self, answer: &Answer<'_>, first: u32, messages: usize) {
-        let Ok(number) = usize::try_from(answer.sequence.wrapping_sub(first)) else { return };
+    fn add(&mut self, reply: &Reply<'_>, first: u32, messages: usize) {
+        let Ok(number) = usize::try_from(reply.sequence.wrapping_sub(first)) else { return };
         if number > messages + 1 {
-            return; // an answer to something older
+            return; // a reply to something older
         }
-        if answer.errno == 0 {
+        if reply.errno == 0 {
             self.confirmed |= number == messages;
             return;
         }
@@ -379,11 +379,11 @@ impl Outcome {
         if self.refusal.as_ref().is_none_or(|(lowest, ..)| message < *lowest) {
             let refusal = Refusal {
                 message,
-                errno: answer.errno,
+                errno: reply.errno,
                 location: Location::default(),
-                text: answer.text.map(str::to_owned),
+                text: reply.text.map(str::to_owned),
             };
-            self.refusal = Some((message, refusal, answer.offset));
+            self.refusal = Some((message, refusal, reply.offset));
         }
     }
 }
@@ -403,7 +403,7 @@ pub(crate) fn refused_request(errno: i32, text: Option<&str>) -> Error {
 }
 
 /// A receive that failed, once more: the kernel tells a socket's error once, and what is queued stays (`sock_error` in
-/// include/net/sock.h). That nothing is there, and that answers were lost, is for the caller.
+/// include/net/sock.h). That nothing is there, and that replies were lost, is for the caller.
 fn retry_receive(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     const FINAL: [Option<i32>; 2] = [Some(Errno::EAGAIN as i32), Some(Errno::ENOBUFS as i32)];
     match retry_interrupted(&mut call) {
@@ -427,19 +427,19 @@ mod tests {
 
     const FIRST: u32 = u32::MAX - 1;
 
-    /// What answers to a transaction of three objects come to: each the number of a message from BATCH_BEGIN (0) to
+    /// What replies to a transaction of three objects come to: each the number of a message from BATCH_BEGIN (0) to
     /// BATCH_END (4), and an errno.
-    fn outcome(answers: &[(u32, i32)]) -> Outcome {
+    fn outcome(replies: &[(u32, i32)]) -> Outcome {
         let mut outcome = Outcome::default();
-        for &(number, errno) in answers {
+        for &(number, errno) in replies {
             let sequence = FIRST.wrapping_add(number);
-            outcome.add(&Answer { sequence, errno, text: None, offset: None }, FIRST, 3);
+            outcome.add(&Reply { sequence, errno, text: None, offset: None }, FIRST, 3);
         }
         outcome
     }
 
-    fn refused(answers: &[(u32, i32)]) -> Option<(Option<usize>, i32)> {
-        outcome(answers).refusal.map(|(message, refusal, _)| {
+    fn refused(replies: &[(u32, i32)]) -> Option<(Option<usize>, i32)> {
+        outcome(replies).refusal.map(|(message, refusal, _)| {
             assert_eq!(message, refusal.message);
             (message, refusal.errno)
         })
@@ -459,7 +459,7 @@ mod tests {
     fn the_lowest_message_is_the_refused_one() {
         assert_eq!(refused(&[(1, 2), (2, 22)]), Some((Some(0), 2)));
         assert_eq!(refused(&[(3, 0), (2, 22), (1, 2)]), Some((Some(0), 2)));
-        // The first answer to a message is the one that counts.
+        // The first reply to a message is the one that counts.
         assert_eq!(refused(&[(2, 22), (2, 2)]), Some((Some(1), 22)));
     }
 
@@ -476,7 +476,7 @@ mod tests {
         assert!(!outcome(&[(5, 0), (u32::MAX, 0)]).confirmed);
     }
 
-    /// An answer that was left in the socket is not taken for the next request's.
+    /// A reply that was left in the socket is not taken for the next request's.
     #[test]
     fn an_answer_that_nobody_read() {
         crate::testing::namespace::in_new_namespace(|| {

@@ -1,7 +1,7 @@
 //! Every number of the kernel's interface that this crate uses, under the kernel's own names.
 //!
 //! Sources: `include/uapi/linux/netfilter/nf_tables.h` unless a block says otherwise. A number keeps its meaning
-//! for ever; a kernel that does not know an attribute yet ignores it or answers EINVAL or EOPNOTSUPP. The
+//! for ever; a kernel that does not know an attribute yet ignores it or replies EINVAL or EOPNOTSUPP. The
 //! attributes below are those of Linux 6.18; where one is newer than 5.12, the version stands beside it.
 #![allow(missing_docs, reason = "the names are the kernel's; its header documents them")]
 

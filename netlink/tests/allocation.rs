@@ -9,7 +9,7 @@ use nftwire::expr::{
     Access, Bitwise, Cmp, CmpOp, Counter, Immediate, Lookup, Meta, MetaKey, Operation, Redir,
 };
 use nftwire::{
-    BaseChain, Batch, Chain, Data, Element, ElementData, ElementList, Expr, Family, Hook, Place, Policy,
+    BaseChain, Batch, Chain, Data, Element, ElementData, ElementList, Expr, Family, Hook, Policy, Position,
     Register, Rule, Set, SetFlags, Socket, Table, Verdict,
 };
 
@@ -31,7 +31,7 @@ fn fill(batch: &mut Batch) {
     batch.add_elements(&ElementList::new(FAMILY, "mesh", "__map%d", id), &elements);
     batch.del_elements(&ElementList::new(FAMILY, "mesh", "__map%d", id), &elements);
     for port in 15_000..15_100 {
-        batch.add_rule(&Rule::new(FAMILY, "mesh", "output"), Place::Append, &expressions(id, port));
+        batch.add_rule(&Rule::new(FAMILY, "mesh", "output"), Position::Append, &expressions(id, port));
     }
     batch.del_rule(FAMILY, "mesh", "output", 7);
     batch.del_set(FAMILY, "mesh", "old");
@@ -96,7 +96,7 @@ fn a_warm_commit_does_not_allocate() {
             batch.add_chain(&Chain::new(FAMILY, "mesh", "output"));
             batch.flush_table(FAMILY, "mesh");
             let accept = [Immediate::Verdict(Verdict::Accept).into()];
-            batch.add_rule(&Rule::new(FAMILY, "mesh", "output"), Place::Append, &accept);
+            batch.add_rule(&Rule::new(FAMILY, "mesh", "output"), Position::Append, &accept);
             socket.commit(&mut batch).map(drop)
         };
         fill(&mut socket).unwrap();

@@ -20,7 +20,7 @@ use nftwire::expr::{
 };
 use nftwire::{
     BaseChain, Batch, Chain, ChainFlags, Data, Device, ElementList, Error, Expr, Family, Hook, Object,
-    ObjectData, ObjectKind, Place, Query, Register, Rule, Set, Socket, Table, Verdict, userdata,
+    ObjectData, ObjectKind, Position, Query, Register, Rule, Set, Socket, Table, Verdict, userdata,
 };
 
 const FAMILY: Family = Family::Inet;
@@ -46,7 +46,7 @@ fn numbered(rules: u32, number: u32) -> Batch {
     let value = Immediate::Value { dreg: Register::R1, data: Data::ne32(number) };
     let expressions = [value.into(), Counter::default().into(), Immediate::Verdict(Verdict::Return).into()];
     for _ in 0..rules {
-        batch.add_rule(&Rule::new(FAMILY, TABLE, CHAIN), Place::Append, &expressions);
+        batch.add_rule(&Rule::new(FAMILY, TABLE, CHAIN), Position::Append, &expressions);
     }
     batch
 }
@@ -220,7 +220,7 @@ fn rules_and_their_reset() {
         let mut socket = Socket::open().unwrap();
         let mut batch = numbered(0, 0);
         let counter = Counter { bytes: 700, packets: 5 };
-        batch.add_rule(&Rule::new(FAMILY, TABLE, CHAIN), Place::Append, &[counter.into()]);
+        batch.add_rule(&Rule::new(FAMILY, TABLE, CHAIN), Position::Append, &[counter.into()]);
         socket.commit(&mut batch).unwrap();
         assert_eq!(packets(&mut socket, false).unwrap(), [5]);
         match packets(&mut socket, true) {
@@ -290,7 +290,7 @@ fn expressions_that_nft_cannot_write() {
         };
         let l4proto = Meta { key: MetaKey::L4Proto, access: Access::Load(Register::R1) };
         let expressions = [Last::default().into(), l4proto.into(), inner.into()];
-        batch.add_rule(&Rule::new(FAMILY, TABLE, CHAIN), Place::Append, &expressions);
+        batch.add_rule(&Rule::new(FAMILY, TABLE, CHAIN), Position::Append, &expressions);
         match socket.commit(&mut batch) {
             Ok(_) => {}
             Err(Error::Refused(refusal)) if refusal.errno == nix::errno::Errno::ENOENT as i32 => {
@@ -426,7 +426,7 @@ fn copy(socket: &mut Socket) -> Result<Batch, Error> {
             let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
             let known = |expression: &Expr<'_>| !matches!(expression, Expr::Unknown(_));
             assert!(expressions.iter().all(known), "{expressions:?}");
-            batch.add_rule(&rule, Place::Append, &expressions);
+            batch.add_rule(&rule, Position::Append, &expressions);
             Ok(())
         })?;
     }

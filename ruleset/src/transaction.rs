@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use nftwire::{Batch, ElementList, Place, Set};
+use nftwire::{Batch, ElementList, Position, Set};
 
 use super::validate::RulePlace;
 use crate::nft::compile::{ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, SetKey, compile, named_set};
@@ -13,7 +13,7 @@ use nftwire::feature::Feature;
 #[derive(Debug)]
 pub struct Transaction<'a> {
     batch: Batch,
-    wanted: &'a Ruleset,
+    desired: &'a Ruleset,
     /// What each message of the batch is about, in order
     objects: Vec<Object>,
     /// What goes, or from where
@@ -74,10 +74,10 @@ impl fmt::Display for Subject {
     }
 }
 
-/// What a message is about, by its place in the wanted ruleset.
+/// What a message is about, by its place in the desired ruleset.
 #[derive(Clone, Copy, Debug)]
 enum Object {
-    /// What is not wanted goes; the number is that of its subject
+    /// What is not desired goes; the number is that of its subject
     Removal(usize),
     Table {
         table: usize,
@@ -98,23 +98,23 @@ enum Object {
 }
 
 impl<'a> Transaction<'a> {
-    /// An empty transaction on the way to `wanted`, refused if the ruleset is not of this generation any more.
+    /// An empty transaction on the way to `desired`, refused if the ruleset is not of this generation any more.
     #[must_use]
-    pub fn new(wanted: &'a Ruleset, generation: u32) -> Self {
+    pub fn new(desired: &'a Ruleset, generation: u32) -> Self {
         let mut batch = Batch::new();
         batch.require_generation(generation);
-        Self { batch, wanted, objects: Vec::new(), removed: Vec::new() }
+        Self { batch, desired, objects: Vec::new(), removed: Vec::new() }
     }
 
-    /// All of `wanted` where none of it is there, whatever the generation: one of its tables that came meanwhile is
+    /// All of `desired` where none of it is there, whatever the generation: one of its tables that came meanwhile is
     /// refused with EEXIST.
     ///
     /// # Errors
     /// A rule has something that only can be shown.
-    pub fn from_nothing(wanted: &'a Ruleset) -> Result<Self, NotCompiled> {
+    pub fn from_nothing(desired: &'a Ruleset) -> Result<Self, NotCompiled> {
         // The kernel takes 0 for any.
-        let mut transaction = Self::new(wanted, 0);
-        for (number, table) in wanted.tables.iter().enumerate() {
+        let mut transaction = Self::new(desired, 0);
+        for (number, table) in desired.tables.iter().enumerate() {
             transaction.push(Object::Table { table: number }, |batch| {
                 batch.create_table(&nftwire::Table::new(table.family, &table.name));
             });
@@ -126,7 +126,7 @@ impl<'a> Transaction<'a> {
             }
             for (chain, rules) in table.chains.iter().map(|chain| chain.rules.len()).enumerate() {
                 for rule in 0..rules {
-                    transaction.add_rule(number, chain, rule, Place::Append)?;
+                    transaction.add_rule(number, chain, rule, Position::Append)?;
                 }
             }
         }
@@ -141,23 +141,23 @@ impl<'a> Transaction<'a> {
     /// What a message of the batch is about.
     #[must_use]
     pub fn subject(&self, message: usize) -> Option<Subject> {
-        let wanted = |table: usize| {
-            let table = &self.wanted.tables[table];
+        let desired = |table: usize| {
+            let table = &self.desired.tables[table];
             (table, Subject::table(table.family, &table.name))
         };
         Some(match *self.objects.get(message)? {
             Object::Removal(removal) => self.removed.get(removal)?.clone(),
-            Object::Table { table } => wanted(table).1,
+            Object::Table { table } => desired(table).1,
             Object::Set { table, set } => {
-                let (table, subject) = wanted(table);
+                let (table, subject) = desired(table);
                 subject.set(&table.sets[set].name)
             }
             Object::Chain { table, chain } => {
-                let (table, subject) = wanted(table);
+                let (table, subject) = desired(table);
                 subject.chain(&table.chains[chain].name)
             }
             Object::Rule { table, chain, rule } => {
-                let (table, subject) = wanted(table);
+                let (table, subject) = desired(table);
                 let chain = &table.chains[chain];
                 Subject { rule: Some((rule, chain.rules[rule].to_string())), ..subject.chain(&chain.name) }
             }
@@ -169,36 +169,36 @@ impl<'a> Transaction<'a> {
     pub fn feature(&self, message: usize, expression: Option<usize>) -> Option<&'static Feature> {
         match *self.objects.get(message)? {
             Object::Removal(_) => None,
-            Object::Table { table } => Feature::of_family(self.wanted.tables[table].family),
+            Object::Table { table } => Feature::of_family(self.desired.tables[table].family),
             Object::Set { table, set } => {
-                let compiled = named_set(&self.wanted.tables[table].sets[set]).ok()?;
+                let compiled = named_set(&self.desired.tables[table].sets[set]).ok()?;
                 Feature::of_set(compiled.flags)
             }
             Object::Chain { table, chain } => {
-                Feature::of_chain(self.wanted.tables[table].chains[chain].base?.kind.name())
+                Feature::of_chain(self.desired.tables[table].chains[chain].base?.kind.name())
             }
             Object::Rule { table, chain, rule } => {
-                let table = &self.wanted.tables[table];
+                let table = &self.desired.tables[table];
                 let compiled = compile(table.family, &table.chains[chain].rules[rule], 1).ok()?;
                 Feature::of_expression(compiled.expressions.get(expression?)?)
             }
         }
     }
 
-    /// Adds the wanted table with this number.
+    /// Adds the desired table with this number.
     pub(super) fn add_table(&mut self, table: usize) {
-        let wanted = &self.wanted.tables[table];
+        let desired = &self.desired.tables[table];
         self.push(Object::Table { table }, |batch| {
-            batch.add_table(&nftwire::Table::new(wanted.family, &wanted.name));
+            batch.add_table(&nftwire::Table::new(desired.family, &desired.name));
         });
     }
 
-    /// Adds a wanted set with its elements.
+    /// Adds a desired set with its elements.
     pub(super) fn add_set(&mut self, table: usize, set: usize) -> Result<(), NotCompiled> {
-        let wanted = &self.wanted.tables[table];
-        let (family, table_name) = (wanted.family, wanted.name.as_str());
-        let name = wanted.sets[set].name.as_str();
-        let compiled = named_set(&wanted.sets[set])?;
+        let desired = &self.desired.tables[table];
+        let (family, table_name) = (desired.family, desired.name.as_str());
+        let name = desired.sets[set].name.as_str();
+        let compiled = named_set(&desired.sets[set])?;
         self.push(Object::Set { table, set }, |batch| {
             let id = batch.take_set_id();
             batch.add_set(&Set {
@@ -216,25 +216,25 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Adds a wanted chain, or leaves the one that is there.
+    /// Adds a desired chain, or leaves the one that is there.
     pub(super) fn add_chain(&mut self, table: usize, chain: usize) {
         let message = self.chain_message(table, chain);
         self.push(Object::Chain { table, chain }, |batch| batch.add_chain(&message));
     }
 
-    /// Adds a wanted rule, with the sets that belong to it before.
+    /// Adds a desired rule, with the sets that belong to it before.
     pub(super) fn add_rule(
         &mut self,
         table: usize,
         chain: usize,
         rule: usize,
-        place: Place,
+        place: Position,
     ) -> Result<(), NotCompiled> {
-        let wanted = &self.wanted.tables[table];
-        let (family, name) = (wanted.family, wanted.name.as_str());
-        let chain_name = wanted.chains[chain].name.as_str();
+        let desired = &self.desired.tables[table];
+        let (family, name) = (desired.family, desired.name.as_str());
+        let chain_name = desired.chains[chain].name.as_str();
         let first_set_id = self.batch.next_set_id();
-        let compiled = compile(family, &wanted.chains[chain].rules[rule], first_set_id)?;
+        let compiled = compile(family, &desired.chains[chain].rules[rule], first_set_id)?;
         self.push(Object::Rule { table, chain, rule }, |batch| {
             for set in &compiled.sets {
                 add_anonymous_set(batch, family, name, set);
@@ -246,7 +246,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Puts something into the batch that takes away what is not wanted.
+    /// Puts something into the batch that takes away what is not desired.
     pub(super) fn remove(&mut self, subject: Subject, fill: impl FnOnce(&mut Batch)) {
         self.removed.push(Subject { is_removal: true, ..subject });
         self.push(Object::Removal(self.removed.len() - 1), fill);
@@ -258,7 +258,7 @@ impl<'a> Transaction<'a> {
     }
 
     fn chain_message(&self, table: usize, chain: usize) -> nftwire::Chain<'a> {
-        let table = &self.wanted.tables[table];
+        let table = &self.desired.tables[table];
         let chain = &table.chains[chain];
         let base = chain.base.as_ref().map(|base| nftwire::BaseChain {
             kind: base.kind.name(),

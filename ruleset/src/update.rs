@@ -11,7 +11,7 @@
 //! is another.
 //!
 //! Some sets are not the ruleset's own: others put elements into them and take them out. A profile names those in its
-//! layout, and they stay, with what they hold, whether the rules that use them are wanted or not.
+//! owned, and they stay, with what they hold, whether the rules that use them are desired or not.
 //!
 //! Where nothing is there nothing is deleted, and that makes a new pod's first commit fast: after a deletion the kernel
 //! lets the socket's close wait for a grace period of RCU (`nft_rcv_nl_event` in net/netfilter/nf_tables_api.c).
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nftwire::expr::{Counter, Immediate, Lookup};
-use nftwire::{AttrWriter, ElementData, Error, Expr, ObjectKind, Place, SetFlags, Socket, uapi};
+use nftwire::{AttrWriter, ElementData, Error, Expr, ObjectKind, Position, SetFlags, Socket, uapi};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use super::transaction::{Subject, Transaction};
@@ -51,7 +51,7 @@ pub(super) struct ExistingTable {
 #[derive(Debug)]
 pub(super) struct ExistingSet {
     pub(super) name: String,
-    /// Whether it is one of the layout's, of the same kind, and stays with its elements
+    /// Whether it is one of the owned's, of the same kind, and stays with its elements
     pub(super) stays: bool,
 }
 
@@ -91,13 +91,13 @@ pub enum UpdateError {
 pub struct Update<'a> {
     /// What brings the kernel there
     pub transaction: Transaction<'a>,
-    /// Whether any table of the layout is there now
+    /// Whether any table of the owned is there now
     pub replaces: bool,
 }
 
-/// The transaction after which the tables of `layout` hold exactly what `wanted` says.
+/// The transaction after which the tables of `owned` hold exactly what `desired` says.
 ///
-/// `layout` has every table that some settings of the profile need, and of their sets those that others fill: where one
+/// `owned` has every table that some settings of the profile need, and of their sets those that others fill: where one
 /// is there, and of the same kind, it stays with its elements. With `keep_counters`, rules that do not change
 /// stay; otherwise all rules are new and count from zero.
 ///
@@ -106,33 +106,33 @@ pub struct Update<'a> {
 /// that only can be shown.
 pub fn update<'a>(
     socket: &mut Socket,
-    layout: &Ruleset,
-    wanted: &'a Ruleset,
+    owned: &Ruleset,
+    desired: &'a Ruleset,
     keep_counters: bool,
 ) -> Result<Update<'a>, UpdateError> {
     // The batch requires the generation: that nothing has changed meanwhile, the kernel finds out itself.
     let generation = socket.settled_generation_within(SETTLED)?;
-    let existing = match read(socket, layout, keep_counters) {
+    let existing = match read(socket, owned, keep_counters) {
         Ok(existing) => existing,
         // What one dump showed may be gone in the next: an error counts only where nothing changed.
         Err(error) if socket.settled_generation()? == generation => return Err(error.into()),
         Err(_) => return Err(Error::GenerationChanged.into()),
     };
-    Ok(from(&existing, wanted, generation, keep_counters)?)
+    Ok(from(&existing, desired, generation, keep_counters)?)
 }
 
-/// All of `wanted` for any generation, if no table of `layout` is there: what most pods need, for less than the way over
-/// the generation that was read. Nobody else may make another table of the layout until the commit.
+/// All of `desired` for any generation, if no table of `owned` is there: what most pods need, for less than the way over
+/// the generation that was read. Nobody else may make another table of the owned until the commit.
 ///
 /// # Errors
 /// As [`update`].
-pub fn first<'a>(
+pub fn initial_transaction<'a>(
     socket: &mut Socket,
-    layout: &Ruleset,
-    wanted: &'a Ruleset,
+    owned: &Ruleset,
+    desired: &'a Ruleset,
 ) -> Result<Option<Transaction<'a>>, UpdateError> {
-    match read_tables(socket, layout) {
-        Ok(tables) if tables.is_empty() => Ok(Some(Transaction::from_nothing(wanted)?)),
+    match read_tables(socket, owned) {
+        Ok(tables) if tables.is_empty() => Ok(Some(Transaction::from_nothing(desired)?)),
         Ok(_) | Err(Error::GenerationChanged) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -149,25 +149,25 @@ pub fn first<'a>(
 /// As [`update`].
 pub fn update_any<'a>(
     socket: &mut Socket,
-    layout: &Ruleset,
-    wanted: &'a Ruleset,
+    owned: &Ruleset,
+    desired: &'a Ruleset,
 ) -> Result<Update<'a>, UpdateError> {
     // The kernel takes 0 for any.
-    Ok(from(&read(socket, layout, false)?, wanted, 0, false)?)
+    Ok(from(&read(socket, owned, false)?, desired, 0, false)?)
 }
 
 fn from<'a>(
     existing: &[ExistingTable],
-    wanted: &'a Ruleset,
+    desired: &'a Ruleset,
     generation: u32,
     keep_counters: bool,
 ) -> Result<Update<'a>, NotCompiled> {
-    let mut transaction = Transaction::new(wanted, generation);
+    let mut transaction = Transaction::new(desired, generation);
     // The kernel does not wake a table and give it a base chain in one transaction; as no packet sees a dormant
     // table, it may as well go and come back.
     let (gone, kept): (Vec<_>, Vec<_>) = existing
         .iter()
-        .partition(|there| there.dormant || !wanted.tables.iter().any(|table| there.is_same_table(table)));
+        .partition(|there| there.dormant || !desired.tables.iter().any(|table| there.is_same_table(table)));
     for table in gone {
         if table.dormant || !table.named_sets.iter().any(|set| set.stays) {
             let subject = Subject::table(table.family, &table.name);
@@ -178,22 +178,22 @@ fn from<'a>(
             remove_all_but(&mut transaction, table, &[]);
         }
     }
-    for (index, table) in wanted.tables.iter().enumerate() {
+    for (index, table) in desired.tables.iter().enumerate() {
         let there = kept.iter().find(|there| there.is_same_table(table)).copied();
         transaction.add_table(index);
-        update_table(&mut transaction, wanted, index, there, keep_counters)?;
+        update_table(&mut transaction, desired, index, there, keep_counters)?;
     }
     Ok(Update { transaction, replaces: !existing.is_empty() })
 }
 
 fn update_table(
     transaction: &mut Transaction<'_>,
-    wanted: &Ruleset,
+    desired: &Ruleset,
     table_index: usize,
     there: Option<&ExistingTable>,
     keep_counters: bool,
 ) -> Result<(), NotCompiled> {
-    let table = &wanted.tables[table_index];
+    let table = &desired.tables[table_index];
     let existing = there.map_or(&[][..], |there| &there.chains);
     let (family, name) = (table.family, table.name.as_str());
     // Rules that look things up in a set that goes have to go before it.
@@ -268,24 +268,24 @@ fn remove_all_but(transaction: &mut Transaction<'_>, there: &ExistingTable, chai
     }
 }
 
-/// How the rules of one chain become those that are wanted.
+/// How the rules of one chain become those that are desired.
 struct Steps {
     /// Handles of the rules that go
     deleted: Vec<u64>,
-    /// Numbers of the wanted rules that are new, and where they go
-    added: Vec<(usize, Place)>,
+    /// Numbers of the desired rules that are new, and where they go
+    added: Vec<(usize, Position)>,
 }
 
 impl Steps {
     fn all_new(rules: usize) -> Self {
-        Self { deleted: Vec::new(), added: (0..rules).map(|rule| (rule, Place::Append)).collect() }
+        Self { deleted: Vec::new(), added: (0..rules).map(|rule| (rule, Position::Append)).collect() }
     }
 }
 
 fn steps(family: Family, chain: &Chain, existing: &[ExistingRule]) -> Result<Steps, NotCompiled> {
     let old: Vec<_> = existing.iter().map(|rule| &rule.fingerprint).collect();
     let new: Vec<Fingerprint> =
-        chain.rules.iter().map(|rule| wanted_fingerprint(family, rule)).collect::<Result<_, _>>()?;
+        chain.rules.iter().map(|rule| desired_fingerprint(family, rule)).collect::<Result<_, _>>()?;
     let new: Vec<_> = new.iter().collect();
     let mut steps = Steps { deleted: Vec::new(), added: Vec::new() };
     for op in capture_diff_slices(Algorithm::Myers, &old, &new) {
@@ -294,15 +294,16 @@ fn steps(family: Family, chain: &Chain, existing: &[ExistingRule]) -> Result<Ste
         }
         steps.deleted.extend(existing[op.old_range()].iter().map(|rule| rule.handle));
         // What stands behind a change stays, so new rules go before it; at the end they go to the end.
-        let place = existing.get(op.old_range().end).map_or(Place::Append, |next| Place::Before(next.handle));
+        let place =
+            existing.get(op.old_range().end).map_or(Position::Append, |next| Position::Before(next.handle));
         steps.added.extend(op.new_range().map(|rule| (rule, place)));
     }
     Ok(steps)
 }
 
 impl ExistingTable {
-    fn is_same_table(&self, wanted: &Table) -> bool {
-        self.family == wanted.family && self.name == wanted.name
+    fn is_same_table(&self, desired: &Table) -> bool {
+        self.family == desired.family && self.name == desired.name
     }
 
     /// Whether there is a set of this name that stays.
@@ -316,24 +317,24 @@ impl ExistingTable {
     }
 
     /// The chains that are none of these.
-    fn chains_but(&self, wanted: &[Chain]) -> impl Iterator<Item = &ExistingChain> {
-        self.chains.iter().filter(|there| !wanted.iter().any(|chain| there.is_same_chain(chain)))
+    fn chains_but(&self, desired: &[Chain]) -> impl Iterator<Item = &ExistingChain> {
+        self.chains.iter().filter(|there| !desired.iter().any(|chain| there.is_same_chain(chain)))
     }
 }
 
 impl ExistingChain {
-    /// Whether this is the wanted chain: the name, and for base chains what cannot be changed.
-    fn is_same_chain(&self, wanted: &Chain) -> bool {
+    /// Whether this is the desired chain: the name, and for base chains what cannot be changed.
+    fn is_same_chain(&self, desired: &Chain) -> bool {
         let base = |base: &BaseChain| (base.kind.name().to_owned(), base.hook, base.priority);
-        self.name == wanted.name && self.base == wanted.base.as_ref().map(base)
+        self.name == desired.name && self.base == desired.base.as_ref().map(base)
     }
 }
 
-/// The tables of `layout` that are there, and nothing of what they hold.
-fn read_tables(socket: &mut Socket, layout: &Ruleset) -> Result<Vec<ExistingTable>, Error> {
+/// The tables of `owned` that are there, and nothing of what they hold.
+fn read_tables(socket: &mut Socket, owned: &Ruleset) -> Result<Vec<ExistingTable>, Error> {
     let mut tables = Vec::new();
     socket.tables(Family::Unspec, |table| {
-        if layout.tables.iter().any(|owned| owned.family == table.family && owned.name == table.name) {
+        if owned.tables.iter().any(|owned| owned.family == table.family && owned.name == table.name) {
             tables.push(ExistingTable {
                 family: table.family,
                 name: table.name.to_owned(),
@@ -349,13 +350,13 @@ fn read_tables(socket: &mut Socket, layout: &Ruleset) -> Result<Vec<ExistingTabl
     Ok(tables)
 }
 
-/// What the kernel holds of the tables of `layout`. It is of one generation inside [`Socket::consistent`] only.
+/// What the kernel holds of the tables of `owned`. It is of one generation inside [`Socket::consistent`] only.
 pub(super) fn read(
     socket: &mut Socket,
-    layout: &Ruleset,
+    owned: &Ruleset,
     with_rules: bool,
 ) -> Result<Vec<ExistingTable>, Error> {
-    let mut tables = read_tables(socket, layout)?;
+    let mut tables = read_tables(socket, owned)?;
     if tables.is_empty() {
         return Ok(tables);
     }
@@ -372,7 +373,7 @@ pub(super) fn read(
         Ok(())
     })?;
     for table in &mut tables {
-        let anonymous = read_names(socket, layout, table)?;
+        let anonymous = read_names(socket, owned, table)?;
         if with_rules {
             let sets = read_elements(socket, table, anonymous)?;
             read_rules(socket, table, &sets)?;
@@ -398,12 +399,8 @@ fn read_rules(
 }
 
 /// Notes what of the table has a name of its own; returns the names of the anonymous sets that profiles make.
-fn read_names(
-    socket: &mut Socket,
-    layout: &Ruleset,
-    table: &mut ExistingTable,
-) -> Result<Vec<String>, Error> {
-    let filled_by_others: Vec<_> = layout
+fn read_names(socket: &mut Socket, owned: &Ruleset, table: &mut ExistingTable) -> Result<Vec<String>, Error> {
+    let filled_by_others: Vec<_> = owned
         .tables
         .iter()
         .filter(|owned| table.is_same_table(owned))
@@ -456,7 +453,7 @@ fn read_elements(
 }
 
 /// What counts of an element of a set or a map of verdicts. What no profile makes is of no account: it is in no set that
-/// a wanted rule looks things up in.
+/// a desired rule looks things up in.
 fn key(element: nftwire::Element<'_>) -> SetKey {
     let verdict = match element.data {
         Some(ElementData::Verdict(verdict)) => Some(verdict.into()),
@@ -467,7 +464,7 @@ fn key(element: nftwire::Element<'_>) -> SetKey {
 }
 
 /// The fingerprint that the kernel's rule has after this one was added.
-pub(super) fn wanted_fingerprint(family: Family, rule: &Rule) -> Result<Fingerprint, NotCompiled> {
+pub(super) fn desired_fingerprint(family: Family, rule: &Rule) -> Result<Fingerprint, NotCompiled> {
     let first_set_id = 1;
     let compiled = compile(family, rule, first_set_id)?;
     let set = |lookup: &Lookup<'_>| -> Option<&AnonymousSet> {

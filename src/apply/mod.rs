@@ -14,11 +14,11 @@ use serde_json::json;
 use crate::diagnostic::{self, Explain, Explanation};
 use crate::interception::Interception;
 use crate::network::{Lock, Network, RouteError, RouteSocket};
-use crate::retry::{self, Overtaken, retry, retry_for};
+use crate::retry::{self, LostRace, retry, retry_for};
 use nft_ruleset::Ruleset;
 use nft_ruleset::nft::compile::NotCompiled;
 use nft_ruleset::transaction::{Subject, Transaction};
-use nft_ruleset::update::{Update, UpdateError, first, update, update_any};
+use nft_ruleset::update::{Update, UpdateError, initial_transaction, update, update_any};
 use nft_ruleset::validate::{Invalid, validate};
 use nftwire::feature::Feature;
 
@@ -29,7 +29,7 @@ const EXACT: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counters {
     /// All rules are new and count from zero
-    Restart,
+    Reset,
     /// Rules that do not change stay where they are, with their counters
     Keep,
 }
@@ -138,11 +138,11 @@ impl Interception {
         let result = network
             .add(routes, &mut added)
             .map_err(ApplyError::from)
-            .and_then(|()| commit(nft, &self.layout, &self.ruleset, counters, lock.as_ref()));
+            .and_then(|()| commit(nft, &self.owned, &self.ruleset, counters, lock.as_ref()));
         match result {
             Ok((commit, replaces)) => {
                 if replaces {
-                    let leftover = self.possible_network.without(&self.network);
+                    let leftover = self.owned_network.without(&self.network);
                     leftover.remove(routes).map_err(still_there("applied"))?;
                 }
                 Ok(commit)
@@ -163,20 +163,20 @@ impl Interception {
     pub fn check(&self, nft: &mut Socket) -> Result<Commit, ApplyError> {
         validate(&self.ruleset)?;
         retry(|| {
-            let mut transaction = update(nft, &self.layout, &self.ruleset, false)?.transaction;
+            let mut transaction = update(nft, &self.owned, &self.ruleset, false)?.transaction;
             let checked = nft.check(transaction.batch());
             checked.map_err(|error| explain(&transaction, error))
         })
     }
 
-    /// Takes all of it away: the layout's tables, then the network. What is gone already is no error.
+    /// Takes all of it away: the owned's tables, then the network. What is gone already is no error.
     ///
     /// # Errors
     /// As [`Interception::apply`]; what was removed before the failure stays removed.
     pub fn remove(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Commit, ApplyError> {
         let _lock = Lock::take();
-        let (commit, _) = commit(nft, &self.layout, &Ruleset::default(), Counters::Restart, None)?;
-        self.possible_network.remove(routes).map_err(still_there("removed"))?;
+        let (commit, _) = commit(nft, &self.owned, &Ruleset::default(), Counters::Reset, None)?;
+        self.owned_network.remove(routes).map_err(still_there("removed"))?;
         Ok(commit)
     }
 }
@@ -189,9 +189,9 @@ impl ApplyError {
     }
 }
 
-impl Overtaken for ApplyError {
-    fn is_overtaken(&self) -> bool {
-        matches!(self, Self::Netlink(error) if error.is_overtaken())
+impl LostRace for ApplyError {
+    fn is_lost_race(&self) -> bool {
+        matches!(self, Self::Netlink(error) if error.is_lost_race())
     }
 }
 
@@ -223,19 +223,19 @@ pub(crate) fn apply_ruleset(
     counters: Counters,
 ) -> Result<Commit, ApplyError> {
     validate(&interception.ruleset)?;
-    Ok(commit(nft, &interception.layout, &interception.ruleset, counters, None)?.0)
+    Ok(commit(nft, &interception.owned, &interception.ruleset, counters, None)?.0)
 }
 
-/// Returns whether tables of the layout were there before, too. With a turn, nobody else makes some at the same time.
+/// Returns whether tables of the owned were there before, too. With a turn, nobody else makes some at the same time.
 fn commit(
     nft: &mut Socket,
-    layout: &Ruleset,
-    wanted: &Ruleset,
+    owned: &Ruleset,
+    desired: &Ruleset,
     counters: Counters,
     lock: Option<&Lock>,
 ) -> Result<(Commit, bool), ApplyError> {
     if lock.is_some()
-        && let Some(mut transaction) = first(nft, layout, wanted)?
+        && let Some(mut transaction) = initial_transaction(nft, owned, desired)?
     {
         match nft.commit(transaction.batch()) {
             // Somebody without a turn, such as nft, made one of the tables meanwhile.
@@ -252,11 +252,11 @@ fn commit(
     };
     let keep = counters == Counters::Keep;
     let limit = if keep { retry::LIMIT } else { EXACT };
-    match retry_for(limit, || attempt(update(nft, layout, wanted, keep)?, nft)) {
+    match retry_for(limit, || attempt(update(nft, owned, desired, keep)?, nft)) {
         // Where many commit, each waits for the others, and no generation lasts until a commit. Rules that stay have to
         // be those that were read; where all are new, what was read matters little.
-        Err(error) if error.is_overtaken() && !keep => {
-            retry(|| attempt(update_any(nft, layout, wanted)?, nft).map_err(gone_meanwhile))
+        Err(error) if error.is_lost_race() && !keep => {
+            retry(|| attempt(update_any(nft, owned, desired)?, nft).map_err(gone_meanwhile))
         }
         result => result,
     }

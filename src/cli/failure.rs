@@ -36,9 +36,9 @@ impl Failure {
     }
 
     /// The same, saying where it happened.
-    pub(super) fn at(self, place: &str) -> Self {
+    pub(super) fn at(self, location: &str) -> Self {
         let Self { error, exit_code } = self;
-        Self::new(At { place: place.to_owned(), error }, exit_code)
+        Self::new(LocatedError { location: location.to_owned(), error }, exit_code)
     }
 
     /// As an object, see [`Explanation::to_json`].
@@ -55,15 +55,15 @@ impl Failure {
 
 /// An error, and where it happened.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}: {error}")]
-struct At {
-    place: String,
+#[error("{location}: {error}")]
+struct LocatedError {
+    location: String,
     error: Box<dyn Explain + Send + Sync>,
 }
 
-impl Explain for At {
+impl Explain for LocatedError {
     fn explanation(&self) -> Explanation {
-        self.error.explanation().at("netns", self.place.as_str())
+        self.error.explanation().at("netns", self.location.as_str())
     }
 }
 

@@ -22,8 +22,8 @@ pub fn command(
         command => command,
     };
     match of_profile {
-        Some((istio_iptables::NAME, matches)) => istio_iptables::wanted(matches, environment).map(Some),
-        Some((proxy_init::NAME, matches)) => proxy_init::wanted(matches, environment).map(Some),
+        Some((istio_iptables::NAME, matches)) => istio_iptables::desired(matches, environment).map(Some),
+        Some((proxy_init::NAME, matches)) => proxy_init::desired(matches, environment).map(Some),
         _ => Ok(None),
     }
 }

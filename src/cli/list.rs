@@ -59,9 +59,9 @@ pub(super) fn command() -> Command {
 /// What was asked for by its name is not there.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} is not there")]
-struct Missing(String);
+struct MissingObjectError(String);
 
-impl Explain for Missing {
+impl Explain for MissingObjectError {
     fn explanation(&self) -> Explanation {
         Explanation::of_errno(Errno::ENOENT as i32).help("`meshwire list ruleset` shows all that there is")
     }
@@ -70,9 +70,9 @@ impl Explain for Missing {
 /// The ruleset cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the ruleset: {0}")]
-struct NotRead(#[from] nftwire::Error);
+struct ReadError(#[from] nftwire::Error);
 
-impl Explain for NotRead {
+impl Explain for ReadError {
     fn explanation(&self) -> Explanation {
         self.0.explanation()
     }
@@ -147,21 +147,21 @@ fn list(request: &Request<'_>, log: Log) -> Result<String, Failure> {
         Options { stateless: request.stateless, handles: request.handles, interfaces: Some(&interfaces) };
     let scope = request.what.scope();
     if request.counters {
-        let moved = listing::moved(&mut socket, scope, options).map_err(NotRead)?;
+        let moved = listing::moved(&mut socket, scope, options).map_err(ReadError)?;
         return Ok(if request.json { moved_json(moved) } else { moved_text(&moved) });
     }
     let listing = match request.json {
         true => listing::json(&mut socket, scope, options),
         false => listing::text(&mut socket, scope, options),
     };
-    let listing = listing.map_err(NotRead)?.ok_or_else(|| Missing(name(scope)))?;
+    let listing = listing.map_err(ReadError)?.ok_or_else(|| MissingObjectError(name(scope)))?;
     if listing.is_empty() && matches!(request.what, What::Owned) {
         log.info("no table of meshwire, Istio or Linkerd is here; `list ruleset` shows all others");
     }
     Ok(listing)
 }
 
-fn tables(socket: &mut Socket, request: &Request<'_>) -> Result<String, NotRead> {
+fn tables(socket: &mut Socket, request: &Request<'_>) -> Result<String, ReadError> {
     let read = |socket: &mut Socket| listing::tables(socket, request.what.scope());
     let (_, tables) = socket.consistent(read)?;
     if request.json {

@@ -120,7 +120,7 @@ impl From<BackendError> for LockdownError {
     }
 }
 
-pub(super) fn wanted(values: &Values<'_>) -> Result<bool, UsageError> {
+pub(super) fn desired(values: &Values<'_>) -> Result<bool, UsageError> {
     values.parsed(SETTING.name, IS_DEFAULT, super::settings::Given::boolean)
 }
 

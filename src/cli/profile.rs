@@ -69,12 +69,12 @@ pub(super) enum Output {
 /// The result could not be told.
 #[derive(Debug, thiserror::Error)]
 #[error("{done}, but the result cannot be written to standard output: {}", io_text(source))]
-struct NotTold {
+struct OutputError {
     done: &'static str,
     source: io::Error,
 }
 
-impl Explain for NotTold {
+impl Explain for OutputError {
     fn explanation(&self) -> Explanation {
         self.source.explanation().at("done", self.done)
     }
@@ -89,7 +89,7 @@ impl Action {
 
 /// What the switches ask for, the one first that changes least, which wins; without any, the rules are applied.
 pub(super) fn action(values: &Values<'_>, switches: &[(&str, Action)]) -> Result<Action, UsageError> {
-    let counters = if values.switch(KEEP_COUNTERS.name)? { Counters::Keep } else { Counters::Restart };
+    let counters = if values.switch(KEEP_COUNTERS.name)? { Counters::Keep } else { Counters::Reset };
     let mut given = Vec::new();
     for &(name, action) in switches {
         if values.switch(name)? {
@@ -160,7 +160,7 @@ pub(super) fn perform(
 
 /// Writes the result to standard output; where that fails, the error tells what was done nevertheless.
 pub(super) fn tell(done: &'static str, text: &str) -> Result<(), Failure> {
-    Ok(io::stdout().write_all(text.as_bytes()).map_err(|source| NotTold { done, source })?)
+    Ok(io::stdout().write_all(text.as_bytes()).map_err(|source| OutputError { done, source })?)
 }
 
 /// What was done.

@@ -61,7 +61,7 @@ impl ProxyInit {
         }
     }
 
-    /// All that is wanted of the kernel.
+    /// All that is desired of the kernel.
     #[must_use]
     pub fn interception(&self) -> Interception {
         Interception { ruleset: self.ruleset(), ..nothing() }
@@ -106,20 +106,20 @@ impl ProxyInit {
     }
 }
 
-/// What is wanted of the kernel where nothing is to be intercepted any more.
+/// What is desired of the kernel where nothing is to be intercepted any more.
 #[must_use]
 pub fn nothing() -> Interception {
     Interception {
         ruleset: Ruleset::default(),
         network: Network::default(),
-        layout: layout(),
-        possible_network: Network::default(),
+        owned: owned(),
+        owned_network: Network::default(),
     }
 }
 
 /// All tables and chains that some settings need, empty: with IPv6 and without.
 #[must_use]
-pub fn layout() -> Ruleset {
+pub fn owned() -> Ruleset {
     Ruleset { tables: [Family::Inet, Family::Ipv4].map(|family| table(family, Default::default())).into() }
 }
 

@@ -15,7 +15,7 @@ pub struct Network {
     pub routes: Vec<LocalRoute>,
     /// Whether the IPv6 routes are left out where `lo` does without IPv6 (net.ipv6.conf.lo.disable_ipv6), and it is no
     /// error
-    pub spares_disabled_ipv6: bool,
+    pub skip_if_ipv6_disabled: bool,
 }
 
 impl Network {
@@ -32,7 +32,7 @@ impl Network {
     pub fn possible_here(&self, socket: &mut RouteSocket) -> Result<Self, RouteError> {
         let is_v6 = |route: &LocalRoute| route.family == Family::V6;
         let mut network = self.clone();
-        if self.spares_disabled_ipv6 && self.routes.iter().any(is_v6) && socket.loopback_disables_ipv6()? {
+        if self.skip_if_ipv6_disabled && self.routes.iter().any(is_v6) && socket.loopback_disables_ipv6()? {
             network.routes.retain(|route| !is_v6(route));
         }
         Ok(network)
@@ -90,7 +90,7 @@ impl Network {
             loopback_addresses: difference(&self.loopback_addresses, &other.loopback_addresses),
             rules: difference(&self.rules, &other.rules),
             routes: difference(&self.routes, &other.routes),
-            spares_disabled_ipv6: false,
+            skip_if_ipv6_disabled: false,
         }
     }
 }

@@ -116,17 +116,17 @@ pub enum RouteError {
         source: io::Error,
     },
 
-    /// Receiving failed; EAGAIN means that the kernel gave no answer. Of a change it is not known whether it was made.
-    #[error("cannot {attempt}: the kernel's answer could not be read{}: {}", outcome(*.attempt), io_text(source))]
-    Answer {
+    /// Receiving failed; EAGAIN means that the kernel gave no reply. Of a change it is not known whether it was made.
+    #[error("cannot {attempt}: the kernel's reply could not be read{}: {}", outcome(*.attempt), io_text(source))]
+    Reply {
         /// What was attempted.
         attempt: Attempt,
         /// The system call's error.
         source: io::Error,
     },
 
-    /// An answer that is no well-formed netlink message.
-    #[error("cannot {attempt}: malformed answer of {length} bytes: {reason}")]
+    /// A reply that is no well-formed netlink message.
+    #[error("cannot {attempt}: malformed reply of {length} bytes: {reason}")]
     Malformed {
         /// What was attempted.
         attempt: Attempt,
@@ -136,9 +136,9 @@ pub enum RouteError {
         reason: String,
     },
 
-    /// The answer was complete, and what was asked for was not in it.
-    #[error("cannot {attempt}: the kernel's answer does not tell")]
-    Untold {
+    /// The reply was complete, and what was asked for was not in it.
+    #[error("cannot {attempt}: the kernel's reply does not tell")]
+    Unknown {
         /// What was attempted.
         attempt: Attempt,
     },
@@ -159,7 +159,7 @@ pub enum RouteError {
         attempt: Attempt,
     },
 
-    /// EACCES, which rtnetlink answers only where a device does without IPv6.
+    /// EACCES, which rtnetlink replies only where a device does without IPv6.
     #[error("cannot {attempt}: EACCES: IPv6 is disabled on lo (net.ipv6.conf.lo.disable_ipv6=1)")]
     Ipv6DisabledOnLoopback {
         /// What was attempted.
@@ -171,7 +171,7 @@ pub enum RouteError {
     NoIpv6 {
         /// What was attempted.
         attempt: Attempt,
-        /// The kernel's answer.
+        /// The kernel's reply.
         errno: Errno,
     },
 
@@ -198,7 +198,7 @@ pub enum RouteError {
     Refused {
         /// What was attempted.
         attempt: Attempt,
-        /// The kernel's answer.
+        /// The kernel's reply.
         errno: Errno,
         /// The extended acknowledgement's text, where the kernel gave one.
         message: Option<String>,
@@ -226,9 +226,9 @@ impl RouteError {
             Self::ForeignDefaultRoute { route, .. } => Some(Attempt::AddRoute(*route)),
             Self::Encode { attempt, .. }
             | Self::Socket { attempt, .. }
-            | Self::Answer { attempt, .. }
+            | Self::Reply { attempt, .. }
             | Self::Malformed { attempt, .. }
-            | Self::Untold { attempt }
+            | Self::Unknown { attempt }
             | Self::Interrupted { attempt, .. }
             | Self::NotPermitted { attempt }
             | Self::Ipv6DisabledOnLoopback { attempt }
@@ -262,11 +262,11 @@ impl Explain for RouteError {
         let of = |errno: Errno| Explanation::of_errno(errno as i32);
         let explanation = match self {
             Self::Open(source) | Self::Socket { source, .. } => source.explanation(),
-            Self::Answer { attempt, source } if attempt.is_change() => {
+            Self::Reply { attempt, source } if attempt.is_change() => {
                 source.explanation().help("`meshwire verify` shows whether it is there")
             }
-            Self::Answer { source, .. } => source.explanation(),
-            Self::Encode { .. } | Self::Malformed { .. } | Self::Untold { .. } => Explanation::default(),
+            Self::Reply { source, .. } => source.explanation(),
+            Self::Encode { .. } | Self::Malformed { .. } | Self::Unknown { .. } => Explanation::default(),
             Self::Interrupted { .. } => Explanation::default()
                 .help("something changes it again and again: try again when it is quieter"),
             Self::NotPermitted { .. } => diagnostic::not_permitted(),
@@ -384,14 +384,14 @@ mod tests {
                 "set the link lo up",
             ),
             (
-                RouteError::Answer { attempt: address, source: Errno::ENOMEM.into() },
-                "cannot add ::6/128 to lo: the kernel's answer could not be read, so it may have been done: \
+                RouteError::Reply { attempt: address, source: Errno::ENOMEM.into() },
+                "cannot add ::6/128 to lo: the kernel's reply could not be read, so it may have been done: \
                  ENOMEM: Out of memory",
                 "`meshwire verify` shows",
             ),
             (
-                RouteError::Answer { attempt: Attempt::ListLinks, source: Errno::ENOMEM.into() },
-                "cannot list the links: the kernel's answer could not be read: ENOMEM: Out of memory",
+                RouteError::Reply { attempt: Attempt::ListLinks, source: Errno::ENOMEM.into() },
+                "cannot list the links: the kernel's reply could not be read: ENOMEM: Out of memory",
                 "",
             ),
             (

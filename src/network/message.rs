@@ -1,4 +1,4 @@
-//! The messages of rtnetlink: requests from our types, our types from answers. Pure.
+//! The messages of rtnetlink: requests from our types, our types from replies. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -141,7 +141,7 @@ pub(super) fn priority_if_same(found: &Fibmsg, rule: &PolicyRule) -> Option<u32>
         && number(Frattr::Fwmark).unwrap_or(0) == rule.mark
         && number(Frattr::Fwmask).unwrap_or(0) == mask(rule)
         && number(Frattr::Table) == Some(rule.table)
-        && rule.priority.is_none_or(|wanted| wanted == priority);
+        && rule.priority.is_none_or(|desired| desired == priority);
     (plain && same).then_some(priority)
 }
 
@@ -199,7 +199,7 @@ fn metric(family: Family) -> u32 {
 }
 
 /// The found route, if adding `route` would be refused because of it. The table is compared here once more: a
-/// kernel without IPv6 answers with the routes of IPv4.
+/// kernel without IPv6 replies with the routes of IPv4.
 pub(super) fn found_in_place_of(found: &Rtmsg, route: LocalRoute) -> Option<FoundRoute> {
     let attributes = found.rtattrs();
     let number = |kind| find(attributes, kind).and_then(native_u32);

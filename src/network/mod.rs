@@ -119,7 +119,7 @@ impl fmt::Display for LocalRoute {
 
 /// A socket to the network namespace that its thread was in when it was opened.
 ///
-/// Calls block; each is one request and its answer unless it says otherwise. Reading needs no privilege,
+/// Calls block; each is one request and its reply unless it says otherwise. Reading needs no privilege,
 /// changing needs CAP_NET_ADMIN. The socket stays with that namespace on whatever thread it is used, and
 /// keeps it and its devices in existence: open, use, drop.
 pub struct RouteSocket(Wire);
@@ -259,8 +259,8 @@ impl RouteSocket {
     /// # Errors
     /// As [`RouteSocket::interface_addresses`].
     pub fn has_loopback_address(&mut self, address: Ipv6Addr) -> Result<bool, RouteError> {
-        let wanted = InterfaceAddress { index: message::LOOPBACK_INDEX, address: address.into() };
-        Ok(self.interface_addresses()?.contains(&wanted))
+        let desired = InterfaceAddress { index: message::LOOPBACK_INDEX, address: address.into() };
+        Ok(self.interface_addresses()?.contains(&desired))
     }
 
     /// Whether exactly this rule is there. A kernel without policy routing, or without IPv6, has none.

@@ -1,4 +1,4 @@
-//! One request, its answers, one result: the netlink conversation under [`RouteSocket`](super::RouteSocket).
+//! One request, its replies, one result: the netlink conversation under [`RouteSocket`](super::RouteSocket).
 
 use std::io::{self, Cursor, ErrorKind};
 
@@ -30,7 +30,7 @@ impl<T: Size + ToBytes + FromBytesWithInput<Input = usize>> Message for T {}
 /// A NETLINK_ROUTE socket that has at most one request under way.
 ///
 /// [`NlSocket`] and not `NlSocketHandle`: only this one tells a datagram's real length, so that a cut-off
-/// answer is seen, and it needs neither a lock nor a pool of buffers.
+/// reply is seen, and it needs neither a lock nor a pool of buffers.
 pub(super) struct Wire {
     socket: NlSocket,
     buffer: Vec<u8>,
@@ -97,17 +97,17 @@ impl Wire {
         for _ in 0..DUMP_TRIES {
             uninterrupted(|| self.socket.send(&request, Msg::empty()))
                 .map_err(|source| RouteError::Socket { attempt, source })?;
-            if let Some(answer) = self.answer(attempt, &read)? {
-                return Ok(answer);
+            if let Some(reply) = self.reply(attempt, &read)? {
+                return Ok(reply);
             }
         }
         Err(RouteError::Interrupted { attempt, tries: DUMP_TRIES })
     }
 
-    /// Reads up to the end of the answer, also of one that is already known to be useless: the next request
+    /// Reads up to the end of the reply, also of one that is already known to be useless: the next request
     /// would fail with EBUSY while a dump is under way. `None` is a dump whose parts are of different
     /// moments.
-    fn answer<M: Message, T>(
+    fn reply<M: Message, T>(
         &mut self,
         attempt: Attempt,
         read: impl Fn(&M) -> Option<T>,
@@ -133,7 +133,7 @@ impl Wire {
                 match message.nl_payload() {
                     NlPayload::Payload(object) => {
                         found.extend(read(object));
-                        // One object that was asked for is the whole answer; those of a dump are parts of one.
+                        // One object that was asked for is the whole reply; those of a dump are parts of one.
                         if !message.nl_flags().contains(NlmF::MULTI) {
                             return Ok(Some(found));
                         }
@@ -158,9 +158,9 @@ impl Wire {
         let mut receive =
             || uninterrupted(|| self.socket.recv(self.buffer.as_mut_slice(), Msg::DONTWAIT | Msg::TRUNC));
         // Once more where it failed: the kernel tells a socket's error once, and what is queued stays; without its
-        // answer it would not be known whether a change was made.
+        // reply it would not be known whether a change was made.
         let (length, _) =
-            receive().or_else(|_| receive()).map_err(|source| RouteError::Answer { attempt, source })?;
+            receive().or_else(|_| receive()).map_err(|source| RouteError::Reply { attempt, source })?;
         self.buffer.get(..length).filter(|datagram| !datagram.is_empty()).ok_or_else(|| {
             RouteError::Malformed {
                 attempt,

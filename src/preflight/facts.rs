@@ -9,7 +9,7 @@ use nix::errno::Errno;
 
 use super::modules::{self, Module, Sources, State};
 use super::owners::{self, Owner};
-use super::probe::{Answer, Asked, Stage};
+use super::probe::{Answer, Probed, Stage};
 use super::{HostNetwork, host_network, is_initial_namespace};
 use crate::network::{Family, RouteSocket};
 use crate::privilege::Capabilities;
@@ -31,7 +31,7 @@ pub struct Facts {
     /// Whether rules may be read and changed
     pub access: Access,
     /// What of nf_tables there is
-    pub asked: Asked,
+    pub asked: Probed,
     /// Modules that were loaded while that was asked
     pub loaded_by_asking: Vec<String>,
     /// IPv6
@@ -65,9 +65,9 @@ pub enum Access {
     /// The kernel has no nf_tables
     NoNfTables,
     /// It was not asked, since asking could have loaded a module
-    NotAsked,
+    NotProbed,
     /// Something else went wrong: its text
-    Untold(String),
+    Unknown(String),
 }
 
 /// The state of IPv6.
@@ -94,7 +94,7 @@ impl Facts {
         let (access, owners) = if autoload || !sources.may_be_loaded(feature::CORE) {
             access()
         } else {
-            (Access::NotAsked, None)
+            (Access::NotProbed, None)
         };
         let states = |modules: &'static [Module]| {
             modules.iter().map(|module| (module, sources.state(module, version))).collect()
@@ -109,7 +109,7 @@ impl Facts {
             network_of_the_machine: is_initial_namespace(),
             host_network: routes.as_mut().and_then(|routes| host_network(routes).ok()).flatten(),
             access,
-            asked: Asked::nothing(&[]),
+            asked: Probed::nothing(&[]),
             loaded_by_asking: Vec::new(),
             ipv6: ipv6(),
             policy_routing: [Family::V4, Family::V6].map(|family| routing(&mut routes, family)),
@@ -127,7 +127,7 @@ impl Facts {
     }
 
     /// Adds what was asked, and what it tells about modules: `before` are those that were loaded then.
-    pub fn set_asked(&mut self, asked: Asked, before: Option<&HashSet<String>>) {
+    pub fn set_asked(&mut self, asked: Probed, before: Option<&HashSet<String>>) {
         if let (Some(before), Some(after)) = (before, modules::loaded()) {
             self.loaded_by_asking = after.difference(before).cloned().collect();
             self.loaded_by_asking.sort_unstable();
@@ -159,12 +159,12 @@ fn access() -> (Access, Option<Vec<Owner>>) {
         Err(Error::Refused(refusal)) => match Errno::from_raw(refusal.errno) {
             Errno::EPERM => (Access::Denied, None),
             Errno::EINVAL | Errno::EOPNOTSUPP => (Access::NoNfTables, None),
-            _ => (Access::Untold(refusal.reason()), None),
+            _ => (Access::Unknown(refusal.reason()), None),
         },
         Err(Error::Open(error)) if error.raw_os_error() == Some(Errno::EPROTONOSUPPORT as i32) => {
             (Access::NoNfTables, None)
         }
-        Err(error) => (Access::Untold(error.to_string()), None),
+        Err(error) => (Access::Unknown(error.to_string()), None),
     }
 }
 

@@ -9,8 +9,8 @@ use nftwire::expr::{
     MetaKey, Nat, NatKind, Operation, Payload, PayloadAction, PayloadBase, Range, Redir, Tproxy,
 };
 use nftwire::{
-    BaseChain, Batch, Chain, Data, Error, Expr, Family, Hook, Place, Policy, Register, Rule, Set, SetFlags,
-    Socket, Table, Verdict,
+    BaseChain, Batch, Chain, Data, Error, Expr, Family, Hook, Policy, Position, Register, Rule, Set,
+    SetFlags, Socket, Table, Verdict,
 };
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
@@ -25,9 +25,9 @@ pub enum Answer {
     /// It has it not, with this errno
     Missing(Errno),
     /// It was not asked
-    NotAsked,
+    NotProbed,
     /// The answer is about something else: its text
-    Untold(String),
+    Unknown(String),
 }
 
 /// Where the kernel is asked.
@@ -43,7 +43,7 @@ pub enum Stage {
 
 /// What was asked where, and how long it took.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub struct Probed {
     /// Where
     pub stage: Stage,
     /// What came of it, in the order of the question
@@ -52,11 +52,11 @@ pub struct Asked {
     pub elapsed: Duration,
 }
 
-impl Asked {
+impl Probed {
     /// Nobody was asked for these.
     #[must_use]
     pub fn nothing(features: &[&'static Feature]) -> Self {
-        let answers = features.iter().map(|feature| (*feature, Answer::NotAsked)).collect();
+        let answers = features.iter().map(|feature| (*feature, Answer::NotProbed)).collect();
         Self { stage: Stage::Nowhere, answers, elapsed: Duration::ZERO }
     }
 
@@ -72,7 +72,7 @@ impl Asked {
 ///
 /// # Errors
 /// No such namespace can be made: EPERM without CAP_SYS_ADMIN.
-pub fn in_throwaway_namespace(features: &[&'static Feature]) -> io::Result<Asked> {
+pub fn in_throwaway_namespace(features: &[&'static Feature]) -> io::Result<Probed> {
     thread::scope(|scope| {
         let inside = || {
             unshare(CloneFlags::CLONE_NEWNET)?;
@@ -88,7 +88,7 @@ pub fn in_throwaway_namespace(features: &[&'static Feature]) -> io::Result<Asked
 ///
 /// # Errors
 /// User namespaces are forbidden.
-pub fn in_namespaces_for_good(features: &[&'static Feature]) -> io::Result<Asked> {
+pub fn in_namespaces_for_good(features: &[&'static Feature]) -> io::Result<Probed> {
     let started = Instant::now();
     loop {
         match unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET) {
@@ -106,21 +106,21 @@ pub fn in_namespaces_for_good(features: &[&'static Feature]) -> io::Result<Asked
 /// registered, connection tracking is turned on, and it takes a grace period of RCU (some 10 ms); if something is
 /// missing, one for each feature.
 #[must_use]
-pub fn here(features: &[&'static Feature]) -> Asked {
+pub fn here(features: &[&'static Feature]) -> Probed {
     ask(Stage::Here, features)
 }
 
 /// All at once; where that is refused, one by one.
-fn ask(stage: Stage, features: &[&'static Feature]) -> Asked {
+fn ask(stage: Stage, features: &[&'static Feature]) -> Probed {
     let started = Instant::now();
     let answers = match Socket::open() {
         Ok(mut socket) => match answer(&mut socket, stage, features) {
             Answer::Works => features.iter().map(|feature| (*feature, Answer::Works)).collect(),
             _ => features.iter().map(|feature| (*feature, answer(&mut socket, stage, &[feature]))).collect(),
         },
-        Err(error) => features.iter().map(|feature| (*feature, Answer::Untold(error.to_string()))).collect(),
+        Err(error) => features.iter().map(|feature| (*feature, Answer::Unknown(error.to_string()))).collect(),
     };
-    Asked { stage, answers, elapsed: started.elapsed() }
+    Probed { stage, answers, elapsed: started.elapsed() }
 }
 
 fn answer(socket: &mut Socket, stage: Stage, features: &[&'static Feature]) -> Answer {
@@ -131,7 +131,7 @@ fn answer(socket: &mut Socket, stage: Stage, features: &[&'static Feature]) -> A
     let answered = match stage {
         Stage::Throwaway => socket.commit(&mut batch),
         Stage::Here => socket.check(&mut batch),
-        Stage::Nowhere => return Answer::NotAsked,
+        Stage::Nowhere => return Answer::NotProbed,
     };
     match answered {
         Ok(_) => Answer::Works,
@@ -139,9 +139,9 @@ fn answer(socket: &mut Socket, stage: Stage, features: &[&'static Feature]) -> A
             errno @ (Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT) => {
                 Answer::Missing(errno)
             }
-            _ => Answer::Untold(refusal.reason()),
+            _ => Answer::Unknown(refusal.reason()),
         },
-        Err(error) => Answer::Untold(error.to_string()),
+        Err(error) => Answer::Unknown(error.to_string()),
     }
 }
 
@@ -174,7 +174,7 @@ fn add(batch: &mut Batch, feature: &Feature) {
             if feature.name == "lookup" {
                 add_set(batch, SET, SetFlags::default());
             }
-            batch.add_rule(&Rule::new(FAMILY, TABLE, CHAIN), Place::Append, &expressions(feature.name));
+            batch.add_rule(&Rule::new(FAMILY, TABLE, CHAIN), Position::Append, &expressions(feature.name));
         }
     }
 }

@@ -77,13 +77,13 @@ impl Held {
             return Ok(Ok(held));
         }
         let mut other_kind = None;
-        let layout = HostInterception::nothing().layout;
-        let wanted: Vec<_> = layout.tables.iter().flat_map(|table| &table.sets).collect();
+        let owned = HostInterception::nothing().owned;
+        let desired: Vec<_> = owned.tables.iter().flat_map(|table| &table.sets).collect();
         nft.sets(Family::Inet, NAT_TABLE, |set| {
             let place =
-                SETS.iter().zip(&mut held.sets).zip(&wanted).find(|((name, _), _)| **name == set.name);
+                SETS.iter().zip(&mut held.sets).zip(&desired).find(|((name, _), _)| **name == set.name);
             match place {
-                Some(((_, place), wanted)) if wanted.is_alike(&decompile::set(&set)) => {
+                Some(((_, place), desired)) if desired.is_alike(&decompile::set(&set)) => {
                     *place = Some(Vec::new());
                 }
                 Some(((&set, _), _)) => other_kind = Some(ProbesError::OtherKind { set }),

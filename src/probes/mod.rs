@@ -16,7 +16,7 @@ use nix::errno::Errno;
 
 use crate::diagnostic::{self, Explain, Explanation};
 use crate::mesh::istio::ambient::{NAT_TABLE, PROBES_V6};
-use crate::retry::Overtaken;
+use crate::retry::LostRace;
 use change::{Held, change, change_and_commit};
 
 /// A pod's UID.
@@ -26,9 +26,9 @@ pub struct PodUid<'a>(&'a str);
 /// Why a text is no pod's UID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a pod's UID has 1 to 127 letters, digits and signs, without spaces and quotes")]
-pub struct NoPodUid;
+pub struct PodUidError;
 
-impl Explain for NoPodUid {
+impl Explain for PodUidError {
     fn explanation(&self) -> Explanation {
         Explanation::default()
     }
@@ -42,10 +42,10 @@ impl<'a> PodUid<'a> {
     ///
     /// # Errors
     /// It is empty, too long, or has a character that nft would not show as it is.
-    pub fn new(text: &'a str) -> Result<Self, NoPodUid> {
+    pub fn new(text: &'a str) -> Result<Self, PodUidError> {
         let sane = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
         let fits = (1..=Self::MAX).contains(&text.len());
-        if fits && text.bytes().all(sane) { Ok(Self(text)) } else { Err(NoPodUid) }
+        if fits && text.bytes().all(sane) { Ok(Self(text)) } else { Err(PodUidError) }
     }
 
     /// The text.
@@ -147,9 +147,9 @@ impl Explain for ProbesError {
     }
 }
 
-impl Overtaken for ProbesError {
-    fn is_overtaken(&self) -> bool {
-        matches!(self, Self::Netlink(error) if error.is_overtaken())
+impl LostRace for ProbesError {
+    fn is_lost_race(&self) -> bool {
+        matches!(self, Self::Netlink(error) if error.is_lost_race())
     }
 }
 
@@ -178,9 +178,9 @@ pub fn remove(
     addresses: &[IpAddr],
     pod_uid: Option<PodUid<'_>>,
 ) -> Result<Removal, ProbesError> {
-    let wanted: BTreeSet<_> = addresses.iter().copied().collect();
+    let desired: BTreeSet<_> = addresses.iter().copied().collect();
     change(nft, true, |held, change| {
-        let there = held.probes().filter(|probe| wanted.contains(&probe.address));
+        let there = held.probes().filter(|probe| desired.contains(&probe.address));
         let (own, others): (Vec<_>, Vec<_>) = there.cloned().partition(|probe| match pod_uid {
             Some(pod) => probe.pod_uid.as_deref() == Some(pod.as_str()),
             None => true,
@@ -239,9 +239,9 @@ pub fn destroy(nft: &mut Socket) -> Result<(), ProbesError> {
 ///
 /// # Errors
 /// See [`ProbesError`]; nothing was changed.
-pub fn sync(nft: &mut Socket, mut wanted: Vec<(IpAddr, PodUid<'_>)>) -> Result<Synced, ProbesError> {
-    wanted.sort_by_key(|(address, _)| *address);
-    wanted.dedup_by(|later, earlier| {
+pub fn sync(nft: &mut Socket, mut desired: Vec<(IpAddr, PodUid<'_>)>) -> Result<Synced, ProbesError> {
+    desired.sort_by_key(|(address, _)| *address);
+    desired.dedup_by(|later, earlier| {
         let same = later.0 == earlier.0;
         if same {
             *earlier = *later;
@@ -249,7 +249,7 @@ pub fn sync(nft: &mut Socket, mut wanted: Vec<(IpAddr, PodUid<'_>)>) -> Result<S
         same
     });
     let (mut synced, commit) = change_and_commit(nft, true, |held, change| {
-        let differences = Differences::new(held, &wanted);
+        let differences = Differences::new(held, &desired);
         change.remove(&differences.gone);
         change.add(held, differences.come.iter().copied())?;
         Ok(differences.counts)
@@ -258,7 +258,7 @@ pub fn sync(nft: &mut Socket, mut wanted: Vec<(IpAddr, PodUid<'_>)>) -> Result<S
     Ok(synced)
 }
 
-/// What lies between the probe set and the one that is wanted.
+/// What lies between the probe set and the one that is desired.
 struct Differences<'a> {
     gone: Vec<IpAddr>,
     come: Vec<&'a (IpAddr, PodUid<'a>)>,
@@ -266,12 +266,12 @@ struct Differences<'a> {
 }
 
 impl<'a> Differences<'a> {
-    /// `wanted` is in order, each address once.
-    fn new(held: &Held, wanted: &'a [(IpAddr, PodUid<'a>)]) -> Self {
+    /// `desired` is in order, each address once.
+    fn new(held: &Held, desired: &'a [(IpAddr, PodUid<'a>)]) -> Self {
         let (mut gone, mut come) = (Vec::new(), Vec::new());
         let mut counts = Synced { added: 0, changed: 0, removed: 0, commit: None };
         let mut there = held.probes().peekable();
-        for probe in wanted {
+        for probe in desired {
             let (address, pod_uid) = *probe;
             while let Some(probe) = there.next_if(|probe| probe.address < address) {
                 counts.removed += 1;

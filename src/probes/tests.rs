@@ -14,7 +14,7 @@ fn uids_are_words_that_a_comment_can_hold() {
     }
     let too_long = "u".repeat(128);
     for bad in ["", " ", "a b", "a\"", "a\\", "a\n", "\u{e9}", &too_long] {
-        assert_eq!(PodUid::new(bad), Err(NoPodUid), "{bad:?}");
+        assert_eq!(PodUid::new(bad), Err(PodUidError), "{bad:?}");
     }
 }
 
@@ -33,15 +33,15 @@ fn an_error_names_the_command_that_helps() {
 /// What `sync` would do: removed, added, and the counts of added, changed and removed.
 fn differences(
     held: &[(&str, Option<&str>)],
-    wanted: &[(&str, &str)],
+    desired: &[(&str, &str)],
 ) -> (Vec<String>, Vec<String>, [usize; 3]) {
     let probes = held.iter().map(|(address, pod_uid)| Probe {
         address: address.parse().unwrap(),
         pod_uid: pod_uid.map(Into::into),
     });
     let held = Held::of(probes.collect());
-    let wanted: Vec<_> = wanted.iter().map(|(address, pod)| (address.parse().unwrap(), uid(pod))).collect();
-    let Differences { gone, come, counts } = Differences::new(&held, &wanted);
+    let desired: Vec<_> = desired.iter().map(|(address, pod)| (address.parse().unwrap(), uid(pod))).collect();
+    let Differences { gone, come, counts } = Differences::new(&held, &desired);
     (
         gone.iter().map(ToString::to_string).collect(),
         come.iter().map(|(address, pod)| format!("{address} {pod}")).collect(),

@@ -26,7 +26,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What has to be intercepted, and where it has to arrive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Validation {
+pub struct RedirectCheck {
     /// The loopback address, on which to listen and from which to connect
     pub loopback: IpAddr,
     /// The ports on which to listen. One that can be had is enough.
@@ -41,7 +41,7 @@ pub struct Validation {
 
 /// Why traffic is not known to be intercepted.
 #[derive(Debug, thiserror::Error)]
-pub enum ValidationError {
+pub enum RedirectCheckError {
     /// No connection arrived in time.
     #[error(
         "the workload is not ready for the mesh: within {timeout:?} none of {attempts} connections to {destination} \
@@ -73,7 +73,7 @@ const NOT_READY: &str = "with a CNI plugin this happens when a pod is scheduled 
                          pod, so that it is created again on a node where the plugin runs (a repair controller, such \
                          as Istio's with cni.repair.deletePods=true, does that by itself)";
 
-impl Explain for ValidationError {
+impl Explain for RedirectCheckError {
     fn explanation(&self) -> Explanation {
         match self {
             Self::NotIntercepted { destination, .. } => {
@@ -110,9 +110,9 @@ fn join(failures: &[(SocketAddr, io::Error)]) -> String {
 /// Connects, again and again, until a connection arrives or the time is over.
 ///
 /// # Errors
-/// See [`ValidationError`].
-pub fn run(validation: &Validation) -> Result<(), ValidationError> {
-    let &Validation { loopback, destination, probe_port, timeout, .. } = validation;
+/// See [`RedirectCheckError`].
+pub fn run(validation: &RedirectCheck) -> Result<(), RedirectCheckError> {
+    let &RedirectCheck { loopback, destination, probe_port, timeout, .. } = validation;
     let started = Instant::now();
     let listeners = listeners(loopback, &validation.listen_ports)?;
     let destination = SocketAddr::new(destination, probe_port);
@@ -121,12 +121,12 @@ pub fn run(validation: &Validation) -> Result<(), ValidationError> {
         attempts += 1;
         let probe = start_connecting(Some(loopback), destination);
         let limit = timeout.saturating_sub(started.elapsed()).min(INTERVAL);
-        if arrives(&listeners, probe_port, limit).map_err(ValidationError::Accept)? {
+        if arrives(&listeners, probe_port, limit).map_err(RedirectCheckError::Accept)? {
             return Ok(());
         }
         if started.elapsed() >= timeout {
             let last = missed(probe);
-            return Err(ValidationError::NotIntercepted { destination, timeout, attempts, last });
+            return Err(RedirectCheckError::NotIntercepted { destination, timeout, attempts, last });
         }
     }
 }
@@ -146,7 +146,7 @@ pub fn original_destination(connection: &TcpStream) -> io::Result<SocketAddr> {
     })
 }
 
-fn listeners(address: IpAddr, ports: &[u16]) -> Result<Vec<TcpListener>, ValidationError> {
+fn listeners(address: IpAddr, ports: &[u16]) -> Result<Vec<TcpListener>, RedirectCheckError> {
     let mut listeners = Vec::new();
     let mut failures = Vec::new();
     for &port in ports {
@@ -156,7 +156,7 @@ fn listeners(address: IpAddr, ports: &[u16]) -> Result<Vec<TcpListener>, Validat
             Err(error) => failures.push((address, error)),
         }
     }
-    if listeners.is_empty() { Err(ValidationError::NoListener { failures }) } else { Ok(listeners) }
+    if listeners.is_empty() { Err(RedirectCheckError::NoListener { failures }) } else { Ok(listeners) }
 }
 
 /// With SO_REUSEPORT, for a proxy of the same user may hold the port in the same way; with SO_REUSEADDR, as every

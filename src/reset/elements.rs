@@ -6,7 +6,7 @@ use nftwire::expr::Counter;
 use nftwire::{Error, Family, Socket};
 use nix::errno::Errno;
 
-use super::{Place, Reading, Readings, refused_with};
+use super::{CounterLocation, Reading, Readings, refused_with};
 use crate::retry::retry;
 use nft_ruleset::nft::decompile::{SetReader, Sets};
 use nft_ruleset::nft::print::{Options, Printer};
@@ -60,7 +60,7 @@ fn reset_set(
             if let Some(counter) = counter(element) {
                 let mut key = String::new();
                 Printer { out: &mut key, options: Options::default() }.expression(&element.key);
-                let place = Place::Element { set: set.name.clone(), key: key.clone() };
+                let place = CounterLocation::Element { set: set.name.clone(), key: key.clone() };
                 readings.add(&mut seen, key, Reading::new(family, table, place, counter));
             }
         }

@@ -19,7 +19,7 @@ use crate::retry::retry;
 use nft_ruleset::listing;
 use nft_ruleset::nft::decompile::{Decompiler, Sets};
 
-pub use reading::{Place, Reading, Readings};
+pub use reading::{CounterLocation, Reading, Readings};
 pub use replace::replace_rules;
 
 /// Why counters were not reset; some may have been.
@@ -73,7 +73,7 @@ pub fn reset_counters(
     let (_, tables) = socket.consistent(|socket| {
         let mut tables = Vec::new();
         socket.tables(Family::Unspec, |found| {
-            if table.is_none_or(|wanted| wanted == (found.family, found.name)) {
+            if table.is_none_or(|desired| desired == (found.family, found.name)) {
                 tables.push((found.family, found.name.to_owned()));
             }
             Ok(())
@@ -105,7 +105,7 @@ fn reset_objects(
     retry(|| {
         socket.reset_objects(family, Some(table), Some(ObjectKind::Counter), |object| {
             if let ObjectData::Counter(counter) = object.data {
-                let place = Place::Named(object.name.to_owned());
+                let place = CounterLocation::Named(object.name.to_owned());
                 readings.add(&mut seen, (object.handle, 0), Reading::new(family, table, place, counter));
             }
             Ok(())
@@ -194,7 +194,8 @@ fn reset_chain(
                 let text = decompiler.rule(&rule)?.to_string();
                 for (index, counter) in counters {
                     let chain = chain.to_owned();
-                    let place = Place::Rule { chain, number, handle: rule.handle, text: text.clone() };
+                    let place =
+                        CounterLocation::Rule { chain, number, handle: rule.handle, text: text.clone() };
                     let reading = Reading::new(family, table, place, counter);
                     readings.add(&mut seen, (rule.handle, index), reading);
                 }

@@ -16,7 +16,7 @@ pub struct Reading {
     /// The name of its table
     pub table: String,
     /// Where in the table it is
-    pub place: Place,
+    pub place: CounterLocation,
     /// Packets
     pub packets: u64,
     /// Bytes, network headers included
@@ -25,7 +25,7 @@ pub struct Reading {
 
 /// Where in its table a counter is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum CounterLocation {
     /// It has this name
     Named(String),
     /// It is inside an element of a set or a map
@@ -53,7 +53,7 @@ pub enum Place {
 pub struct Readings(pub Vec<Reading>);
 
 impl Reading {
-    pub(super) fn new(family: Family, table: &str, place: Place, counter: Counter) -> Self {
+    pub(super) fn new(family: Family, table: &str, place: CounterLocation, counter: Counter) -> Self {
         Self { family, table: table.to_owned(), place, packets: counter.packets, bytes: counter.bytes }
     }
 }
@@ -90,12 +90,12 @@ fn counter(reading: &Reading) -> Json {
         "bytes": reading.bytes,
     });
     match &reading.place {
-        Place::Named(name) => object["name"] = name.as_str().into(),
-        Place::Element { set, key } => {
+        CounterLocation::Named(name) => object["name"] = name.as_str().into(),
+        CounterLocation::Element { set, key } => {
             object["set"] = set.as_str().into();
             object["key"] = key.as_str().into();
         }
-        Place::Rule { chain, number, handle, text } => {
+        CounterLocation::Rule { chain, number, handle, text } => {
             object["chain"] = chain.as_str().into();
             object["rule"] = (*number).into();
             object["handle"] = (*handle).into();
@@ -115,11 +115,13 @@ impl Display for Readings {
             }
             let (packets, bytes) = (reading.packets, reading.bytes);
             match &reading.place {
-                Place::Named(name) => writeln!(f, "  counter {name}: packets {packets} bytes {bytes}")?,
-                Place::Element { set, key } => {
+                CounterLocation::Named(name) => {
+                    writeln!(f, "  counter {name}: packets {packets} bytes {bytes}")?
+                }
+                CounterLocation::Element { set, key } => {
                     writeln!(f, "  set {set} element {key}: packets {packets} bytes {bytes}")?;
                 }
-                Place::Rule { chain, number, text, .. } => {
+                CounterLocation::Rule { chain, number, text, .. } => {
                     writeln!(f, "  chain {chain} rule {number}: packets {packets} bytes {bytes} ({text})")?;
                 }
             }
@@ -136,7 +138,8 @@ mod tests {
     #[test]
     fn what_an_attempt_has_read_before_its_repetition_is_added() {
         let reading = |number, packets| {
-            let place = Place::Rule { chain: "c".into(), number, handle: 7, text: "counter".into() };
+            let place =
+                CounterLocation::Rule { chain: "c".into(), number, handle: 7, text: "counter".into() };
             Reading::new(Family::Inet, "t", place, Counter { packets, bytes: 10 * packets })
         };
         let mut readings = Readings(vec![reading(9, 9)]);

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use nftwire::expr::{Counter, Objref};
 use nftwire::{
-    Batch, Element, ElementList, Error, Expr, Family, Place as RulePlace, Query, Received, Rule, Set,
+    Batch, Element, ElementList, Error, Expr, Family, Position as RulePosition, Query, Received, Rule, Set,
     SetFlags, Socket,
 };
 
-use super::{Place, Reading, Readings, ResetError, counters};
+use super::{CounterLocation, Reading, Readings, ResetError, counters};
 use crate::retry::retry;
 use nft_ruleset::listing;
 use nft_ruleset::nft::decompile::{Decompiler, Sets};
@@ -98,7 +98,7 @@ impl Snapshot {
             let text = decompiler.rule(&rule)?.to_string();
             readings.extend(counters(&expressions).map(|counter| {
                 let (chain, text) = (rule.chain.to_owned(), text.clone());
-                let place = Place::Rule { chain, number: *number, handle: rule.handle, text };
+                let place = CounterLocation::Rule { chain, number: *number, handle: rule.handle, text };
                 Reading::new(family, table, place, counter)
             }));
             for expression in &mut expressions {
@@ -106,7 +106,7 @@ impl Snapshot {
             }
             let mut new = Rule::new(family, table, rule.chain);
             (new.compat, new.userdata) = (rule.compat, rule.userdata);
-            batch.add_rule(&new, RulePlace::Replace(rule.handle), &expressions);
+            batch.add_rule(&new, RulePosition::Replace(rule.handle), &expressions);
         }
         Ok(readings)
     }

@@ -16,7 +16,7 @@ use nft_ruleset::nft::compile::NotCompiled;
 pub struct Differences {
     /// Tables, with what differs in them
     pub tables: Vec<TableDifference>,
-    /// Addresses, policy rules and routes that are wanted, and not there
+    /// Addresses, policy rules and routes that are desired, and not there
     pub missing_network: Network,
     /// Those that other settings of the profile need, and that are there
     pub extra_network: Network,
@@ -37,7 +37,7 @@ pub enum VerifyError {
     /// Addresses, policy rules or routes cannot be read
     #[error(transparent)]
     Route(#[from] RouteError),
-    /// A wanted rule has something that only can be shown
+    /// A desired rule has something that only can be shown
     #[error(transparent)]
     NotCompiled(#[from] NotCompiled),
 }
@@ -78,14 +78,14 @@ impl Differences {
 /// # Errors
 /// Reading failed.
 pub fn verify(
-    wanted: &Interception,
+    desired: &Interception,
     nft: &mut Socket,
     routes: &mut RouteSocket,
 ) -> Result<Differences, VerifyError> {
-    let held = diff::read(nft, &wanted.layout)?;
-    let tables = diff::compare(&wanted.ruleset, &held)?;
-    let there = present(&wanted.possible_network, routes)?;
-    let network = wanted.network.possible_here(routes)?;
+    let held = diff::read(nft, &desired.owned)?;
+    let tables = diff::compare(&desired.ruleset, &held)?;
+    let there = present(&desired.owned_network, routes)?;
+    let network = desired.network.possible_here(routes)?;
     Ok(Differences {
         tables,
         missing_network: network.without(&there),

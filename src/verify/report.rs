@@ -1,4 +1,4 @@
-//! Differences as lines: `-` is wanted and not there, `+` is there and not wanted, `~` is there in another way.
+//! Differences as lines: `-` is desired and not there, `+` is there and not desired, `~` is there in another way.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -58,9 +58,9 @@ fn changed_table(f: &mut Formatter<'_>, table: &ChangedTable) -> fmt::Result {
         match set {
             SetDifference::Missing(set) => writeln!(f, "-   set {}: {}", set.name, set_line(set))?,
             SetDifference::Changed(both) => {
-                let [wanted, found] = &**both;
-                let name = &wanted.name;
-                writeln!(f, "-   set {name}: {}\n+   set {name}: {}", set_line(wanted), set_line(found))?;
+                let [desired, found] = &**both;
+                let name = &desired.name;
+                writeln!(f, "-   set {name}: {}\n+   set {name}: {}", set_line(desired), set_line(found))?;
             }
         }
     }
@@ -88,22 +88,22 @@ fn extra_chain(f: &mut Formatter<'_>, indent: &str, family: Family, chain: &Chai
 
 fn changed_chain(f: &mut Formatter<'_>, family: Family, chain: &ChangedChain) -> fmt::Result {
     writeln!(f, "    chain {}", chain.name)?;
-    if let Some([wanted, found]) = chain.base {
-        writeln!(f, "-     {}\n+     {}", base_line(family, wanted), base_line(family, found))?;
+    if let Some([desired, found]) = chain.base {
+        writeln!(f, "-     {}\n+     {}", base_line(family, desired), base_line(family, found))?;
     }
     for rule in &chain.rules {
         match rule {
             RuleDifference::Missing { number, rule } => writeln!(f, "-     {number}: {rule}")?,
             RuleDifference::Extra { number, rule } => writeln!(f, "+     {number}: {rule}")?,
-            RuleDifference::Changed { number, wanted, found_number, found } => {
-                let (wanted, found) = (wanted.to_string(), found.to_string());
-                if wanted == found {
+            RuleDifference::Changed { number, desired, found_number, found } => {
+                let (desired, found) = (desired.to_string(), found.to_string());
+                if desired == found {
                     writeln!(
                         f,
-                        "~     {number}: {wanted} (reads the same, but is made of other expressions)"
+                        "~     {number}: {desired} (reads the same, but is made of other expressions)"
                     )?;
                 } else {
-                    writeln!(f, "-     {number}: {wanted}\n+     {found_number}: {found}")?;
+                    writeln!(f, "-     {number}: {desired}\n+     {found_number}: {found}")?;
                 }
             }
             RuleDifference::Moved { number, found_number, rule } => {
@@ -145,7 +145,7 @@ fn network_lines(network: &Network) -> impl Iterator<Item = String> {
 
 impl Differences {
     /// As an object: `equal`, and `differences`, each an object with `difference` (`missing`, `extra`, `changed` or
-    /// `moved`), `object` (`table`, `chain`, `rule`, …), where it is, and texts as nft shows them, `wanted` and `found`.
+    /// `moved`), `object` (`table`, `chain`, `rule`, …), where it is, and texts as nft shows them, `desired` and `found`.
     #[must_use]
     pub fn to_json(&self) -> Json {
         let mut list = Vec::new();
@@ -157,7 +157,7 @@ impl Differences {
             }
         }
         for (difference, side, network) in
-            [("missing", "wanted", &self.missing_network), ("extra", "found", &self.extra_network)]
+            [("missing", "desired", &self.missing_network), ("extra", "found", &self.extra_network)]
         {
             for line in network_lines(network) {
                 list.push(json!({ "difference": difference, "object": "network", side: line }));
@@ -201,25 +201,29 @@ fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
     for set in &table.sets {
         match set {
             SetDifference::Missing(set) => {
-                add("missing", "set", json!({ "name": set.name, "wanted": set_line(set) }));
+                add("missing", "set", json!({ "name": set.name, "desired": set_line(set) }));
             }
             SetDifference::Changed(both) => {
-                let [wanted, found] = &**both;
-                let lines = [set_line(wanted), set_line(found)];
-                add("changed", "set", json!({ "name": wanted.name, "wanted": lines[0], "found": lines[1] }));
+                let [desired, found] = &**both;
+                let lines = [set_line(desired), set_line(found)];
+                add(
+                    "changed",
+                    "set",
+                    json!({ "name": desired.name, "desired": lines[0], "found": lines[1] }),
+                );
             }
         }
     }
     for chain in &table.chains {
         match chain {
             ChainDifference::Missing(chain) => {
-                add("missing", "chain", chain_json(table.family, "wanted", chain));
+                add("missing", "chain", chain_json(table.family, "desired", chain));
             }
             ChainDifference::Extra(chain) => add("extra", "chain", chain_json(table.family, "found", chain)),
             ChainDifference::Changed(chain) => {
-                if let Some([wanted, found]) = chain.base {
-                    let (wanted, found) = (base_json(table.family, wanted), base_json(table.family, found));
-                    let both = json!({ "chain": chain.name, "wanted": wanted, "found": found });
+                if let Some([desired, found]) = chain.base {
+                    let (desired, found) = (base_json(table.family, desired), base_json(table.family, found));
+                    let both = json!({ "chain": chain.name, "desired": desired, "found": found });
                     add("changed", "chain", both);
                 }
                 for rule in &chain.rules {
@@ -254,17 +258,17 @@ fn base_json(family: Family, base: Option<BaseChain>) -> Json {
 fn rule_json(chain: &str, difference: &RuleDifference) -> (&'static str, Json) {
     match difference {
         RuleDifference::Missing { number, rule } => {
-            ("missing", json!({ "chain": chain, "number": number, "wanted": rule.to_string() }))
+            ("missing", json!({ "chain": chain, "number": number, "desired": rule.to_string() }))
         }
         RuleDifference::Extra { number, rule } => {
             ("extra", json!({ "chain": chain, "found_number": number, "found": rule.to_string() }))
         }
-        RuleDifference::Changed { number, wanted, found_number, found } => {
-            let (wanted, found) = (wanted.to_string(), found.to_string());
+        RuleDifference::Changed { number, desired, found_number, found } => {
+            let (desired, found) = (desired.to_string(), found.to_string());
             let both = json!({
                 "chain": chain,
                 "number": number,
-                "wanted": wanted,
+                "desired": desired,
                 "found_number": found_number,
                 "found": found,
             });
@@ -275,7 +279,7 @@ fn rule_json(chain: &str, difference: &RuleDifference) -> (&'static str, Json) {
             let both = json!({
                 "chain": chain,
                 "number": number,
-                "wanted": text,
+                "desired": text,
                 "found_number": found_number,
                 "found": text,
             });

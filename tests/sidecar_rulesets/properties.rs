@@ -195,12 +195,12 @@ proptest! {
         prop_assert_eq!(count("rule"), ruleset.rule_count());
     }
 
-    /// What is not wanted any more is found by the layout, so nothing may be outside of it.
+    /// What is not desired any more is found by the owned, so nothing may be outside of it.
     #[test]
     fn every_chain_has_its_place_in_the_layout(sidecar in sidecars()) {
-        let layout = sidecar::layout();
+        let owned = sidecar::owned();
         for (table, chain) in chains(&sidecar.ruleset()) {
-            let place = chains(&layout).find(|(other, place)| other.is_same_table(table) && place.name == chain.name);
+            let place = chains(&owned).find(|(other, place)| other.is_same_table(table) && place.name == chain.name);
             prop_assert_eq!(place.map(|(_, place)| place.base), Some(chain.base));
         }
     }
@@ -228,7 +228,7 @@ proptest! {
 
     #[test]
     fn what_the_network_needs_is_among_what_it_may_need(sidecar in sidecars()) {
-        let (network, possible) = (sidecar.network(), sidecar.possible_network());
+        let (network, possible) = (sidecar.network(), sidecar.owned_network());
         prop_assert_eq!(network.without(&possible), meshwire::network::Network::default());
     }
 }

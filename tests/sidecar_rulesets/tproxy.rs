@@ -213,13 +213,13 @@ fn marked_packets_are_routed_to_the_pod_itself() {
     let v4 = Network { rules: vec![rule(Family::V4)], routes: vec![route(Family::V4)], ..Network::default() };
     assert_eq!(sidecar.network(), v4);
     let both = Network {
-        spares_disabled_ipv6: false,
+        skip_if_ipv6_disabled: false,
         loopback_addresses: vec![Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)],
         rules: vec![rule(Family::V4), rule(Family::V6)],
         routes: vec![route(Family::V4), route(Family::V6)],
     };
     assert_eq!(Sidecar { ipv6: true, ..sidecar.clone() }.network(), both);
-    assert_eq!(sidecar.possible_network(), both);
+    assert_eq!(sidecar.owned_network(), both);
     let nothing_inbound = Sidecar { inbound_ports: InboundPorts::Only(vec![]), ..sidecar.clone() };
     assert_eq!(nothing_inbound.network(), Network::default());
     assert_eq!(Sidecar { mode: Mode::Redirect, ..sidecar }.network(), Network::default());

@@ -143,14 +143,14 @@ fn links_to(pods: &[Linked]) -> Vec<String> {
     names
 }
 
-fn wait_until<T: PartialEq + Debug>(wanted: &T, look: impl Fn() -> T) {
+fn wait_until<T: PartialEq + Debug>(desired: &T, look: impl Fn() -> T) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let found = look();
-        if found == *wanted {
+        if found == *desired {
             return;
         }
-        assert!(Instant::now() < deadline, "{found:?} and not {wanted:?}");
+        assert!(Instant::now() < deadline, "{found:?} and not {desired:?}");
         thread::sleep(Duration::from_millis(20));
     }
 }

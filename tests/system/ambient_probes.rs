@@ -157,8 +157,8 @@ fn without_a_set_nothing_can_be_added_and_it_is_said_what_to_do() {
 
 // Synchronisation.
 
-fn sync(node: &Namespace, wanted: &str) -> String {
-    let (code, stdout, stderr) = ended(node, "probes sync", wanted);
+fn sync(node: &Namespace, desired: &str) -> String {
+    let (code, stdout, stderr) = ended(node, "probes sync", desired);
     assert_eq!((code, stderr.as_str()), (0, ""));
     stdout.split(", bytes").next().unwrap().to_owned()
 }
@@ -166,12 +166,12 @@ fn sync(node: &Namespace, wanted: &str) -> String {
 #[test]
 fn the_set_becomes_what_standard_input_says() {
     let Some(node) = node() else { return };
-    let wanted = "10.0.0.1 a\n10.0.0.2 b\nfd00::1 a\n";
-    assert_eq!(sync(&node, wanted), "synced: added 3, changed 0, removed 0");
-    assert_eq!(list(&node), wanted);
+    let desired = "10.0.0.1 a\n10.0.0.2 b\nfd00::1 a\n";
+    assert_eq!(sync(&node, desired), "synced: added 3, changed 0, removed 0");
+    assert_eq!(list(&node), desired);
     let generation = || node.run(|| nftwire::Socket::open().unwrap().generation().unwrap());
     let before = generation();
-    assert_eq!(sync(&node, wanted), "synced: added 0, changed 0, removed 0");
+    assert_eq!(sync(&node, desired), "synced: added 0, changed 0, removed 0");
     assert_eq!(generation(), before);
     let (code, stdout, _) =
         ended(&node, "probes sync --output json", "\nfd00::1 b\n10.0.0.2 b\r\n10.0.0.3 c");

@@ -276,7 +276,7 @@ fn sets_that_others_made_are_taken_over() {
     assert_eq!(code, 3);
     assert_eq!(
         stdout,
-        "different (- wanted, + found, ~ there in another way):\n  table inet istio-ambient-nat\n\
+        "different (- desired, + found, ~ there in another way):\n  table inet istio-ambient-nat\n\
          -   set istio-inpod-probes-v6: type ipv6_addr\n\
          +   set istio-inpod-probes-v6: type ipv6_addr; flags interval\n\
          -   chain postrouting: type nat hook postrouting priority srcnat; policy accept (2 rules)\n"
@@ -303,7 +303,7 @@ fn verify_tells_what_differs_on_the_host() {
     assert_eq!(code, 3);
     assert_eq!(
         stdout,
-        "different (- wanted, + found, ~ there in another way):\n  table inet istio-ambient-nat\n+   set other\n\
+        "different (- desired, + found, ~ there in another way):\n  table inet istio-ambient-nat\n+   set other\n\
          -   set istio-inpod-probes-v4: type ipv4_addr\n    chain postrouting\n\
          -     1: meta l4proto tcp meta skuid 0 ip daddr @istio-inpod-probes-v4 counter snat ip to 169.254.7.127\n"
     );
@@ -311,7 +311,7 @@ fn verify_tells_what_differs_on_the_host() {
     let found: Value = serde_json::from_str(&stdout).unwrap();
     let missing = serde_json::json!({
         "difference": "missing", "object": "set", "family": "inet", "table": "istio-ambient-nat",
-        "name": "istio-inpod-probes-v4", "wanted": "type ipv4_addr",
+        "name": "istio-inpod-probes-v4", "desired": "type ipv4_addr",
     });
     assert!(found["differences"].as_array().unwrap().contains(&missing), "{found}");
 }
@@ -389,7 +389,7 @@ fn several_pods_are_compared() {
     assert_eq!(
         stdout,
         format!(
-            "{one}: {EQUAL}{other}: different (- wanted, + found, ~ there in another way):\n\
+            "{one}: {EQUAL}{other}: different (- desired, + found, ~ there in another way):\n\
              - table inet istio-ambient-mangle (4 chains, 4 rules)\n"
         )
     );

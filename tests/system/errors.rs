@@ -5,7 +5,7 @@ use std::process::Output;
 
 use meshwire::apply::ApplyError;
 use meshwire::diagnostic::Explain;
-use nftwire::{Batch, Chain, Expr, Family, Hook, Place, Register, Socket, Table, TableFlags, expr};
+use nftwire::{Batch, Chain, Expr, Family, Hook, Position, Register, Socket, Table, TableFlags, expr};
 use serde_json::Value;
 
 use crate::families::with_links;
@@ -341,7 +341,7 @@ fn refused(namespace: &Namespace, fill: impl FnOnce(&mut Batch) + Send) -> Optio
 }
 
 fn rule(batch: &mut Batch, expressions: &[Expr<'_>]) {
-    batch.add_rule(&nftwire::Rule::new(Family::Inet, "t", "c"), Place::Append, expressions);
+    batch.add_rule(&nftwire::Rule::new(Family::Inet, "t", "c"), Position::Append, expressions);
 }
 
 #[test]
@@ -384,7 +384,7 @@ fn help_fits_what_the_kernel_refused() {
         &|batch| {
             // Only what packets can reach is searched.
             batch.add_chain(&input());
-            batch.add_rule(&nftwire::Rule::new(Family::Inet, "t", "in"), Place::Append, &[jump("c")]);
+            batch.add_rule(&nftwire::Rule::new(Family::Inet, "t", "in"), Position::Append, &[jump("c")]);
             rule(batch, &[jump("c")]);
         },
         "the ruleset: EMLINK: Too many links",
@@ -400,7 +400,7 @@ fn help_fits_what_the_kernel_refused() {
         &|batch| {
             batch.add_chain(&input());
             let redirect = [expr::Redir::default().into()];
-            batch.add_rule(&nftwire::Rule::new(Family::Inet, "t", "in"), Place::Append, &redirect);
+            batch.add_rule(&nftwire::Rule::new(Family::Inet, "t", "in"), Position::Append, &redirect);
         },
         "the ruleset: EOPNOTSUPP: Operation not supported on transport endpoint",
         "it is not allowed in a chain of this type, or at this hook",

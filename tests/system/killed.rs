@@ -112,19 +112,19 @@ fn a_refused_rule_is_named_and_only_what_the_run_added_is_taken_back() {
     let Some(namespace) = place() else { return };
     // The model allows it, but nobody can set the state of a connection.
     let refused = Rule::new().counter().set(Target::Ct(CtKey::State), Data::ne32(1));
-    let wanted = |rule: Rule| Ruleset {
+    let desired = |rule: Rule| Ruleset {
         tables: vec![
             table("first", vec![Rule::new().counter()]),
             table("second", vec![Rule::new().counter().accept(), rule]),
         ],
     };
-    let layout = Ruleset { tables: vec![table("first", vec![]), table("second", vec![])] };
+    let owned = Ruleset { tables: vec![table("first", vec![]), table("second", vec![])] };
     let mut needed = Network { loopback_addresses: vec!["::6".parse().unwrap()], ..Network::default() };
-    needed.add_marked_to_local(route::Family::V4, 1337, 133);
-    needed.add_marked_to_local(route::Family::V6, 1337, 133);
+    needed.add_marked_to_local(network::Family::V4, 1337, 133);
+    needed.add_marked_to_local(network::Family::V6, 1337, 133);
     let interception = |rule| Interception {
-        layout: layout.clone(),
-        ruleset: wanted(rule),
+        owned: owned.clone(),
+        ruleset: desired(rule),
         network: needed.clone(),
         ..Interception::default()
     };
@@ -133,13 +133,14 @@ fn a_refused_rule_is_named_and_only_what_the_run_added_is_taken_back() {
             interception.apply(&mut Socket::open().unwrap(), &mut RouteSocket::open().unwrap(), counters)
         })
     };
-    let there = PolicyRule { family: route::Family::V4, mark: 1337, mask: None, priority: None, table: 133 };
+    let there =
+        PolicyRule { family: network::Family::V4, mark: 1337, mask: None, priority: None, table: 133 };
     assert_eq!(namespace.run(|| RouteSocket::open()?.add_rule(&there)).unwrap(), Change::Made);
 
     // Into nothing, and over an older one.
     for _ in 0..2 {
         let before = everything(&namespace);
-        for counters in [Counters::Restart, Counters::Keep] {
+        for counters in [Counters::Reset, Counters::Keep] {
             match apply(&interception(refused.clone()), counters) {
                 Err(ApplyError::Refused { subject: Some(subject), refusal, .. }) => {
                     assert_eq!(
@@ -156,7 +157,7 @@ fn a_refused_rule_is_named_and_only_what_the_run_added_is_taken_back() {
             }
             assert_eq!(everything(&namespace), before);
         }
-        apply(&interception(Rule::new().drop()), Counters::Restart).unwrap();
+        apply(&interception(Rule::new().drop()), Counters::Reset).unwrap();
     }
 }
 

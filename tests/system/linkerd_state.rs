@@ -129,7 +129,7 @@ fn verify_finds_what_differs() {
     assert_eq!(code, 3);
     assert_eq!(
         stdout,
-        "different (- wanted, + found, ~ there in another way):\n\
+        "different (- desired, + found, ~ there in another way):\n\
          \x20 table inet linkerd-proxy-init\n\
          \x20   chain proxy-init-output\n\
          -     1: meta skuid 2103 counter return comment \"proxy-init/ignore-proxy-user-id\"\n\

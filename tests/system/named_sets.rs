@@ -24,9 +24,9 @@ fn interception(flags: SetFlags, elements: &[&str]) -> Interception {
     let other = Rule::new().tcp().counter();
     let chain = Chain::at_hook("output", ChainKind::Filter, Hook::LocalOut, 0, vec![rule, other]);
     let table = Table::with_chains(Family::Inet, "mine", [chain]);
-    let layout = Ruleset { tables: vec![table.clone()] };
+    let owned = Ruleset { tables: vec![table.clone()] };
     let ruleset = Ruleset { tables: vec![Table { sets: vec![set], ..table }] };
-    Interception { ruleset, layout, ..Interception::default() }
+    Interception { ruleset, owned, ..Interception::default() }
 }
 
 fn apply(namespace: &Namespace, interception: &Interception, counters: Counters) {
@@ -49,7 +49,7 @@ fn a_set_is_loaded_with_its_elements_and_replaced_with_them() {
     let namespace = Namespace::new();
     let single = interception(SetFlags::default(), &["10.0.0.2/32", "10.0.0.1/32"]);
     let ranges = interception(SetFlags::INTERVAL, &["10.0.0.0/8", "192.168.1.0/24"]);
-    for counters in [Counters::Restart, Counters::Keep, Counters::Keep] {
+    for counters in [Counters::Reset, Counters::Keep, Counters::Keep] {
         apply(&namespace, &single, counters);
         assert_eq!(
             set(&namespace),

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use meshwire::reset::{Place, Readings, ResetError, replace_rules, reset_counters};
+use meshwire::reset::{CounterLocation, Readings, ResetError, replace_rules, reset_counters};
 use nftwire::{Error, Family, Socket};
 use nftwire::{Version, release};
 use serde_json::Value;
@@ -101,7 +101,7 @@ fn run(namespace: &Namespace, args: &[&str]) -> (i32, String, String) {
 }
 
 fn of_rules(readings: &Readings) -> Vec<u64> {
-    let rules = readings.0.iter().filter(|reading| matches!(reading.place, Place::Rule { .. }));
+    let rules = readings.0.iter().filter(|reading| matches!(reading.place, CounterLocation::Rule { .. }));
     rules.map(|reading| reading.packets).collect()
 }
 
@@ -218,8 +218,12 @@ fn the_same_readings_both_ways() {
         replace_rules(&mut Socket::open().unwrap(), Family::Inet, "t", &mut readings).unwrap();
         readings
     });
-    let rules: Vec<_> =
-        ours.0.iter().filter(|reading| matches!(reading.place, Place::Rule { .. })).cloned().collect();
+    let rules: Vec<_> = ours
+        .0
+        .iter()
+        .filter(|reading| matches!(reading.place, CounterLocation::Rule { .. }))
+        .cloned()
+        .collect();
     assert_eq!(rules, replaced.0);
 }
 

@@ -337,7 +337,7 @@ fn a_list_of_many_datagrams_is_complete() {
     }
     let namespace = Namespace::new();
     let mut batch = tempfile::NamedTempFile::new().unwrap();
-    let wanted: Vec<IpAddr> = (0..1000_u32)
+    let desired: Vec<IpAddr> = (0..1000_u32)
         .flat_map(|n| {
             [
                 IpAddr::from((0x0a00_0000 + n).to_be_bytes()),
@@ -345,7 +345,7 @@ fn a_list_of_many_datagrams_is_complete() {
             ]
         })
         .collect();
-    for address in &wanted {
+    for address in &desired {
         writeln!(batch, "address add {address} dev lo").unwrap();
     }
     namespace.command(&["ip", "-batch", batch.path().to_str().unwrap()]);
@@ -356,9 +356,9 @@ fn a_list_of_many_datagrams_is_complete() {
     let mut found: Vec<IpAddr> = addresses.unwrap().into_iter().map(|found| found.address).collect();
     found.retain(|address| !address.is_loopback());
     found.sort_unstable();
-    let mut wanted = wanted;
-    wanted.sort_unstable();
-    assert_eq!(found, wanted);
+    let mut desired = desired;
+    desired.sort_unstable();
+    assert_eq!(found, desired);
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn a_clean_up_leaves_what_was_there_before_the_first_run() {
 #[test]
 fn tables_go_that_nothing_needs_any_more() {
     let Some(namespace) = place() else { return };
-    for (args, wanted) in [
+    for (args, desired) in [
         ("-b * -i * --redirect-dns --capture-all-dns", &["inet istio-proxy-nat", "inet istio-proxy-raw"][..]),
         ("-b * -i *", &["inet istio-proxy-nat"]),
         ("-b * -i * -m TPROXY", &["inet istio-proxy-mangle", "inet istio-proxy-nat"]),
@@ -117,7 +117,7 @@ fn tables_go_that_nothing_needs_any_more() {
         intercept(&namespace, &args.split_whitespace().collect::<Vec<_>>());
         let mut found = tables(&namespace);
         found.sort_unstable();
-        assert_eq!(found, wanted, "{args}");
+        assert_eq!(found, desired, "{args}");
     }
 }
 

@@ -13,7 +13,7 @@ use nft_ruleset::nft::compile::compile;
 use nft_ruleset::update::update;
 use nft_ruleset::validate::validate;
 use nft_ruleset::{BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, Table, UDP_DPORT};
-use nftwire::{Batch, Expr, Place, Socket};
+use nftwire::{Batch, Expr, Position, Socket};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -119,7 +119,7 @@ type Swap = fn(&mut Race);
 struct Race {
     namespace: Namespace,
     nft: Socket,
-    layout: Ruleset,
+    owned: Ruleset,
     rulesets: [Ruleset; 2],
     /// Which of them the kernel holds.
     current: usize,
@@ -141,9 +141,9 @@ impl Race {
             nft.commit(transaction.batch()).unwrap();
         }
         // The second one has all chains that the first has.
-        let mut layout = rulesets[1].clone();
-        layout.tables[0].chains.iter_mut().for_each(|chain| chain.rules.clear());
-        Some(Self { namespace, nft, layout, rulesets, current: 0 })
+        let mut owned = rulesets[1].clone();
+        owned.tables[0].chains.iter_mut().for_each(|chain| chain.rules.clear());
+        Some(Self { namespace, nft, owned, rulesets, current: 0 })
     }
 
     /// As the command does.
@@ -158,8 +158,8 @@ impl Race {
 
     fn swap(&mut self, keep_counters: bool) {
         self.current = 1 - self.current;
-        let wanted = &self.rulesets[self.current];
-        let mut transaction = update(&mut self.nft, &self.layout, wanted, keep_counters).unwrap().transaction;
+        let desired = &self.rulesets[self.current];
+        let mut transaction = update(&mut self.nft, &self.owned, desired, keep_counters).unwrap().transaction;
         self.nft.commit(transaction.batch()).unwrap();
     }
 
@@ -187,7 +187,7 @@ impl Race {
         for (chain, rule) in chains.iter().flat_map(|chain| chain.rules.iter().map(move |rule| (chain, rule)))
         {
             let place = nftwire::Rule::new(FAMILY, SWAPPED, &chain.name);
-            batch.add_rule(&place, Place::Append, &compile(FAMILY, rule, 1).unwrap().expressions);
+            batch.add_rule(&place, Position::Append, &compile(FAMILY, rule, 1).unwrap().expressions);
         }
         self.nft.commit(&mut batch).unwrap();
     }

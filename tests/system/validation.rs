@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use meshwire::diagnostic::Explain;
 use meshwire::network::{Change, RouteSocket};
-use meshwire::redirect_check::{self, Missed, Validation, ValidationError};
+use meshwire::redirect_check::{self, Missed, RedirectCheck, RedirectCheckError};
 use nft_ruleset::update::update;
 use nft_ruleset::{BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, TCP_DPORT, Table};
 use nix::unistd::{Uid, setfsuid};
@@ -22,8 +22,8 @@ const V6: [IpAddr; 2] = [IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V6(PASSTHROUGH
 const PASSTHROUGH_V6: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6);
 
 /// What a sidecar's container asks for.
-fn sidecar([loopback, destination]: [IpAddr; 2], timeout: Duration) -> Validation {
-    Validation { loopback, listen_ports: vec![15001, 15006], destination, probe_port: 15002, timeout }
+fn sidecar([loopback, destination]: [IpAddr; 2], timeout: Duration) -> RedirectCheck {
+    RedirectCheck { loopback, listen_ports: vec![15001, 15006], destination, probe_port: 15002, timeout }
 }
 
 /// The rules of a sidecar that a validator meets, with this port in the place of 15006.
@@ -47,10 +47,10 @@ fn intercept(port: u16) {
 }
 
 /// Validates as the proxy's user, and tells how long it took.
-fn validate(validation: &Validation) -> (Result<(), ValidationError>, Duration) {
+fn validate(validation: &RedirectCheck) -> (Result<(), RedirectCheckError>, Duration) {
     setfsuid(Uid::from_raw(1337));
     let started = Instant::now();
-    let result = validation::run(validation);
+    let result = redirect_check::run(validation);
     (result, started.elapsed())
 }
 
@@ -93,7 +93,7 @@ fn without_rules_it_ends_with_the_timeout() {
     let timeout = Duration::from_millis(1200);
     let (result, elapsed) = Namespace::new().run(|| validate(&sidecar(V4, timeout)));
     let error = result.unwrap_err();
-    let ValidationError::NotIntercepted { destination, attempts, last: Missed::Failed(last), .. } = &error
+    let RedirectCheckError::NotIntercepted { destination, attempts, last: Missed::Failed(last), .. } = &error
     else {
         panic!("{error}");
     };
@@ -156,7 +156,7 @@ fn a_connection_that_arrives_elsewhere_is_no_proof() {
         intercept(15006);
         let _other = TcpListener::bind("0.0.0.0:15006").unwrap();
         let error = validate(&sidecar(V4, Duration::from_millis(100))).0.unwrap_err();
-        assert!(matches!(error, ValidationError::NotIntercepted { last: Missed::AcceptedElsewhere, .. }));
+        assert!(matches!(error, RedirectCheckError::NotIntercepted { last: Missed::AcceptedElsewhere, .. }));
     });
 }
 
@@ -195,7 +195,7 @@ fn the_connections_of_others_are_no_proof() {
                     if tracked {
                         intercept(15006);
                     }
-                    validation::run(&sidecar(V4, timeout))
+                    redirect_check::run(&sidecar(V4, timeout))
                 })
             });
             while connect([127, 0, 0, 1], 15006).is_err() {
@@ -210,7 +210,7 @@ fn the_connections_of_others_are_no_proof() {
                 namespace.run(to_another_port).unwrap();
             }
             let result = validator.join().unwrap();
-            assert!(matches!(result, Err(ValidationError::NotIntercepted { .. })), "{result:?}");
+            assert!(matches!(result, Err(RedirectCheckError::NotIntercepted { .. })), "{result:?}");
         });
     }
 }

@@ -73,7 +73,7 @@ fn difference(pod: &Namespace, args: &[&str]) -> Vec<String> {
     assert_eq!(pod.command(&["nft", "-a", "list", "ruleset"]), before);
     assert_eq!(code, 3, "{stdout}");
     let mut lines = stdout.lines();
-    assert_eq!(lines.next(), Some("different (- wanted, + found, ~ there in another way):"));
+    assert_eq!(lines.next(), Some("different (- desired, + found, ~ there in another way):"));
     lines.map(str::to_owned).collect()
 }
 
@@ -326,7 +326,7 @@ fn json() {
         "table": "istio-proxy-nat",
         "chain": "istio-in-redirect",
         "number": 1,
-        "wanted": "meta l4proto tcp counter redirect to :15006",
+        "desired": "meta l4proto tcp counter redirect to :15006",
         "found_number": 1,
         "found": "meta l4proto tcp counter redirect to :15007",
     });

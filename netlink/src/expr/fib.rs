@@ -16,7 +16,7 @@ kernel_number! {
 /// Looks an address of the packet up in the routing tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fib {
-    /// What is wanted
+    /// What is desired
     pub result: FibResult,
     /// `NFTA_FIB_F_*`: which address, and what narrows the search
     pub flags: u32,

@@ -20,7 +20,7 @@ use crate::expr::{
     Operation, Payload, PayloadAction, PayloadBase, Range, Tproxy,
 };
 use crate::{
-    Batch, Chain, Data, Element, ElementData, ElementList, Family, Place, Policy, Register, Rule, Set,
+    Batch, Chain, Data, Element, ElementData, ElementList, Family, Policy, Position, Register, Rule, Set,
     SetFlags, Table, TableFlags, Verdict, uapi,
 };
 
@@ -362,9 +362,9 @@ proptest! {
         let mut rule = Rule::new(family, table, chain);
         rule.userdata = userdata;
         for (place, handle, position) in [
-            (Place::Append, None, None),
-            (Place::Before(handle), None, Some(handle)),
-            (Place::Replace(handle), Some(handle), None),
+            (Position::Append, None, None),
+            (Position::Before(handle), None, Some(handle)),
+            (Position::Replace(handle), Some(handle), None),
         ] {
             let message = message(|batch| batch.add_rule(&rule, place, &expressions));
             prop_assert_eq!(message[16], family.number());

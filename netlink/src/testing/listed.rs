@@ -337,6 +337,6 @@ fn rule_of_xtables() {
     let message = read(&golden);
     let rule = Rule::decode(&message).unwrap();
     assert_eq!(rule.compat, Some(Compat { protocol: 6, flags: 0 }));
-    let ours = super::message(|batch| batch.add_rule(&rule, crate::Place::Append, &[]));
+    let ours = super::message(|batch| batch.add_rule(&rule, crate::Position::Append, &[]));
     assert_same_message(&ours, &golden);
 }

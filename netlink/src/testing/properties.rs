@@ -5,19 +5,19 @@ use proptest::sample::Index;
 
 use super::strategy::{chain, elements, expression, expressions, family, name, set, table, userdata};
 use super::{decode, encode, message, read};
-use crate::answer::Answer;
 use crate::message::Datagram;
+use crate::reply::Reply;
 use crate::{
-    AttrReader, AttrWriter, Batch, Chain, ElementList, Expr, Message, Place, Rule, Set, Table, uapi,
+    AttrReader, AttrWriter, Batch, Chain, ElementList, Expr, Message, Position, Rule, Set, Table, uapi,
 };
 
-fn place() -> impl Strategy<Value = Place> {
+fn place() -> impl Strategy<Value = Position> {
     prop_oneof![
-        Just(Place::Append),
-        Just(Place::Prepend),
-        any::<u64>().prop_map(Place::Before),
-        any::<u64>().prop_map(Place::After),
-        any::<u64>().prop_map(Place::Replace),
+        Just(Position::Append),
+        Just(Position::Prepend),
+        any::<u64>().prop_map(Position::Before),
+        any::<u64>().prop_map(Position::After),
+        any::<u64>().prop_map(Position::Replace),
     ]
 }
 
@@ -46,7 +46,7 @@ fn any_message() -> impl Strategy<Value = Vec<u8>> {
 fn read_as_everything(bytes: &[u8]) {
     for header in Datagram(bytes) {
         let Ok(header) = header else { return };
-        let _ = Answer::decode(&header).map(|answer| (answer.text.map(str::len), answer.offset));
+        let _ = Reply::decode(&header).map(|reply| (reply.text.map(str::len), reply.offset));
         if let Ok(message) = Message::decode(header.nlmsg_type, header.payload) {
             read_message(&message);
         }
@@ -141,10 +141,10 @@ proptest! {
         let decoded = Rule::decode(&message).unwrap();
         prop_assert_eq!((decoded.family, decoded.table, decoded.chain), (family, table, chain));
         prop_assert_eq!(decoded.userdata, userdata);
-        prop_assert_eq!(decoded.handle, if let Place::Replace(handle) = place { handle } else { 0 });
+        prop_assert_eq!(decoded.handle, if let Position::Replace(handle) = place { handle } else { 0 });
         prop_assert_eq!(decoded.expressions().collect::<Result<Vec<_>, _>>(), Ok(expressions));
         let position = message.attributes.flatten().find(|attribute| attribute.kind == uapi::NFTA_RULE_POSITION);
-        let expected = if let Place::Before(handle) | Place::After(handle) = place { Some(handle) } else { None };
+        let expected = if let Position::Before(handle) | Position::After(handle) = place { Some(handle) } else { None };
         prop_assert_eq!(position.map(|attribute| attribute.be64().unwrap()), expected);
     }
 
@@ -235,7 +235,7 @@ proptest! {
         offset in prop_oneof![0..2048usize, any::<usize>()],
     ) {
         let mut batch = Batch::new();
-        batch.add_rule(&Rule::new(crate::Family::Inet, "t", "c"), Place::Append, &expressions);
+        batch.add_rule(&Rule::new(crate::Family::Inet, "t", "c"), Position::Append, &expressions);
         batch.del_table(crate::Family::Inet, "t");
         if let Some((index, name)) = batch.locate(message, offset).expression {
             prop_assert_eq!(message, 0);

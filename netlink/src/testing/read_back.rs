@@ -16,8 +16,8 @@ use crate::expr::{
 use crate::message::Datagram;
 use crate::{
     BaseChain, Chain, ChainFlags, Compat, CtExpect, CtHelper, CtTimeout, Data, Device, Element, ElementList,
-    Family, Flowtable, FlowtableFlags, Hook, Message, Object, ObjectData, ObjectKind, Place, Register, Rule,
-    Set, SetFlags, SetPolicy, Table, TableFlags, uapi,
+    Family, Flowtable, FlowtableFlags, Hook, Message, Object, ObjectData, ObjectKind, Position, Register,
+    Rule, Set, SetFlags, SetPolicy, Table, TableFlags, uapi,
 };
 
 static TEXT: LazyLock<String> =
@@ -370,7 +370,7 @@ fn element() -> impl Strategy<Value = Element<'static>> {
 
 fn any_message() -> impl Strategy<Value = Vec<u8>> {
     let rule = (name(), proptest::collection::vec(expression(), 0..8)).prop_map(|(table, expressions)| {
-        message(|batch| batch.add_rule(&Rule::new(Family::Inet, table, "c"), Place::Append, &expressions))
+        message(|batch| batch.add_rule(&Rule::new(Family::Inet, table, "c"), Position::Append, &expressions))
     });
     let elements = proptest::collection::vec(element(), 1..8).prop_map(|elements| {
         message(|batch| batch.add_elements(&ElementList::new(Family::Inet, "t", "s", 0), &elements))
@@ -477,7 +477,7 @@ proptest! {
     fn what_xtables_needs_is_read_back((protocol, flags) in any::<(u32, u32)>()) {
         let mut rule = Rule::new(Family::Ipv4, "t", "c");
         rule.compat = Some(Compat { protocol, flags });
-        let message = message(|batch| batch.add_rule(&rule, Place::Append, &[]));
+        let message = message(|batch| batch.add_rule(&rule, Position::Append, &[]));
         prop_assert_eq!(Rule::decode(&read(&message)).unwrap().compat, rule.compat);
     }
 

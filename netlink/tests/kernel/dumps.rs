@@ -71,7 +71,7 @@ fn names_that_are_empty() {
         batch.add_chain(&Chain::new(FAMILY, "", ""));
         batch.add_set(&Set { id: 1, ..Set::new(FAMILY, "", "", 4) });
         batch.add_elements(&ElementList::new(FAMILY, "", "", 1), keys(1));
-        batch.add_rule(&Rule::new(FAMILY, "", ""), Place::Append, &[verdict(Verdict::Accept)]);
+        batch.add_rule(&Rule::new(FAMILY, "", ""), Position::Append, &[verdict(Verdict::Accept)]);
         socket.commit(&mut batch).unwrap();
         assert_eq!(tables(&mut socket), [""]);
         let mut seen = Vec::new();
@@ -239,7 +239,7 @@ fn what_is_not_there() {
 fn large(socket: &mut Socket) {
     let mut batch = table_and_chain();
     for _ in 0..5_000 {
-        batch.add_rule(&rule(INPUT), Place::Append, &[expr::Counter::default().into()]);
+        batch.add_rule(&rule(INPUT), Position::Append, &[expr::Counter::default().into()]);
     }
     socket.commit(&mut batch).unwrap();
 }
@@ -333,7 +333,7 @@ fn reads_among_transactions() {
         let mut batch = table_and_chain();
         batch.flush_table(FAMILY, TABLE);
         for _ in 0..RULES {
-            batch.add_rule(&rule(INPUT), Place::Append, &[expr::Counter { packets, bytes: 0 }.into()]);
+            batch.add_rule(&rule(INPUT), Position::Append, &[expr::Counter { packets, bytes: 0 }.into()]);
         }
         socket.commit(&mut batch).map(drop)
     };

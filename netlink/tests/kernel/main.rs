@@ -5,21 +5,21 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
-mod answers;
 mod dumps;
 mod namespace;
 mod oracle;
 mod places;
 mod privileges;
 mod refusals;
+mod replies;
 mod sizes;
 mod transactions;
 
 use std::process::Command;
 
 use nftwire::{
-    BaseChain, Batch, Chain, Data, Element, ElementData, ElementList, Error, Expr, Family, Hook, Place,
-    Policy, Refusal, Rule, Set, Socket, Table, Verdict, expr,
+    BaseChain, Batch, Chain, Data, Element, ElementData, ElementList, Error, Expr, Family, Hook, Policy,
+    Position, Refusal, Rule, Set, Socket, Table, Verdict, expr,
 };
 
 const FAMILY: Family = Family::Inet;

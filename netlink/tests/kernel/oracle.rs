@@ -304,7 +304,7 @@ fn every_expression() {
         let mut batch = with_sets();
         let cases: Vec<_> =
             [values_and_verdicts(), packets_and_sockets(), translations()].into_iter().flatten().collect();
-        cases.iter().for_each(|case| batch.add_rule(&rule(case.chain), Place::Append, &case.sent));
+        cases.iter().for_each(|case| batch.add_rule(&rule(case.chain), Position::Append, &case.sent));
         socket.commit(&mut batch).unwrap();
 
         let mut rest = cases.iter();
@@ -340,7 +340,7 @@ fn bitwise_with_two_registers() {
         let load = |key, register| Meta { key, access: Access::Load(Register::new(register)) }.into();
         let and = bitwise(Operation::Other { op: 3, data: None, sreg2: Some(R2) });
         let sent = [load(MetaKey::Mark, 1), load(MetaKey::Iif, 2), and];
-        batch.add_rule(&rule(INPUT), Place::Append, &sent);
+        batch.add_rule(&rule(INPUT), Position::Append, &sent);
         match socket.commit(&mut batch) {
             Ok(_) => socket
                 .rules(FAMILY, TABLE, |rule| {
@@ -377,18 +377,18 @@ fn a_ruleset_in_nfts_words() {
         let back = [load(MetaKey::SkUid), uid.into(), Counter::default().into(), verdict(Verdict::Return)];
         let mut commented = rule("output");
         commented.userdata = b"\x00\x06proxy\x00";
-        batch.add_rule(&commented, Place::Append, &back);
+        batch.add_rule(&commented, Position::Append, &back);
         let port =
             Payload { base: PayloadBase::Transport, offset: 2, len: 2, action: PayloadAction::Load(R1) };
         let lookup = Lookup { set: "ports", set_id: 1, sreg: R1, dreg: None, inverted: false };
         let [l4proto, is_tcp] = tcp();
         let jump =
             [l4proto.clone(), is_tcp.clone(), port.into(), lookup.into(), verdict(Verdict::Jump("redirect"))];
-        batch.add_rule(&rule("output"), Place::Append, &jump);
+        batch.add_rule(&rule("output"), Position::Append, &jump);
         let flags = uapi::NF_NAT_RANGE_PROTO_SPECIFIED;
         let redirect = Redir { proto_min: Some(R1), proto_max: Some(R1), flags };
         let redirect = [l4proto, is_tcp, value(1, Data::be16(15_001)), redirect.into()];
-        batch.add_rule(&rule("redirect"), Place::Append, &redirect);
+        batch.add_rule(&rule("redirect"), Position::Append, &redirect);
         Socket::open().unwrap().commit(&mut batch).unwrap();
 
         let Some(listed) = nft(&["list", "ruleset"]) else { return };
@@ -498,7 +498,7 @@ fn copy(socket: &mut Socket) -> Batch {
         socket
             .rules(*family, table, |rule| {
                 let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
-                batch.add_rule(&rule, Place::Append, &expressions);
+                batch.add_rule(&rule, Position::Append, &expressions);
                 Ok(())
             })
             .unwrap();

@@ -36,22 +36,22 @@ fn places_in_a_chain() {
         let mut socket = Socket::open().unwrap();
         let mut batch = table_and_chain();
         for packets in [1, 2, 3] {
-            batch.add_rule(&rule(INPUT), Place::Append, &counter(packets));
+            batch.add_rule(&rule(INPUT), Position::Append, &counter(packets));
         }
         socket.commit(&mut batch).unwrap();
         assert_eq!(order(&mut socket), [1, 2, 3]);
         let second = handle(&mut socket, 2);
 
         batch.clear();
-        batch.add_rule(&rule(INPUT), Place::Prepend, &counter(0));
-        batch.add_rule(&rule(INPUT), Place::Before(second), &counter(10));
-        batch.add_rule(&rule(INPUT), Place::After(second), &counter(20));
-        batch.add_rule(&rule(INPUT), Place::Append, &counter(4));
+        batch.add_rule(&rule(INPUT), Position::Prepend, &counter(0));
+        batch.add_rule(&rule(INPUT), Position::Before(second), &counter(10));
+        batch.add_rule(&rule(INPUT), Position::After(second), &counter(20));
+        batch.add_rule(&rule(INPUT), Position::Append, &counter(4));
         socket.commit(&mut batch).unwrap();
         assert_eq!(order(&mut socket), [0, 1, 10, 2, 20, 3, 4]);
 
         batch.clear();
-        batch.add_rule(&rule(INPUT), Place::Replace(second), &counter(22));
+        batch.add_rule(&rule(INPUT), Position::Replace(second), &counter(22));
         let last = handle(&mut socket, 4);
         batch.del_rule(FAMILY, TABLE, INPUT, last);
         socket.commit(&mut batch).unwrap();
@@ -65,7 +65,7 @@ fn places_in_a_chain() {
     });
 }
 
-/// One batch: what is there goes, what is wanted comes, whether there was anything or not.
+/// One batch: what is there goes, what is desired comes, whether there was anything or not.
 #[test]
 fn a_ruleset_is_replaced_in_one_batch() {
     in_new_namespace(|| {
@@ -75,7 +75,7 @@ fn a_ruleset_is_replaced_in_one_batch() {
             batch.flush_table(FAMILY, TABLE);
             batch.add_chain(&Chain::new(FAMILY, TABLE, "old"));
             batch.del_chain(FAMILY, TABLE, "old");
-            batch.add_rule(&rule(INPUT), Place::Append, &counter(packets));
+            batch.add_rule(&rule(INPUT), Position::Append, &counter(packets));
             batch.add_table(&Table::new(FAMILY, "old"));
             batch.del_table(FAMILY, "old");
             socket.commit(&mut batch).unwrap();
@@ -134,7 +134,7 @@ fn an_anonymous_map_of_verdicts() {
         let (sreg, dreg) = (nftwire::Register::R1, Some(nftwire::Register::VERDICT));
         let mark = expr::Meta { key: expr::MetaKey::Mark, access: expr::Access::Load(sreg) };
         let lookup = expr::Lookup { set: set.name, set_id: id, sreg, dreg, inverted: false };
-        batch.add_rule(&rule(INPUT), Place::Append, &[mark.into(), lookup.into()]);
+        batch.add_rule(&rule(INPUT), Position::Append, &[mark.into(), lookup.into()]);
         socket.commit(&mut batch).unwrap();
 
         let mut names = Vec::new();

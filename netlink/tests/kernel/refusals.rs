@@ -37,7 +37,7 @@ fn refused_rule(expressions: &[Expr<'_>]) -> Refusal {
     let mut batch = Batch::new();
     batch.add_table(&Table::new(FAMILY, TABLE));
     batch.add_chain(&base_chain(INPUT, "filter", Hook::PreRouting, 0));
-    batch.add_rule(&rule(INPUT), Place::Append, expressions);
+    batch.add_rule(&rule(INPUT), Position::Append, expressions);
     batch.add_chain(&Chain::new(FAMILY, TABLE, "behind"));
     let mut socket = Socket::open().unwrap();
     let refusal = refused(&mut socket, &mut batch);
@@ -93,9 +93,9 @@ fn a_statement_in_a_chain_of_the_wrong_type() {
     in_new_namespace(|| {
         let mut socket = Socket::open().unwrap();
         let mut batch = table_and_chain();
-        batch.add_rule(&rule(INPUT), Place::Append, &[counter()]);
-        batch.add_rule(&rule(INPUT), Place::Append, &[counter(), expr::Redir::default().into()]);
-        batch.add_rule(&rule(INPUT), Place::Append, &[counter()]);
+        batch.add_rule(&rule(INPUT), Position::Append, &[counter()]);
+        batch.add_rule(&rule(INPUT), Position::Append, &[counter(), expr::Redir::default().into()]);
+        batch.add_rule(&rule(INPUT), Position::Append, &[counter()]);
         let refusal = refused(&mut socket, &mut batch);
         assert_eq!((refusal.message, refusal.errno), (Some(3), Errno::EOPNOTSUPP as i32));
         assert_eq!(refusal.location, Location::default());
@@ -110,7 +110,7 @@ fn a_check_of_a_statement_in_a_chain_of_the_wrong_type() {
         let mut socket = Socket::open().unwrap();
         socket.commit(&mut table_and_chain()).unwrap();
         let mut batch = table_and_chain();
-        batch.add_rule(&rule(INPUT), Place::Append, &[expr::Redir::default().into()]);
+        batch.add_rule(&rule(INPUT), Position::Append, &[expr::Redir::default().into()]);
         let Err(Error::Refused(refusal)) = socket.check(&mut batch) else { panic!("not refused") };
         assert_eq!((refusal.message, refusal.errno), (Some(2), Errno::EOPNOTSUPP as i32));
         assert!(rules(&mut socket, INPUT).is_empty());
@@ -174,7 +174,7 @@ fn the_first_of_several_refusals() {
     in_new_namespace(|| {
         let mut batch = table_and_chain();
         for set in ["first", "second", "third"] {
-            batch.add_rule(&rule(INPUT), Place::Append, &[lookup(set)]);
+            batch.add_rule(&rule(INPUT), Position::Append, &[lookup(set)]);
             batch.add_chain(&Chain::new(FAMILY, "nowhere", set));
         }
         let refusal = refused(&mut Socket::open().unwrap(), &mut batch);
@@ -194,7 +194,7 @@ fn every_message_is_told_by_its_number() {
                 if message == 2 && k != 2 {
                     batch.add_set(&Set { id: 1, ..Set::new(FAMILY, TABLE, "set", 4) });
                 } else {
-                    batch.add_rule(&rule(INPUT), Place::Append, &[load_mark(), lookup(set)]);
+                    batch.add_rule(&rule(INPUT), Position::Append, &[load_mark(), lookup(set)]);
                 }
             }
             assert_eq!(batch.messages(), 1000);
@@ -210,7 +210,7 @@ fn more_refusals_than_the_socket_holds() {
     in_new_namespace(|| {
         let mut batch = table_and_chain();
         for _ in 0..20_000 {
-            batch.add_rule(&rule(INPUT), Place::Append, &[lookup("nowhere")]);
+            batch.add_rule(&rule(INPUT), Position::Append, &[lookup("nowhere")]);
         }
         let refusal = refused(&mut Socket::open().unwrap(), &mut batch);
         assert_expression(&refusal, 2, Errno::ENOENT, 0, "lookup");
@@ -257,12 +257,12 @@ fn more_expressions_than_a_rule_may_hold() {
         let mut socket = Socket::open().unwrap();
         let expressions = vec![counter(); uapi::NFT_RULE_MAXEXPRS + 1];
         let mut batch = table_and_chain();
-        batch.add_rule(&rule(INPUT), Place::Append, &expressions);
+        batch.add_rule(&rule(INPUT), Position::Append, &expressions);
         let refusal = refused(&mut socket, &mut batch);
         assert_eq!((refusal.message, refusal.errno), (Some(2), Errno::EINVAL as i32));
         assert_eq!(refusal.location, Location::default());
         let mut batch = table_and_chain();
-        batch.add_rule(&rule(INPUT), Place::Append, &expressions[1..]);
+        batch.add_rule(&rule(INPUT), Position::Append, &expressions[1..]);
         socket.commit(&mut batch).unwrap();
     });
 }
@@ -274,8 +274,8 @@ fn a_loop_of_jumps() {
         let mut socket = Socket::open().unwrap();
         let mut batch = table_and_chain();
         batch.add_chain(&Chain::new(FAMILY, TABLE, "loop"));
-        batch.add_rule(&rule(INPUT), Place::Append, &[verdict(Verdict::Jump("loop"))]);
-        batch.add_rule(&rule("loop"), Place::Append, &[verdict(Verdict::Jump("loop"))]);
+        batch.add_rule(&rule(INPUT), Position::Append, &[verdict(Verdict::Jump("loop"))]);
+        batch.add_rule(&rule("loop"), Position::Append, &[verdict(Verdict::Jump("loop"))]);
         let refusal = refused(&mut socket, &mut batch);
         assert_eq!((refusal.message, refusal.errno), (Some(4), Errno::EMLINK as i32));
         assert_eq!(refusal.location, Location::default());

@@ -66,7 +66,7 @@ fn batch_of(size: usize) -> Batch {
     let (batch_end, longest) = (20, nftwire::uapi::NFT_USERDATA_MAXLEN);
     let without_userdata = {
         let before = batch.len();
-        batch.add_rule(&rule(INPUT), Place::Append, &[]);
+        batch.add_rule(&rule(INPUT), Position::Append, &[]);
         batch.len() - before + 4
     };
     loop {
@@ -79,7 +79,7 @@ fn batch_of(size: usize) -> Batch {
         let userdata = (left / parts - without_userdata) / 4 * 4;
         let mut rule = rule(INPUT);
         rule.userdata = &[7; 256][..userdata];
-        batch.add_rule(&rule, Place::Append, &[]);
+        batch.add_rule(&rule, Position::Append, &[]);
     }
 }
 
@@ -131,7 +131,7 @@ fn an_attribute_that_is_too_long() {
         let mut socket = Socket::open().unwrap();
         let mut batch = table_and_chain();
         let counters = vec![expr::Counter::default().into(); 2_000];
-        batch.add_rule(&rule(INPUT), Place::Append, &counters);
+        batch.add_rule(&rule(INPUT), Position::Append, &counters);
         batch.add_chain(&Chain::new(FAMILY, TABLE, "behind"));
         for _ in 0..2 {
             let Err(error) = socket.commit(&mut batch) else { panic!("committed") };
@@ -158,7 +158,7 @@ fn a_dump_that_is_larger_than_the_receive_buffer() {
         let mut batch = table_and_chain();
         for packets in 0..5_000 {
             let counter = expr::Counter { packets, bytes: 0 }.into();
-            batch.add_rule(&rule(INPUT), Place::Append, &[counter]);
+            batch.add_rule(&rule(INPUT), Position::Append, &[counter]);
         }
         socket.commit(&mut batch).unwrap();
         let mut read = Vec::new();

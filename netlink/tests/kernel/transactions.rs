@@ -41,7 +41,7 @@ fn the_same_batch_twice() {
     in_new_namespace(|| {
         let mut socket = Socket::open().unwrap();
         let mut batch = table_and_chain();
-        batch.add_rule(&rule(INPUT), Place::Append, &[expr::Counter::default().into()]);
+        batch.add_rule(&rule(INPUT), Position::Append, &[expr::Counter::default().into()]);
         let first = socket.commit(&mut batch).unwrap();
         let second = socket.commit(&mut batch).unwrap();
         assert_eq!((first.messages, first.bytes), (second.messages, second.bytes));
@@ -50,7 +50,7 @@ fn the_same_batch_twice() {
         assert_eq!(rules(&mut socket, INPUT).len(), 2);
         // It can grow, and go over another socket.
         batch.flush_table(FAMILY, TABLE);
-        batch.add_rule(&rule(INPUT), Place::Append, &[verdict(Verdict::Accept)]);
+        batch.add_rule(&rule(INPUT), Position::Append, &[verdict(Verdict::Accept)]);
         Socket::open().unwrap().commit(&mut batch).unwrap();
         assert_eq!(rules(&mut socket, INPUT).len(), 1);
     });
@@ -61,7 +61,7 @@ fn a_check_leaves_nothing_behind() {
     in_new_namespace(|| {
         let mut socket = Socket::open().unwrap();
         let mut batch = table_and_chain();
-        batch.add_rule(&rule(INPUT), Place::Append, &[verdict(Verdict::Accept)]);
+        batch.add_rule(&rule(INPUT), Position::Append, &[verdict(Verdict::Accept)]);
         let generation = socket.generation().unwrap();
         let check = socket.check(&mut batch).unwrap();
         assert_eq!((check.messages, check.bytes), (3, batch.len()));
@@ -83,7 +83,7 @@ fn a_check_is_refused_like_a_commit() {
     in_new_namespace(|| {
         let mut socket = Socket::open().unwrap();
         let mut batch = table_and_chain();
-        batch.add_rule(&rule(INPUT), Place::Append, &[verdict(Verdict::Jump("nowhere"))]);
+        batch.add_rule(&rule(INPUT), Position::Append, &[verdict(Verdict::Jump("nowhere"))]);
         let Err(Error::Refused(checked)) = socket.check(&mut batch) else { panic!("not refused") };
         assert_eq!(*checked, refused(&mut socket, &mut batch));
     });

@@ -1,4 +1,4 @@
-//! A wanted rule as it would be listed, so that a person can compare it with one that is there: by way of the
+//! A desired rule as it would be listed, so that a person can compare it with one that is there: by way of the
 //! kernel's expressions, which do not tell what nft leaves out.
 
 use nftwire::{AttrReader, AttrWriter, DecodeError, Expr, Message, uapi};
@@ -42,8 +42,8 @@ fn as_set(name: &str, set: &AnonymousSet) -> crate::Set {
 fn read(family: Family, expressions: &[Expr<'_>], userdata: &[u8], sets: &Sets) -> Result<Rule, DecodeError> {
     let mut writer = AttrWriter::default();
     // A rule is in a chain of a table; which it is is of no account here.
-    writer.put_str(uapi::NFTA_RULE_TABLE, "wanted");
-    writer.put_str(uapi::NFTA_RULE_CHAIN, "wanted");
+    writer.put_str(uapi::NFTA_RULE_TABLE, "desired");
+    writer.put_str(uapi::NFTA_RULE_CHAIN, "desired");
     writer.nest(uapi::NFTA_RULE_EXPRESSIONS, |writer| {
         for expression in expressions {
             expression.encode(writer);

@@ -1,4 +1,4 @@
-//! What differs between the ruleset that is wanted and the one that the kernel holds.
+//! What differs between the ruleset that is desired and the one that the kernel holds.
 //!
 //! Rules are compared by what [`update`] compares them by: the kernel's own expressions, without
 //! counters' values and the names of anonymous sets. Handles and comments of tables and chains do not count. Sets with a
@@ -12,7 +12,7 @@ use nftwire::{Error, Socket};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use self::listed::as_listed;
-use super::update::{self, ExistingTable, Fingerprint, wanted_fingerprint};
+use super::update::{self, ExistingTable, Fingerprint, desired_fingerprint};
 use crate::nft::compile::NotCompiled;
 use crate::nft::decompile::{self, Decompiler};
 use crate::{BaseChain, Chain, Family, Rule, Ruleset, Set, Table, listing};
@@ -30,18 +30,18 @@ struct HeldTable {
     table: Table,
     /// The fingerprints of the rules, chain by chain
     fingerprints: Vec<Vec<Fingerprint>>,
-    /// The names of the sets that stay whether they are wanted or not
+    /// The names of the sets that stay whether they are desired or not
     sets_that_stay: Vec<String>,
 }
 
 /// How a table differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableDifference {
-    /// It is wanted, and not there
+    /// It is desired, and not there
     Missing(Table),
-    /// It is there, and not wanted
+    /// It is there, and not desired
     Extra(Table),
-    /// It is there and not as it is wanted
+    /// It is there and not as it is desired
     Changed(ChangedTable),
 }
 
@@ -54,31 +54,31 @@ pub struct ChangedTable {
     pub name: String,
     /// Whether its base chains see no packets
     pub dormant: bool,
-    /// Sets, maps, objects and flowtables that are not wanted: nft's word for the kind, and the name
+    /// Sets, maps, objects and flowtables that are not desired: nft's word for the kind, and the name
     pub extra: Vec<(String, String)>,
-    /// Its sets that are wanted, in their order
+    /// Its sets that are desired, in their order
     pub sets: Vec<SetDifference>,
-    /// Its chains: first those that are wanted, in their order
+    /// Its chains: first those that are desired, in their order
     pub chains: Vec<ChainDifference>,
 }
 
 /// How a set with a name differs. The elements are not told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetDifference {
-    /// It is wanted, and not there
+    /// It is desired, and not there
     Missing(Box<Set>),
-    /// It is there and of another kind: as it is wanted, and as it is
+    /// It is there and of another kind: as it is desired, and as it is
     Changed(Box<[Set; 2]>),
 }
 
 /// How a chain differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChainDifference {
-    /// It is wanted, and not there
+    /// It is desired, and not there
     Missing(Chain),
-    /// It is there, and not wanted
+    /// It is there, and not desired
     Extra(Chain),
-    /// It is there and not as it is wanted
+    /// It is there and not as it is desired
     Changed(ChangedChain),
 }
 
@@ -87,23 +87,23 @@ pub enum ChainDifference {
 pub struct ChangedChain {
     /// Its name
     pub name: String,
-    /// What makes it a base chain, as it is wanted and as it is, where they differ
+    /// What makes it a base chain, as it is desired and as it is, where they differ
     pub base: Option<[Option<BaseChain>; 2]>,
     /// Its rules, in the order of evaluation as far as there is one
     pub rules: Vec<RuleDifference>,
 }
 
-/// How a rule differs. Its numbers count from 1: that among the wanted rules and that among those that are there.
+/// How a rule differs. Its numbers count from 1: that among the desired rules and that among those that are there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RuleDifference {
-    /// It is wanted, and not there
+    /// It is desired, and not there
     Missing {
-        /// Its number among the wanted
+        /// Its number among the desired
         number: usize,
         /// The rule
         rule: Rule,
     },
-    /// It is there, and not wanted
+    /// It is there, and not desired
     Extra {
         /// Its number in the kernel's chain
         number: usize,
@@ -112,10 +112,10 @@ pub enum RuleDifference {
     },
     /// Something like it is there in its place
     Changed {
-        /// Its number among the wanted
+        /// Its number among the desired
         number: usize,
-        /// The rule as it is wanted
-        wanted: Rule,
+        /// The rule as it is desired
+        desired: Rule,
         /// The number of the one that is there
         found_number: usize,
         /// The one that is there
@@ -123,7 +123,7 @@ pub enum RuleDifference {
     },
     /// It is there, out of order
     Moved {
-        /// Its number among the wanted
+        /// Its number among the desired
         number: usize,
         /// Its number in the kernel's chain
         found_number: usize,
@@ -132,13 +132,13 @@ pub enum RuleDifference {
     },
 }
 
-/// Reads the tables of `layout`, of one generation.
+/// Reads the tables of `owned`, of one generation.
 ///
 /// # Errors
 /// Those of reading; [`Error::GenerationChanged`] if the ruleset does not stand still for 10 seconds.
-pub fn read(socket: &mut Socket, layout: &Ruleset) -> Result<Held, Error> {
+pub fn read(socket: &mut Socket, owned: &Ruleset) -> Result<Held, Error> {
     let read = |socket: &mut Socket| {
-        let existing = update::read(socket, layout, true)?;
+        let existing = update::read(socket, owned, true)?;
         existing.into_iter().map(|table| read_table(socket, table)).collect::<Result<_, _>>()
     };
     socket.consistent(read).map(|(_, tables)| Held { tables })
@@ -191,32 +191,32 @@ fn read_table(socket: &mut Socket, existing: ExistingTable) -> Result<HeldTable,
     Ok(HeldTable { table, fingerprints, sets_that_stay })
 }
 
-/// What differs; nothing where the kernel holds what is wanted.
+/// What differs; nothing where the kernel holds what is desired.
 ///
 /// # Errors
-/// A wanted rule has something that only can be shown.
-pub fn compare(wanted: &Ruleset, held: &Held) -> Result<Vec<TableDifference>, NotCompiled> {
+/// A desired rule has something that only can be shown.
+pub fn compare(desired: &Ruleset, held: &Held) -> Result<Vec<TableDifference>, NotCompiled> {
     let mut differences = Vec::new();
-    for table in &wanted.tables {
+    for table in &desired.tables {
         match held.tables.iter().find(|there| there.table.is_same_table(table)) {
             None => differences.push(TableDifference::Missing(table.clone())),
             Some(there) => differences.extend(compare_table(table, there)?.map(TableDifference::Changed)),
         }
     }
-    let unwanted = |there: &&HeldTable| !wanted.tables.iter().any(|table| there.table.is_same_table(table));
+    let unwanted = |there: &&HeldTable| !desired.tables.iter().any(|table| there.table.is_same_table(table));
     let extra = held.tables.iter().filter(unwanted).filter(|there| !there.has_only_sets_that_stay());
     differences.extend(extra.map(|there| TableDifference::Extra(there.table.clone())));
     Ok(differences)
 }
 
-fn compare_table(wanted: &Table, held: &HeldTable) -> Result<Option<ChangedTable>, NotCompiled> {
+fn compare_table(desired: &Table, held: &HeldTable) -> Result<Option<ChangedTable>, NotCompiled> {
     let there = &held.table;
     let mut chains = Vec::new();
-    for chain in &wanted.chains {
+    for chain in &desired.chains {
         match there.chains.iter().position(|there| there.name == chain.name) {
             None => chains.push(ChainDifference::Missing(chain.clone())),
             Some(index) => {
-                let rules = compare_rules(wanted, chain, &there.chains[index], &held.fingerprints[index])?;
+                let rules = compare_rules(desired, chain, &there.chains[index], &held.fingerprints[index])?;
                 let bases = [chain.base, there.chains[index].base];
                 let base = (bases[0] != bases[1]).then_some(bases);
                 if base.is_some() || !rules.is_empty() {
@@ -226,12 +226,12 @@ fn compare_table(wanted: &Table, held: &HeldTable) -> Result<Option<ChangedTable
             }
         }
     }
-    let unwanted = |there: &&Chain| !wanted.chains.iter().any(|chain| chain.name == there.name);
+    let unwanted = |there: &&Chain| !desired.chains.iter().any(|chain| chain.name == there.name);
     chains.extend(there.chains.iter().filter(unwanted).cloned().map(ChainDifference::Extra));
     let dormant = there.flags & nftwire::TableFlags::DORMANT.0 != 0;
-    let sets: Vec<_> = wanted.sets.iter().filter_map(|set| compare_set(set, there)).collect();
-    let extra = extra_beside_chains(wanted, held);
-    let (family, name) = (wanted.family, wanted.name.clone());
+    let sets: Vec<_> = desired.sets.iter().filter_map(|set| compare_set(set, there)).collect();
+    let extra = extra_beside_chains(desired, held);
+    let (family, name) = (desired.family, desired.name.clone());
     let same = chains.is_empty() && sets.is_empty() && extra.is_empty() && !dormant;
     Ok((!same).then_some(ChangedTable { family, name, dormant, extra, sets, chains }))
 }
@@ -246,20 +246,20 @@ impl HeldTable {
     }
 }
 
-fn compare_set(wanted: &Set, there: &Table) -> Option<SetDifference> {
+fn compare_set(desired: &Set, there: &Table) -> Option<SetDifference> {
     let without_elements = |set: &Set| Set { elements: Vec::new(), ..set.clone() };
-    match there.sets.iter().find(|set| set.name == wanted.name) {
-        None => Some(SetDifference::Missing(Box::new(without_elements(wanted)))),
-        Some(found) if found.is_alike(wanted) => None,
-        Some(found) => Some(SetDifference::Changed(Box::new([wanted, found].map(without_elements)))),
+    match there.sets.iter().find(|set| set.name == desired.name) {
+        None => Some(SetDifference::Missing(Box::new(without_elements(desired)))),
+        Some(found) if found.is_alike(desired) => None,
+        Some(found) => Some(SetDifference::Changed(Box::new([desired, found].map(without_elements)))),
     }
 }
 
-/// What a table has beside chains that is neither wanted nor stays anyway.
-fn extra_beside_chains(wanted: &Table, held: &HeldTable) -> Vec<(String, String)> {
+/// What a table has beside chains that is neither desired nor stays anyway.
+fn extra_beside_chains(desired: &Table, held: &HeldTable) -> Vec<(String, String)> {
     let table = &held.table;
     let expected = |name: &String| {
-        held.sets_that_stay.contains(name) || wanted.sets.iter().any(|wanted| wanted.name == *name)
+        held.sets_that_stay.contains(name) || desired.sets.iter().any(|desired| desired.name == *name)
     };
     let sets = table.sets.iter().filter(|set| !expected(&set.name)).map(|set| {
         let kind = if set.value.is_some() { "map" } else { "set" };
@@ -276,12 +276,12 @@ type Single = (usize, usize);
 
 fn compare_rules(
     table: &Table,
-    wanted: &Chain,
+    desired: &Chain,
     there: &Chain,
     held: &[Fingerprint],
 ) -> Result<Vec<RuleDifference>, NotCompiled> {
     let wanted_prints: Vec<Fingerprint> =
-        wanted.rules.iter().map(|rule| wanted_fingerprint(table.family, rule)).collect::<Result<_, _>>()?;
+        desired.rules.iter().map(|rule| desired_fingerprint(table.family, rule)).collect::<Result<_, _>>()?;
     let (mut missing, mut extra): (Vec<Single>, Vec<Single>) = (Vec::new(), Vec::new());
     for (gap, op) in capture_diff_slices(Algorithm::Myers, held, &wanted_prints).iter().enumerate() {
         if !matches!(op, DiffOp::Equal { .. }) {
@@ -300,12 +300,12 @@ fn compare_rules(
         false
     });
     for (gap, index) in missing {
-        let (number, rule) = (index + 1, as_listed(table, &wanted.rules[index])?);
+        let (number, rule) = (index + 1, as_listed(table, &desired.rules[index])?);
         let like = extra.iter().position(|&(other, found)| other == gap && alike(&rule, &there.rules[found]));
         let difference = match like.map(|at| extra.remove(at)) {
             Some((_, found)) => RuleDifference::Changed {
                 number,
-                wanted: rule,
+                desired: rule,
                 found_number: found + 1,
                 found: there.rules[found].clone(),
             },

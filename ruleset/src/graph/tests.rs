@@ -99,10 +99,10 @@ fn every_jump_leads_from_its_rule_to_its_chain() {
             let starts =
                 |line: &&layout::Line| line.sources.iter().any(|source| (source.0, source.1) == from);
             let leaving: Vec<_> = layout.lines.iter().filter(starts).map(|line| line.target).collect();
-            let mut wanted: Vec<_> = row.jumps.iter().map(|jump| jump.chain).collect();
-            wanted.sort_unstable();
-            assert_eq!(leaving.len(), wanted.len());
-            assert!(leaving.iter().all(|target| wanted.contains(target)));
+            let mut desired: Vec<_> = row.jumps.iter().map(|jump| jump.chain).collect();
+            desired.sort_unstable();
+            assert_eq!(leaving.len(), desired.len());
+            assert!(leaving.iter().all(|target| desired.contains(target)));
         }
     }
 }

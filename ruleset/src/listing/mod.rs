@@ -42,7 +42,7 @@ impl<'a> Scope<'a> {
     fn has(self, table: &Table) -> bool {
         match self {
             Self::Family(_) => true,
-            Self::Where(wanted) => wanted(table),
+            Self::Where(desired) => desired(table),
             Self::Table(_, name) | Self::Chain(_, name, _) | Self::Set(_, name, _) => table.name == name,
         }
     }
@@ -138,8 +138,8 @@ pub fn tables(socket: &mut Socket, scope: Scope<'_>) -> Result<Vec<Table>, Error
 
 fn read_chains(socket: &mut Socket, scope: Scope<'_>, tables: &mut [Table]) -> Result<(), Error> {
     socket.chains(scope.family(), |chain| {
-        let wanted = scope.chain().is_none_or(|name| name == chain.name);
-        if let Some(table) = find(tables, chain.family, chain.table).filter(|_| wanted) {
+        let desired = scope.chain().is_none_or(|name| name == chain.name);
+        if let Some(table) = find(tables, chain.family, chain.table).filter(|_| desired) {
             table.chains.push(self::chain(&chain));
         }
         Ok(())
@@ -239,7 +239,7 @@ fn read_sets_of(
     for set in found {
         let name = set.name.clone();
         let shown = match scope {
-            Scope::Set(.., wanted) => name == wanted,
+            Scope::Set(.., desired) => name == desired,
             Scope::Chain(..) => false,
             Scope::Family(_) | Scope::Where(_) | Scope::Table(..) => !set.is_anonymous(),
         };

@@ -79,7 +79,7 @@ pub struct Fib {
     /// What is looked up: 1 the source address, 2 the destination address, 4 the mark, 8 the input and 16 the output
     /// device; 32 for whether there is a result
     pub flags: u32,
-    /// What is wanted: 1 the device's index, 2 its name, 3 the type of the address
+    /// What is desired: 1 the device's index, 2 its name, 3 the type of the address
     pub result: u32,
 }
 

@@ -42,7 +42,7 @@ pub enum Statement {
     /// Notes when a packet came by last; milliseconds since, `None` for never
     Last(Option<u64>),
     /// Goes on as long as there are not too many connections
-    ConnectionLimit {
+    CtCount {
         /// How many
         count: u32,
         /// Goes on when there are more
@@ -64,19 +64,19 @@ pub enum Statement {
     /// Keeps the packet out of connection tracking
     NoTrack,
     /// Sends a copy of the packet
-    Duplicate(Box<Forward>),
+    Dup(Box<Forward>),
     /// Sends the packet
     Forward(Box<Forward>),
     /// Gives the packet's connection to the flowtable with this name
-    Offload(Box<str>),
+    FlowAdd(Box<str>),
     /// Answers TCP handshakes in the place of the server
     Synproxy(Synproxy),
     /// Overwrites an option of TCP by no-operations
-    Strip(Selector),
+    ResetOption(Selector),
     /// A match or target of xtables, from iptables-nft
     Xtables(Box<Xtables>),
     /// An expression that cannot be shown, with its attributes
-    Comment(Box<str>),
+    Unknown(Box<str>),
 }
 
 impl Statement {

@@ -69,7 +69,7 @@ fn address(text: &str) -> Result<IpAddr, &'static str> {
     text.parse().map(|address: IpAddr| address.to_canonical()).map_err(|_| "it is no IP address")
 }
 
-fn uid(text: &str) -> Result<String, probes::NoPodUid> {
+fn uid(text: &str) -> Result<String, probes::PodUidError> {
     PodUid::new(text).map(|uid| uid.as_str().to_owned())
 }
 
@@ -80,15 +80,15 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     if subcommand == SYNC {
         io::stdin().read_to_string(&mut text)?;
     }
-    let wanted = wanted(&text).map_err(|error| Failure::new(error, USAGE))?;
-    let work = || execute(subcommand, matches, wanted, output);
+    let desired = desired(&text).map_err(|error| Failure::new(error, USAGE))?;
+    let work = || execute(subcommand, matches, desired, output);
     place::at_netns(matches, work)
 }
 
 fn execute(
     subcommand: &str,
     matches: &ArgMatches,
-    wanted: Vec<(IpAddr, PodUid<'_>)>,
+    desired: Vec<(IpAddr, PodUid<'_>)>,
     output: Output,
 ) -> Result<ExitCode, Failure> {
     let addresses: Vec<IpAddr> = match subcommand {
@@ -127,7 +127,7 @@ fn execute(
             probes::destroy(nft)?;
             tell(output, "destroyed", &json!({ "result": "destroyed" }))
         }
-        _ => synced(output, &probes::sync(nft, wanted)?),
+        _ => synced(output, &probes::sync(nft, desired)?),
     }
 }
 
@@ -210,7 +210,7 @@ impl Explain for BadLine {
 }
 
 /// Reads lines of `ADDR POD-UID`; empty ones are left out. Returns them in the addresses' order.
-fn wanted(text: &str) -> Result<Vec<(IpAddr, PodUid<'_>)>, BadLine> {
+fn desired(text: &str) -> Result<Vec<(IpAddr, PodUid<'_>)>, BadLine> {
     let usual_line = "10.0.0.1 00000000-0000-0000-0000-000000000000\n".len();
     let mut probes = Vec::with_capacity(text.len() / usual_line);
     for (line, words) in (1..).zip(text.lines()) {
@@ -245,7 +245,7 @@ mod tests {
 
     #[track_caller]
     fn reads(text: &str, expected: &[&str]) {
-        let probes = wanted(text).unwrap();
+        let probes = desired(text).unwrap();
         let found: Vec<_> = probes.iter().map(|(address, uid)| format!("{address} {uid}")).collect();
         assert_eq!(found, expected, "{text:?}");
     }
@@ -253,7 +253,7 @@ mod tests {
     #[track_caller]
     fn refuses(text: &str, error: &str) {
         assert_eq!(
-            wanted(text).unwrap_err().to_string(),
+            desired(text).unwrap_err().to_string(),
             format!("standard input, line {error}"),
             "{text:?}"
         );

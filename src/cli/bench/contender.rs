@@ -169,7 +169,7 @@ impl Load {
 
 impl Prepared {
     /// What we load ourselves.
-    fn wanted(&self) -> Cow<'_, Ruleset> {
+    fn desired(&self) -> Cow<'_, Ruleset> {
         match self.load {
             Load::Excluded => Cow::Owned(optimize(&self.ruleset, Counting::ByRule)),
             Load::Sidecar | Load::Rules(_) => Cow::Borrowed(&self.ruleset),
@@ -182,14 +182,14 @@ impl Prepared {
         let mut socket = Socket::open()?;
         match (contender, self.load) {
             (Contender::Floor, _) => {
-                let wanted = self.wanted();
-                let mut transaction = Transaction::from_nothing(&wanted)?;
+                let desired = self.desired();
+                let mut transaction = Transaction::from_nothing(&desired)?;
                 Ok(socket.commit(transaction.batch())?.elapsed)
             }
             (Contender::Meshwire, Load::Rules(_) | Load::Excluded) => {
                 let started = Instant::now();
-                let wanted = self.wanted();
-                let mut update = update(&mut socket, &wanted, &wanted, false)?;
+                let desired = self.desired();
+                let mut update = update(&mut socket, &desired, &desired, false)?;
                 socket.commit(update.transaction.batch())?;
                 Ok(started.elapsed())
             }

@@ -14,7 +14,7 @@ use super::log::Log;
 use super::place;
 use crate::preflight::facts::{Access, Facts};
 use crate::preflight::modules::Sources;
-use crate::preflight::probe::{self, Asked};
+use crate::preflight::probe::{self, Probed};
 use crate::preflight::report::Report;
 use crate::preflight::{Profile, modules};
 use nftwire::feature::Feature;
@@ -103,7 +103,7 @@ fn execute(request: &Request, matches: &ArgMatches) -> Result<ExitCode, Failure>
     let asked = asked.unwrap_or_else(|(features, left_out)| {
         // The last thing that this process does in the namespaces that it is in.
         let asked = probe::in_namespaces_for_good(&features);
-        asked.unwrap_or_else(|_| Asked::nothing(&features)).and_not(&left_out)
+        asked.unwrap_or_else(|_| Probed::nothing(&features)).and_not(&left_out)
     });
     facts.set_asked(asked, loaded.as_ref());
     let report = Report::new(&facts, &request.profiles);
@@ -118,15 +118,15 @@ fn execute(request: &Request, matches: &ArgMatches) -> Result<ExitCode, Failure>
 
 type Features = Vec<&'static Feature>;
 
-/// Asks in a throwaway network namespace, or here if that is wanted; what is left to ask where neither can be.
+/// Asks in a throwaway network namespace, or here if that is desired; what is left to ask where neither can be.
 fn ask(
     request: &Request,
     facts: &Facts,
     features: &[&'static Feature],
     left_out: &[&'static Feature],
-) -> Result<Asked, (Features, Features)> {
+) -> Result<Probed, (Features, Features)> {
     if features.is_empty() || facts.access == Access::NoNfTables {
-        return Ok(Asked::nothing(features).and_not(left_out));
+        return Ok(Probed::nothing(features).and_not(left_out));
     }
     match probe::in_throwaway_namespace(features) {
         Ok(asked) => Ok(asked.and_not(left_out)),

@@ -19,7 +19,7 @@ use super::settings::Values;
 use crate::diagnostic::{Explain, Explanation};
 use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar};
 use crate::network::RouteSocket;
-use crate::redirect_check::{self, Validation, ValidationError};
+use crate::redirect_check::{self, RedirectCheck, RedirectCheckError};
 use options::{Options, Probe};
 
 /// The command's name, and that of Istio's program.
@@ -82,9 +82,9 @@ pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
     with_settings(matches, verify::verify_here)
 }
 
-/// What is wanted of the kernel, or what is wrong with the settings.
+/// What is desired of the kernel, or what is wrong with the settings.
 #[cfg(fuzzing)]
-pub(super) fn wanted(
+pub(super) fn desired(
     matches: &ArgMatches,
     environment: std::collections::HashMap<String, String>,
 ) -> Result<crate::interception::Interception, String> {
@@ -181,12 +181,12 @@ fn is_local(address: IpAddr) -> bool {
 }
 
 /// A connection to the passthrough address must arrive at the proxy.
-fn prove(sidecar: &Sidecar, probe: Probe) -> Result<(), ValidationError> {
+fn prove(sidecar: &Sidecar, probe: Probe) -> Result<(), RedirectCheckError> {
     let (loopback, destination): (IpAddr, IpAddr) = match sidecar.ipv6 {
         true => (Ipv6Addr::LOCALHOST.into(), PASSTHROUGH_V6.into()),
         false => (Ipv4Addr::LOCALHOST.into(), PASSTHROUGH_V4.into()),
     };
-    redirect_check::run(&Validation {
+    redirect_check::run(&RedirectCheck {
         listen_ports: vec![sidecar.envoy_port, sidecar.inbound_capture_port],
         loopback,
         destination,

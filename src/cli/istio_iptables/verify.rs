@@ -15,12 +15,12 @@ use nft_ruleset::Ruleset;
 /// With `--cleanup-only`, what an earlier run left.
 pub(super) fn verify_here(options: &Options, log: Log) -> Result<ExitCode, Failure> {
     let mut routes = RouteSocket::open()?;
-    let wanted = if options.action == Action::Remove {
+    let desired = if options.action == Action::Remove {
         let (ruleset, network) = (Ruleset::default(), Network::default());
         Interception { ruleset, network, ..options.sidecar.interception() }
     } else {
         sidecar_here(options, &mut routes, log)?.interception().optimized(options.optimize)
     };
-    let differences = verify(&wanted, &mut nftwire::Socket::open()?, &mut routes)?;
+    let differences = verify(&desired, &mut nftwire::Socket::open()?, &mut routes)?;
     Ok(report(&differences, options.output == Output::Json)?)
 }

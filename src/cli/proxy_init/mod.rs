@@ -45,14 +45,14 @@ pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
     with_settings(matches, verify_here)
 }
 
-/// What is wanted of the kernel, or what is wrong with the settings.
+/// What is desired of the kernel, or what is wrong with the settings.
 #[cfg(fuzzing)]
-pub(super) fn wanted(
+pub(super) fn desired(
     matches: &ArgMatches,
     environment: std::collections::HashMap<String, String>,
 ) -> Result<crate::interception::Interception, String> {
     let values = Values { settings: flags::SETTINGS, flags: matches, environment };
-    Options::new(&values).map(|options| options.wanted).map_err(|error| error.to_string())
+    Options::new(&values).map(|options| options.desired).map_err(|error| error.to_string())
 }
 
 /// What is done with the settings, inside the namespace that they name.
@@ -88,7 +88,7 @@ fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
     }
     match (options.action, options.close_wait_timeout) {
         (Action::PrintRemoval, _) => {
-            let tables: Vec<_> = options.wanted.layout.tables.iter().map(ToString::to_string).collect();
+            let tables: Vec<_> = options.desired.owned.tables.iter().map(ToString::to_string).collect();
             log.info(&format!("a cleanup removes the tables {}; nothing is changed", tables.join(" and ")));
         }
         // Before any rule: where it fails, nothing is intercepted by halves.
@@ -102,13 +102,14 @@ fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
     if options.lockdown {
         lockdown::lock_down(false)?;
     }
-    perform(options.action, &options.wanted, &mut routes, options.output)
+    perform(options.action, &options.desired, &mut routes, options.output)
 }
 
 fn verify_here(options: &Options, _log: Filtered) -> Result<ExitCode, Failure> {
     if options.lockdown {
         lockdown::lock_down(false)?;
     }
-    let differences = differences(&options.wanted, &mut nftwire::Socket::open()?, &mut RouteSocket::open()?)?;
+    let differences =
+        differences(&options.desired, &mut nftwire::Socket::open()?, &mut RouteSocket::open()?)?;
     Ok(report(&differences, options.output == Output::Json)?)
 }

@@ -138,8 +138,8 @@ fn privileges(facts: &Facts) -> Finding {
         Access::Granted => "granted",
         Access::Denied => "denied",
         Access::NoNfTables => "no nf_tables",
-        Access::NotAsked => "not asked",
-        Access::Untold(_) => "unknown",
+        Access::NotProbed => "not asked",
+        Access::Unknown(_) => "unknown",
     };
     let json = json!({ "capabilities": names, "rules": access });
     let says = match names.is_empty() {
@@ -151,7 +151,7 @@ fn privileges(facts: &Facts) -> Finding {
         (Access::Denied, set) => {
             finding("privileges", Verdict::No, says, json).advise(missing_net_admin(set))
         }
-        (Access::Untold(text), _) => finding("privileges", Verdict::Unknown, says, json).advise(text),
+        (Access::Unknown(text), _) => finding("privileges", Verdict::Unknown, says, json).advise(text),
         (_, Some(_)) if !has(NET_ADMIN) => {
             finding("privileges", Verdict::No, says, json).advise(missing_net_admin(facts.capabilities))
         }
@@ -194,7 +194,7 @@ fn nf_tables(facts: &Facts) -> Finding {
         answers.clone().filter(|(_, answer)| matches!(answer, Answer::Missing(_))).collect();
     let untold: Vec<_> = answers
         .clone()
-        .filter(|(_, answer)| matches!(answer, Answer::NotAsked | Answer::Untold(_)))
+        .filter(|(_, answer)| matches!(answer, Answer::NotProbed | Answer::Unknown(_)))
         .map(|(feature, _)| named(feature))
         .collect();
     let list: Vec<_> = answers.map(|(feature, answer)| feature_json(feature, answer, version)).collect();
@@ -277,8 +277,8 @@ fn feature_json(feature: &Feature, answer: &Answer, version: Option<Version>) ->
     let (answer, reason) = match answer {
         Answer::Works => ("works", None),
         Answer::Missing(errno) => ("missing", Some(format!("{errno:?}"))),
-        Answer::NotAsked => ("not asked", None),
-        Answer::Untold(text) => ("unknown", Some(text.clone())),
+        Answer::NotProbed => ("not asked", None),
+        Answer::Unknown(text) => ("unknown", Some(text.clone())),
     };
     json!({
         "kind": feature.kind.word(),
@@ -407,8 +407,8 @@ fn summary(states: &[(&'static Module, State)]) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
-fn of_state(states: &[(&'static Module, State)], wanted: State) -> Vec<&'static str> {
-    states.iter().filter(|(_, state)| *state == wanted).map(|(module, _)| module.name).collect()
+fn of_state(states: &[(&'static Module, State)], desired: State) -> Vec<&'static str> {
+    states.iter().filter(|(_, state)| *state == desired).map(|(module, _)| module.name).collect()
 }
 
 fn states_json(states: &[(&'static Module, State)]) -> Json {
@@ -452,10 +452,10 @@ fn judge(facts: &Facts, profile: Profile) -> Judgement {
         Access::Granted => {}
         Access::Denied => no.push("no privilege over the rules here".to_owned()),
         Access::NoNfTables => no.push("no nf_tables".to_owned()),
-        Access::NotAsked => maybe.push("nf_tables was not asked".to_owned()),
-        Access::Untold(text) => maybe.push(text.clone()),
+        Access::NotProbed => maybe.push("nf_tables was not asked".to_owned()),
+        Access::Unknown(text) => maybe.push(text.clone()),
     }
-    if facts.access == Access::Granted || facts.access == Access::NotAsked {
+    if facts.access == Access::Granted || facts.access == Access::NotProbed {
         let lacks = facts.capabilities.is_some_and(|set| !set.has(NET_ADMIN));
         no.extend(lacks.then(|| "CAP_NET_ADMIN is missing".to_owned()));
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::preflight::HostNetwork;
 use crate::preflight::modules::{FOR_IPTABLES, FOR_NFTABLES};
 use crate::preflight::owners::Owner;
-use crate::preflight::probe::Asked;
+use crate::preflight::probe::Probed;
 use crate::privilege::Capabilities;
 
 /// A pod on a node where everything is as it should be.
@@ -23,7 +23,7 @@ fn healthy() -> Facts {
         network_of_the_machine: Some(false),
         host_network: None,
         access: Access::Granted,
-        asked: Asked { stage: Stage::Throwaway, answers, elapsed: Duration::from_millis(2) },
+        asked: Probed { stage: Stage::Throwaway, answers, elapsed: Duration::from_millis(2) },
         loaded_by_asking: Vec::new(),
         ipv6: Ipv6::On,
         policy_routing: [Some(true); 2],
@@ -93,7 +93,7 @@ fn without_the_privilege_nothing_runs_and_the_way_to_it_is_told() {
     for (set, access, advice) in [
         (0, Access::Denied, "securityContext.capabilities.add: [NET_ADMIN]"),
         (1 << NET_ADMIN, Access::Denied, "belongs to another user namespace"),
-        (0, Access::NotAsked, "securityContext.capabilities.add: [NET_ADMIN]"),
+        (0, Access::NotProbed, "securityContext.capabilities.add: [NET_ADMIN]"),
     ] {
         let mut facts = Facts { capabilities: Some(Capabilities(set)), access, ..healthy() };
         facts.owners = None;
@@ -107,7 +107,7 @@ fn without_the_privilege_nothing_runs_and_the_way_to_it_is_told() {
 #[test]
 fn a_kernel_without_nf_tables_is_said_once() {
     let mut facts = Facts { access: Access::NoNfTables, ..healthy() };
-    facts.asked = Asked::nothing(&[]);
+    facts.asked = Probed::nothing(&[]);
     let (verdict, text) = finding_of(&facts, "nf_tables");
     assert!(verdict == Verdict::No && text.contains("modprobe nf_tables"), "{text}");
     assert_eq!(reasons(&facts, Profile::SidecarRedirect), (Verdict::No, "no nf_tables".to_owned()));
@@ -116,7 +116,7 @@ fn a_kernel_without_nf_tables_is_said_once() {
 #[test]
 fn what_was_not_asked_is_unknown_and_no_promise() {
     let mut facts = healthy();
-    facts.asked = Asked::nothing(&[]);
+    facts.asked = Probed::nothing(&[]);
     let (verdict, text) = finding_of(&facts, "nf_tables");
     assert!(verdict == Verdict::Unknown && text.contains("--probe-here"), "{text}");
     assert_eq!(verdicts(&facts), [Verdict::Unknown; Profile::ALL.len()]);
@@ -125,7 +125,7 @@ fn what_was_not_asked_is_unknown_and_no_promise() {
     assert_eq!(reasons(&facts, Profile::SidecarRedirect), (Verdict::Unknown, why));
     // One that could not be told leaves open only those that take it.
     let mut facts = healthy();
-    answers(&mut facts, "tproxy", &Answer::Untold("ENOMEM: Cannot allocate memory".to_owned()));
+    answers(&mut facts, "tproxy", &Answer::Unknown("ENOMEM: Cannot allocate memory".to_owned()));
     assert_eq!(reasons(&facts, Profile::Linkerd).0, Verdict::Ok);
     let why = "not known: expression tproxy".to_owned();
     assert_eq!(reasons(&facts, Profile::SidecarTproxy), (Verdict::Unknown, why));

@@ -17,7 +17,7 @@ pub(crate) struct Arrival {
     pub(crate) peer: SocketAddr,
     /// The server's own end.
     pub(crate) local: SocketAddr,
-    /// Where the connection wanted to go: SO_ORIGINAL_DST, or the server's own end where the kernel knows no other.
+    /// Where the connection desired to go: SO_ORIGINAL_DST, or the server's own end where the kernel knows no other.
     pub(crate) original: SocketAddr,
 }
 

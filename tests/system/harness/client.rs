@@ -38,7 +38,7 @@ pub(crate) fn straight(destination: SocketAddr) -> Outcome {
     Outcome::Reached { listener: destination.port(), destination }
 }
 
-/// The server at the port `listener` answered instead, and knows where the client wanted to go.
+/// The server at the port `listener` answered instead, and knows where the client desired to go.
 pub(crate) fn captured(listener: u16, destination: SocketAddr) -> Outcome {
     Outcome::Reached { listener, destination }
 }

@@ -37,9 +37,9 @@ impl Decompiler<'_> {
             Expr::Limit(limit) => Statement::Limit(self::limit(limit)),
             Expr::Quota(quota) => Statement::Quota(self::quota(quota)),
             Expr::Last(last) => Statement::Last(last.since),
-            Expr::Connlimit(limit) => Statement::ConnectionLimit { count: limit.count, over: limit.inverted },
+            Expr::Connlimit(limit) => Statement::CtCount { count: limit.count, over: limit.inverted },
             Expr::Notrack(_) => Statement::NoTrack,
-            Expr::FlowOffload(offload) => Statement::Offload(offload.flowtable.into()),
+            Expr::FlowOffload(offload) => Statement::FlowAdd(offload.flowtable.into()),
             Expr::Synproxy(synproxy) => Statement::Synproxy(self::synproxy(synproxy)),
             Expr::Match(xt) => return self.xtables_match(xt),
             Expr::Target(xt) => return self.xtables_target(xt),
@@ -55,7 +55,7 @@ impl Decompiler<'_> {
     /// Something that cannot be shown, with its attributes.
     pub(super) fn unknown(&mut self, name: &str, attributes: &str) {
         let text = format!("{name} {attributes}").replace("*/", "* /");
-        self.push(Statement::Comment(text.into()));
+        self.push(Statement::Unknown(text.into()));
     }
 
     /// What stands in a register, as a value of this type.
@@ -142,7 +142,7 @@ impl Decompiler<'_> {
     pub(super) fn strip(&mut self, option: OptionField) {
         self.context.release(TRANSPORT);
         let selector = Selector::Option(OptionField { presence: true, ..option });
-        self.push(Statement::Strip(selector));
+        self.push(Statement::ResetOption(selector));
     }
 
     fn nat(&mut self, expression: &Expr<'_>) {
@@ -339,7 +339,7 @@ impl Decompiler<'_> {
         };
         let address = dup.addr.and_then(|register| self.value(register, address_type));
         let device = dup.dev.and_then(|register| self.value(register, DataType::InterfaceIndex));
-        self.push(Statement::Duplicate(Box::new(Forward { family: None, address, device })));
+        self.push(Statement::Dup(Box::new(Forward { family: None, address, device })));
     }
 
     fn forward(&mut self, fwd: &nftwire::expr::Fwd) {

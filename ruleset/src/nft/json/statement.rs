@@ -30,7 +30,7 @@ impl Writer<'_> {
                 Some(since) if !self.options.stateless => json!({ "last": { "used": since } }),
                 _ => json!({ "last": null }),
             },
-            Statement::ConnectionLimit { count, over } => {
+            Statement::CtCount { count, over } => {
                 let mut object = json!({ "val": count });
                 if *over {
                     object["inv"] = true.into();
@@ -42,17 +42,17 @@ impl Writer<'_> {
             Statement::Update(update) => self.update(update),
             Statement::Queue(queue) => self.queue(queue),
             Statement::NoTrack => json!({ "notrack": null }),
-            Statement::Duplicate(dup) => self.duplicate(dup),
+            Statement::Dup(dup) => self.duplicate(dup),
             Statement::Forward(fwd) => self.forward(fwd),
-            Statement::Offload(name) => {
+            Statement::FlowAdd(name) => {
                 json!({ "flow": { "op": "add", "flowtable": format!("@{name}") } })
             }
             Statement::Synproxy(synproxy) => self::synproxy(*synproxy),
-            Statement::Strip(selector) => json!({ "reset": self.selector(selector) }),
+            Statement::ResetOption(selector) => json!({ "reset": self.selector(selector) }),
             Statement::Xtables(xt) => {
                 json!({ "xt": { "type": if xt.target { "target" } else { "match" }, "name": xt.name } })
             }
-            Statement::Comment(text) => json!({ "xt": { "comment": text } }),
+            Statement::Unknown(text) => json!({ "xt": { "comment": text } }),
         }
     }
 

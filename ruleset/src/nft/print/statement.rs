@@ -54,7 +54,7 @@ impl Printer<'_> {
                     None => self.out.push_str(" used never"),
                 }
             }
-            Statement::ConnectionLimit { count, over } => {
+            Statement::CtCount { count, over } => {
                 self.put(format_args!("ct count {}{count}", if *over { "over " } else { "" }));
             }
             Statement::Reject(reject) => self.reject(reject),
@@ -71,11 +71,11 @@ impl Printer<'_> {
             Statement::Update(update) => self.update(update),
             Statement::Queue(queue) => self.queue(queue),
             Statement::NoTrack => self.out.push_str("notrack"),
-            Statement::Duplicate(dup) => self.duplicate(dup),
+            Statement::Dup(dup) => self.duplicate(dup),
             Statement::Forward(fwd) => self.forward(fwd),
-            Statement::Offload(name) => self.put(format_args!("flow add @{name}")),
+            Statement::FlowAdd(name) => self.put(format_args!("flow add @{name}")),
             Statement::Synproxy(synproxy) => self.synproxy(*synproxy),
-            Statement::Strip(selector) => {
+            Statement::ResetOption(selector) => {
                 self.out.push_str("reset ");
                 self.selector(selector);
             }
@@ -85,7 +85,7 @@ impl Printer<'_> {
                     self.put(format_args!("xt {} {}", if xt.target { "target" } else { "match" }, xt.name));
                 }
             },
-            Statement::Comment(text) => self.put(format_args!("/* {text} */")),
+            Statement::Unknown(text) => self.put(format_args!("/* {text} */")),
         }
     }
 

@@ -75,7 +75,7 @@ impl Options {
             validation: run_validation.then_some(probe),
             dual_stack: values.switch("dual-stack")?,
             allow_host_network: values.switch("allow-host-network")?,
-            lockdown: lockdown::wanted(values)?,
+            lockdown: lockdown::desired(values)?,
             network_namespace: values.not_empty("network-namespace"),
             output: values.parsed("output", Output::Text, profile::output)?,
             optimize: profile::optimization(values)?,

@@ -59,7 +59,7 @@ fn nothing_given() {
         loopback_v4: "127.0.0.1/32".parse().unwrap(),
     };
     assert_eq!(options.sidecar, sidecar);
-    assert_eq!(options.action, Action::Apply(Counters::Restart));
+    assert_eq!(options.action, Action::Apply(Counters::Reset));
     assert_eq!(options.output, Output::Text);
     assert_eq!(options.network_namespace, None);
     assert!(options.validation.is_none() && options.warnings.is_empty());
@@ -192,7 +192,7 @@ fn an_empty_variable_is_as_good_as_none() {
     let empty: Vec<_> = names.map(|name| (name, "")).chain([NO_ENVOY]).collect();
     let options = options(&[], &empty).unwrap();
     assert_eq!(options.sidecar, sidecar(&[], &[NO_ENVOY]));
-    assert_eq!((options.action, options.network_namespace), (Action::Apply(Counters::Restart), None));
+    assert_eq!((options.action, options.network_namespace), (Action::Apply(Counters::Reset), None));
 }
 
 #[test]

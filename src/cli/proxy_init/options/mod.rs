@@ -16,8 +16,8 @@ const SWITCHES: &[(&str, Action)] =
 #[derive(Debug)]
 pub(super) struct Options {
     pub(super) action: Action,
-    /// What is wanted of the kernel; nothing with a clean-up
-    pub(super) wanted: Interception,
+    /// What is desired of the kernel; nothing with a clean-up
+    pub(super) desired: Interception,
     /// In seconds
     pub(super) close_wait_timeout: Option<u32>,
     pub(super) allow_host_network: bool,
@@ -37,7 +37,7 @@ impl Options {
         let note = backend(values)?;
         let action = profile::action(values, SWITCHES)?;
         let mut warnings = Vec::new();
-        let wanted = match action {
+        let desired = match action {
             Action::Remove | Action::PrintRemoval => linkerd::nothing(),
             _ => {
                 let settings = proxy_init(values)?;
@@ -52,10 +52,10 @@ impl Options {
         let timeout = values.parsed("timeout-close-wait-secs", 0, |given| given.one(number))?;
         Ok(Self {
             action,
-            wanted,
+            desired,
             close_wait_timeout: (timeout != 0).then_some(timeout),
             allow_host_network: values.switch(profile::ALLOW_HOST_NETWORK.name)?,
-            lockdown: lockdown::wanted(values)?,
+            lockdown: lockdown::desired(values)?,
             netns: values.not_empty(place::NETNS),
             output: values.parsed(profile::OUTPUT.name, Output::Text, profile::output)?,
             level: values.parsed("log-level", Level::Info, level)?,

@@ -25,7 +25,7 @@ fn settings(flags: &[&str]) -> ProxyInit {
 /// These flags are refused with this text.
 #[track_caller]
 fn refused(flags: &[&str], text: &str) {
-    let refused = parsed(&[&PORTS, flags].concat(), Options::new).map(|options| options.wanted.ruleset);
+    let refused = parsed(&[&PORTS, flags].concat(), Options::new).map(|options| options.desired.ruleset);
     assert_eq!(refused, Err(text.to_owned()), "{flags:?}");
 }
 
@@ -47,7 +47,7 @@ fn defaults() -> ProxyInit {
 fn the_ports_alone() {
     assert_eq!(settings(&[]), defaults());
     let options = options(&[]);
-    assert_eq!(options.action, Action::Apply(Counters::Restart));
+    assert_eq!(options.action, Action::Apply(Counters::Reset));
     assert_eq!((options.close_wait_timeout, options.netns, options.note), (None, None, None));
     assert_eq!((options.output, options.level), (Output::Text, Level::Info));
     assert!(!options.allow_host_network && options.warnings.is_empty());
@@ -55,7 +55,7 @@ fn the_ports_alone() {
 
 #[test]
 fn without_a_proxys_port_nothing_can_be_done_but_a_clean_up() {
-    let given = |flags: &[&str]| parsed(flags, Options::new).map(|options| options.wanted.ruleset);
+    let given = |flags: &[&str]| parsed(flags, Options::new).map(|options| options.desired.ruleset);
     let missing = |name| Err(format!("--{name}: it is required: a port of the proxy, 1 to 65535"));
     assert_eq!(given(&["-o", "4140"]), missing("incoming-proxy-port"));
     assert_eq!(given(&["-p", "4143"]), missing("outgoing-proxy-port"));

@@ -55,21 +55,21 @@ impl HostInterception {
         Ruleset { tables: vec![table] }
     }
 
-    /// All that is wanted of the kernel.
+    /// All that is desired of the kernel.
     #[must_use]
     pub fn interception(&self) -> Interception {
         let ruleset = self.ruleset();
         Interception { ruleset, ..Self::nothing() }
     }
 
-    /// That nothing is wanted any more of what any settings make.
+    /// That nothing is desired any more of what any settings make.
     #[must_use]
     pub fn nothing() -> Interception {
         Interception {
             ruleset: Ruleset::default(),
             network: Network::default(),
-            layout: Ruleset { tables: vec![table(Vec::new())] },
-            possible_network: Network::default(),
+            owned: Ruleset { tables: vec![table(Vec::new())] },
+            owned_network: Network::default(),
         }
     }
 }

@@ -101,20 +101,20 @@ impl PodInterception {
         network([network::Family::V4].into_iter().chain(v6))
     }
 
-    /// All that is wanted of the kernel.
+    /// All that is desired of the kernel.
     #[must_use]
     pub fn interception(&self) -> Interception {
         Interception { ruleset: self.ruleset(), network: self.network(), ..Self::nothing() }
     }
 
-    /// That nothing is wanted any more of what any settings make.
+    /// That nothing is desired any more of what any settings make.
     #[must_use]
     pub fn nothing() -> Interception {
         Interception {
             ruleset: Ruleset::default(),
             network: Network::default(),
-            layout: Rules::default().into_tables(),
-            possible_network: network([network::Family::V4, network::Family::V6]),
+            owned: Rules::default().into_tables(),
+            owned_network: network([network::Family::V4, network::Family::V6]),
         }
     }
 
@@ -267,7 +267,7 @@ fn mark(value: u32) -> Expression {
 }
 
 fn network(families: impl IntoIterator<Item = network::Family>) -> Network {
-    let mut network = Network { spares_disabled_ipv6: true, ..Network::default() };
+    let mut network = Network { skip_if_ipv6_disabled: true, ..Network::default() };
     for family in families {
         let (mark, mask, priority) = (REPLY_MARK, Some(MARK_MASK), Some(RULE_PRIORITY));
         network.rules.push(PolicyRule { family, mark, mask, priority, table: ROUTE_TABLE });

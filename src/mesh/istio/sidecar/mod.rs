@@ -17,7 +17,7 @@ use nft_ruleset::{
     Data, Family, Op, Operand, Rule, Ruleset, Selector, TCP_DPORT, Target, UDP_DPORT, UDP_SPORT,
 };
 use nftwire::expr::CtKey;
-pub use tables::layout;
+pub use tables::owned;
 use tables::{Mangle, Nat, Raw, Rules};
 
 /// The address to which the proxy binds when it passes inbound traffic on, so that it is not redirected again.
@@ -221,7 +221,7 @@ impl Sidecar {
 
     /// What any settings with this mark and this table need beside their rules.
     #[must_use]
-    pub fn possible_network(&self) -> Network {
+    pub fn owned_network(&self) -> Network {
         let mut network = Network { loopback_addresses: vec![PASSTHROUGH_V6], ..Network::default() };
         for family in [network::Family::V4, network::Family::V6] {
             network.add_marked_to_local(family, self.tproxy_mark, self.tproxy_route_table);
@@ -229,14 +229,14 @@ impl Sidecar {
         network
     }
 
-    /// All that is wanted of the kernel.
+    /// All that is desired of the kernel.
     #[must_use]
     pub fn interception(&self) -> Interception {
         Interception {
             ruleset: self.ruleset(),
             network: self.network(),
-            layout: layout(),
-            possible_network: self.possible_network(),
+            owned: owned(),
+            owned_network: self.owned_network(),
         }
     }
 

@@ -4,7 +4,7 @@ use nft_ruleset::{Chain, ChainKind, Family, Hook, Rule, Ruleset, Table};
 
 /// All tables and chains that some settings need, empty.
 #[must_use]
-pub fn layout() -> Ruleset {
+pub fn owned() -> Ruleset {
     Rules::default().into_ruleset()
 }
 

@@ -1,4 +1,4 @@
-//! The kernel's answer to one message: `struct nlmsgerr` and its extended attributes
+//! The kernel's reply to one message: `struct nlmsgerr` and its extended attributes
 //! (`include/uapi/linux/netlink.h`, `enum nlmsgerr_attrs`).
 
 use netlink_packet_core::{NLM_F_ACK_TLVS, NLM_F_CAPPED};
@@ -11,7 +11,7 @@ const NLMSGERR_ATTR_OFFS: u16 = 2;
 
 /// What the kernel says of one message.
 #[derive(Debug)]
-pub(crate) struct Answer<'a> {
+pub(crate) struct Reply<'a> {
     /// The message's sequence number
     pub(crate) sequence: u32,
     /// 0 for success, otherwise the errno
@@ -22,27 +22,27 @@ pub(crate) struct Answer<'a> {
     pub(crate) offset: Option<usize>,
 }
 
-impl<'a> Answer<'a> {
+impl<'a> Reply<'a> {
     /// Reads a `NLMSG_ERROR` message.
     pub(crate) fn decode(header: &Header<'a>) -> Result<Self, DecodeError> {
         let (&code, rest) = header.payload.split_first_chunk().ok_or(DecodeError::MessageLength)?;
-        let mut answer = Self {
+        let mut reply = Self {
             sequence: header.sequence,
             errno: i32::from_ne_bytes(code).saturating_neg(),
             text: None,
             offset: None,
         };
         if header.flags & NLM_F_ACK_TLVS != 0 {
-            for attribute in AttrReader::new(behind_echo(header.flags, answer.errno, rest)?) {
+            for attribute in AttrReader::new(behind_echo(header.flags, reply.errno, rest)?) {
                 let attribute = attribute?;
                 match attribute.kind {
-                    NLMSGERR_ATTR_MSG => answer.text = attribute.str().ok(),
-                    NLMSGERR_ATTR_OFFS => answer.offset = usize::try_from(attribute.ne32()?).ok(),
+                    NLMSGERR_ATTR_MSG => reply.text = attribute.str().ok(),
+                    NLMSGERR_ATTR_OFFS => reply.offset = usize::try_from(attribute.ne32()?).ok(),
                     _ => {}
                 }
             }
         }
-        Ok(answer)
+        Ok(reply)
     }
 }
 
@@ -65,12 +65,12 @@ mod tests {
     use crate::message::Datagram;
     use crate::testing::bytes;
 
-    /// Sequence number, errno, words and offset of the only answer.
+    /// Sequence number, errno, words and offset of the only reply.
     fn read(golden: &str) -> (u32, i32, Option<String>, Option<usize>) {
         let bytes = bytes(golden);
         let header = Datagram(&bytes).next().unwrap().unwrap();
-        let answer = Answer::decode(&header).unwrap();
-        (answer.sequence, answer.errno, answer.text.map(str::to_owned), answer.offset)
+        let reply = Reply::decode(&header).unwrap();
+        (reply.sequence, reply.errno, reply.text.map(str::to_owned), reply.offset)
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn refusal_that_repeats_the_message() {
-        // The answer to: add rule inet t c jump nowhere; nft does not ask for capped answers.
+        // The reply to: add rule inet t c jump nowhere; nft does not ask for capped replies.
         let golden = "
             80000000 0200 0002 04000000 45390000  feffffff  # NLMSG_ERROR, NLM_F_ACK_TLVS
             64000000 060a 010c 04000000 00000000  01000000  # the message
@@ -154,7 +154,7 @@ mod tests {
         for golden in [
             // No errno.
             "10000000 0200 0001 04000000 00000000",
-            // The message that it repeats is longer than the answer.
+            // The message that it repeats is longer than the reply.
             "24000000 0200 0002 04000000 00000000  feffffff
              64000000 060a 010c 04000000 00000000",
             // There should be a header before the attributes.
@@ -162,8 +162,8 @@ mod tests {
         ] {
             let bytes = bytes(golden);
             let header = Datagram(&bytes).next().unwrap().unwrap();
-            let answer = Answer::decode(&header).map(|answer| answer.errno);
-            assert_eq!(answer, Err(DecodeError::MessageLength), "{golden}");
+            let reply = Reply::decode(&header).map(|reply| reply.errno);
+            assert_eq!(reply, Err(DecodeError::MessageLength), "{golden}");
         }
     }
 
