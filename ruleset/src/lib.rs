@@ -6,6 +6,7 @@
 //! [`print`](mod@nft::print) and [`json`](nft::json) show it as nft does.
 
 pub mod diff;
+pub mod evaluate;
 pub mod graph;
 pub mod listing;
 mod model;

@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nft_ruleset::evaluate::{Interface, Owner, Packet, Tracking};
 use nft_ruleset::{Expression, Family, Op, Protocol, Rule, Ruleset, Selector, Statement};
 use nftwire::expr::{CtKey, MetaKey};
 use proptest::prelude::*;
 
+use super::constant;
 use super::random::{address, id, mark, port};
-use super::{Packet, constant};
 
 /// So many packets on their way out, most of them aimed at rules of the ruleset.
 pub(crate) fn packets(ruleset: &Ruleset, count: usize) -> impl Strategy<Value = Vec<Packet>> + use<> {
@@ -36,23 +37,22 @@ fn packet() -> impl Strategy<Value = Packet> {
     let output = prop_oneof![3 => Just("lo"), 1 => Just("eth0")];
     (address(), protocol, port(), [id(), id()], [mark(), mark()], ct_state, output).prop_map(
         |(destination, protocol, destination_port, [uid, gid], [mark, ct_mark], ct_state, output)| Packet {
-            input: "",
-            output,
+            input: Interface::NONE,
+            output: Interface::named(output),
             source: match destination {
                 IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
                 IpAddr::V6(_) => destination,
             },
             destination,
             protocol,
-            source_port: 4999,
-            destination_port,
-            uid,
-            gid,
-            mark,
-            ct_state,
-            ct_mark,
-            zone: 0,
-            counted: false,
+            source_port: Some(4999),
+            destination_port: Some(destination_port),
+            owner: Owner::Socket { uid, gid },
+            mark: Some(mark),
+            tracking: Tracking::State(ct_state),
+            ct_mark: Some(ct_mark),
+            zone: Some(0),
+            socket: None,
         },
     )
 }
@@ -122,22 +122,24 @@ fn beside(end: &[u8], is_last: bool, selector: Selector) -> Vec<u8> {
 fn give(packet: &mut Packet, selector: Selector, value: &[u8]) {
     let number = || u32::from_ne_bytes(value.try_into().unwrap());
     match selector {
-        Selector::Meta(MetaKey::SkUid) => packet.uid = number(),
-        Selector::Meta(MetaKey::SkGid) => packet.gid = number(),
-        Selector::Meta(MetaKey::Mark) => packet.mark = number(),
-        Selector::Ct(CtKey::Mark) => packet.ct_mark = number(),
-        Selector::Ct(CtKey::State) => packet.ct_state = number(),
+        Selector::Meta(key @ (MetaKey::SkUid | MetaKey::SkGid)) => {
+            let Owner::Socket { uid, gid } = &mut packet.owner else { panic!("{packet:?}") };
+            *(if key == MetaKey::SkUid { uid } else { gid }) = number();
+        }
+        Selector::Meta(MetaKey::Mark) => packet.mark = Some(number()),
+        Selector::Ct(CtKey::Mark) => packet.ct_mark = Some(number()),
+        Selector::Ct(CtKey::State) => packet.tracking = Tracking::State(number()),
         Selector::Meta(MetaKey::L4Proto) if value == [Protocol::TCP] => packet.protocol = Protocol::TCP,
         Selector::Meta(MetaKey::L4Proto) => packet.protocol = Protocol::UDP,
         Selector::Meta(MetaKey::NfProto) => speak(packet, value == [Family::Ipv6.number()]),
         Selector::Meta(MetaKey::OifName) => {
             let name = ["lo", "eth0", "l"].into_iter().find(|name| value.starts_with(name.as_bytes()));
-            packet.output = name.unwrap_or("eth1");
+            packet.output = Interface::named(name.unwrap_or("eth1"));
         }
         Selector::Payload(field) => match (field.protocol, field.name) {
             (Protocol::Tcp | Protocol::Udp, _) => {
                 packet.protocol = if field.protocol == Protocol::Tcp { Protocol::TCP } else { Protocol::UDP };
-                packet.destination_port = u16::from_be_bytes(value.try_into().unwrap());
+                packet.destination_port = Some(u16::from_be_bytes(value.try_into().unwrap()));
             }
             (_, name) => {
                 let address = match <[u8; 4]>::try_from(value) {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsFd;
 
+use nft_ruleset::evaluate::{Fate, Interface, Owner, Packet};
 use nft_ruleset::optimize::{Counting, optimize};
 use nft_ruleset::update::update;
 use nft_ruleset::{Protocol, Ruleset, diff};
@@ -14,9 +15,9 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use crate::evaluator::evaluated;
 use crate::evaluator::packets::packets;
 use crate::evaluator::random::{BASE, ruleset};
-use crate::evaluator::{Fate, Packet, evaluate};
 use crate::harness::nft::bytecode;
 use crate::harness::{Intercept, Namespace, Pod, User, V4, captured, oracle, privileged, straight};
 
@@ -49,15 +50,16 @@ fn sendable(packet: &Packet) -> Packet {
         IpAddr::V6(v6) if matches!(v6.segments(), [0xfd00, 0, 0, 0, 0, 0, 0, 1..=5]) => address,
         IpAddr::V6(_) => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into(),
     };
+    let Owner::Socket { uid, gid } = packet.owner else { panic!("{packet:?}") };
+    // The highest number stands for no user and no group.
+    let owner = Owner::Socket { uid: uid.min(u32::MAX - 1), gid: gid.min(u32::MAX - 1) };
     Packet {
-        output: "lo",
+        output: Interface::named("lo"),
         source: local(packet.source),
         destination: local(packet.destination),
         protocol: Protocol::UDP,
-        destination_port: packet.destination_port.max(1),
-        // The highest one stands for none.
-        uid: packet.uid.min(u32::MAX - 1),
-        gid: packet.gid.min(u32::MAX - 1),
+        destination_port: packet.destination_port.max(Some(1)),
+        owner,
         ..packet.clone()
     }
 }
@@ -65,10 +67,11 @@ fn sendable(packet: &Packet) -> Packet {
 /// Whether the kernel lets the packet out.
 fn is_let_out(namespace: &Namespace, packet: &Packet) -> bool {
     let sent = namespace.run(|| -> io::Result<usize> {
-        User { uid: packet.uid, gid: packet.gid }.take_on();
+        let Owner::Socket { uid, gid } = packet.owner else { panic!("{packet:?}") };
+        User { uid, gid }.take_on();
         let socket = UdpSocket::bind((packet.source, 0))?;
-        setsockopt(&socket.as_fd(), sockopt::Mark, &packet.mark)?;
-        socket.send_to(b"?", (packet.destination, packet.destination_port))
+        setsockopt(&socket.as_fd(), sockopt::Mark, &packet.mark.unwrap())?;
+        socket.send_to(b"?", (packet.destination, packet.destination_port.unwrap()))
     });
     match sent {
         Ok(_) => true,
@@ -98,7 +101,7 @@ fn the_kernel_decides_as_the_model_says() {
             let held = namespace.run(|| diff::read(&mut Socket::open().unwrap(), ruleset).unwrap());
             assert_eq!(diff::compare(ruleset, &held).unwrap(), [], "{ruleset}");
             for packet in &packets {
-                let fate = evaluate(&ruleset.tables[0], BASE, &mut packet.clone());
+                let (fate, ..) = evaluated(&ruleset.tables[0], BASE, packet);
                 assert_eq!(is_let_out(&namespace, packet), fate != Fate::Dropped, "{packet:?}\n{ruleset}");
                 dropped += usize::from(fate == Fate::Dropped);
             }
