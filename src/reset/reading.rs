@@ -116,7 +116,7 @@ impl Display for Readings {
             let (packets, bytes) = (reading.packets, reading.bytes);
             match &reading.place {
                 CounterLocation::Named(name) => {
-                    writeln!(f, "  counter {name}: packets {packets} bytes {bytes}")?
+                    writeln!(f, "  counter {name}: packets {packets} bytes {bytes}")?;
                 }
                 CounterLocation::Element { set, key } => {
                     writeln!(f, "  set {set} element {key}: packets {packets} bytes {bytes}")?;
