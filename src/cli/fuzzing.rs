@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use super::settings::{self, Given};
 use super::{accounts, in_one_line, istio_iptables, parse, proxy_init, resolv_conf, verify};
 use crate::interception::Interception;
+use crate::mesh::value::ValueError;
 
 /// What a command line and its environment want of the kernel, if they are a profile's; or the complaint.
 ///
@@ -55,7 +56,7 @@ pub fn lists(text: &str) {
     }
 }
 
-fn again<T: PartialEq + std::fmt::Debug + ToString>(given: &Given, parse: fn(&str) -> Result<T, String>) {
+fn again<T: PartialEq + std::fmt::Debug + ToString>(given: &Given, parse: fn(&str) -> Result<T, ValueError>) {
     let _ = given.one(parse).map_err(|error| error.to_string());
     match given.list(parse) {
         Ok(items) => {

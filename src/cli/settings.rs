@@ -6,16 +6,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
-use ipnet::IpNet;
 use nftwire::io_text;
 
 use crate::diagnostic::{Explain, Explanation};
+use crate::mesh::value::boolean;
+pub(super) use crate::mesh::value::{listening_port, network, number, port, port_range};
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]
@@ -210,10 +209,10 @@ impl<'a> Values<'a> {
     }
 
     /// The items of a list that may be given in several parts.
-    pub(super) fn all<T>(
+    pub(super) fn all<T, E: fmt::Display>(
         &self,
         name: &str,
-        mut parse: impl FnMut(&str) -> Result<T, String>,
+        mut parse: impl FnMut(&str) -> Result<T, E>,
     ) -> Result<Vec<T>, UsageError> {
         let mut items = Vec::new();
         for text in self.flags.get_many::<String>(name).into_iter().flatten() {
@@ -224,10 +223,10 @@ impl<'a> Values<'a> {
     }
 
     /// The items of a list, none unless it was given.
-    pub(super) fn list<T>(
+    pub(super) fn list<T, E: fmt::Display>(
         &self,
         name: &str,
-        parse: impl FnMut(&str) -> Result<T, String>,
+        parse: impl FnMut(&str) -> Result<T, E>,
     ) -> Result<Vec<T>, UsageError> {
         self.get(name).map_or(Ok(Vec::new()), |given| given.list(parse))
     }
@@ -262,34 +261,36 @@ impl Given {
 
     /// As Go's strconv.ParseBool, which Istio's flags go through.
     pub(super) fn boolean(&self) -> Result<bool, UsageError> {
-        match self.text.as_str() {
-            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-            "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-            text => Err(self.fault(format_args!("{text:?} is neither true nor false"))),
-        }
+        boolean(&self.text).map_err(|fault| self.fault(fault))
     }
 
-    pub(super) fn one<T>(&self, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, UsageError> {
+    pub(super) fn one<T, E: fmt::Display>(
+        &self,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, UsageError> {
         parse(self.text.trim()).map_err(|fault| self.fault(fault))
     }
 
     /// The items of a comma separated list; empty ones do not count.
-    pub(super) fn list<T>(&self, parse: impl FnMut(&str) -> Result<T, String>) -> Result<Vec<T>, UsageError> {
+    pub(super) fn list<T, E: fmt::Display>(
+        &self,
+        parse: impl FnMut(&str) -> Result<T, E>,
+    ) -> Result<Vec<T>, UsageError> {
         self.items(|item| !item.is_empty(), parse)
     }
 
     /// The items of a comma separated list in which each one counts, also one that is empty.
-    pub(super) fn full_list<T>(
+    pub(super) fn full_list<T, E: fmt::Display>(
         &self,
-        parse: impl FnMut(&str) -> Result<T, String>,
+        parse: impl FnMut(&str) -> Result<T, E>,
     ) -> Result<Vec<T>, UsageError> {
         self.items(|_| true, parse)
     }
 
-    fn items<T>(
+    fn items<T, E: fmt::Display>(
         &self,
         counts: impl Fn(&str) -> bool,
-        mut parse: impl FnMut(&str) -> Result<T, String>,
+        mut parse: impl FnMut(&str) -> Result<T, E>,
     ) -> Result<Vec<T>, UsageError> {
         let items = self.text.split(',').map(str::trim).enumerate().filter(|(_, item)| counts(item));
         items
@@ -306,54 +307,6 @@ impl Given {
     pub(super) fn is_wildcard(&self) -> bool {
         self.text.trim() == "*"
     }
-}
-
-/// A port to which something listens: 1 to 65535.
-pub(super) fn listening_port(text: &str) -> Result<u16, String> {
-    port(text).and_then(|port| match port {
-        0 => Err("port 0 cannot be listened at".to_owned()),
-        port => Ok(port),
-    })
-}
-
-/// A port: 0 to 65535.
-pub(super) fn port(text: &str) -> Result<u16, String> {
-    text.parse().map_err(|_| format!("{text:?} is not a port (0 to 65535)"))
-}
-
-/// Ports from one to another, both included, or a single one.
-pub(super) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (Ok(first), Ok(last)) = (first.parse(), last.parse()) else {
-        return Err(format!(
-            "{text:?} is neither a port nor a range of ports (0 to 65535, such as 80 or 8000-8080)"
-        ));
-    };
-    if last < first {
-        return Err(format!("{text:?} is not a range: it ends before it begins"));
-    }
-    Ok(first..=last)
-}
-
-/// A number of 32 bits: decimal, or hexadecimal behind `0x`.
-pub(super) fn number(text: &str) -> Result<u32, String> {
-    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(digits) => u32::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    parsed.map_err(|_| format!("{text:?} is not a number from 0 to {}", u32::MAX))
-}
-
-/// A network in CIDR form.
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Err(format!("{text:?} has no prefix length: write {}", IpNet::from(address)));
-    }
-    // Not by ipnet's own parser: it takes 010.0.0.0 for 10.0.0.0, which others take for 8.0.0.0.
-    let network = text
-        .split_once('/')
-        .and_then(|(address, length)| IpNet::new(address.parse().ok()?, length.parse().ok()?).ok());
-    network.ok_or_else(|| format!("{text:?} is not a network (ADDRESS/PREFIX-LENGTH)"))
 }
 
 /// A duration as Go writes it: `5s`, `1m30s`, `500ms`.
@@ -497,87 +450,11 @@ mod tests {
     }
 
     #[test]
-    fn ranges_of_ports() {
-        assert_eq!(port_range("80"), Ok(80..=80));
-        assert_eq!(port_range("0-65535"), Ok(0..=65535));
-        assert_eq!(port_range("25-25"), Ok(25..=25));
-        for wrong in ["", "-", "80-", "-80", "1-2-3", "80:90", "65536", "1-65536", "http", "8 0", "1 - 2"] {
-            let fault = format!(
-                "{wrong:?} is neither a port nor a range of ports (0 to 65535, such as 80 or 8000-8080)"
-            );
-            assert_eq!(port_range(wrong), Err(fault));
-        }
-        assert_eq!(port_range("90-80"), Err("\"90-80\" is not a range: it ends before it begins".to_owned()));
-    }
-
-    #[test]
     fn a_wildcard_stands_alone() {
         assert!(list("*").is_wildcard());
         assert!(list(" * ").is_wildcard());
         assert!(!list("*,80").is_wildcard());
         assert!(!list("").is_wildcard());
-    }
-
-    #[test]
-    fn ports() {
-        assert_eq!(port("0"), Ok(0));
-        assert_eq!(port("65535"), Ok(65535));
-        for wrong in ["", "65536", "70000", "-1", "http", "80-90", "0x50", "8 0"] {
-            assert_eq!(port(wrong), Err(format!("{wrong:?} is not a port (0 to 65535)")));
-        }
-        assert_eq!(listening_port("1"), Ok(1));
-        assert_eq!(listening_port("0"), Err("port 0 cannot be listened at".to_owned()));
-    }
-
-    #[test]
-    fn numbers() {
-        assert_eq!(number("0"), Ok(0));
-        assert_eq!(number("4294967295"), Ok(u32::MAX));
-        assert_eq!(number("0x539"), Ok(1337));
-        assert_eq!(number("0XFFFFFFFF"), Ok(u32::MAX));
-        for wrong in ["", "4294967296", "-1", "1e3", "0x", "539x", "0x100000000"] {
-            assert_eq!(number(wrong), Err(format!("{wrong:?} is not a number from 0 to 4294967295")));
-        }
-    }
-
-    #[test]
-    fn networks() {
-        for right in ["10.0.0.0/8", "10.1.2.3/8", "0.0.0.0/0", "127.0.0.1/32", "fd00::/8", "::/0", "::1/128"]
-        {
-            assert_eq!(network(right).map(|network| network.to_string()), Ok(right.to_owned()));
-        }
-        for wrong in [
-            "",
-            "10.0.0.0/33",
-            "::/129",
-            "10.0.0/8",
-            "10.0.0.0.0/8",
-            "256.0.0.0/8",
-            "10.0.0.0/-1",
-            "10.0.0.0/",
-            "/8",
-            "10.0.0.0/8/8",
-            "10.0.0.0/255.0.0.0",
-            "fe80::1%eth0/64",
-            "fd00:::/8",
-            "example/8",
-            "*",
-        ] {
-            assert_eq!(network(wrong), Err(format!("{wrong:?} is not a network (ADDRESS/PREFIX-LENGTH)")));
-        }
-    }
-
-    /// 10.0.0.0 to some programs, 8.0.0.0 to others.
-    #[test]
-    fn an_address_has_no_leading_zeros() {
-        assert!(network("010.0.0.0/8").is_err());
-    }
-
-    #[test]
-    fn an_address_alone_is_no_network() {
-        let fault = |text| network(text).unwrap_err();
-        assert_eq!(fault("10.0.0.1"), "\"10.0.0.1\" has no prefix length: write 10.0.0.1/32");
-        assert_eq!(fault("fd00::1"), "\"fd00::1\" has no prefix length: write fd00::1/128");
     }
 
     #[test]

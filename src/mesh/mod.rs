@@ -2,6 +2,9 @@
 
 pub mod istio;
 pub mod linkerd;
+pub mod pod;
+pub mod selector;
+pub mod value;
 
 use nft_ruleset::Table;
 

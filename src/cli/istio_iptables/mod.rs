@@ -17,7 +17,7 @@ use super::place;
 use super::profile::{Action, Output, output, perform, refuse_host_network, warn_of_old_kernel};
 use super::settings::Values;
 use crate::diagnostic::{Explain, Explanation};
-use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar};
+use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar, deciding_address};
 use crate::network::RouteSocket;
 use crate::redirect_check::{self, RedirectCheck, RedirectCheckError};
 use options::{Options, Probe};
@@ -158,26 +158,12 @@ fn sidecar_here(options: &Options, routes: &mut RouteSocket, log: Log) -> Result
 /// Whether there are rules for IPv6: the first address of the pod decides, with dual stack any.
 fn decide_ipv6(routes: &mut RouteSocket, dual_stack: bool, log: Log) -> Result<bool, Failure> {
     let addresses = routes.interface_addresses()?;
-    let of_the_pod: Vec<_> = addresses
-        .iter()
-        .map(|interface| interface.address.to_canonical())
-        // An earlier run has added the passthrough address, which says nothing about the pod.
-        .filter(|address| !is_local(*address) && *address != PASSTHROUGH_V6)
-        .collect();
-    let v6 = of_the_pod.iter().find(|address| dual_stack && address.is_ipv6());
-    let address = v6.or(of_the_pod.first()).ok_or(NoAddress)?;
+    let addresses = addresses.iter().map(|interface| interface.address);
+    let address = deciding_address(addresses, dual_stack).ok_or(NoAddress)?;
     let ipv6 = address.is_ipv6();
     let state = if ipv6 { "on" } else { "off" };
     log.info(&format!("IPv6 is {state}: {address} decides"));
     Ok(ipv6)
-}
-
-/// Loopback or link local.
-fn is_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_loopback() || address.is_link_local(),
-        IpAddr::V6(address) => address.is_loopback() || address.is_unicast_link_local(),
-    }
 }
 
 /// A connection to the passthrough address must arrive at the proxy.

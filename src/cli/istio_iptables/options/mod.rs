@@ -142,7 +142,7 @@ fn proxy_uids(values: &Values<'_>) -> Result<Vec<u32>, UsageError> {
 /// A number, or a name that is looked up.
 fn account(item: &str, what: &str, look_up: fn(&str) -> std::io::Result<Option<u32>>) -> Result<u32, String> {
     if item.bytes().all(|byte| byte.is_ascii_digit()) {
-        return number(item);
+        return number(item).map_err(|fault| fault.to_string());
     }
     match look_up(item) {
         Ok(Some(id)) => Ok(id),
@@ -161,18 +161,18 @@ fn mode(given: &Given) -> Result<Mode, UsageError> {
 
 /// A packet's mark; 0 is that of packets that nobody marked.
 fn mark(text: &str) -> Result<u32, String> {
-    number(text).and_then(|mark| match mark {
+    match number(text).map_err(|fault| fault.to_string())? {
         0 => Err("mark 0 is that of all packets".to_owned()),
         mark => Ok(mark),
-    })
+    }
 }
 
 /// A routing table of our own: not unspec, default, main or local (rtnetlink(7), `rtm_table`).
 fn table(text: &str) -> Result<u32, String> {
-    number(text).and_then(|table| match table {
-        0 | 253..=255 => Err(format!("table {table} is one of the system's own")),
+    match number(text).map_err(|fault| fault.to_string())? {
+        table @ (0 | 253..=255) => Err(format!("table {table} is one of the system's own")),
         table => Ok(table),
-    })
+    }
 }
 
 fn inbound_ports(values: &Values<'_>) -> Result<InboundPorts, UsageError> {
@@ -245,7 +245,7 @@ fn dns(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<Option<DnsCapt
 }
 
 fn loopback_network(text: &str) -> Result<Ipv4Net, String> {
-    match network(text)? {
+    match network(text).map_err(|fault| fault.to_string())? {
         IpNet::V4(network) if network.addr().is_loopback() && network.prefix_len() >= 8 => {
             Ok(network.trunc())
         }

@@ -7,6 +7,7 @@ use crate::cli::profile::{self, Action, Output};
 use crate::cli::settings::{Given, UsageError, Values, listening_port, network, number, port, port_range};
 use crate::interception::Interception;
 use crate::mesh::linkerd::{self, ProxyInit};
+use crate::mesh::value::ValueError;
 
 /// What changes least comes first.
 const SWITCHES: &[(&str, Action)] =
@@ -92,7 +93,7 @@ fn proxy_port(values: &Values<'_>, name: &str) -> Result<u16, UsageError> {
 }
 
 /// A number above 0; any other one is nobody's.
-fn owner(text: &str) -> Result<Option<u32>, String> {
+fn owner(text: &str) -> Result<Option<u32>, ValueError> {
     match text.strip_prefix('-').map(number) {
         Some(Ok(_)) => Ok(None),
         _ => number(text).map(|id| (id > 0).then_some(id)),

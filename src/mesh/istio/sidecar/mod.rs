@@ -3,6 +3,7 @@
 //! The rules, and their order inside each chain, are Istio's, so that the state can be compared. Three tables of the
 //! family inet take part: nat redirects, mangle marks and drops, raw puts DNS into zones of connection tracking.
 
+pub mod pod;
 mod tables;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,6 +18,7 @@ use nft_ruleset::{
     Data, Family, Op, Operand, Rule, Ruleset, Selector, TCP_DPORT, Target, UDP_DPORT, UDP_SPORT,
 };
 use nftwire::expr::CtKey;
+pub use pod::deciding_address;
 pub use tables::owned;
 use tables::{Mangle, Nat, Raw, Rules};
 

@@ -3,6 +3,8 @@
 //! The rules, their order and their comments are those that Linkerd gives iptables and ip6tables, in one table for both
 //! address families. Where iptables needs a rule for each 15 ports, one set holds them all.
 
+pub mod pod;
+
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
