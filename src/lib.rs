@@ -22,6 +22,7 @@ pub mod apply;
 pub mod cli;
 pub mod conntrack;
 pub mod diagnostic;
+pub mod explain;
 pub mod interception;
 pub mod kubelet;
 pub mod mesh;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use neli::consts::rtnl::Rtn;
 use nftwire::io_text;
@@ -21,6 +21,8 @@ pub enum Attempt {
     ListLinks,
     /// The query behind [`loopback_disables_ipv6`](super::RouteSocket::loopback_disables_ipv6), with the link's index.
     ReadLinkSettings(u32),
+    /// The query behind [`resolve`](super::RouteSocket::resolve).
+    Resolve(IpAddr),
     /// An address for `lo`.
     AddAddress(Ipv6Addr),
     /// An address of `lo`.
@@ -44,6 +46,7 @@ impl Attempt {
     fn family(self) -> Option<Family> {
         match self {
             Self::ListAddresses | Self::ListLinks | Self::ReadLinkSettings(_) => None,
+            Self::Resolve(address) => Some(if address.is_ipv4() { Family::V4 } else { Family::V6 }),
             Self::AddAddress(_) | Self::RemoveAddress(_) => Some(Family::V6),
             Self::ListRules(family) => Some(family),
             Self::AddRule(rule) | Self::RemoveRule(rule) => Some(rule.family),
@@ -56,6 +59,7 @@ impl Attempt {
             Self::ListAddresses
             | Self::ListLinks
             | Self::ReadLinkSettings(_)
+            | Self::Resolve(_)
             | Self::ListRules(_)
             | Self::ReadRoutes(_) => false,
             Self::AddAddress(_)
@@ -78,6 +82,7 @@ impl fmt::Display for Attempt {
             Self::ListAddresses => write!(f, "list the interface addresses"),
             Self::ListLinks => write!(f, "list the links"),
             Self::ReadLinkSettings(index) => write!(f, "read the settings of link {index}"),
+            Self::Resolve(address) => write!(f, "resolve the route to {address}"),
             Self::AddAddress(address) => write!(f, "add {address}/128 to lo"),
             Self::RemoveAddress(address) => write!(f, "remove {address}/128 from lo"),
             Self::ListRules(family) => write!(f, "list the {family} rules"),
@@ -254,6 +259,18 @@ impl RouteError {
             ),
             _ => false,
         }
+    }
+
+    /// The request was for a route, and there is none: no entry, or one that forbids it (fib_props in
+    /// net/ipv4/fib_semantics.c).
+    pub(super) fn says_unroutable(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL,
+                ..
+            }
+        )
     }
 }
 

@@ -14,7 +14,7 @@ use neli::{Size, ToBytes};
 use nftwire::AttrReader;
 
 use super::wire::Encoded;
-use super::{Family, FoundRoute, InterfaceAddress, LocalRoute, PolicyRule};
+use super::{Family, FoundRoute, InterfaceAddress, LocalRoute, PolicyRule, ResolvedRoute, RouteQuery};
 
 /// `lo` is the first link of every network namespace (LOOPBACK_IFINDEX in net/flow.h).
 pub(super) const LOOPBACK_INDEX: u32 = 1;
@@ -70,6 +70,10 @@ pub(super) fn link(index: i32) -> Encoded<Ifinfomsg> {
 pub(super) fn link_name(message: &Ifinfomsg) -> Option<String> {
     let name = find(message.rtattrs(), Ifla::Ifname)?;
     Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
+}
+
+pub(super) fn index_and_name(message: &Ifinfomsg) -> Option<(u32, String)> {
+    Some((u32::try_from(*message.ifi_index()).ok()?, link_name(message)?))
 }
 
 /// Whether the link does without IPv6 by its setting `disable_ipv6`; `None` where the kernel has no IPv6 at all.
@@ -188,6 +192,56 @@ fn route_message(
         .rtm_type(kind)
         .rtattrs(attributes)
         .build()?)
+}
+
+/// `RTA_UID` (linux/rtnetlink.h), which neli does not name on every target.
+const RTA_UID: u16 = 25;
+
+/// `ip route get`: what the kernel does with a packet such as this.
+pub(super) fn route_query(query: &RouteQuery) -> Encoded<Rtmsg> {
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let bits = |address: IpAddr| if address.is_ipv4() { 32 } else { 128 };
+    let mut attributes = RtBuffer::from_iter([
+        attribute(Rta::Dst, octets(query.destination))?,
+        attribute(Rta::Mark, query.mark)?,
+    ]);
+    if let Some(source) = query.source {
+        attributes.push(attribute(Rta::Src, octets(source))?);
+    }
+    if let Some(input) = query.input {
+        attributes.push(attribute(Rta::Iif, input)?);
+    }
+    if let Some(uid) = query.uid {
+        attributes.push(attribute(Rta::from(RTA_UID), uid)?);
+    }
+    let family = if query.destination.is_ipv4() { Family::V4 } else { Family::V6 };
+    Ok(RtmsgBuilder::default()
+        .rtm_family(family.into())
+        .rtm_dst_len(bits(query.destination))
+        .rtm_src_len(query.source.map_or(0, bits))
+        .rtm_tos(0)
+        .rtm_table(RtTable::Unspec)
+        .rtm_protocol(Rtprot::Unspec)
+        .rtm_scope(RtScope::Universe)
+        .rtm_type(Rtn::Unspec)
+        .rtattrs(attributes)
+        .build()?)
+}
+
+/// The route that the kernel found.
+pub(super) fn resolved(found: &Rtmsg) -> Option<ResolvedRoute> {
+    let attributes = found.rtattrs();
+    let source = find(attributes, Rta::Prefsrc).or_else(|| find(attributes, Rta::Src));
+    let source = source.and_then(|bytes| match found.rtm_family() {
+        RtAddrFamily::Inet => Some(IpAddr::from(*bytes.first_chunk::<4>()?)),
+        RtAddrFamily::Inet6 => Some(IpAddr::from(*bytes.first_chunk::<16>()?)),
+        _ => None,
+    });
+    let output = find(attributes, Rta::Oif).and_then(native_u32).unwrap_or(0);
+    Some(ResolvedRoute { kind: (*found.rtm_type()).into(), output, source })
 }
 
 /// What a route gets that is added without a metric: the best one, and IP6_RT_PRIO_USER.

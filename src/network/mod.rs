@@ -10,6 +10,7 @@ mod desired;
 mod error;
 mod lock;
 mod message;
+mod resolve;
 mod wire;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use wire::Wire;
 pub use desired::Network;
 pub use error::{Attempt, FoundRoute, RouteError};
 pub(crate) use lock::Lock;
+pub use resolve::{ResolvedRoute, RouteQuery};
 
 /// Adding is refused with EEXIST where the object is there.
 const NEW: NlmF = NlmF::CREATE.union(NlmF::EXCL);

@@ -21,6 +21,7 @@ mod errors;
 #[path = "../evaluator/mod.rs"]
 mod evaluator;
 mod every_nft;
+mod explain;
 mod families;
 mod faults;
 mod harness;

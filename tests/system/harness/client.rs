@@ -82,10 +82,15 @@ impl<'a> Client<'a> {
 
     /// Connects, asks once and hangs up.
     pub(crate) fn tcp(&self, to: SocketAddr) -> Outcome {
-        match self.open(to).and_then(|mut connection| connection.ask()) {
+        match self.arrival(to) {
             Ok(Arrival { listener, original, .. }) => Outcome::Reached { listener, destination: original },
-            Err(error) => failure(to, &error),
+            Err(outcome) => outcome,
         }
+    }
+
+    /// As [`tcp`](Self::tcp): what the server sees of the connection, or what came of it where there is no server.
+    pub(crate) fn arrival(&self, to: SocketAddr) -> Result<Arrival, Outcome> {
+        self.open(to).and_then(|mut connection| connection.ask()).map_err(|error| failure(to, &error))
     }
 
     /// Asks one question in one datagram.
