@@ -1,3 +1,7 @@
-//! The executable `meshwire-cni`.
+//! The executable `meshwire-cni`, which runtimes call as `istio-cni` or `linkerd-cni`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    meshwire_cni::run()
+}

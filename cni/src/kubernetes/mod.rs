@@ -1,0 +1,168 @@
+//! The API server, as far as a plugin needs it: GET of one object, with a kubeconfig that an installer wrote.
+//!
+//! Proxy variables of the container runtime are ignored: the API server is on the cluster's own network.
+
+mod certificate;
+mod error;
+mod kubeconfig;
+mod name;
+mod object;
+mod retry;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use ureq::Agent;
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+
+pub use certificate::CertificateFault;
+pub use error::{ApiError, Fault, Remedy};
+pub use kubeconfig::{Kubeconfig, KubeconfigError};
+pub use name::{PodName, PodNameError};
+pub use object::{Namespace, PodObject, Service};
+pub use retry::Limits;
+
+/// How long a connection may take, its TLS handshake included.
+const CONNECT: Duration = Duration::from_secs(2);
+/// The longest object that is read; etcd's own limit is 1.5 MiB.
+const MAX_BODY: u64 = 4 << 20;
+
+/// Where the kubeconfig is, and who writes it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file
+    pub path: PathBuf,
+    /// The context in it; `None` is its current one
+    pub context: Option<&'static str>,
+    /// The API server's address in the place of the file's
+    pub server: Option<String>,
+}
+
+/// A connection to the API server, made when it is needed first.
+#[derive(Debug)]
+pub struct Client {
+    source: Source,
+    kubeconfig: Kubeconfig,
+    agent: Agent,
+    limits: Limits,
+    user_agent: &'static str,
+}
+
+impl Client {
+    /// Reads the kubeconfig.
+    ///
+    /// # Errors
+    /// It cannot be read or used.
+    pub fn new(source: Source, limits: Limits, user_agent: &'static str) -> Result<Self, KubeconfigError> {
+        let kubeconfig = Kubeconfig::read(&source)?;
+        let agent = agent(&kubeconfig, limits);
+        Ok(Self { source, kubeconfig, agent, limits, user_agent })
+    }
+
+    /// The file that it was made from.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.source.path
+    }
+
+    /// GET of one object, again and again where that can help, within the limits.
+    ///
+    /// `agent_replies` says whether the node agent, which renews the token, is there.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub fn get<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        agent_replies: impl Fn() -> bool,
+    ) -> Result<T, ApiError> {
+        retry::retry(self.limits, agent_replies, |limit, is_again| {
+            if is_again {
+                self.renew();
+            }
+            self.once(path, limit)
+        })
+    }
+
+    /// Reads the kubeconfig again: its token may be a new one, or its CA.
+    fn renew(&mut self) {
+        // Where it cannot be read now, the next request says what is wrong with the one that is known.
+        if let Ok(kubeconfig) = Kubeconfig::read(&self.source)
+            && kubeconfig != self.kubeconfig
+        {
+            self.agent = agent(&kubeconfig, self.limits);
+            self.kubeconfig = kubeconfig;
+        }
+    }
+
+    fn once<T: DeserializeOwned>(&self, path: &str, limit: Duration) -> Result<T, Fault> {
+        let url = format!("{}{path}", self.kubeconfig.server);
+        let request = self.agent.get(url).config().timeout_global(Some(limit)).build();
+        let mut request = request.header("accept", "application/json");
+        request = request.header("user-agent", self.user_agent);
+        if let Some(token) = &self.kubeconfig.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let mut reply = request.call().map_err(|error| Fault::of_request(error, &self.kubeconfig))?;
+        let status = reply.status().as_u16();
+        let retry_after =
+            reply.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = reply.body_mut().with_config().limit(MAX_BODY).read_to_vec();
+        if status != 200 {
+            let body = body.unwrap_or_default();
+            return Err(Fault::of_status(status, &body, retry_after.map(Duration::from_secs)));
+        }
+        let body = body.map_err(|error| Fault::of_request(error, &self.kubeconfig))?;
+        serde_json::from_slice(&body).map_err(Fault::of_body)
+    }
+}
+
+fn agent(kubeconfig: &Kubeconfig, limits: Limits) -> Agent {
+    let certificates: Vec<_> =
+        kubeconfig.ca.iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    let tls = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .root_certs(RootCerts::from(certificates.into_iter()))
+        .disable_verification(kubeconfig.insecure)
+        .unversioned_rustls_crypto_provider(rustls::crypto::ring::default_provider().into())
+        .build();
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .proxy(None)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .timeout_connect(Some(CONNECT.min(limits.attempt)))
+        .timeout_global(Some(limits.attempt))
+        .build();
+    Agent::with_parts(config, DefaultConnector::default(), AddressFirst::default())
+}
+
+/// Addresses are taken as they are; only names are looked up, on a thread of its own, by the C library.
+#[derive(Debug, Default)]
+struct AddressFirst(DefaultResolver);
+
+impl Resolver for AddressFirst {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        match host.parse::<IpAddr>() {
+            Ok(address) => {
+                let default = if uri.scheme_str() == Some("http") { 80 } else { 443 };
+                let mut addresses = self.empty();
+                addresses.push((address, uri.port_u16().unwrap_or(default)).into());
+                Ok(addresses)
+            }
+            Err(_) => self.0.resolve(uri, config, timeout),
+        }
+    }
+}
