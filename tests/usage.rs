@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Output};
 
 /// How a call ends: its code, standard output and standard error.
@@ -94,6 +95,24 @@ fn every_command_and_flag_says_what_it_is_for() {
         command.get_subcommands().for_each(look);
     }
     look(&meshwire::cli::command());
+}
+
+#[test]
+fn a_flag_has_the_same_words_in_every_command() {
+    fn look(command: &clap::Command, words: &mut BTreeMap<&'static str, BTreeSet<String>>) {
+        for flag in ["check", "netns", "allow-host-network", "keep-counters", "optimize"] {
+            let found = command.get_arguments().find(|argument| argument.get_long() == Some(flag));
+            words.entry(flag).or_default().extend(found.map(|argument| {
+                format!("{:?}: {}", argument.get_value_names(), argument.get_help().unwrap())
+            }));
+        }
+        command.get_subcommands().for_each(|command| look(command, words));
+    }
+    let mut words = BTreeMap::new();
+    look(&meshwire::cli::command(), &mut words);
+    for (flag, words) in words {
+        assert_eq!(words.len(), 1, "--{flag}: {words:?}");
+    }
 }
 
 #[test]

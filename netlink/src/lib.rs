@@ -74,7 +74,7 @@ pub use error::{DecodeError, Error, Refusal, errno_text, io_text};
 pub use expr::Expr;
 pub use flowtable::{Flowtable, FlowtableFlags};
 pub use location::Location;
-pub use message::{Family, Message};
+pub use message::{Family, Message, UnknownFamilyError};
 pub use netns::{Namespace, NamespaceError};
 pub use object::{CtExpect, CtHelper, CtTimeout, Object, ObjectData, ObjectKind};
 pub use rule::{Compat, Position, Rule};

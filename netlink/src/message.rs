@@ -1,5 +1,8 @@
 //! Message headers: `struct nlmsghdr` and, behind it, `struct nfgenmsg`.
 
+use std::fmt;
+use std::str::FromStr;
+
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
 
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
@@ -35,6 +38,9 @@ pub enum Family {
 }
 
 impl Family {
+    /// The families that a table can have, in the order of nft's manual.
+    pub const TABLES: [Self; 6] = [Self::Ipv4, Self::Ipv6, Self::Inet, Self::Arp, Self::Bridge, Self::Netdev];
+
     /// The family with this number.
     #[must_use]
     pub fn from_number(number: u8) -> Self {
@@ -64,12 +70,11 @@ impl Family {
             Self::Other(number) => number,
         }
     }
-}
 
-/// As in nft's grammar: `inet`, `ip`, `ip6`, …
-impl std::fmt::Display for Family {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+    /// The name in nft's grammar: `inet`, `ip`, `ip6`, …
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        Some(match self {
             Self::Unspec => "unspec",
             Self::Inet => "inet",
             Self::Ipv4 => "ip",
@@ -77,8 +82,33 @@ impl std::fmt::Display for Family {
             Self::Netdev => "netdev",
             Self::Bridge => "bridge",
             Self::Ipv6 => "ip6",
-            Self::Other(number) => return write!(f, "family {number}"),
+            Self::Other(_) => return None,
         })
+    }
+}
+
+/// Its name, or its number where it has none.
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "family {}", self.number()),
+        }
+    }
+}
+
+/// No table can have a family of this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is none of ip, ip6, inet, arp, bridge, netdev")]
+pub struct UnknownFamilyError(String);
+
+/// One of [`Family::TABLES`], by its name in nft's grammar.
+impl FromStr for Family {
+    type Err = UnknownFamilyError;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFamilyError> {
+        let family = Self::TABLES.into_iter().find(|family| family.name() == Some(name));
+        family.ok_or_else(|| UnknownFamilyError(name.to_owned()))
     }
 }
 
@@ -202,6 +232,16 @@ pub(crate) fn number(writer: &mut AttrWriter, start: usize, sequence: u32, ackno
 mod tests {
     use super::*;
     use crate::testing::bytes;
+
+    #[test]
+    fn families_have_names() {
+        for family in Family::TABLES {
+            assert_eq!(family.to_string().parse(), Ok(family));
+        }
+        for name in ["", "unspec", "ipv4", "INET", "family 200"] {
+            assert_eq!(name.parse::<Family>(), Err(UnknownFamilyError(name.to_owned())));
+        }
+    }
 
     /// The generation, as the kernel told it to nft: NFT_MSG_NEWGEN, generation 2, pid 14661, `nft`.
     const GENERATION: &str = "

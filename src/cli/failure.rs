@@ -6,10 +6,12 @@ use std::process::ExitCode;
 use nftwire::io_text;
 use serde_json::Value as Json;
 
-use super::USAGE;
+use super::flag::UsageError;
 use super::log::Log;
-use super::settings::UsageError;
 use crate::diagnostic::{Explain, Explanation};
+
+/// Exit code for a wrong command line or environment.
+pub(super) const USAGE: u8 = 2;
 
 /// An error on its way to standard error. Whatever has no exit code of its own ends with 1.
 #[derive(Debug)]
@@ -24,15 +26,28 @@ impl<E: Explain + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
+/// Wrong usage, unless what the setting asks for cannot be had.
+impl From<UsageError> for Failure {
+    fn from(error: UsageError) -> Self {
+        let exit_code = if error.is_usage { USAGE } else { 1 };
+        Self::new(UnusableSetting(error), exit_code)
+    }
+}
+
+/// It has its own exit code, so that it is not made a failure as other errors are.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct UnusableSetting(UsageError);
+
+impl Explain for UnusableSetting {
+    fn explanation(&self) -> Explanation {
+        self.0.explanation()
+    }
+}
+
 impl Failure {
     pub(super) fn new(error: impl Explain + Send + Sync + 'static, exit_code: u8) -> Self {
         Self { error: Box::new(error), exit_code }
-    }
-
-    /// A setting that cannot be used.
-    pub(super) fn usage(error: UsageError) -> Self {
-        let exit_code = if error.is_usage { USAGE } else { 1 };
-        Self::new(error, exit_code)
     }
 
     /// The same, saying where it happened.

@@ -1,10 +1,11 @@
-//! Doors for the fuzz targets to what the commands make of what they are given. It exists only in their builds.
+//! Entry points for the fuzz targets; compiled only with `cfg(fuzzing)`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::IpAddr;
 
-use super::settings::{self, Given};
+use super::flag::Given;
+use super::flag::value::{self, duration};
 use super::{accounts, in_one_line, istio_iptables, parse, proxy_init, resolv_conf, verify};
 use crate::interception::Interception;
 use crate::mesh::value::ValueError;
@@ -15,7 +16,7 @@ use crate::mesh::value::ValueError;
 /// What a user would read.
 pub fn command(
     arguments: Vec<OsString>,
-    environment: HashMap<String, String>,
+    environment: BTreeMap<String, String>,
 ) -> Result<Option<Interception>, String> {
     let matches = parse(arguments).map_err(|(error, _)| in_one_line(&error.to_string()))?;
     let of_profile = match matches.subcommand() {
@@ -43,15 +44,15 @@ pub fn account(text: &str, name: &str) -> Option<u32> {
 
 /// A list of values, read as each kind of list that there is. Whatever is read is read again when it was written.
 pub fn lists(text: &str) {
-    let given = Given::new("--list", text);
-    again(&given, settings::port);
-    again(&given, settings::listening_port);
-    again(&given, settings::number);
-    again(&given, settings::network);
-    let _ = (given.list(settings::port_range), given.full_list(settings::port_range));
+    let given = Given::new("--list".to_owned(), text.to_owned());
+    again(&given, value::port);
+    again(&given, value::listening_port);
+    again(&given, value::number);
+    again(&given, value::network);
+    let _ = (given.list(value::port_range), given.full_list(value::port_range));
     for item in text.split(',') {
-        if let Ok(duration) = settings::duration(item) {
-            assert_eq!(settings::duration(&humantime::format_duration(duration).to_string()), Ok(duration));
+        if let Ok(duration) = duration(item) {
+            assert_eq!(duration(&humantime::format_duration(duration).to_string()), Ok(duration));
         }
     }
 }
@@ -61,7 +62,7 @@ fn again<T: PartialEq + std::fmt::Debug + ToString>(given: &Given, parse: fn(&st
     match given.list(parse) {
         Ok(items) => {
             let text = items.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-            assert_eq!(Given::new("--list", &text).list(parse), Ok(items));
+            assert_eq!(Given::new("--list".to_owned(), text).list(parse), Ok(items));
         }
         Err(error) => assert!(error.to_string().starts_with("--list: ")),
     }

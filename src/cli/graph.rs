@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::process::ExitCode;
 
-use clap::builder::PossibleValuesParser;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 use nftwire::{Family, Socket};
 
 use super::failure::{Failure, end, write_result};
+use super::flag::shared::{NETNS, OUTPUT_NAME};
+use super::flag::{Flag, Flags, Values, with_flags};
+use super::interfaces::interfaces;
 use super::log::Log;
-use super::place;
+use super::netns;
 use crate::mesh;
 use nft_ruleset::graph::Graph;
 use nft_ruleset::nft::print::Options;
@@ -18,48 +20,59 @@ use nft_ruleset::{Ruleset, listing};
 /// The command's name.
 pub(super) const NAME: &str = "graph";
 
+/// How the picture is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Svg,
+    Dot,
+}
+
+/// The name that it has in other commands, too, for formats of its own.
+static FORMAT: Flag<Format> = Flag::text(
+    OUTPUT_NAME,
+    "FORMAT",
+    || Format::Svg,
+    |given| given.choice(&[("svg", Format::Svg), ("dot", Format::Dot)]),
+)
+.help("Format of the result: svg, a picture that browsers show, or dot, for graphviz")
+.show(|_| "svg".to_owned())
+.choices(&["svg", "dot"]);
+
+static ALL: Flag<bool> =
+    Flag::switch("all").help("Draw every table, not only those of meshes, and every rule of long chains");
+
+static FLAGS: Flags = &[&NETNS, &FORMAT, &ALL];
+
 pub(super) fn command() -> Command {
-    Command::new(NAME)
-        .about(
-            "Draws the ruleset: hooks in the order in which packets meet them, chains, and arrows for jumps",
-        )
-        .arg(place::netns())
-        .arg(
-            Arg::new("output")
-                .long("output")
-                .value_name("FORMAT")
-                .value_parser(PossibleValuesParser::new(["svg", "dot"]))
-                .default_value("svg")
-                .help("svg, a picture that browsers show, or dot, for graphviz"),
-        )
-        .arg(
-            Arg::new("all")
-                .long("all")
-                .action(ArgAction::SetTrue)
-                .help("Draws every table, not only those of meshes, and every rule of long chains"),
-        )
+    with_flags(Command::new(NAME), FLAGS).about(
+        "Draws the ruleset: hooks in the order in which packets meet them, chains, and arrows for jumps",
+    )
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    end(execute(matches).map(|()| ExitCode::SUCCESS), Log::Plain)
+    end(execute(&Values::new(matches)).map(|()| ExitCode::SUCCESS), Log::Plain)
 }
 
-fn execute(matches: &ArgMatches) -> Result<(), Failure> {
-    let all = matches.get_flag("all");
-    let (mut ruleset, interfaces) = place::at_netns(matches, read)?;
+fn execute(values: &Values<'_>) -> Result<(), Failure> {
+    let all = values.read(&ALL)?;
+    let format = values.read(&FORMAT)?;
+    let netns = values.read(&NETNS)?;
+    let (mut ruleset, interfaces) = netns::inside(netns.as_ref(), read)?;
     if !all && ruleset.tables.iter().any(mesh::uses) {
         ruleset.tables.retain(mesh::uses);
     }
     let options = Options { interfaces: Some(&interfaces), ..Options::default() };
     let graph = Graph::new(&ruleset, options, all);
-    let dot = matches.get_one::<String>("output").is_some_and(|output| output == "dot");
-    let picture = if dot { graph.dot() } else { graph.svg() };
+    let picture = match format {
+        Format::Svg => graph.svg(),
+        Format::Dot => graph.dot(),
+    };
     Ok(write_result(&picture)?)
 }
 
 /// What is in the network namespace of the thread.
 fn read() -> Result<(Ruleset, HashMap<u32, String>), Failure> {
     let ruleset = listing::read(&mut Socket::open()?, Family::Unspec)?;
-    let interfaces = place::interfaces()?;
+    let interfaces = interfaces()?;
     Ok((ruleset, interfaces))
 }

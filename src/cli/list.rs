@@ -3,14 +3,18 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use nftwire::{Family, Socket};
 use nix::errno::Errno;
 use serde_json::json;
 
+use super::arguments::{FAMILY, TABLE, family, table};
 use super::failure::{Failure, NotWritten, end, write_result};
+use super::flag::shared::{NETNS, OUTPUT, Output};
+use super::flag::{Flag, Flags, UsageError, Values, argument};
+use super::interfaces::interfaces;
 use super::log::Log;
-use super::place;
+use super::netns;
 use crate::diagnostic::{Explain, Explanation};
 use crate::mesh;
 use nft_ruleset::Ruleset;
@@ -21,39 +25,35 @@ use nft_ruleset::nft::print::Options;
 /// The command's name.
 pub(super) const NAME: &str = "list";
 
+static STATELESS: Flag<bool> =
+    Flag::switch("stateless").short('s').help("Leave out what changes by itself, such as counters' values");
+static HANDLES: Flag<bool> = Flag::switch("handles").short('a').help("Show the kernel's handles");
+static COUNTERS: Flag<bool> = Flag::switch("counters")
+    .help("Only the rules whose counters are not zero, the busiest first, each with its place and counts");
+
+static FLAGS: Flags = &[&NETNS, &OUTPUT, &STATELESS, &HANDLES, &COUNTERS];
+
+/// The name of a chain or a set.
+const OBJECT: &str = "name";
+
 pub(super) fn command() -> Command {
     let part = |name: &'static str, about: &'static str| Command::new(name).about(about);
-    let table = || Arg::new("table").help("The table's name").value_name("TABLE").required(true);
-    let name = || Arg::new("name").help("Its name").value_name("NAME").required(true);
-    let flag = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue).global(true);
+    let object = || Arg::new(OBJECT).help("Its name").value_name("NAME").required(true);
     Command::new(NAME)
         .about("Shows the rules that the kernel holds, as nft does; alone: the tables of meshwire, Istio and Linkerd")
-        .after_help("Needs CAP_NET_ADMIN: the kernel shows rules to nobody else.")
+        .after_help(
+            "JSON has libnftables' schema. Needs CAP_NET_ADMIN: the kernel shows rules to nobody else.",
+        )
         .subcommand_value_name("WHAT")
         .subcommand_help_heading("What")
         .disable_help_subcommand(true)
         .subcommand(part("ruleset", "Every table"))
         .subcommand(part("tables", "The names of all tables"))
-        .subcommand(part("table", "One table").arg(place::family()).arg(table()))
-        .subcommand(part("chain", "One chain of a table").arg(place::family()).arg(table()).arg(name()))
-        .subcommand(part("set", "One set or map of a table").arg(place::family()).arg(table()).arg(name()))
-        .arg(place::netns().global(true))
-        .arg(
-            Arg::new("output")
-                .long("output")
-                .value_name("FORMAT")
-                .value_parser(["text", "json"])
-                .default_value("text")
-                .global(true)
-                .help("How it is shown; json has libnftables' schema"),
-        )
-        .arg(flag("stateless").short('s').help("Leave out what changes by itself, such as counters' values"))
-        .arg(flag("handles").short('a').help("Show the kernel's handles"))
-        .arg(
-            flag("counters")
-                .conflicts_with("stateless")
-                .help("Only the rules whose counters moved, the busiest first, each with its place and counts"),
-        )
+        .subcommand(part("table", "One table").arg(family()).arg(table()))
+        .subcommand(part("chain", "One chain of a table").arg(family()).arg(table()).arg(object()))
+        .subcommand(part("set", "One set or map of a table").arg(family()).arg(table()).arg(object()))
+        .args(FLAGS.iter().map(|flag| argument(*flag).global(true)))
+        .mut_arg(COUNTERS.name(), |counters| counters.conflicts_with(STATELESS.name()))
 }
 
 /// What was asked for by its name is not there.
@@ -81,7 +81,7 @@ impl Explain for ReadError {
 /// What is asked for.
 struct Request<'a> {
     what: What<'a>,
-    json: bool,
+    output: Output,
     counters: bool,
     stateless: bool,
     handles: bool,
@@ -95,14 +95,18 @@ enum What<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn new(matches: &'a ArgMatches) -> Self {
-        Self {
+    fn new(matches: &'a ArgMatches, values: &Values<'_>) -> Result<Self, UsageError> {
+        Ok(Self {
             what: What::new(matches),
-            json: matches.get_one::<String>("output").is_some_and(|output| output == "json"),
-            counters: matches.get_flag("counters"),
-            stateless: matches.get_flag("stateless"),
-            handles: matches.get_flag("handles"),
-        }
+            output: values.read(&OUTPUT)?,
+            counters: values.read(&COUNTERS)?,
+            stateless: values.read(&STATELESS)?,
+            handles: values.read(&HANDLES)?,
+        })
+    }
+
+    fn json(&self) -> bool {
+        self.output == Output::Json
     }
 }
 
@@ -110,12 +114,12 @@ impl<'a> What<'a> {
     fn new(matches: &'a ArgMatches) -> Self {
         let Some((part, matches)) = matches.subcommand() else { return Self::Owned };
         let text = |name| matches.try_get_one::<String>(name).ok().flatten().map_or("", String::as_str);
-        let family = matches.try_get_one(place::FAMILY).ok().flatten().copied().unwrap_or(Family::Unspec);
+        let family = matches.try_get_one(FAMILY).ok().flatten().copied().unwrap_or(Family::Unspec);
         Self::Scope(match part {
             "tables" => return Self::Tables,
-            "table" => Scope::Table(family, text("table")),
-            "chain" => Scope::Chain(family, text("table"), text("name")),
-            "set" => Scope::Set(family, text("table"), text("name")),
+            "table" => Scope::Table(family, text(TABLE)),
+            "chain" => Scope::Chain(family, text(TABLE), text(OBJECT)),
+            "set" => Scope::Set(family, text(TABLE), text(OBJECT)),
             _ => Scope::Family(Family::Unspec),
         })
     }
@@ -130,10 +134,16 @@ impl<'a> What<'a> {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    let request = Request::new(matches);
-    let log = Log::beside(request.json);
-    let listed = place::at_netns(matches, || list(&request, log));
-    end(listed.and_then(|text| Ok(write(&text, &request)?)).map(|()| ExitCode::SUCCESS), log)
+    let values = Values::new(matches);
+    let log = Log::beside(Output::is_json(&values));
+    end(execute(matches, &values, log).map(|()| ExitCode::SUCCESS), log)
+}
+
+fn execute(matches: &ArgMatches, values: &Values<'_>, log: Log) -> Result<(), Failure> {
+    let request = Request::new(matches, values)?;
+    let netns = values.read(&NETNS)?;
+    let listing = netns::inside(netns.as_ref(), || list(&request, log))?;
+    Ok(write(&listing, &request)?)
 }
 
 /// The listing, whole: nothing of it is written before it is known to be of one generation.
@@ -142,15 +152,15 @@ fn list(request: &Request<'_>, log: Log) -> Result<String, Failure> {
     if matches!(request.what, What::Tables) {
         return Ok(tables(&mut socket, request)?);
     }
-    let interfaces = place::interfaces()?;
+    let interfaces = interfaces()?;
     let options =
         Options { stateless: request.stateless, handles: request.handles, interfaces: Some(&interfaces) };
     let scope = request.what.scope();
     if request.counters {
         let moved = listing::moved(&mut socket, scope, options).map_err(ReadError)?;
-        return Ok(if request.json { moved_json(moved) } else { moved_text(&moved) });
+        return Ok(if request.json() { moved_json(moved) } else { moved_text(&moved) });
     }
-    let listing = match request.json {
+    let listing = match request.json() {
         true => listing::json(&mut socket, scope, options),
         false => listing::text(&mut socket, scope, options),
     };
@@ -164,7 +174,7 @@ fn list(request: &Request<'_>, log: Log) -> Result<String, Failure> {
 fn tables(socket: &mut Socket, request: &Request<'_>) -> Result<String, ReadError> {
     let read = |socket: &mut Socket| listing::tables(socket, request.what.scope());
     let (_, tables) = socket.consistent(read)?;
-    if request.json {
+    if request.json() {
         let ruleset = Ruleset { tables };
         return Ok(format!("{}\n", schema::ruleset(&ruleset, &Options::default())));
     }
@@ -206,7 +216,7 @@ fn moved_json(moved: Vec<Moved>) -> String {
 }
 
 fn write(listing: &str, request: &Request<'_>) -> Result<(), NotWritten> {
-    let coloured = !request.json && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let coloured = !request.json() && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     if coloured { write_result(&colour::listing(listing)) } else { write_result(listing) }
 }
 

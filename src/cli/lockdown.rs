@@ -18,20 +18,14 @@ use seccompiler::{
     SeccompRule,
 };
 
-use super::settings::{Kind, Setting, UsageError, Values};
+use super::flag::Flag;
 use crate::diagnostic::{Explain, Explanation};
 
-pub(super) const SETTING: Setting = Setting {
-    name: "lockdown",
-    short: None,
-    kind: Kind::Switch,
-    environment: &[],
-    help: if IS_DEFAULT {
-        "Once the settings are read, keep CAP_NET_ADMIN and the system calls that are needed, nothing else \
-         [default: true]"
-    } else {
-        "Once the settings are read, keep CAP_NET_ADMIN and the system calls that are needed, nothing else"
-    },
+pub(super) static LOCKDOWN: Flag<bool> = {
+    let flag = Flag::switch("lockdown").help(
+        "Once the settings are read, keep CAP_NET_ADMIN and the system calls that are needed, nothing else",
+    );
+    if IS_DEFAULT { flag.on_by_default() } else { flag }
 };
 
 const IS_DEFAULT: bool = cfg!(feature = "lockdown");
@@ -118,10 +112,6 @@ impl From<BackendError> for LockdownError {
     fn from(error: BackendError) -> Self {
         Self::Filter(error.into())
     }
-}
-
-pub(super) fn desired(values: &Values<'_>) -> Result<bool, UsageError> {
-    values.parsed(SETTING.name, IS_DEFAULT, super::settings::Given::boolean)
 }
 
 /// Gives up what is not needed from now on: the capabilities of this thread, and system calls for all threads. With

@@ -5,28 +5,31 @@
 #![cfg_attr(not(feature = "tools"), allow(dead_code, reason = "what only the other commands use"))]
 
 mod accounts;
+mod action;
 mod ambient;
+mod arguments;
 mod bench;
 mod demo;
+mod differences;
 mod doctor;
 mod failure;
+mod flag;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod graph;
+mod interfaces;
 mod istio_iptables;
 mod link;
 mod list;
 mod lockdown;
 mod log;
-mod place;
+mod netns;
 mod privileges;
-mod profile;
 mod program;
 mod proxy_init;
 mod reset;
 mod resolv_conf;
 mod sandbox;
-mod settings;
 mod validate;
 mod verify;
 
@@ -36,6 +39,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 
+use failure::USAGE;
 use log::Log;
 
 /// The program's name.
@@ -50,9 +54,6 @@ const VERSION: &str = concat!(
     env!("MESHWIRE_FEATURES"),
     ")"
 );
-
-/// Exit code for a wrong command line or environment.
-const USAGE: u8 = 2;
 
 /// A command: its name, its flags, and what it does.
 struct Subcommand {
@@ -145,7 +146,7 @@ To see what a pod would get, which changes nothing:
   meshwire istio-iptables -b '*' -i '*' --dry-run
   meshwire proxy-init -p 4143 -o 4140 --simulate
 
-Under the name istio-iptables, linkerd2-proxy-init or proxy-init it is that command.";
+Invoked as istio-iptables, linkerd2-proxy-init or proxy-init, meshwire runs that command.";
 
 /// The command line: what is parsed, and what manual pages and completions are made of.
 #[must_use]

@@ -2,13 +2,15 @@
 
 use std::process::ExitCode;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 use nftwire::{Family, Socket};
 
-use super::USAGE;
-use super::failure::{Failure, end, write_result};
+use super::arguments::{self, FAMILY, family};
+use super::failure::{Failure, USAGE, end, write_result};
+use super::flag::shared::{NETNS, OUTPUT, Output};
+use super::flag::{Values, argument};
 use super::log::Log;
-use super::place;
+use super::netns;
 use crate::reset::{Readings, ResetError, reset_counters};
 
 /// The command's name.
@@ -18,23 +20,13 @@ const COUNTERS: &str = "counters";
 const TABLE: &str = "table";
 
 pub(super) fn command() -> Command {
-    let output = Arg::new("output")
-        .help("How they are shown")
-        .long("output")
-        .value_name("FORMAT")
-        .value_parser(["text", "json"])
-        .default_value("text");
-    let table = Command::new(TABLE)
-        .about("Only those of this table")
-        .arg(place::family())
-        .arg(Arg::new("name").help("The table's name").value_name("NAME").required(true));
+    let table = Command::new(TABLE).about("Only those of this table").arg(family()).arg(arguments::table());
     let counters = Command::new(COUNTERS)
-        .about("Shows what all counters were, named ones and those inside rules and elements, and sets them to zero")
-        .arg(place::netns().global(true))
-        .arg(output.global(true))
+        .about("Prints all counters (named, in rules and in set elements), then resets them")
+        .args([argument(&NETNS).global(true), argument(&OUTPUT).global(true)])
         .subcommand(table);
     Command::new(NAME)
-        .about("Shows what the counters were and sets them to zero")
+        .about("Prints counters, then resets them")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(counters)
@@ -42,14 +34,20 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     let Some((COUNTERS, matches)) = matches.subcommand() else { return ExitCode::from(USAGE) };
-    let json = matches.get_one::<String>("output").is_some_and(|output| output == "json");
-    end(place::at_netns(matches, || reset_here(matches, json)).map(|()| ExitCode::SUCCESS), Log::beside(json))
+    let values = Values::new(matches);
+    end(execute(matches, &values).map(|()| ExitCode::SUCCESS), Log::beside(Output::is_json(&values)))
 }
 
-fn reset_here(matches: &ArgMatches, json: bool) -> Result<(), Failure> {
+fn execute(matches: &ArgMatches, values: &Values<'_>) -> Result<(), Failure> {
+    let output = values.read(&OUTPUT)?;
+    let netns = values.read(&NETNS)?;
+    netns::inside(netns.as_ref(), || reset_here(matches, output))
+}
+
+fn reset_here(matches: &ArgMatches, output: Output) -> Result<(), Failure> {
     let table = matches.subcommand_matches(TABLE);
     let table = table.and_then(|table| {
-        Some((*table.get_one::<Family>(place::FAMILY)?, table.get_one::<String>("name")?.as_str()))
+        Some((*table.get_one::<Family>(FAMILY)?, table.get_one::<String>(arguments::TABLE)?.as_str()))
     });
     let mut readings = Readings::default();
     let outcome = Socket::open()
@@ -57,7 +55,10 @@ fn reset_here(matches: &ArgMatches, json: bool) -> Result<(), Failure> {
         .and_then(|mut socket| reset_counters(&mut socket, table, &mut readings));
     // What was set to zero before a failure can be read nowhere else any more.
     if outcome.is_ok() || !readings.0.is_empty() {
-        let text = if json { format!("{}\n", readings.to_json()) } else { readings.to_string() };
+        let text = match output {
+            Output::Text => readings.to_string(),
+            Output::Json => format!("{}\n", readings.to_json()),
+        };
         write_result(&text)?;
     }
     Ok(outcome?)

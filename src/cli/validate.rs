@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Command};
 
-use super::USAGE;
-use super::failure::{Failure, end};
+use super::failure::{Failure, USAGE, end};
+use super::flag::value::duration;
+use super::flag::{Flag, Flags, Given, UsageError, Values, with_flags};
 use super::log::{Filtered, Level, Log};
-use super::settings::{Given, Setting, UsageError, Values, duration};
 use crate::redirect_check::token::{self, TokenValidation};
 
 /// The command's name.
@@ -21,37 +21,40 @@ const LINKERD: &str = "linkerd";
 /// Exit code when connections are not redirected: EOPNOTSUPP, as Linkerd has it.
 const NOT_REDIRECTED: u8 = 95;
 
-const SETTINGS: &[Setting] = &[
-    Setting::text(
-        "listen-addr",
-        None,
-        "ADDRESS:PORT",
-        &[],
-        "Where to listen: the proxy's outbound port [default: 0.0.0.0:4140]",
-    ),
-    Setting::text(
-        "connect-addr",
-        None,
-        "ADDRESS:PORT",
-        &[],
-        "Where to connect to: an address that leads nowhere [default: 192.0.2.2:1404]",
-    ),
-    Setting::number("timeout", None, "DURATION", &[], "How long to wait [default: 10s]"),
-    Setting::text(
-        "log-level",
-        None,
-        "LEVEL",
-        &["LINKERD_VALIDATOR_LOG_LEVEL"],
-        "Log lines at least this important: off, error, warn, info, debug or trace [default: info]",
-    ),
-    Setting::text(
-        "log-format",
-        None,
-        "FORMAT",
-        &["LINKERD_VALIDATOR_LOG_FORMAT"],
-        "Format of log lines: plain or json [default: plain]",
-    ),
-];
+static FLAGS: Flags = &[&LISTEN_ADDR, &CONNECT_ADDR, &TIMEOUT, &LOG_LEVEL, &LOG_FORMAT];
+
+static LISTEN_ADDR: Flag<SocketAddr> = Flag::text(
+    "listen-addr",
+    "ADDRESS:PORT",
+    || TokenValidation::default().listen,
+    |given| given.one(address),
+)
+.help("Where to listen: the proxy's outbound port")
+.shown();
+
+static CONNECT_ADDR: Flag<SocketAddr> = Flag::text(
+    "connect-addr",
+    "ADDRESS:PORT",
+    || TokenValidation::default().connect,
+    |given| given.one(address),
+)
+.help("Where to connect to: an address that leads nowhere")
+.shown();
+
+static TIMEOUT: Flag<Duration> =
+    Flag::number("timeout", "DURATION", || TokenValidation::default().timeout, |given| given.one(duration))
+        .help("How long to wait")
+        .show(|timeout| humantime::format_duration(*timeout).to_string());
+
+static LOG_LEVEL: Flag<Level> = Flag::text("log-level", "LEVEL", || Level::Info, level)
+    .environment(&["LINKERD_VALIDATOR_LOG_LEVEL"])
+    .help("Log lines at least this important: off, error, warn, info, debug or trace")
+    .show(|_| "info".to_owned());
+
+static LOG_FORMAT: Flag<Log> = Flag::text("log-format", "FORMAT", || Log::Plain, format)
+    .environment(&["LINKERD_VALIDATOR_LOG_FORMAT"])
+    .help("Format of log lines: plain or json")
+    .show(|_| "plain".to_owned());
 
 pub(super) fn command() -> Command {
     Command::new(NAME)
@@ -59,32 +62,29 @@ pub(super) fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
-            Command::new(LINKERD)
+            with_flags(Command::new(LINKERD), FLAGS)
                 .about("Does what Linkerd's network validator does, with its flags")
-                .args(SETTINGS.iter().map(Setting::argument))
-                .after_help(
-                    "Exit codes: 0 redirected; 95 not redirected, or it cannot be told; 2 wrong usage.",
-                ),
+                .after_help("Exit codes: 0 redirected; 95 not redirected, or not known; 2 wrong usage."),
         )
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     match matches.subcommand() {
-        Some((LINKERD, matches)) => linkerd(&Values::new(SETTINGS, matches)),
+        Some((LINKERD, matches)) => linkerd(&Values::new(matches)),
         _ => ExitCode::from(USAGE),
     }
 }
 
 fn linkerd(values: &Values<'_>) -> ExitCode {
-    match values.parsed("log-format", Log::Plain, format) {
+    match values.read(&LOG_FORMAT) {
         Ok(log) => end(validate(values, log), log),
-        Err(error) => Failure::usage(error).report(Log::Plain),
+        Err(error) => Failure::from(error).report(Log::Plain),
     }
 }
 
 fn validate(values: &Values<'_>, log: Log) -> Result<ExitCode, Failure> {
-    let level = values.parsed("log-level", Level::Info, level).map_err(Failure::usage)?;
-    let validation = settings(values).map_err(Failure::usage)?;
+    let level = values.read(&LOG_LEVEL)?;
+    let validation = settings(values)?;
     token::run(&validation).map_err(|error| Failure::new(error, NOT_REDIRECTED))?;
     let TokenValidation { listen, connect, .. } = validation;
     Filtered { log, level }.info(&format!("a connection to {connect} was redirected to {listen}"));
@@ -92,13 +92,10 @@ fn validate(values: &Values<'_>, log: Log) -> Result<ExitCode, Failure> {
 }
 
 fn settings(values: &Values<'_>) -> Result<TokenValidation, UsageError> {
-    let address = |name, default: ([u8; 4], u16)| {
-        values.parsed(name, SocketAddr::from(default), |given| given.one(address))
-    };
     Ok(TokenValidation {
-        listen: address("listen-addr", ([0, 0, 0, 0], 4140))?,
-        connect: address("connect-addr", ([192, 0, 2, 2], 1404))?,
-        timeout: values.parsed("timeout", Duration::from_secs(10), |given| given.one(duration))?,
+        listen: values.read(&LISTEN_ADDR)?,
+        connect: values.read(&CONNECT_ADDR)?,
+        timeout: values.read(&TIMEOUT)?,
     })
 }
 
@@ -108,11 +105,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn format(given: &Given) -> Result<Log, UsageError> {
-    match given.text.as_str() {
-        "" | "plain" => Ok(Log::Plain),
-        "json" => Ok(Log::Json),
-        other => Err(given.fault(format_args!("{other:?} is neither plain nor json"))),
+    if given.text.is_empty() {
+        return Ok(Log::Plain);
     }
+    given.choice(&[("plain", Log::Plain), ("json", Log::Json)])
 }
 
 /// A filter of Linkerd's: a level, and what is about its modules alone (`info,linkerd=debug`), which are not here.

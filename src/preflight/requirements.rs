@@ -39,9 +39,20 @@ impl Profile {
         Self::Linkerd,
     ];
 
-    /// Its name, as a flag takes it.
+    /// Their names.
+    pub const NAMES: [&str; 6] = {
+        let mut names = [""; 6];
+        let mut index = 0;
+        while index < names.len() {
+            names[index] = Self::ALL[index].name();
+            index += 1;
+        }
+        names
+    };
+
+    /// Its name, for users.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::SidecarRedirect => "sidecar-redirect",
             Self::SidecarTproxy => "sidecar-tproxy",

@@ -25,6 +25,17 @@ pub struct TokenValidation {
     pub timeout: Duration,
 }
 
+/// As Linkerd's validator does it: the proxy's outbound port on all addresses, and an address of TEST-NET-1 (RFC 5737).
+impl Default for TokenValidation {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 4140)),
+            connect: SocketAddr::from(([192, 0, 2, 2], 1404)),
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
 /// Why connections are not known to be redirected.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {

@@ -1,18 +1,20 @@
 //! `meshwire ambient host`: the node's own network namespace.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 use nftwire::Socket;
 
-use super::{APPLY, CHECK, DESTROY, DRY_RUN, IPV6, OUTPUT, PROBE_IPV4, PROBE_IPV6, REMOVE, VERIFY};
-use super::{Kind, Setting, Values, action, arguments, group, output, probe_addresses, setting, values};
-use crate::cli::failure::Failure;
+use super::{APPLY, DESTROY, DRY_RUN, IPV6, PROBE_IPV4, PROBE_IPV6, REMOVE, VERIFY, action, group};
+use crate::cli::action::{Action, perform};
+use crate::cli::differences::report;
+use crate::cli::failure::{Failure, USAGE};
+use crate::cli::flag::shared::{CHECK, NETNS, OUTPUT, Output};
+use crate::cli::flag::value::number;
+use crate::cli::flag::{Flag, Flags, Values, with_flags};
 use crate::cli::log::Log;
-use crate::cli::place;
-use crate::cli::profile::{Action, Output, perform};
-use crate::cli::settings::number;
-use crate::cli::verify::report;
+use crate::cli::netns;
 use crate::interception::Interception;
 use crate::kubelet;
 use crate::mesh::istio::ambient::HostInterception;
@@ -22,48 +24,54 @@ use crate::verify::verify;
 /// The command's name.
 pub(super) const NAME: &str = "host";
 
-const KUBELET_UID: Setting = setting("kubelet-uid", Kind::Number("UID"), "The uid that the kubelet has");
-const PROC: Setting = setting(
-    "proc",
-    Kind::Text("PATH"),
-    "The node's proc file system, to find the kubelet in, instead of its uid [default: /proc]",
-);
+/// None: that of the kubelet's process in [`PROC`].
+static KUBELET_UID: Flag<Option<u32>> =
+    Flag::number("kubelet-uid", "UID", || None, |given| given.one(number).map(Some))
+        .help("The uid that the kubelet has");
 
-const SETTINGS: &[Setting] = &[IPV6, KUBELET_UID, PROC, PROBE_IPV4, PROBE_IPV6, DRY_RUN, CHECK, OUTPUT];
-const VERIFY_SETTINGS: &[Setting] = &[IPV6, KUBELET_UID, PROC, PROBE_IPV4, PROBE_IPV6, OUTPUT];
-const REMOVE_SETTINGS: &[Setting] = &[DRY_RUN, OUTPUT];
+static PROC: Flag<PathBuf> =
+    Flag::text("proc", "PATH", || PathBuf::from("/proc"), |given| Ok(PathBuf::from(&given.text)))
+        .help("The node's proc file system, to find the kubelet in, instead of its uid")
+        .show(|path| path.display().to_string());
 
-fn settings(subcommand: &str) -> &'static [Setting] {
-    match subcommand {
-        APPLY => SETTINGS,
-        VERIFY => VERIFY_SETTINGS,
-        _ => REMOVE_SETTINGS,
-    }
-}
+static APPLY_FLAGS: Flags =
+    &[&IPV6, &KUBELET_UID, &PROC, &PROBE_IPV4, &PROBE_IPV6, &DRY_RUN, &CHECK, &OUTPUT, &NETNS];
+static VERIFY_FLAGS: Flags = &[&IPV6, &KUBELET_UID, &PROC, &PROBE_IPV4, &PROBE_IPV6, &OUTPUT, &NETNS];
+static REMOVE_FLAGS: Flags = &[&DRY_RUN, &OUTPUT, &NETNS];
 
 pub(super) fn command() -> Command {
-    let command = |name, about| {
-        let command = arguments(Command::new(name).about(about), settings(name)).arg(place::netns());
-        match name {
-            APPLY | VERIFY => command.mut_arg("proc", |proc| proc.conflicts_with("kubelet-uid")),
-            _ => command,
-        }
-    };
+    let remove = |name, about| with_flags(Command::new(name), REMOVE_FLAGS).about(about);
     group(NAME, "The kubelet's probes of pods leave the node with an address by which the pods know them")
         .after_help("Exit codes: 0 done, 1 failed and nothing changed, 2 wrong usage, 3 different (verify).")
         .subcommands([
-            command(APPLY, "Makes it so, whatever was there; the probe set keeps what is in it"),
-            command(REMOVE, "Takes the rules away; the probe set stays"),
-            command(VERIFY, "Shows what differs from what apply would make; changes nothing"),
-            command(DESTROY, "Takes the rules and the probe set away"),
+            one_kubelet(with_flags(Command::new(APPLY), APPLY_FLAGS))
+                .about("Makes it so, whatever was there; the probe set keeps what is in it"),
+            remove(REMOVE, "Takes the rules away; the probe set stays"),
+            verify_command(VERIFY),
+            remove(DESTROY, "Takes the rules and the probe set away"),
         ])
 }
 
+pub(super) fn verify_command(name: &'static str) -> Command {
+    one_kubelet(with_flags(Command::new(name), VERIFY_FLAGS))
+        .about("Shows what differs from what `ambient host apply` would make; changes nothing")
+}
+
+/// It has its uid, or is looked for.
+fn one_kubelet(command: Command) -> Command {
+    command.mut_arg(PROC.name(), |proc| proc.conflicts_with(KUBELET_UID.name()))
+}
+
 pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
-    let Some((subcommand, matches)) = matches.subcommand() else { return Ok(ExitCode::from(super::USAGE)) };
-    let values = values(settings(subcommand), matches);
-    let action = action(subcommand, &values).map_err(Failure::usage)?;
-    let output = output(&values)?;
+    let Some((subcommand, matches)) = matches.subcommand() else { return Ok(ExitCode::from(USAGE)) };
+    execute(subcommand, matches)
+}
+
+pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let values = Values::new(matches);
+    let action = action(subcommand, &values)?;
+    let output = values.read(&OUTPUT)?;
+    let netns = values.read(&NETNS)?;
     let interception = match subcommand {
         REMOVE => HostInterception::nothing(),
         DESTROY => HostInterception::nothing().without_kept_sets(),
@@ -75,11 +83,15 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
             .info(&format!("it takes away the host's rules{sets}; nothing is changed"));
         return Ok(ExitCode::SUCCESS);
     }
-    let work = || execute(action, &interception, output);
-    if action == Some(Action::Print) { work() } else { place::at_netns(matches, work) }
+    let work = || carry_out(action, &interception, output);
+    if action == Some(Action::Print) { work() } else { netns::inside(netns.as_ref(), work) }
 }
 
-fn execute(action: Option<Action>, interception: &Interception, output: Output) -> Result<ExitCode, Failure> {
+fn carry_out(
+    action: Option<Action>,
+    interception: &Interception,
+    output: Output,
+) -> Result<ExitCode, Failure> {
     let mut routes = RouteSocket::open()?;
     match action {
         Some(action) => {
@@ -88,17 +100,18 @@ fn execute(action: Option<Action>, interception: &Interception, output: Output) 
         }
         None => {
             let differences = verify(interception, &mut Socket::open()?, &mut routes)?;
-            Ok(report(&differences, output == Output::Json)?)
+            Ok(report(&differences, output)?)
         }
     }
 }
 
 fn host(values: &Values<'_>) -> Result<HostInterception, Failure> {
-    let (probe_v4, probe_v6) = probe_addresses(values).map_err(Failure::usage)?;
-    let ipv6 = values.switch("ipv6").map_err(Failure::usage)?;
-    let kubelet_uid = match values.get("kubelet-uid") {
-        Some(given) => given.one(number).map_err(Failure::usage)?,
-        None => kubelet::uid(values.get("proc").map_or_else(|| "/proc".to_owned(), |given| given.text))?,
+    let probe_v4 = values.read(&PROBE_IPV4)?;
+    let probe_v6 = values.read(&PROBE_IPV6)?;
+    let ipv6 = values.read(&IPV6)?;
+    let kubelet_uid = match values.read(&KUBELET_UID)? {
+        Some(uid) => uid,
+        None => kubelet::uid(values.read(&PROC)?)?,
     };
     Ok(HostInterception { kubelet_uid, ipv6, probe_v4, probe_v6 })
 }

@@ -2,18 +2,20 @@
 
 use std::process::ExitCode;
 
-use clap::{ArgAction, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 use nftwire::Socket;
 use serde_json::json;
 
-use super::{APPLY, CHECK, DRY_RUN, IPV6, OUTPUT, PROBE_IPV4, PROBE_IPV6, REMOVE, VERIFY};
-use super::{Kind, Setting, Values, action, arguments, group, output, probe_addresses, setting, values};
-use crate::cli::failure::Failure;
+use super::{APPLY, DRY_RUN, IPV6, PROBE_IPV4, PROBE_IPV6, REMOVE, VERIFY, action, group};
+use crate::cli::action::{Action, Done, carry_out, of, print, refuse_host_network, tell};
+use crate::cli::differences;
+use crate::cli::failure::{Failure, USAGE};
+use crate::cli::flag::shared::{
+    ALLOW_HOST_NETWORK, CHECK, EACH_NETNS, ELEMENT_COUNTERS, OPTIMIZE, OUTPUT, Output, optimization,
+};
+use crate::cli::flag::{Flag, Flags, UsageError, Values, with_flags};
 use crate::cli::log::Log;
-use crate::cli::place::{self, NETNS, namespace};
-use crate::cli::profile::{self, Action, Output, carry_out, of, print, refuse_host_network, tell};
-use crate::cli::settings::UsageError;
-use crate::cli::verify;
+use crate::cli::netns::namespace;
 use crate::interception::Interception;
 use crate::mesh::istio::Interface;
 use crate::mesh::istio::ambient::PodInterception;
@@ -24,80 +26,77 @@ use crate::verify::Differences;
 /// The command's name.
 pub(super) const NAME: &str = "pod";
 
-const DNS: Setting = setting("dns", Kind::Switch, "DNS goes to ztunnel");
-const INGRESS: Setting =
-    setting("ingress", Kind::Switch, "Leave inbound traffic alone, as a gateway wants it");
-const VIRTUAL_INTERFACE: Setting = setting(
-    "virtual-interface",
-    Kind::List("NAME"),
-    "Interface of a virtual machine, whose traffic counts as outbound; may be given again, or as a list",
-);
-const ALLOW_HOST_NETWORK: Setting = setting(
-    "allow-host-network",
-    Kind::Switch,
-    "Work in the machine's own network namespace even if pods hang on it",
-);
+static DNS: Flag<bool> = Flag::switch("dns").help("DNS goes to ztunnel");
 
-const SETTINGS: &[Setting] = &[
-    IPV6,
-    DNS,
-    INGRESS,
-    VIRTUAL_INTERFACE,
-    PROBE_IPV4,
-    PROBE_IPV6,
-    profile::OPTIMIZE,
-    profile::ELEMENT_COUNTERS,
-    DRY_RUN,
-    CHECK,
-    ALLOW_HOST_NETWORK,
-    OUTPUT,
-];
-const REMOVE_SETTINGS: &[Setting] = &[DRY_RUN, ALLOW_HOST_NETWORK, OUTPUT];
-const VERIFY_SETTINGS: &[Setting] = &[
-    IPV6,
-    DNS,
-    INGRESS,
-    VIRTUAL_INTERFACE,
-    PROBE_IPV4,
-    PROBE_IPV6,
-    profile::OPTIMIZE,
-    profile::ELEMENT_COUNTERS,
-    OUTPUT,
-];
+static INGRESS: Flag<bool> =
+    Flag::switch("ingress").help("Leave inbound traffic alone, as a gateway wants it");
 
-fn settings(subcommand: &str) -> &'static [Setting] {
-    match subcommand {
-        APPLY => SETTINGS,
-        VERIFY => VERIFY_SETTINGS,
-        _ => REMOVE_SETTINGS,
-    }
-}
+static VIRTUAL_INTERFACE: Flag<Vec<Interface>> = Flag::list("virtual-interface", "NAME", |given| {
+    given.list(|name| name.parse().map_err(|error| format!("{name:?}: {error}")))
+})
+.help("Interface of a virtual machine, whose traffic counts as outbound; may be given again, or as a list");
+
+static APPLY_FLAGS: Flags = &[
+    &EACH_NETNS,
+    &IPV6,
+    &DNS,
+    &INGRESS,
+    &VIRTUAL_INTERFACE,
+    &PROBE_IPV4,
+    &PROBE_IPV6,
+    &OPTIMIZE,
+    &ELEMENT_COUNTERS,
+    &DRY_RUN,
+    &CHECK,
+    &ALLOW_HOST_NETWORK,
+    &OUTPUT,
+];
+static REMOVE_FLAGS: Flags = &[&EACH_NETNS, &DRY_RUN, &ALLOW_HOST_NETWORK, &OUTPUT];
+static VERIFY_FLAGS: Flags = &[
+    &EACH_NETNS,
+    &IPV6,
+    &DNS,
+    &INGRESS,
+    &VIRTUAL_INTERFACE,
+    &PROBE_IPV4,
+    &PROBE_IPV6,
+    &OPTIMIZE,
+    &ELEMENT_COUNTERS,
+    &OUTPUT,
+];
 
 pub(super) fn command() -> Command {
-    let netns = place::netns().action(ArgAction::Append).help(
-        "The pod's network namespace: a file such as /var/run/netns/NAME, or a process in it [default: here]; may be \
-         given again, for many pods at once",
-    );
-    let command = |name, about| arguments(Command::new(name).about(about).arg(netns.clone()), settings(name));
+    let command = |name, flags, about| with_flags(Command::new(name), flags).about(about);
     group(NAME, "A pod's traffic goes to ztunnel, which listens inside the pod")
-        .after_help("Exit codes: 0 done, 1 failed (in at least one of the pods), 2 wrong usage, 3 different (verify).")
+        .after_help(
+            "--netns may be given again, for many pods at once.\n\
+             Exit codes: 0 done, 1 failed (in at least one of the pods), 2 wrong usage, 3 different (verify).",
+        )
         .subcommands([
-            command(APPLY, "Makes it so, whatever was there; all of it or, in a pod where that fails, nothing"),
-            command(REMOVE, "Takes the rules, the policy rules and the routes away"),
-            command(VERIFY, "Shows what differs from what apply would make; changes nothing"),
+            command(
+                APPLY,
+                APPLY_FLAGS,
+                "Makes it so, whatever was there; all of it or, in a pod where that fails, nothing",
+            ),
+            command(REMOVE, REMOVE_FLAGS, "Takes the rules, the policy rules and the routes away"),
+            verify_command(VERIFY),
         ])
 }
 
+pub(super) fn verify_command(name: &'static str) -> Command {
+    with_flags(Command::new(name), VERIFY_FLAGS)
+        .about("Shows what differs from what `ambient pod apply` would make; changes nothing")
+}
+
 pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
-    let Some((subcommand, matches)) = matches.subcommand() else { return Ok(ExitCode::from(super::USAGE)) };
-    let values = values(settings(subcommand), matches);
-    let task = Task {
-        action: action(subcommand, &values).map_err(Failure::usage)?,
-        interception: pod(subcommand, &values).map_err(Failure::usage)?,
-        allow_host_network: subcommand == VERIFY
-            || values.switch("allow-host-network").map_err(Failure::usage)?,
-    };
-    let output = output(&values)?;
+    let Some((subcommand, matches)) = matches.subcommand() else { return Ok(ExitCode::from(USAGE)) };
+    execute(subcommand, matches)
+}
+
+pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let values = Values::new(matches);
+    let task = Task::new(subcommand, &values)?;
+    let output = values.read(&OUTPUT)?;
     match task.action {
         Some(Action::Print) => {
             print(&task.interception.ruleset, output)?;
@@ -110,12 +109,12 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         }
         _ => {}
     }
-    let namespaces: Vec<_> = matches.get_many::<String>(NETNS).into_iter().flatten().collect();
+    let namespaces: Vec<_> = values.each(&EACH_NETNS).collect();
     match namespaces.as_slice() {
         [] => {
             let outcome = task.carry_out(&mut Socket::open()?, &mut RouteSocket::open()?)?;
             tell("done", &outcome.text(output, None))?;
-            Ok(if outcome.differs() { verify::exit_code(false) } else { ExitCode::SUCCESS })
+            Ok(differences::exit_code(!outcome.differs()))
         }
         several => in_several(&task, several, output),
     }
@@ -126,17 +125,15 @@ fn pod(subcommand: &str, values: &Values<'_>) -> Result<Interception, UsageError
     if subcommand == REMOVE {
         return Ok(PodInterception::default().interception());
     }
-    let interface = |name: &str| name.parse::<Interface>().map_err(|error| format!("{name:?}: {error}"));
-    let (probe_v4, probe_v6) = probe_addresses(values)?;
     let pod = PodInterception {
-        ipv6: values.switch("ipv6")?,
-        dns: values.switch("dns")?,
-        ingress: values.switch("ingress")?,
-        virtual_interfaces: values.all("virtual-interface", interface)?,
-        probe_v4,
-        probe_v6,
+        ipv6: values.read(&IPV6)?,
+        dns: values.read(&DNS)?,
+        ingress: values.read(&INGRESS)?,
+        virtual_interfaces: values.read(&VIRTUAL_INTERFACE)?,
+        probe_v4: values.read(&PROBE_IPV4)?,
+        probe_v6: values.read(&PROBE_IPV6)?,
     };
-    Ok(pod.interception().optimized(profile::optimization(values)?))
+    Ok(pod.interception().optimized(optimization(values)?))
 }
 
 /// What is to be done in each of the pods.
@@ -149,11 +146,19 @@ struct Task {
 
 /// What came of it in one of them.
 enum Outcome {
-    Done(profile::Done),
+    Done(Done),
     Compared(Differences),
 }
 
 impl Task {
+    fn new(subcommand: &str, values: &Values<'_>) -> Result<Self, UsageError> {
+        Ok(Self {
+            action: action(subcommand, values)?,
+            interception: pod(subcommand, values)?,
+            allow_host_network: subcommand == VERIFY || values.read(&ALLOW_HOST_NETWORK)?,
+        })
+    }
+
     fn carry_out(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Outcome, Failure> {
         if !self.allow_host_network {
             refuse_host_network(routes)?;
@@ -173,13 +178,13 @@ impl Outcome {
     fn text(&self, output: Output, netns: Option<&str>) -> String {
         match self {
             Self::Done(done) => done.line(output, netns) + "\n",
-            Self::Compared(differences) => verify::text(differences, output == Output::Json, netns),
+            Self::Compared(differences) => differences::text(differences, output, netns),
         }
     }
 }
 
 /// In all of them at the same time; the results in the order in which they were given.
-fn in_several(task: &Task, namespaces: &[&String], output: Output) -> Result<ExitCode, Failure> {
+fn in_several(task: &Task, namespaces: &[&str], output: Output) -> Result<ExitCode, Failure> {
     let outcomes = in_each(namespaces, |netns| {
         let namespace = namespace(netns)?;
         inside(&namespace, |nft, routes| task.carry_out(nft, routes))
@@ -201,5 +206,5 @@ fn in_several(task: &Task, namespaces: &[&String], output: Output) -> Result<Exi
         }
     }
     tell("done", &text)?;
-    Ok(failed.unwrap_or_else(|| verify::exit_code(!differs)))
+    Ok(failed.unwrap_or_else(|| differences::exit_code(!differs)))
 }

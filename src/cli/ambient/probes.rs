@@ -8,13 +8,12 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use nftwire::Socket;
 use serde_json::{Value as Json, json};
 
-use super::{DESTROY, OUTPUT, REMOVE, arguments, group, output, values};
-use crate::cli::USAGE;
-use crate::cli::failure::{Failure, write_result};
+use super::{DESTROY, REMOVE, group};
+use crate::cli::failure::{Failure, USAGE, write_result};
+use crate::cli::flag::shared::{NETNS, OUTPUT, Output};
+use crate::cli::flag::{Flags, Values, with_flags};
 use crate::cli::log::Log;
-use crate::cli::place;
-use crate::cli::profile::Output;
-use crate::cli::settings::Setting;
+use crate::cli::netns;
 use crate::diagnostic::{Explain, Explanation};
 use crate::probes::{self, PodUid, Probe, Removal, Synced};
 
@@ -31,10 +30,10 @@ const SYNC: &str = "sync";
 const ADDRESSES: &str = "addresses";
 const POD_UID: &str = "pod-uid";
 
-const SETTINGS: &[Setting] = &[OUTPUT];
+static FLAGS: Flags = &[&OUTPUT, &NETNS];
 
 pub(super) fn command() -> Command {
-    let command = |name, about| arguments(Command::new(name).about(about), SETTINGS).arg(place::netns());
+    let command = |name, about| with_flags(Command::new(name).about(about), FLAGS);
     let pod_uid = || Arg::new(POD_UID).long(POD_UID).value_name("UID").value_parser(uid);
     let addresses = || {
         Arg::new(ADDRESSES)
@@ -75,14 +74,16 @@ fn uid(text: &str) -> Result<String, probes::PodUidError> {
 
 pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let Some((subcommand, matches)) = matches.subcommand() else { return Ok(ExitCode::from(USAGE)) };
-    let output = output(&values(SETTINGS, matches))?;
+    let values = Values::new(matches);
+    let output = values.read(&OUTPUT)?;
+    let netns = values.read(&NETNS)?;
     let mut text = String::new();
     if subcommand == SYNC {
         io::stdin().read_to_string(&mut text)?;
     }
     let desired = desired(&text).map_err(|error| Failure::new(error, USAGE))?;
     let work = || execute(subcommand, matches, desired, output);
-    place::at_netns(matches, work)
+    netns::inside(netns.as_ref(), work)
 }
 
 fn execute(

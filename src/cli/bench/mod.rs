@@ -10,13 +10,16 @@ mod progress;
 mod report;
 
 use std::io::{self, IsTerminal};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{ArgMatches, Command};
 
 use super::failure::{Failure, end, write_result};
+use super::flag::shared::{OUTPUT, Output};
+use super::flag::{Flag, Flags, Values, with_flags};
 use super::log::Log;
 use super::{link, sandbox};
 use crate::diagnostic::{Explain, Explanation};
@@ -29,45 +32,44 @@ use report::{Measurement, Report};
 /// The command's name.
 pub(super) const NAME: &str = "bench";
 
+static SIZES: Flag<Vec<u32>> = Flag::text(
+    "sizes",
+    "NUMBERS",
+    || vec![10, 100, 1_000, 10_000],
+    |given| given.list(|text| number_within(text, 1..=1_000_000)),
+)
+.help("How many rules")
+.show(|sizes| sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+
+static RUNS: Flag<u32> =
+    Flag::number("runs", "NUMBER", || 7, |given| given.one(|text| number_within(text, 1..=1_000)))
+        .help("How often each contender runs; medians are shown")
+        .shown();
+
+static PLOT: Flag<Option<PathBuf>> =
+    Flag::text("plot", "FILE", || None, |given| Ok(Some(PathBuf::from(&given.text))))
+        .help("Draw the times over the number of rules, as SVG");
+
+fn number_within(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("{text:?} is not a number from {} to {}", range.start(), range.end()))
+}
+
+static FLAGS: Flags = &[&SIZES, &RUNS, &PLOT, &OUTPUT];
+
 pub(super) fn command() -> Command {
-    Command::new(NAME)
-        .about("Measures on this kernel how long rules take to load, beside nft and iptables; needs no root")
+    with_flags(Command::new(NAME), FLAGS)
+        .about("Measures on this kernel how long rules take to load, next to nft and iptables; needs no root")
         .long_about(
             "Loads rules into a network namespace of its own, by itself and by whichever of nft and \
              iptables-nft-restore are installed, and compares: a sidecar's init as a whole process, and lists of \
              rules by their length. The floor is the kernel's own time: the same bytes, ready, on an open socket, until the \
              answer. Without root, net.core.wmem_max bounds how many rules fit into one transaction.",
         )
-        .args([
-            Arg::new("sizes")
-                .long("sizes")
-                .value_name("NUMBERS")
-                .value_delimiter(',')
-                .value_parser(value_parser!(u32).range(1..=1_000_000))
-                .default_value("10,100,1000,10000")
-                .help("How many rules"),
-            Arg::new("runs")
-                .long("runs")
-                .value_name("NUMBER")
-                .value_parser(value_parser!(u32).range(1..=1_000))
-                .default_value("7")
-                .help("How often each contender runs; medians are told"),
-            Arg::new("plot")
-                .long("plot")
-                .value_name("FILE")
-                .value_parser(value_parser!(PathBuf))
-                .help("Draw the times over the number of rules, as SVG"),
-            Arg::new("output")
-                .long("output")
-                .value_name("FORMAT")
-                .value_parser(["text", "json"])
-                .default_value("text")
-                .help("Format of the result"),
-        ])
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    end(execute(matches).map(|()| ExitCode::SUCCESS), Log::Plain)
+    end(execute(&Values::new(matches)).map(|()| ExitCode::SUCCESS), Log::Plain)
 }
 
 /// What went wrong while something was measured.
@@ -106,21 +108,23 @@ impl Explain for BenchError {
     }
 }
 
-fn execute(matches: &ArgMatches) -> Result<(), Failure> {
-    let runs = matches.get_one::<u32>("runs").copied().unwrap_or(1);
-    let sizes: Vec<u32> = matches.get_many("sizes").into_iter().flatten().copied().collect();
+fn execute(values: &Values<'_>) -> Result<(), Failure> {
+    let runs = values.read(&RUNS)?;
+    let sizes = values.read(&SIZES)?;
+    let plot = values.read(&PLOT)?;
+    let output = values.read(&OUTPUT)?;
     sandbox::enter(NAME)?;
     // A pod's address, which decides about IPv6.
     link::add_address("lo", contender::POD, 32).map_err(BenchError::Address)?;
     let measured = measure(&sizes, runs)?;
-    if let Some(path) = matches.get_one::<PathBuf>("plot") {
-        std::fs::write(path, plot::svg(&measured))
+    if let Some(path) = plot {
+        std::fs::write(&path, plot::svg(&measured))
             .map_err(|error| BenchError::Write(path.display().to_string(), error))?;
     }
-    let json = matches.get_one::<String>("output").is_some_and(|format| format == "json");
-    let text = if json { format!("{}\n", measured.json()) } else { measured.to_string() };
-    write_result(&text)?;
-    Ok(())
+    Ok(write_result(&match output {
+        Output::Text => measured.to_string(),
+        Output::Json => format!("{}\n", measured.json()),
+    })?)
 }
 
 fn measure(sizes: &[u32], runs: u32) -> Result<Report, BenchError> {

@@ -5,13 +5,14 @@ mod text;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::builder::PossibleValuesParser;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 use serde_json::{Value as Json, json};
 
 use super::failure::{Failure, end, write_result};
+use super::flag::shared::{NETNS, OUTPUT, Output};
+use super::flag::{Flag, Flags, UsageError, Values, with_flags};
 use super::log::Log;
-use super::place;
+use super::netns;
 use crate::preflight::facts::{Access, Facts};
 use crate::preflight::modules::Sources;
 use crate::preflight::probe::{self, Probed};
@@ -22,54 +23,48 @@ use nftwire::feature::Feature;
 /// The command's name.
 pub(super) const NAME: &str = "doctor";
 
+static PROFILE: Flag<Vec<Profile>> = Flag::list("profile", "NAME", |given| {
+    given.list(|name| {
+        let names = Profile::NAMES.join(", ");
+        Profile::from_name(name).ok_or_else(|| format!("{name:?} is none of {names}"))
+    })
+})
+.help("Only whether this one can run; can be given more than once")
+.choices(&Profile::NAMES);
+
+static PROBE_HERE: Flag<bool> = Flag::switch("probe-here").help(
+    "Probe the kernel in this network namespace where it cannot be probed in a throwaway one: for a moment this \
+     registers hooks and turns connection tracking on",
+);
+
+static NO_AUTOLOAD: Flag<bool> =
+    Flag::switch("no-autoload").help("Probe nothing that could make the kernel load a module");
+
+static FLAGS: Flags = &[&PROFILE, &NETNS, &OUTPUT, &PROBE_HERE, &NO_AUTOLOAD];
+
 pub(super) fn command() -> Command {
-    let switch = |name: &'static str| Arg::new(name).long(name).action(ArgAction::SetTrue);
-    let profile = PossibleValuesParser::new(Profile::ALL.map(Profile::name));
-    Command::new(NAME)
+    with_flags(Command::new(NAME), FLAGS)
         .about("Shows what this kernel and these privileges can do, and which profile can run here; changes nothing")
-        .arg(
-            Arg::new("profile")
-                .long("profile")
-                .value_name("NAME")
-                .action(ArgAction::Append)
-                .value_parser(profile)
-                .help("Only whether this one can run; can be given more than once"),
-        )
-        .arg(place::netns())
-        .arg(
-            Arg::new("output")
-                .help("How it is shown")
-                .long("output")
-                .value_name("FORMAT")
-                .value_parser(["text", "json"])
-                .default_value("text"),
-        )
-        .arg(switch("probe-here").help(
-            "Ask the kernel in this network namespace where it cannot be asked in a throwaway one: for a moment this \
-             registers hooks and turns connection tracking on",
-        ))
-        .arg(switch("no-autoload").help("Ask nothing that could make the kernel load a module"))
         .after_help("Exit codes: 0 all profiles that were asked for can run, 1 one cannot or it is not known, 2 wrong usage.")
 }
 
 /// What is asked for.
 struct Request {
     profiles: Vec<Profile>,
-    json: bool,
+    output: Output,
     autoload: bool,
     probe_here: bool,
 }
 
 impl Request {
-    fn new(matches: &ArgMatches) -> Self {
-        let named = matches.get_many::<String>("profile").into_iter().flatten();
-        let named: Vec<_> = named.filter_map(|name| Profile::from_name(name)).collect();
-        Self {
+    fn new(values: &Values<'_>) -> Result<Self, UsageError> {
+        let named = values.read(&PROFILE)?;
+        Ok(Self {
             profiles: if named.is_empty() { Profile::ALL.to_vec() } else { named },
-            json: matches.get_one::<String>("output").is_some_and(|output| output == "json"),
-            autoload: !matches.get_flag("no-autoload"),
-            probe_here: matches.get_flag("probe-here"),
-        }
+            output: values.read(&OUTPUT)?,
+            autoload: !values.read(&NO_AUTOLOAD)?,
+            probe_here: values.read(&PROBE_HERE)?,
+        })
     }
 
     /// What is asked of the kernel: what the profiles take, but for what could make it load a module if that is
@@ -87,14 +82,16 @@ impl Request {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    let request = Request::new(matches);
-    end(execute(&request, matches), Log::beside(request.json))
+    let values = Values::new(matches);
+    end(execute(&values), Log::beside(Output::is_json(&values)))
 }
 
-fn execute(request: &Request, matches: &ArgMatches) -> Result<ExitCode, Failure> {
+fn execute(values: &Values<'_>) -> Result<ExitCode, Failure> {
+    let request = &Request::new(values)?;
+    let netns = values.read(&NETNS)?;
     // Before anything is asked: even to look at the rules may load a module.
     let loaded = modules::loaded();
-    let (mut facts, asked) = place::at_netns(matches, || {
+    let (mut facts, asked) = netns::inside(netns.as_ref(), || {
         let facts = Facts::gather(request.autoload);
         let (features, left_out) = request.features(&facts);
         let asked = ask(request, &facts, &features, &left_out);
@@ -108,9 +105,9 @@ fn execute(request: &Request, matches: &ArgMatches) -> Result<ExitCode, Failure>
     facts.set_asked(asked, loaded.as_ref());
     let report = Report::new(&facts, &request.profiles);
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let shown = match request.json {
-        true => format!("{:#}\n", to_json(&report)),
-        false => text::report(&report, colour),
+    let shown = match request.output {
+        Output::Json => format!("{:#}\n", to_json(&report)),
+        Output::Text => text::report(&report, colour),
     };
     write_result(&shown)?;
     Ok(if report.all_can_run() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -10,12 +10,12 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
+use super::action::{Action, perform, refuse_host_network, warn_of_old_kernel};
 use super::failure::{Failure, end};
-use super::lockdown;
+use super::flag::shared::Output;
+use super::flag::{Values, variables_help, with_flags};
 use super::log::Log;
-use super::place;
-use super::profile::{Action, Output, output, perform, refuse_host_network, warn_of_old_kernel};
-use super::settings::Values;
+use super::{lockdown, netns};
 use crate::diagnostic::{Explain, Explanation};
 use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar, deciding_address};
 use crate::network::RouteSocket;
@@ -36,9 +36,9 @@ pub(super) fn command() -> Command {
 
 /// The same flags and variables, with other notes at the end of the help.
 pub(super) fn command_with(notes: &str) -> Command {
-    Command::new(NAME)
-        .args(flags::SETTINGS.iter().map(super::settings::Setting::argument))
-        .after_help(format!("{}\n\n{notes}", flags::ENVIRONMENT_ONLY))
+    let variables = variables_help(flags::VARIABLES);
+    let text = format!("Environment only:\n{variables}\n{}\n\n{notes}", flags::LISTS);
+    with_flags(Command::new(NAME), flags::FLAGS).after_help(text)
 }
 
 /// Takes out Istio's logging flags that mean nothing here: `--log_output_level=default:info`, …
@@ -86,9 +86,9 @@ pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
 #[cfg(fuzzing)]
 pub(super) fn desired(
     matches: &ArgMatches,
-    environment: std::collections::HashMap<String, String>,
+    environment: std::collections::BTreeMap<String, String>,
 ) -> Result<crate::interception::Interception, String> {
-    let values = Values { settings: flags::SETTINGS, flags: matches, environment };
+    let values = Values::with_environment(matches, environment);
     let options = Options::new(&values).map_err(|error| error.to_string())?;
     Ok(Sidecar { ipv6: options.dual_stack, ..options.sidecar }.interception())
 }
@@ -97,19 +97,18 @@ pub(super) fn desired(
 type Work = fn(&Options, Log) -> Result<ExitCode, Failure>;
 
 fn with_settings(matches: &ArgMatches, work: Work) -> ExitCode {
-    let values = Values::new(flags::SETTINGS, matches);
-    let output_is_json = values.get("output").is_some_and(|given| output(&given) == Ok(Output::Json));
-    let log = Log::beside(output_is_json || values.switch("log_as_json") == Ok(true));
+    let values = Values::new(matches);
+    let log = Log::beside(Output::is_json(&values) || values.read(&flags::LOG_AS_JSON) == Ok(true));
     end(execute(&values, log, work), log)
 }
 
 fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failure> {
-    values.switch("log_as_json").map_err(Failure::usage)?;
-    let options = Options::new(values).map_err(Failure::usage)?;
+    values.read(&flags::LOG_AS_JSON)?;
+    let options = Options::new(values)?;
     for warning in &options.warnings {
         log.warn(warning);
     }
-    place::inside(options.network_namespace.as_ref(), || {
+    netns::inside(options.network_namespace.as_ref(), || {
         if options.lockdown {
             lockdown::lock_down(options.validation.is_some())?;
         }

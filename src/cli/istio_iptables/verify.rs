@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use super::{Options, sidecar_here};
+use crate::cli::action::Action;
+use crate::cli::differences::report;
 use crate::cli::failure::Failure;
 use crate::cli::log::Log;
-use crate::cli::profile::{Action, Output};
-use crate::cli::verify::report;
 use crate::interception::Interception;
 use crate::network::{Network, RouteSocket};
 use crate::verify::verify;
@@ -22,5 +22,5 @@ pub(super) fn verify_here(options: &Options, log: Log) -> Result<ExitCode, Failu
         sidecar_here(options, &mut routes, log)?.interception().optimized(options.optimize)
     };
     let differences = verify(&desired, &mut nftwire::Socket::open()?, &mut routes)?;
-    Ok(report(&differences, options.output == Output::Json)?)
+    Ok(report(&differences, options.output)?)
 }

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
+use super::action::{Action, perform, refuse_host_network, warn_of_old_kernel};
+use super::differences::report;
 use super::failure::{Failure, end};
-use super::lockdown;
+use super::flag::shared::Output;
+use super::flag::{Values, with_flags};
 use super::log::{Filtered, Log};
-use super::place;
-use super::profile::{Action, Output, perform, refuse_host_network, warn_of_old_kernel};
-use super::settings::{Setting, Values};
-use super::verify::report;
+use super::{lockdown, netns};
 use crate::conntrack::{CLOSE_WAIT_TIMEOUT, set_close_wait_timeout};
 use crate::network::RouteSocket;
 use crate::verify::verify as differences;
@@ -31,9 +31,7 @@ pub(super) fn command() -> Command {
 
 /// The same flags, with other notes at the end of the help.
 pub(super) fn command_with(notes: &str) -> Command {
-    Command::new(NAME)
-        .args(flags::SETTINGS.iter().map(Setting::argument))
-        .after_help(format!("{}\n\n{notes}", flags::LISTS))
+    with_flags(Command::new(NAME), flags::FLAGS).after_help(format!("{}\n\n{notes}", flags::LISTS))
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
@@ -49,9 +47,9 @@ pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
 #[cfg(fuzzing)]
 pub(super) fn desired(
     matches: &ArgMatches,
-    environment: std::collections::HashMap<String, String>,
+    environment: std::collections::BTreeMap<String, String>,
 ) -> Result<crate::interception::Interception, String> {
-    let values = Values { settings: flags::SETTINGS, flags: matches, environment };
+    let values = Values::with_environment(matches, environment);
     Options::new(&values).map(|options| options.desired).map_err(|error| error.to_string())
 }
 
@@ -59,15 +57,13 @@ pub(super) fn desired(
 type Work = fn(&Options, Filtered) -> Result<ExitCode, Failure>;
 
 fn with_settings(matches: &ArgMatches, work: Work) -> ExitCode {
-    let values = Values::new(flags::SETTINGS, matches);
-    // As with Linkerd, whatever else is given is plain.
-    let is_json = |name| values.get(name).is_some_and(|given| given.text == "json");
-    let log = Log::beside(is_json("log-format") || is_json("output"));
+    let values = Values::new(matches);
+    let log = Log::beside(Output::is_json(&values) || values.read(&flags::LOG_FORMAT) == Ok(Log::Json));
     end(execute(&values, log, work), log)
 }
 
 fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failure> {
-    let options = Options::new(values).map_err(Failure::usage)?;
+    let options = Options::new(values)?;
     let log = Filtered { log, level: options.level };
     if let Some(note) = &options.note {
         log.info(note);
@@ -75,7 +71,7 @@ fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failur
     for warning in &options.warnings {
         log.warn(warning);
     }
-    place::inside(options.netns.as_ref(), || work(&options, log))
+    netns::inside(options.netns.as_ref(), || work(&options, log))
 }
 
 fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
@@ -111,5 +107,5 @@ fn verify_here(options: &Options, _log: Filtered) -> Result<ExitCode, Failure> {
     }
     let differences =
         differences(&options.desired, &mut nftwire::Socket::open()?, &mut RouteSocket::open()?)?;
-    Ok(report(&differences, options.output == Output::Json)?)
+    Ok(report(&differences, options.output)?)
 }

@@ -1,13 +1,15 @@
+use ipnet::IpNet;
+
 use super::*;
 use crate::apply::Counters;
-use crate::cli::istio_iptables::{command, flags::SETTINGS};
+use crate::cli::istio_iptables::{command, flags::FLAGS};
+use crate::mesh::istio::sidecar::{Interface, Mode, ServiceCidr};
 
 fn options(flags: &[&str], environment: &[(&str, &str)]) -> Result<Options, String> {
     let flags = command().try_get_matches_from([&["istio-iptables"], flags].concat()).unwrap();
     let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
     let environment = environment.iter().map(owned).collect();
-    Options::new(&Values { settings: SETTINGS, flags: &flags, environment })
-        .map_err(|error| error.to_string())
+    Options::new(&Values::with_environment(&flags, environment)).map_err(|error| error.to_string())
 }
 
 #[track_caller]
@@ -64,6 +66,23 @@ fn nothing_given() {
     assert_eq!(options.network_namespace, None);
     assert!(options.validation.is_none() && options.warnings.is_empty());
     assert!(!options.dual_stack && !options.allow_host_network);
+}
+
+/// What the help says of defaults is what a run does without the flag.
+#[test]
+fn defaults_are_those_in_the_help() {
+    let read = |flag: &str| {
+        let options = options(&["--run-validation", flag], &[NO_ENVOY]).unwrap();
+        format!("{options:?}")
+    };
+    let in_words = ["proxy-uid", "proxy-gid", "istio-inbound-ports", "istio-service-cidr"];
+    let flags = FLAGS.iter().filter(|flag| !in_words.contains(&flag.definition().name));
+    let given = flags.filter_map(|flag| Some((flag.definition().name, flag.shown_default()?)));
+    let given: Vec<_> = given.map(|(name, default)| format!("--{name}={default}")).collect();
+    assert!(given.len() >= 8, "{given:?}");
+    for flag in given {
+        assert_eq!(read(&flag), read("--run-validation"), "{flag}");
+    }
 }
 
 #[test]
@@ -188,7 +207,7 @@ fn a_flag_wins_over_its_variable() {
 
 #[test]
 fn an_empty_variable_is_as_good_as_none() {
-    let names = SETTINGS.iter().flat_map(|setting| setting.environment.iter().copied());
+    let names = FLAGS.iter().flat_map(|flag| flag.definition().environment.iter().copied());
     let empty: Vec<_> = names.map(|name| (name, "")).chain([NO_ENVOY]).collect();
     let options = options(&[], &empty).unwrap();
     assert_eq!(options.sidecar, sidecar(&[], &[NO_ENVOY]));

@@ -1,17 +1,20 @@
 //! From what was given to what it means: after this, nothing is a text that could be wrong.
 
+use super::flags;
+use crate::cli::action::{self, Action};
+use crate::cli::flag::shared::{self, Output};
+use crate::cli::flag::{Flag, Given, UsageError, Values};
 use crate::cli::lockdown;
 use crate::cli::log::Level;
-use crate::cli::place;
-use crate::cli::profile::{self, Action, Output};
-use crate::cli::settings::{Given, UsageError, Values, listening_port, network, number, port, port_range};
 use crate::interception::Interception;
 use crate::mesh::linkerd::{self, ProxyInit};
-use crate::mesh::value::ValueError;
 
 /// What changes least comes first.
-const SWITCHES: &[(&str, Action)] =
-    &[("simulate", Action::Print), ("check", Action::Check), ("cleanup-only", Action::Remove)];
+const SWITCHES: &[(&Flag<bool>, Action)] = &[
+    (&flags::SIMULATE, Action::Print),
+    (&shared::CHECK, Action::Check),
+    (&flags::CLEANUP_ONLY, Action::Remove),
+];
 
 /// What the command is to do.
 #[derive(Debug)]
@@ -36,7 +39,7 @@ pub(super) struct Options {
 impl Options {
     pub(super) fn new(values: &Values<'_>) -> Result<Self, UsageError> {
         let note = backend(values)?;
-        let action = profile::action(values, SWITCHES)?;
+        let action = action::action(values, SWITCHES)?;
         let mut warnings = Vec::new();
         let desired = match action {
             Action::Remove | Action::PrintRemoval => linkerd::nothing(),
@@ -47,19 +50,20 @@ impl Options {
                         "--subnets-to-ignore: {subnet} is left out: without IPv6 there are no rules for it"
                     )
                 }));
-                settings.interception().optimized(profile::optimization(values)?)
+                settings.interception().optimized(shared::optimization(values)?)
             }
         };
-        let timeout = values.parsed("timeout-close-wait-secs", 0, |given| given.one(number))?;
+        let timeout = values.read(&flags::CLOSE_WAIT_TIMEOUT)?;
         Ok(Self {
             action,
             desired,
             close_wait_timeout: (timeout != 0).then_some(timeout),
-            allow_host_network: values.switch(profile::ALLOW_HOST_NETWORK.name)?,
-            lockdown: lockdown::desired(values)?,
-            netns: values.not_empty(place::NETNS),
-            output: values.parsed(profile::OUTPUT.name, Output::Text, profile::output)?,
-            level: values.parsed("log-level", Level::Info, level)?,
+            allow_host_network: values.read(&shared::ALLOW_HOST_NETWORK)?,
+            lockdown: values.read(&lockdown::LOCKDOWN)?,
+            // As with Linkerd, an empty path is none.
+            netns: values.read(&shared::NETNS)?.filter(|given| !given.text.is_empty()),
+            output: values.read(&shared::OUTPUT)?,
+            level: values.read(&flags::LOG_LEVEL)?,
             note,
             warnings,
         })
@@ -67,72 +71,43 @@ impl Options {
 }
 
 fn proxy_init(values: &Values<'_>) -> Result<ProxyInit, UsageError> {
-    let owner = |name| values.parsed(name, None, |given| given.one(owner));
     Ok(ProxyInit {
-        incoming_proxy_port: proxy_port(values, "incoming-proxy-port")?,
-        outgoing_proxy_port: proxy_port(values, "outgoing-proxy-port")?,
-        proxy_uid: owner("proxy-uid")?,
-        proxy_gid: owner("proxy-gid")?,
-        // As with Linkerd, an empty item is no port, and no network.
-        ports_to_redirect: values.parsed("ports-to-redirect", Vec::new(), |given| given.full_list(port))?,
-        inbound_ports_to_ignore: values.list("inbound-ports-to-ignore", port_range)?,
-        outbound_ports_to_ignore: values.list("outbound-ports-to-ignore", port_range)?,
-        subnets_to_ignore: match values.not_empty("subnets-to-ignore") {
-            Some(given) => given.full_list(network)?,
-            None => Vec::new(),
-        },
-        ipv6: values.parsed("ipv6", true, Given::boolean)?,
+        incoming_proxy_port: proxy_port(values, &flags::INCOMING_PROXY_PORT)?,
+        outgoing_proxy_port: proxy_port(values, &flags::OUTGOING_PROXY_PORT)?,
+        proxy_uid: values.read(&flags::PROXY_UID)?,
+        proxy_gid: values.read(&flags::PROXY_GID)?,
+        ports_to_redirect: values.read(&flags::PORTS_TO_REDIRECT)?,
+        inbound_ports_to_ignore: values.read(&flags::INBOUND_PORTS_TO_IGNORE)?,
+        outbound_ports_to_ignore: values.read(&flags::OUTBOUND_PORTS_TO_IGNORE)?,
+        subnets_to_ignore: values.read(&flags::SUBNETS_TO_IGNORE)?,
+        ipv6: values.read(&flags::IPV6)?,
     })
 }
 
-fn proxy_port(values: &Values<'_>, name: &str) -> Result<u16, UsageError> {
-    match values.get(name) {
-        Some(given) => given.one(listening_port),
-        None => Err(UsageError::missing(name, "a port of the proxy, 1 to 65535")),
-    }
-}
-
-/// A number above 0; any other one is nobody's.
-fn owner(text: &str) -> Result<Option<u32>, ValueError> {
-    match text.strip_prefix('-').map(number) {
-        Some(Ok(_)) => Ok(None),
-        _ => number(text).map(|id| (id > 0).then_some(id)),
-    }
+fn proxy_port(values: &Values<'_>, flag: &Flag<Option<u16>>) -> Result<u16, UsageError> {
+    values.read(flag)?.ok_or_else(|| UsageError::missing(flag, "a port of the proxy, 1 to 65535"))
 }
 
 /// Looks at the flags that choose an iptables; returns what to say of those that were given.
 fn backend(values: &Values<'_>) -> Result<Option<String>, UsageError> {
-    let one_of = |name, accepted: &[&str]| match values.not_empty(name) {
-        Some(given) if !accepted.contains(&given.text.as_str()) => {
-            Err(given.fault(format_args!("{:?} is none of {}", given.text, accepted.join(", "))))
-        }
-        given => Ok(given),
-    };
+    let mode = values.read(&flags::IPTABLES_MODE)?;
     // The one decides, and only without it the other.
-    if one_of("iptables-mode", &["legacy", "nft", "plain"])?.is_none() {
-        one_of("firewall-bin-path", &["iptables-legacy", "iptables-nft", "iptables"])?;
-    }
-    let texts = ["iptables-mode", "firewall-bin-path", "firewall-save-bin-path"];
-    let mut given: Vec<_> = texts.into_iter().filter(|name| values.not_empty(name).is_some()).collect();
-    if values.switch("use-wait-flag")? {
-        given.push("use-wait-flag");
-    }
-    let flags: Vec<_> = given.iter().map(|name| format!("--{name}")).collect();
+    let path = if mode {
+        values.given(&flags::FIREWALL_BIN_PATH).is_some()
+    } else {
+        values.read(&flags::FIREWALL_BIN_PATH)?
+    };
+    let given: Vec<_> = [
+        (mode, &flags::IPTABLES_MODE),
+        (path, &flags::FIREWALL_BIN_PATH),
+        (values.read(&flags::FIREWALL_SAVE_BIN_PATH)?, &flags::FIREWALL_SAVE_BIN_PATH),
+        (values.read(&flags::USE_WAIT_FLAG)?, &flags::USE_WAIT_FLAG),
+    ]
+    .into_iter()
+    .filter_map(|(given, flag)| given.then(|| format!("--{}", flag.name())))
+    .collect();
     let note = "the backend is native nf_tables and no iptables is used, so this means nothing here";
-    Ok((!flags.is_empty()).then(|| format!("{note}: {}", flags.join(", "))))
-}
-
-/// Those of Linkerd's logger (logrus).
-fn level(given: &Given) -> Result<Level, UsageError> {
-    match given.text.to_ascii_lowercase().as_str() {
-        "panic" | "fatal" | "error" => Ok(Level::Error),
-        "warn" | "warning" => Ok(Level::Warn),
-        "info" | "debug" | "trace" => Ok(Level::Info),
-        _ => Err(given.fault(format_args!(
-            "{:?} is none of panic, fatal, error, warn, info, debug, trace",
-            given.text
-        ))),
-    }
+    Ok((!given.is_empty()).then(|| format!("{note}: {}", given.join(", "))))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::apply::Counters;
-use crate::cli::proxy_init::{command, flags::SETTINGS};
+use crate::cli::proxy_init::command;
 use nft_ruleset::Ruleset;
 
 /// What every call needs.
@@ -8,7 +8,7 @@ const PORTS: [&str; 4] = ["-p", "4143", "-o", "4140"];
 
 fn parsed<T>(flags: &[&str], parse: impl FnOnce(&Values<'_>) -> Result<T, UsageError>) -> Result<T, String> {
     let flags = command().try_get_matches_from([&["proxy-init"], flags].concat()).unwrap();
-    let values = Values { settings: SETTINGS, flags: &flags, environment: Default::default() };
+    let values = Values::with_environment(&flags, Default::default());
     parse(&values).map_err(|error| error.to_string())
 }
 

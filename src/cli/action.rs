@@ -1,4 +1,4 @@
-//! What the commands of all profiles have in common: what is done with an interception, and how the result is told.
+//! What the commands of all meshes have in common: what is done with an interception, and how the result is shown.
 
 use std::io::{self, Write};
 
@@ -6,46 +6,16 @@ use nftwire::{Commit, Socket, io_text};
 use serde_json::{Value as Json, json};
 
 use super::failure::Failure;
-use super::settings::{Given, Setting, UsageError, Values};
+use super::flag::shared::{KEEP_COUNTERS, Output};
+use super::flag::{Flag, UsageError, Values};
 use crate::apply::{ApplyError, Counters};
 use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
 use crate::network::RouteSocket;
 use crate::preflight::{self, OLDEST};
 use nft_ruleset::Ruleset;
-use nft_ruleset::optimize::Counting;
 use nft_ruleset::validate::validate;
 use nftwire::{Version, release};
-
-pub(super) const CHECK: Setting =
-    Setting::switch("check", None, &[], "Let the kernel validate the ruleset, and apply nothing");
-pub(super) const KEEP_COUNTERS: Setting = Setting::switch(
-    "keep-counters",
-    None,
-    &[],
-    "Leave rules that do not change in place, with their counters",
-);
-pub(super) const OUTPUT: Setting =
-    Setting::text("output", None, "FORMAT", &[], "Format of the result: text or json [default: text]");
-pub(super) const ALLOW_HOST_NETWORK: Setting = Setting::switch(
-    "allow-host-network",
-    None,
-    &[],
-    "Work in the machine's own network namespace even if other namespaces hang on it",
-);
-
-pub(super) const OPTIMIZE: Setting = Setting::switch(
-    "optimize",
-    None,
-    &[],
-    "One look-up in the place of rules that differ in one value, at the same cost for any number of them",
-);
-pub(super) const ELEMENT_COUNTERS: Setting = Setting::switch(
-    "element-counters",
-    None,
-    &[],
-    "With --optimize: a counter for each element of a set, not one for the rule",
-);
 
 /// What is done with the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,13 +27,6 @@ pub(super) enum Action {
     /// The profile says what a removal would take away
     PrintRemoval,
     Nothing,
-}
-
-/// How the result is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Output {
-    Text,
-    Json,
 }
 
 /// The result could not be told.
@@ -88,11 +51,11 @@ impl Action {
 }
 
 /// What the switches ask for, the one first that changes least, which wins; without any, the rules are applied.
-pub(super) fn action(values: &Values<'_>, switches: &[(&str, Action)]) -> Result<Action, UsageError> {
-    let counters = if values.switch(KEEP_COUNTERS.name)? { Counters::Keep } else { Counters::Reset };
+pub(super) fn action(values: &Values<'_>, switches: &[(&Flag<bool>, Action)]) -> Result<Action, UsageError> {
+    let counters = if values.read(&KEEP_COUNTERS)? { Counters::Keep } else { Counters::Reset };
     let mut given = Vec::new();
-    for &(name, action) in switches {
-        if values.switch(name)? {
+    for &(switch, action) in switches {
+        if values.read(switch)? {
             given.push(action);
         }
     }
@@ -101,26 +64,6 @@ pub(super) fn action(values: &Values<'_>, switches: &[(&str, Action)]) -> Result
         [Action::Print, .., Action::Remove] => Action::PrintRemoval,
         [first, ..] => first,
     })
-}
-
-pub(super) fn output(given: &Given) -> Result<Output, UsageError> {
-    match given.text.as_str() {
-        "text" => Ok(Output::Text),
-        "json" => Ok(Output::Json),
-        other => Err(given.fault(format_args!("{other:?} is neither text nor json"))),
-    }
-}
-
-/// Whether the rules are optimized, and what counts in them then.
-pub(super) fn optimization(values: &Values<'_>) -> Result<Option<Counting>, UsageError> {
-    let by_element = values.get(ELEMENT_COUNTERS.name);
-    let counts = by_element.as_ref().map_or(Ok(false), Given::boolean)?;
-    match (values.switch(OPTIMIZE.name)?, by_element.filter(|_| counts)) {
-        (true, Some(_)) => Ok(Some(Counting::ByElement)),
-        (true, None) => Ok(Some(Counting::ByRule)),
-        (false, Some(given)) => Err(given.fault("it means nothing without --optimize")),
-        (false, None) => Ok(None),
-    }
 }
 
 /// Says that the kernel is older than what this is made for. What it lacks, it refuses by itself.

@@ -1,0 +1,34 @@
+//! What differs between the kernel and what is desired, as a result.
+
+use std::process::ExitCode;
+
+use super::action::of;
+use super::failure::{NotWritten, write_result};
+use super::flag::shared::Output;
+use crate::verify::Differences;
+
+/// Exit code when something differs.
+const DIFFERENT: u8 = 3;
+
+/// Prints the differences; returns the exit code that says whether there are some.
+pub(super) fn report(differences: &Differences, output: Output) -> Result<ExitCode, NotWritten> {
+    write_result(&text(differences, output, None))?;
+    Ok(exit_code(differences.is_empty()))
+}
+
+/// What is said of the differences, with the namespace in which they are where there are several.
+pub(super) fn text(differences: &Differences, output: Output, netns: Option<&str>) -> String {
+    if output == Output::Json {
+        return format!("{}\n", of(netns, differences.to_json()));
+    }
+    let place = netns.map_or_else(String::new, |netns| format!("{netns}: "));
+    match differences.is_empty() {
+        true => format!("{place}equal: rules, routes and addresses are as the settings want them\n"),
+        false => format!("{place}different (- desired, + found, ~ there in another way):\n{differences}"),
+    }
+}
+
+/// The exit code that says whether all is equal.
+pub(super) fn exit_code(equal: bool) -> ExitCode {
+    if equal { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENT) }
+}

@@ -1,0 +1,220 @@
+//! What was given on a command line and in its environment.
+
+use std::collections::BTreeMap;
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
+use super::{Definition, Flag, Given, Kind, UsageError};
+
+/// Everything that was given.
+pub(in crate::cli) struct Values<'a> {
+    flags: &'a ArgMatches,
+    environment: BTreeMap<String, String>,
+}
+
+impl<'a> Values<'a> {
+    /// What these flags and the process's environment give.
+    pub(in crate::cli) fn new(flags: &'a ArgMatches) -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            })
+            .collect();
+        Self { flags, environment }
+    }
+
+    /// What these flags give, and nothing but these variables.
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::cli) fn with_environment(
+        flags: &'a ArgMatches,
+        environment: BTreeMap<String, String>,
+    ) -> Self {
+        Self { flags, environment }
+    }
+
+    /// The value of a flag, or its default.
+    pub(in crate::cli) fn read<T>(&self, flag: &Flag<T>) -> Result<T, UsageError> {
+        self.given(flag).map_or_else(|| Ok((flag.default)()), |given| (flag.read)(&given))
+    }
+
+    /// What was given for a flag: on the command line, else by one of its variables.
+    pub(in crate::cli) fn given<T>(&self, flag: &Flag<T>) -> Option<Given> {
+        self.given_for(&flag.definition)
+    }
+
+    /// What was given each time, where a comma is a part of it.
+    pub(in crate::cli) fn each<T>(&self, flag: &Flag<Vec<T>>) -> impl Iterator<Item = &'a str> {
+        self.flags.get_many::<String>(flag.name()).into_iter().flatten().map(String::as_str)
+    }
+
+    fn given_for(&self, definition: &Definition) -> Option<Given> {
+        let given = match definition.kind {
+            Kind::Variable => self.variable(definition.name),
+            _ => self.flag(definition.name).or_else(|| self.first_variable(definition)),
+        };
+        given.filter(|given| !(definition.empty_is_none && given.text.is_empty()))
+    }
+
+    fn flag(&self, name: &str) -> Option<Given> {
+        if self.flags.value_source(name) != Some(ValueSource::CommandLine) {
+            return None;
+        }
+        // One list, so that its items are counted over all of them; only a list is given more than once.
+        let given: Vec<_> = self.flags.get_many::<String>(name)?.map(String::as_str).collect();
+        Some(Given::new(format!("--{name}"), given.join(",")))
+    }
+
+    fn first_variable(&self, definition: &Definition) -> Option<Given> {
+        let set = |variable: &&&str| {
+            let text = self.environment.get(**variable);
+            text.is_some_and(|text| !text.is_empty() || matches!(definition.kind, Kind::Text(_)))
+        };
+        self.variable(definition.environment.iter().find(set)?)
+    }
+
+    fn variable(&self, name: &str) -> Option<Given> {
+        let text = self.environment.get(name)?.clone();
+        Some(Given::new(format!("environment variable {name}"), text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::value::port;
+    use super::super::{Flags, with_flags};
+    use super::*;
+
+    static PORT: Flag<u16> =
+        Flag::number("port", "PORT", || 7, |given| given.one(port)).short('p').environment(&["PORT"]);
+    static PORTS: Flag<Vec<u16>> =
+        Flag::text("ports", "PORTS", Vec::new, |given| given.list(port)).environment(&["PORTS", "OLD_PORTS"]);
+    static DNS: Flag<bool> = Flag::switch("dns").environment(&["DNS", "OLD_DNS"]);
+    static IGNORE: Flag<Vec<u16>> = Flag::list("ignore", "PORTS", |given| given.list(port)).short('i');
+    static FLAGS: Flags = &[&PORT, &PORTS, &DNS, &IGNORE];
+
+    fn command() -> clap::Command {
+        with_flags(clap::Command::new("test"), FLAGS)
+    }
+
+    /// What `look` finds when these flags and these variables are given.
+    #[track_caller]
+    fn given<T>(flags: &[&str], environment: &[(&str, &str)], look: impl FnOnce(&Values<'_>) -> T) -> T {
+        let flags = command().try_get_matches_from([&["test"], flags].concat()).unwrap();
+        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        let environment = environment.iter().map(owned).collect();
+        look(&Values::with_environment(&flags, environment))
+    }
+
+    fn text<T>(values: &Values<'_>, flag: &Flag<T>) -> Option<String> {
+        values.given(flag).map(|given| given.text)
+    }
+
+    #[track_caller]
+    fn dns(flags: &[&str], environment: &[(&str, &str)]) -> Result<bool, String> {
+        given(flags, environment, |values| values.read(&DNS)).map_err(|error| error.to_string())
+    }
+
+    fn list(text: &str) -> Given {
+        Given::new("--ports".to_owned(), text.to_owned())
+    }
+
+    #[test]
+    fn without_a_value_there_is_the_default() {
+        assert_eq!(given(&[], &[], |values| values.read(&PORT)), Ok(7));
+        assert_eq!(given(&["-p", "8"], &[], |values| values.read(&PORT)), Ok(8));
+    }
+
+    #[test]
+    fn a_flag_wins_over_its_variable() {
+        for flags in [&["--port=1"][..], &["--port", "1"], &["-p", "1"], &["-p1"], &["-p", "7", "--port=1"]] {
+            assert_eq!(given(flags, &[("PORT", "2")], |values| text(values, &PORT)), Some("1".to_owned()));
+        }
+        assert_eq!(given(&[], &[("PORT", "2")], |values| text(values, &PORT)), Some("2".to_owned()));
+        assert_eq!(given(&[], &[], |values| text(values, &PORT)), None);
+    }
+
+    #[test]
+    fn the_first_variable_that_is_set_wins() {
+        let both = [("OLD_PORTS", "2"), ("PORTS", "1")];
+        assert_eq!(given(&[], &both, |values| text(values, &PORTS)), Some("1".to_owned()));
+        assert_eq!(given(&[], &both[..1], |values| text(values, &PORTS)), Some("2".to_owned()));
+    }
+
+    #[test]
+    fn an_empty_variable_is_a_text_but_no_number_and_no_switch() {
+        assert_eq!(given(&[], &[("PORT", "")], |values| text(values, &PORT)), None);
+        assert_eq!(given(&[], &[("PORTS", "")], |values| text(values, &PORTS)), Some(String::new()));
+        assert_eq!(dns(&[], &[("DNS", "")]), Ok(false));
+        assert_eq!(dns(&[], &[("DNS", ""), ("OLD_DNS", "true")]), Ok(true));
+        // A flag is never empty by accident.
+        assert_eq!(given(&["--port="], &[("PORT", "1")], |values| text(values, &PORT)), Some(String::new()));
+    }
+
+    #[test]
+    fn switches_are_gos() {
+        for yes in ["1", "t", "T", "true", "TRUE", "True"] {
+            assert_eq!(dns(&[], &[("DNS", yes)]), Ok(true), "{yes}");
+        }
+        for no in ["0", "f", "F", "false", "FALSE", "False"] {
+            assert_eq!(dns(&[], &[("DNS", no)]), Ok(false), "{no}");
+        }
+        for neither in ["yes", "no", "on", "tRUE", "2", " true"] {
+            let fault = format!("environment variable DNS: {neither:?} is neither true nor false");
+            assert_eq!(dns(&[], &[("DNS", neither)]), Err(fault));
+        }
+    }
+
+    #[test]
+    fn a_switch_as_a_flag() {
+        assert_eq!(dns(&["--dns"], &[]), Ok(true));
+        assert_eq!(dns(&["--dns=true"], &[]), Ok(true));
+        assert_eq!(dns(&["--dns=false"], &[("DNS", "true")]), Ok(false));
+        assert_eq!(dns(&["--dns=false", "--dns"], &[]), Ok(true));
+        assert_eq!(dns(&["--dns=maybe"], &[]), Err("--dns: \"maybe\" is neither true nor false".to_owned()));
+        // As in Go, what stands apart is not the switch's value.
+        assert!(command().try_get_matches_from(["test", "--dns", "false"]).is_err());
+    }
+
+    #[test]
+    fn a_list_has_the_items_that_are_not_empty() {
+        assert_eq!(list("80, 443").list(port), Ok(vec![80, 443]));
+        assert_eq!(list(",80,,443,").list(port), Ok(vec![80, 443]));
+        assert_eq!(list("").list(port), Ok(vec![]));
+        assert_eq!(list(" , ").list(port), Ok(vec![]));
+        assert_eq!(given(&[], &[], |values| values.read(&PORTS)), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_error_names_the_item_by_its_number_among_several() {
+        let fault = |text| list(text).list(port).unwrap_err().to_string();
+        assert_eq!(fault("70000"), "--ports: \"70000\" is not a port (0 to 65535)");
+        assert_eq!(fault("80,70000"), "--ports: \"70000\" is not a port (0 to 65535) (item 2)");
+        assert_eq!(fault("80,,http"), "--ports: \"http\" is not a port (0 to 65535) (item 3)");
+    }
+
+    #[test]
+    fn a_list_goes_on_with_each_flag_and_its_items_are_counted_over_all_of_them() {
+        let ports = |flags: &[&str]| given(flags, &[], |values| values.read(&IGNORE));
+        assert_eq!(ports(&["--ignore", "80,81", "-i", "82", "--ignore=83"]), Ok(vec![80, 81, 82, 83]));
+        assert_eq!(ports(&["-i", "80", "-i", ""]), Ok(vec![80]));
+        let fault = ports(&["--ignore", "80,81", "-i", "82,http"]).unwrap_err().to_string();
+        assert_eq!(fault, "--ignore: \"http\" is not a port (0 to 65535) (item 4)");
+    }
+
+    #[test]
+    fn in_a_full_list_an_empty_item_is_one() {
+        assert_eq!(list("80, 81").full_list(port), Ok(vec![80, 81]));
+        let fault = |text| list(text).full_list(port).unwrap_err().to_string();
+        assert_eq!(fault("80,,81"), "--ports: \"\" is not a port (0 to 65535) (item 2)");
+        assert_eq!(fault(""), "--ports: \"\" is not a port (0 to 65535)");
+    }
+
+    #[test]
+    fn a_wildcard_stands_alone() {
+        assert!(list("*").is_wildcard());
+        assert!(list(" * ").is_wildcard());
+        assert!(!list("*,80").is_wildcard());
+        assert!(!list("").is_wildcard());
+    }
+}
