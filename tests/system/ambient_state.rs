@@ -405,7 +405,7 @@ fn wrong_usage_changes_nothing() {
         (
             "pod apply --virtual-interface a --virtual-interface b,a/b",
             "--virtual-interface: \"a/b\": an interface's name has no slash, backslash, colon, white space or quote, and \
-             is not `.` or `..` (item 2)",
+             is not `.` or `..` (item 3)",
         ),
         ("pod apply --output xml", "--output: \"xml\" is neither text nor json"),
         ("host apply --kubelet-uid -1", "--kubelet-uid: \"-1\" is not a number from 0 to 4294967295"),
