@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 
 use super::flag::Given;
-use super::flag::value::{self, duration};
+use super::flag::value;
 use super::{accounts, in_one_line, istio_iptables, parse, proxy_init, resolv_conf, verify};
 use crate::interception::Interception;
 use crate::mesh::value::ValueError;
@@ -51,8 +51,8 @@ pub fn lists(text: &str) {
     again(&given, value::network);
     let _ = (given.list(value::port_range), given.full_list(value::port_range));
     for item in text.split(',') {
-        if let Ok(duration) = duration(item) {
-            assert_eq!(duration(&humantime::format_duration(duration).to_string()), Ok(duration));
+        if let Ok(duration) = value::duration(item) {
+            assert_eq!(value::duration(&humantime::format_duration(duration).to_string()), Ok(duration));
         }
     }
 }
