@@ -147,7 +147,7 @@ impl<T> Flag<T> {
 impl<T: Display> Flag<T> {
     /// The help shows the default.
     pub(super) const fn shown(self) -> Self {
-        self.show(|default| default.to_string())
+        self.show(ToString::to_string)
     }
 }
 

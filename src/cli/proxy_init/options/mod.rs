@@ -104,7 +104,8 @@ fn backend(values: &Values<'_>) -> Result<Option<String>, UsageError> {
         (values.read(&flags::USE_WAIT_FLAG)?, &flags::USE_WAIT_FLAG),
     ]
     .into_iter()
-    .filter_map(|(given, flag)| given.then(|| format!("--{}", flag.name())))
+    .filter(|(given, _)| *given)
+    .map(|(_, flag)| format!("--{}", flag.name()))
     .collect();
     let note = "the backend is native nf_tables and no iptables is used, so this means nothing here";
     Ok((!given.is_empty()).then(|| format!("{note}: {}", given.join(", "))))
