@@ -1,4 +1,6 @@
 //! What the tests of several crates need: network namespaces, links and pods.
 
 #[cfg(feature = "kubernetes")]
+pub mod kubernetes;
+#[cfg(feature = "kubernetes")]
 pub mod ztunnel;
