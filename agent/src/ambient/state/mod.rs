@@ -814,7 +814,9 @@ impl State {
     fn answer(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let mut answers = Vec::new();
         for (uid, pod) in &self.pods {
-            let differs = self.wanted(pod).is_some() && !self.captured(uid, pod) && !pod.addresses.is_empty();
+            // Before its sandbox is made there is nothing to do.
+            let exists = pod.netns.is_some() || !pod.addresses.is_empty();
+            let differs = exists && self.wanted(pod).is_some() && !self.captured(uid, pod);
             let finished = pod.annotation == Some(Redirection::Enabled) || pod.patch_failed;
             let result = if self.wanted(pod).is_none() {
                 Some(Err("the pod does not belong to the mesh any more".to_owned()))
@@ -935,9 +937,9 @@ impl State {
     fn patch(&self, uid: &Uid, pod: &Pod, now: Moment) -> Option<Option<Redirection>> {
         if self.wanted(pod).is_some() {
             let is_late = pod.differs_since.is_some_and(|since| since + GRACE <= now);
-            let annotation = if self.captured(uid, pod) && !pod.addresses.is_empty() {
+            let annotation = if self.captured(uid, pod) {
                 Redirection::Enabled
-            } else if !pod.addresses.is_empty() && (pod.failure.is_some() || is_late) {
+            } else if pod.failure.is_some() || is_late {
                 Redirection::Pending
             } else {
                 return None;
