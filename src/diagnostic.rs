@@ -173,15 +173,15 @@ impl Explain for nftwire::Error {
                     .at("sysctl_needed", limit)
                     .help(help)
             }
-            Error::AttributeTooLong { .. } => Explanation::default(),
             Error::Receive(error) => error.explanation().help(outcome),
             Error::Reply(error) => error.explanation(),
             Error::Unconfirmed => Explanation::default().help(outcome),
             Error::Refused(refusal) => refused(refusal, None),
             Error::GenerationChanged => Explanation::default().help(
-                "something changes the ruleset again and again: end that, or run this when it is quieter",
+                "something changes or checks the ruleset again and again: end that, or run this when it is quieter",
             ),
-            Error::Decode(_) => Explanation::default(),
+            // What is added later has at least its text.
+            _ => Explanation::default(),
         }
     }
 }

@@ -93,7 +93,7 @@ fn read_set(set: &Set<'_>, messages: &[Message<'_>]) -> ruleset::Set {
 /// The rules' text, or why a listing would end.
 fn listed(datagram: &[u8], table: &ruleset::Table) -> Result<Vec<String>, DecodeError> {
     let sets: Sets = table.sets.iter().map(|set| (set.name.clone(), set.clone())).collect();
-    listing::rules_in(nftwire::fuzzing::received(datagram), table, &sets, &|_, _, rule, out: &mut String| {
+    listing::rules_in(&nftwire::fuzzing::received(datagram), table, &sets, &|_, _, rule, out: &mut String| {
         Printer { out, options: Options::default() }.rule_line(&rule);
     })
 }

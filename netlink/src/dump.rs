@@ -1,22 +1,34 @@
-//! Dumps that `socket.rs` has no method for: of objects and flowtables, with a reset, and undecoded.
+//! Dumps: what can be asked for, and what comes.
 
+use bytes::Bytes;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR};
 
 use crate::message::{Datagram, Header};
 use crate::reply::Reply;
 use crate::socket::{NLMSG_DONE, NLMSG_ERROR, end_of_dump, refused_request};
 use crate::{
-    AttrWriter, DecodeError, ElementList, Error, Family, Flowtable, Message, Object, ObjectKind, Rule,
-    Socket, uapi,
+    AttrWriter, DecodeError, ElementList, Error, Family, Message, Object, ObjectKind, Rule, Socket, uapi,
 };
 
-/// What [`Socket::dump`] asks for.
+/// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Query<'a> {
     /// Tables
     Tables,
+    /// One table; ENOENT if there is none
+    Table {
+        /// Its name
+        table: &'a str,
+    },
     /// Chains
     Chains,
+    /// One chain, without its rules; ENOENT if there is none
+    Chain {
+        /// Its table
+        table: &'a str,
+        /// Its name
+        chain: &'a str,
+    },
     /// Rules, chain by chain, in the order of evaluation
     Rules {
         /// Only those of this table
@@ -28,6 +40,13 @@ pub enum Query<'a> {
     Sets {
         /// Only those of this table; ENOENT if there is none
         table: Option<&'a str>,
+    },
+    /// One set, without its elements; ENOENT if there is none
+    Set {
+        /// Its table
+        table: &'a str,
+        /// Its name
+        set: &'a str,
     },
     /// The elements of a set; ENOENT if there is none
     Elements {
@@ -51,19 +70,27 @@ pub enum Query<'a> {
 }
 
 impl Query<'_> {
-    fn kind(&self) -> u8 {
+    pub(crate) fn kind(&self) -> u8 {
         match self {
-            Self::Tables => uapi::NFT_MSG_GETTABLE,
-            Self::Chains => uapi::NFT_MSG_GETCHAIN,
+            Self::Tables | Self::Table { .. } => uapi::NFT_MSG_GETTABLE,
+            Self::Chains | Self::Chain { .. } => uapi::NFT_MSG_GETCHAIN,
             Self::Rules { .. } => uapi::NFT_MSG_GETRULE,
-            Self::Sets { .. } => uapi::NFT_MSG_GETSET,
+            Self::Sets { .. } | Self::Set { .. } => uapi::NFT_MSG_GETSET,
             Self::Elements { .. } => uapi::NFT_MSG_GETSETELEM,
             Self::Objects { .. } => uapi::NFT_MSG_GETOBJ,
             Self::Flowtables { .. } => uapi::NFT_MSG_GETFLOWTABLE,
         }
     }
 
-    fn put(&self, writer: &mut AttrWriter) {
+    /// `NLM_F_DUMP` where many messages may come, 0 where one comes.
+    pub(crate) fn flags(&self) -> u16 {
+        match self {
+            Self::Table { .. } | Self::Chain { .. } | Self::Set { .. } => 0,
+            _ => NLM_F_DUMP,
+        }
+    }
+
+    pub(crate) fn put(&self, writer: &mut AttrWriter) {
         let mut name = |attribute, name: Option<&str>| {
             if let Some(name) = name {
                 writer.put_str(attribute, name);
@@ -71,6 +98,15 @@ impl Query<'_> {
         };
         match *self {
             Self::Tables | Self::Chains => {}
+            Self::Table { table } => name(uapi::NFTA_TABLE_NAME, Some(table)),
+            Self::Chain { table, chain } => {
+                name(uapi::NFTA_CHAIN_TABLE, Some(table));
+                name(uapi::NFTA_CHAIN_NAME, Some(chain));
+            }
+            Self::Set { table, set } => {
+                name(uapi::NFTA_SET_TABLE, Some(table));
+                name(uapi::NFTA_SET_NAME, Some(set));
+            }
             Self::Rules { table, chain } => {
                 name(uapi::NFTA_RULE_TABLE, table);
                 name(uapi::NFTA_RULE_CHAIN, chain);
@@ -101,18 +137,14 @@ pub struct Received {
 }
 
 impl Received {
-    #[cfg(fuzzing)]
     pub(crate) fn new(bytes: Vec<u8>, sequence: u32) -> Self {
         Self { bytes, sequence }
     }
 
     /// The messages of the dump in it, in order.
     pub fn messages(&self) -> impl Iterator<Item = Result<Message<'_>, DecodeError>> {
-        Datagram(&self.bytes).filter_map(|header| match header {
-            Ok(header) if header.sequence != self.sequence || is_control(&header) => None,
-            Ok(header) => Some(Message::decode(header.nlmsg_type, header.payload)),
-            Err(error) => Some(Err(error)),
-        })
+        let headers = headers(&self.bytes, self.sequence);
+        headers.map(|header| header.and_then(|header| Message::decode(header.nlmsg_type, header.payload)))
     }
 
     /// Its bytes as received, headers included.
@@ -128,30 +160,96 @@ impl Received {
     }
 }
 
-impl Socket {
-    /// Every object of a table, or of all tables, of one kind, or of all kinds.
-    ///
-    /// # Errors
-    /// As [`Socket::tables`].
-    pub fn objects(
-        &mut self,
-        family: Family,
-        table: Option<&str>,
-        kind: Option<ObjectKind>,
-        mut each: impl FnMut(Object<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let ask = |writer: &mut AttrWriter| Query::Objects { table, kind }.put(writer);
-        let each = |message: &Message<'_>| each(Object::decode(message)?);
-        self.request(uapi::NFT_MSG_GETOBJ, NLM_F_DUMP, family, ask, each)
+/// The headers of a dump's messages in a datagram.
+fn headers(datagram: &[u8], sequence: u32) -> impl Iterator<Item = Result<Header<'_>, DecodeError>> {
+    Datagram(datagram).filter(move |header| match header {
+        Ok(header) => header.sequence == sequence && !is_control(header),
+        Err(_) => true,
+    })
+}
+
+/// What a [`crate::Reader`] has read: the messages of one complete dump, each once.
+#[derive(Clone, Debug, Default)]
+pub struct Dump {
+    parts: Vec<(Bytes, u32)>,
+}
+
+impl Dump {
+    /// Keeps a datagram; returns a buffer for the next one, its own where it was hardly filled.
+    pub(crate) fn keep(&mut self, received: Received) -> Vec<u8> {
+        let sequence = received.sequence;
+        let buffer = received.into_buffer();
+        if buffer.len() < buffer.capacity() / 2 {
+            self.parts.push((Bytes::copy_from_slice(&buffer), sequence));
+            return buffer;
+        }
+        self.parts.push((Bytes::from(buffer), sequence));
+        Vec::new()
     }
 
-    /// As [`Socket::objects`], and sets counters to zero and the consumption of quotas, too.
-    ///
-    /// What `each` sees is what was before, and has been reset, even where an error follows: do not throw it away,
-    /// as [`Socket::consistent`] would.
+    /// The messages, in the kernel's order.
+    pub fn messages(&self) -> impl Iterator<Item = Result<Message<'_>, DecodeError>> {
+        let headers = self.parts.iter().flat_map(|(bytes, sequence)| headers(bytes, *sequence));
+        headers.map(|header| header.and_then(|header| Message::decode(header.nlmsg_type, header.payload)))
+    }
+
+    /// The objects that the messages hold: `dump.decode(Rule::decode)`.
+    pub fn decode<'d, T>(
+        &'d self,
+        decode: impl Fn(&Message<'d>) -> Result<T, DecodeError>,
+    ) -> impl Iterator<Item = Result<T, DecodeError>> {
+        self.messages().map(move |message| decode(&message?))
+    }
+
+    /// The messages, each on its own and sharing the memory of what was received.
     ///
     /// # Errors
-    /// As [`Socket::objects`].
+    /// A length does not fit.
+    pub fn records(&self) -> Result<Vec<Record>, DecodeError> {
+        let mut records = Vec::new();
+        for (bytes, sequence) in &self.parts {
+            for header in headers(bytes, *sequence) {
+                let header = header?;
+                // Refuses messages of other subsystems.
+                Message::decode(header.nlmsg_type, header.payload)?;
+                records.push(Record::new(header.nlmsg_type, bytes.slice_ref(header.payload)));
+            }
+        }
+        Ok(records)
+    }
+}
+
+/// One message of a [`Dump`]: it keeps the memory of the datagram that it came in.
+#[derive(Clone, Debug)]
+pub struct Record {
+    nlmsg_type: u16,
+    /// From `struct nfgenmsg` on
+    payload: Bytes,
+}
+
+impl Record {
+    /// What stands behind the `nlmsghdr` of a message of nf_tables.
+    pub(crate) fn new(nlmsg_type: u16, payload: Bytes) -> Self {
+        Self { nlmsg_type, payload }
+    }
+
+    /// The message.
+    ///
+    /// # Errors
+    /// None for a record of a [`Dump`], whose headers have been looked at.
+    pub fn message(&self) -> Result<Message<'_>, DecodeError> {
+        Message::decode(self.nlmsg_type, &self.payload)
+    }
+}
+
+/// What was read is read again with its counters set to zero, or only handed out undecoded: without a proof.
+impl Socket {
+    /// Hands every named object to `each`, and sets counters to zero and the consumption of quotas, too.
+    ///
+    /// What `each` sees is what was before, and has been reset, even where an error follows: do not throw it away.
+    ///
+    /// # Errors
+    /// Those of `each`; [`Error::GenerationChanged`] when the ruleset changed meanwhile.
     pub fn reset_objects(
         &mut self,
         family: Family,
@@ -159,19 +257,18 @@ impl Socket {
         kind: Option<ObjectKind>,
         mut each: impl FnMut(Object<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let ask = |writer: &mut AttrWriter| Query::Objects { table, kind }.put(writer);
+        let query = Query::Objects { table, kind };
         let each = |message: &Message<'_>| each(Object::decode(message)?);
-        self.request(uapi::NFT_MSG_GETOBJ_RESET, NLM_F_DUMP, family, ask, each)
+        self.request(uapi::NFT_MSG_GETOBJ_RESET, NLM_F_DUMP, family, |writer| query.put(writer), each)
     }
 
     /// Every rule of a table or of one of its chains; sets the counters, quotas and times inside to zero (from 6.2
     /// on).
     ///
-    /// What `each` sees is what was before, and has been reset, even where an error follows: do not throw it away,
-    /// as [`Socket::consistent`] would.
+    /// What `each` sees is what was before, and has been reset, even where an error follows: do not throw it away.
     ///
     /// # Errors
-    /// As [`Socket::rules`]; EINVAL before 6.2.
+    /// As [`Socket::reset_objects`]; EINVAL before 6.2.
     pub fn reset_rules(
         &mut self,
         family: Family,
@@ -186,11 +283,10 @@ impl Socket {
 
     /// The elements of a set; sets the counters, quotas and times inside to zero (from 6.5 on).
     ///
-    /// What `each` sees is what was before, and has been reset, even where an error follows: do not throw it away,
-    /// as [`Socket::consistent`] would.
+    /// What `each` sees is what was before, and has been reset, even where an error follows: do not throw it away.
     ///
     /// # Errors
-    /// As [`Socket::elements`]; EINVAL before 6.5.
+    /// As [`Socket::reset_objects`]; ENOENT if there is no such set, EINVAL before 6.5.
     pub fn reset_elements(
         &mut self,
         family: Family,
@@ -203,26 +299,10 @@ impl Socket {
         self.request(uapi::NFT_MSG_GETSETELEM_RESET, NLM_F_DUMP, family, |writer| query.put(writer), each)
     }
 
-    /// Every flowtable of a table, or of all tables.
+    /// Hands every datagram of a dump to `each`, undecoded and as it comes; `each` gives a buffer for the next one: one
+    /// that it is done with, or a new one.
     ///
-    /// # Errors
-    /// As [`Socket::tables`].
-    pub fn flowtables(
-        &mut self,
-        family: Family,
-        table: Option<&str>,
-        mut each: impl FnMut(Flowtable<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let ask = |writer: &mut AttrWriter| Query::Flowtables { table }.put(writer);
-        let each = |message: &Message<'_>| each(Flowtable::decode(message)?);
-        self.request(uapi::NFT_MSG_GETFLOWTABLE, NLM_F_DUMP, family, ask, each)
-    }
-
-    /// Hands every datagram of a dump to `each`, undecoded; `each` gives a buffer for the next one: one that it is
-    /// done with, or a new one.
-    ///
-    /// As with the other dumps, the ruleset may have changed between this dump and another: see
-    /// [`Socket::consistent`].
+    /// Nothing proves that nothing is missing or there twice: see [`Socket::read`].
     ///
     /// # Errors
     /// Those of `each`; [`Error::GenerationChanged`] when the ruleset changed meanwhile. Then, what was handed out is
@@ -231,28 +311,10 @@ impl Socket {
         &mut self,
         family: Family,
         query: Query<'_>,
-        mut each: impl FnMut(Received) -> Result<Vec<u8>, Error>,
+        each: impl FnMut(Received) -> Result<Vec<u8>, Error>,
     ) -> Result<(), Error> {
-        let sequence = self.ask(query.kind(), NLM_F_DUMP, family, |writer| query.put(writer))?;
-        let mut buffer = Vec::new();
-        let mut progress = Progress::default();
-        let mut failure = None;
-        while !progress.done {
-            self.receive_into(&mut buffer).map_err(Error::Receive)?;
-            let messages = progress.examine(&buffer, sequence)?;
-            // As in `request`: what is left of the dump is received after an error, too.
-            if messages > 0 && failure.is_none() && !progress.interrupted {
-                match each(Received { bytes: std::mem::take(&mut buffer), sequence }) {
-                    Ok(next) => buffer = next,
-                    Err(error) => failure = Some(error),
-                }
-            }
-        }
-        match failure {
-            Some(error) => Err(error),
-            None if progress.interrupted => Err(Error::GenerationChanged),
-            None => Ok(()),
-        }
+        let ask = |writer: &mut AttrWriter| query.put(writer);
+        self.exchange(query.kind(), query.flags(), family, ask, &mut Vec::new(), each)
     }
 }
 
@@ -260,9 +322,9 @@ impl Socket {
 #[derive(Default)]
 pub(crate) struct Progress {
     /// Whether the ruleset changed meanwhile
-    interrupted: bool,
+    pub(crate) interrupted: bool,
     /// Whether nothing comes any more
-    done: bool,
+    pub(crate) done: bool,
 }
 
 impl Progress {

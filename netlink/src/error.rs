@@ -22,6 +22,7 @@ pub fn io_text(error: &io::Error) -> String {
 }
 
 /// Bytes that are not what the protocol says.
+#[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// A message is shorter than its header, or its length points outside of what was received.
@@ -61,6 +62,7 @@ pub enum DecodeError {
 }
 
 /// Why a transaction or a request did not happen.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No netlink socket could be opened.
@@ -102,12 +104,21 @@ pub enum Error {
     /// The kernel refused. Nothing was applied.
     #[error("{0}")]
     Refused(Box<Refusal>),
-    /// The ruleset changed while it was read, or since the generation that the batch was made for.
-    #[error("the ruleset was changed by another process meanwhile")]
+    /// A lost race: other processes changed the ruleset while it was read or since, or disturbed every reading by
+    /// preparing transactions.
+    #[error("lost race: other processes keep changing or checking the ruleset")]
     GenerationChanged,
     /// The kernel answered with something that is not nf_tables' protocol.
     #[error("cannot understand the kernel's reply: {0}")]
     Decode(#[from] DecodeError),
+}
+
+impl Error {
+    /// Whether other processes were faster, so that the same can be tried again from the beginning.
+    #[must_use]
+    pub fn is_lost_race(&self) -> bool {
+        matches!(self, Self::GenerationChanged)
+    }
 }
 
 /// The kernel's refusal of a transaction or a request.

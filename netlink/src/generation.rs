@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Batch, DecodeError, Error, Family, Socket, uapi};
+use crate::{Batch, DecodeError, Error, Family, Reader, Socket, uapi};
 
 /// How long a read is started over because the ruleset changes under it.
 const CONSISTENT_READ_LIMIT: Duration = Duration::from_secs(10);
@@ -32,49 +32,43 @@ impl Socket {
         generation.ok_or(Error::Decode(DecodeError::Missing { attribute: uapi::NFTA_GEN_ID }))
     }
 
-    /// The number of the ruleset's generation, at a moment when no transaction is under way.
+    /// Runs `read` until everything that it reads is of one generation; returns that, too.
+    ///
+    /// A batch that [requires](Batch::require_generation) this generation is refused where the ruleset has changed since.
     ///
     /// # Errors
-    /// As [`Socket::generation`]; [`Error::GenerationChanged`] when the ruleset did not stand still for 10 seconds.
-    pub fn settled_generation(&mut self) -> Result<u32, Error> {
-        self.settled_generation_within(CONSISTENT_READ_LIMIT)
+    /// Those of `read`; [`Error::GenerationChanged`] when the ruleset kept changing, or readings could not be
+    /// proven, for 10 seconds.
+    pub fn consistent<T>(
+        &mut self,
+        read: impl FnMut(&mut Reader<'_>) -> Result<T, Error>,
+    ) -> Result<(u32, T), Error> {
+        self.consistent_within(CONSISTENT_READ_LIMIT, read)
     }
 
-    /// As [`Socket::settled_generation`], trying for this long and not for 10 seconds.
+    /// As [`Socket::consistent`], trying for this long and not for 10 seconds.
     ///
     /// # Errors
-    /// As [`Socket::settled_generation`].
-    pub fn settled_generation_within(&mut self, limit: Duration) -> Result<u32, Error> {
+    /// As [`Socket::consistent`].
+    pub fn consistent_within<T>(
+        &mut self,
+        limit: Duration,
+        mut read: impl FnMut(&mut Reader<'_>) -> Result<T, Error>,
+    ) -> Result<(u32, T), Error> {
         let started = Instant::now();
         loop {
             let generation = self.generation()?;
             if self.stands_still(generation)? {
-                return Ok(generation);
+                match read(&mut Reader::new(self, generation)) {
+                    Err(Error::GenerationChanged) => {}
+                    // What one dump showed may be gone in the next: an error, too, counts only where nothing changed.
+                    outcome if self.generation()? == generation => {
+                        return outcome.map(|value| (generation, value));
+                    }
+                    _ => {}
+                }
             }
             if started.elapsed() > limit {
-                return Err(Error::GenerationChanged);
-            }
-        }
-    }
-
-    /// Runs `read` until the ruleset does not change meanwhile; returns the generation that was read, too.
-    ///
-    /// # Errors
-    /// Those of `read`; [`Error::GenerationChanged`] when the ruleset did not stand still for 10 seconds.
-    pub fn consistent<T>(
-        &mut self,
-        mut read: impl FnMut(&mut Self) -> Result<T, Error>,
-    ) -> Result<(u32, T), Error> {
-        let started = Instant::now();
-        loop {
-            let generation = self.settled_generation()?;
-            match read(self) {
-                Err(Error::GenerationChanged) => {}
-                // What one dump showed may be gone in the next: an error, too, counts only where nothing changed.
-                outcome if self.stands_still(generation)? => return outcome.map(|value| (generation, value)),
-                _ => {}
-            }
-            if started.elapsed() > CONSISTENT_READ_LIMIT {
                 return Err(Error::GenerationChanged);
             }
         }
@@ -83,9 +77,9 @@ impl Socket {
     /// Whether this is the generation, and no transaction is under way.
     ///
     /// A commit counts the generation up first, then makes its objects valid, and takes the old ones out of their lists
-    /// last (`nf_tables_commit` in net/netfilter/nf_tables_api.c). A dump in between sees the new generation at both its
-    /// ends, but old objects; or it lacks some, because it finds its next part by counting. A batch waits until the
-    /// others are done, and one without objects makes no new generation.
+    /// last (`nf_tables_commit` in net/netfilter/nf_tables_api.c, Linux 6.18). A dump in between sees the new generation
+    /// at both its ends, but old objects. A batch waits until the others are done, and one without objects makes no new
+    /// generation. At the end of a reading the number alone is enough, because a commit counts it up first.
     fn stands_still(&mut self, generation: u32) -> Result<bool, Error> {
         let mut batch = Batch::new();
         batch.require_generation(generation);

@@ -1,19 +1,22 @@
 //! The socket: one transaction is one send, and every reply is there when it returns.
 
 use std::io;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR};
+use bytes::BufMut;
+use netlink_packet_core::NLM_F_DUMP;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 use nix::libc::{MSG_DONTWAIT, MSG_TRUNC};
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
+use crate::dump::Progress;
 use crate::message::{self, Datagram, Header};
 use crate::reply::Reply;
 use crate::{
-    AttrWriter, Batch, Chain, DecodeError, ElementList, Error, Family, Location, Message, Namespace,
-    NamespaceError, Refusal, Rule, Set, Table, uapi,
+    AttrWriter, Batch, DecodeError, Error, Family, Location, Message, Namespace, NamespaceError, Received,
+    Refusal,
 };
 
 pub(crate) const NLMSG_ERROR: u16 = 2;
@@ -21,7 +24,14 @@ pub(crate) const NLMSG_DONE: u16 = 3;
 
 /// The kernel puts as much of a dump into one datagram as the reader's buffer holds, up to this
 /// (`netlink_recvmsg` in net/netlink/af_netlink.c).
-const RECEIVE_BUFFER: usize = 32 * 1024;
+pub(crate) const RECEIVE_BUFFER: usize = 32 * 1024;
+
+/// The parts of the dumps that a witness receives: larger than any rule, whose 128 expressions take some 12 KiB, and no
+/// simple fraction of [`RECEIVE_BUFFER`], so that parts seldom end at the same place.
+pub(crate) const WITNESS_BUFFER: usize = 23 * 1024;
+
+/// The port ID of the kernel.
+pub(crate) const KERNEL_PORT: u32 = 0;
 
 /// What the kernel keeps free of the send buffer (`netlink_sendmsg` in net/netlink/af_netlink.c).
 const SEND_RESERVE: usize = 32;
@@ -34,6 +44,12 @@ pub struct Socket {
     inner: netlink_sys::Socket,
     sequence: u32,
     buffer: Vec<u8>,
+    /// How much is received at once, which is how large the kernel makes a dump's parts
+    window: usize,
+    /// The thread that opened it, in whose network namespace it is
+    opened_by: ThreadId,
+    /// Repeats dumps in parts of another size; see [`crate::Reader`]
+    witness: Option<Box<Socket>>,
 }
 
 /// A transaction that was applied.
@@ -57,7 +73,22 @@ impl Socket {
         // Both are in every kernel since 4.12: which attribute was wrong, and replies without the message itself.
         inner.set_ext_ack(true).map_err(Error::Open)?;
         inner.set_cap_ack(true).map_err(Error::Open)?;
-        Ok(Self { inner, sequence: 0, buffer: Vec::new() })
+        let opened_by = thread::current().id();
+        let (sequence, buffer, window) = (0, Vec::new(), RECEIVE_BUFFER);
+        Ok(Self { inner, sequence, buffer, window, opened_by, witness: None })
+    }
+
+    /// A second socket in the same network namespace that receives in smaller parts. None on another thread than the one
+    /// that opened this socket, as that may be in another namespace; and where no more descriptors can be had, or what
+    /// it sees is not of this generation.
+    pub(crate) fn witness(&mut self, generation: u32) -> Option<&mut Self> {
+        if self.witness.is_none() && thread::current().id() == self.opened_by {
+            let mut witness = Self { window: WITNESS_BUFFER, ..Self::open().ok()? };
+            // Only once something was received does the kernel make parts of the size that is asked for.
+            let same = witness.generation().ok()? == generation;
+            self.witness = same.then(|| Box::new(witness));
+        }
+        self.witness.as_deref_mut()
     }
 
     /// Opens a socket in another network namespace; the caller stays in its own.
@@ -185,90 +216,19 @@ impl Socket {
         received.map(|()| self.buffer.as_slice())
     }
 
-    /// Receives a datagram into a buffer that is handed on afterwards; what the buffer held is dropped.
+    /// Receives a datagram of the kernel into a buffer that is handed on afterwards; what the buffer held is dropped.
     pub(crate) fn receive_into(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
-        buffer.clear();
-        buffer.reserve_exact(RECEIVE_BUFFER);
-        let length = retry_receive(|| self.inner.recv(buffer, MSG_DONTWAIT | MSG_TRUNC))?;
-        if length > buffer.len() {
-            return Err(io::Error::other("a datagram larger than the buffer"));
+        loop {
+            let (length, port) = receive_from(&self.inner, buffer, self.window, MSG_DONTWAIT)?;
+            // Any process with CAP_NET_ADMIN can send something to this socket's port ID (netlink(7)).
+            if port != KERNEL_PORT {
+                continue;
+            }
+            if length > buffer.len() {
+                return Err(io::Error::other("a datagram larger than the buffer"));
+            }
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Every table of a family, or of all with [`Family::Unspec`].
-    ///
-    /// # Errors
-    /// Those of `each`; [`Error::GenerationChanged`] when the ruleset changed meanwhile.
-    pub fn tables(
-        &mut self,
-        family: Family,
-        mut each: impl FnMut(Table<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let each = |message: &Message<'_>| each(Table::decode(message)?);
-        self.request(uapi::NFT_MSG_GETTABLE, NLM_F_DUMP, family, |_| {}, each)
-    }
-
-    /// Every chain of a family, or of all with [`Family::Unspec`].
-    ///
-    /// # Errors
-    /// As [`Socket::tables`].
-    pub fn chains(
-        &mut self,
-        family: Family,
-        mut each: impl FnMut(Chain<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let each = |message: &Message<'_>| each(Chain::decode(message)?);
-        self.request(uapi::NFT_MSG_GETCHAIN, NLM_F_DUMP, family, |_| {}, each)
-    }
-
-    /// Every rule of a table, chain by chain, in the order of evaluation. None if there is no such table.
-    ///
-    /// # Errors
-    /// As [`Socket::tables`].
-    pub fn rules(
-        &mut self,
-        family: Family,
-        table: &str,
-        mut each: impl FnMut(Rule<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let ask = |writer: &mut AttrWriter| writer.put_str(uapi::NFTA_RULE_TABLE, table);
-        let each = |message: &Message<'_>| each(Rule::decode(message)?);
-        self.request(uapi::NFT_MSG_GETRULE, NLM_F_DUMP, family, ask, each)
-    }
-
-    /// Every set of a table, anonymous ones included.
-    ///
-    /// # Errors
-    /// As [`Socket::tables`]; ENOENT if there is no such table.
-    pub fn sets(
-        &mut self,
-        family: Family,
-        table: &str,
-        mut each: impl FnMut(Set<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let ask = |writer: &mut AttrWriter| writer.put_str(uapi::NFTA_SET_TABLE, table);
-        let each = |message: &Message<'_>| each(Set::decode(message)?);
-        self.request(uapi::NFT_MSG_GETSET, NLM_F_DUMP, family, ask, each)
-    }
-
-    /// The elements of a set.
-    ///
-    /// # Errors
-    /// As [`Socket::tables`]; ENOENT if there is no such set.
-    pub fn elements(
-        &mut self,
-        family: Family,
-        table: &str,
-        set: &str,
-        mut each: impl FnMut(ElementList<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let ask = |writer: &mut AttrWriter| {
-            writer.put_str(uapi::NFTA_SET_ELEM_LIST_TABLE, table);
-            writer.put_str(uapi::NFTA_SET_ELEM_LIST_SET, set);
-        };
-        let each = |message: &Message<'_>| each(ElementList::decode(message)?);
-        self.request(uapi::NFT_MSG_GETSETELEM, NLM_F_DUMP, family, ask, each)
     }
 
     /// Sends one request and hands every message of the reply to `each`.
@@ -280,37 +240,47 @@ impl Socket {
         ask: impl FnOnce(&mut AttrWriter),
         mut each: impl FnMut(&Message<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let replied = self.exchange(kind, flags, family, ask, &mut buffer, |received| {
+            received.messages().try_for_each(|message| each(&message?))?;
+            Ok(received.into_buffer())
+        });
+        self.buffer = buffer;
+        replied
+    }
+
+    /// Sends one request and hands every datagram of the reply to `each`, which gives a buffer for the next one.
+    pub(crate) fn exchange(
+        &mut self,
+        kind: u8,
+        flags: u16,
+        family: Family,
+        ask: impl FnOnce(&mut AttrWriter),
+        buffer: &mut Vec<u8>,
+        mut each: impl FnMut(Received) -> Result<Vec<u8>, Error>,
+    ) -> Result<(), Error> {
         let sequence = self.ask(kind, flags, family, ask)?;
-        let dump = flags & NLM_F_DUMP == NLM_F_DUMP;
-        let (mut interrupted, mut done) = (false, false);
+        let single = flags & NLM_F_DUMP != NLM_F_DUMP;
+        let mut progress = Progress::default();
         // After an error of the reader the dump is still received to its end: what is left of it would come up as the
         // next request's reply, and the kernel refuses a second dump while one is under way (EBUSY).
-        let mut outcome = Ok(());
-        while !done {
-            for header in Datagram(self.receive().map_err(Error::Reply)?) {
-                let header = header?;
-                if header.sequence != sequence {
-                    continue;
-                }
-                interrupted |= header.flags & NLM_F_DUMP_INTR != 0;
-                match header.nlmsg_type {
-                    NLMSG_ERROR => {
-                        let reply = Reply::decode(&header)?;
-                        return Err(refused_request(reply.errno, reply.text));
-                    }
-                    NLMSG_DONE => match end_of_dump(&header)? {
-                        0 => done = true,
-                        errno => return Err(refused_request(errno, None)),
-                    },
-                    nlmsg_type => {
-                        outcome = outcome.and_then(|()| each(&Message::decode(nlmsg_type, header.payload)?));
-                        done |= !dump;
-                    }
+        let mut failure = None;
+        while !progress.done {
+            self.receive_into(buffer).map_err(Error::Reply)?;
+            let messages = progress.examine(buffer, sequence)?;
+            progress.done |= single && messages > 0;
+            if messages > 0 && failure.is_none() && !progress.interrupted {
+                match each(Received::new(std::mem::take(buffer), sequence)) {
+                    Ok(next) => *buffer = next,
+                    Err(error) => failure = Some(error),
                 }
             }
         }
-        outcome?;
-        if interrupted { Err(Error::GenerationChanged) } else { Ok(()) }
+        match failure {
+            Some(error) => Err(error),
+            None if progress.interrupted => Err(Error::GenerationChanged),
+            None => Ok(()),
+        }
     }
 
     /// Sends one request; returns its sequence number, which the replies have, too.
@@ -402,9 +372,26 @@ pub(crate) fn refused_request(errno: i32, text: Option<&str>) -> Error {
     Error::Refused(Box::new(Refusal { message: None, errno, location: Location::default(), text }))
 }
 
+/// Receives a datagram of up to `window` bytes; returns its length, and the port ID of who sent it: 0 for the kernel.
+pub(crate) fn receive_from(
+    socket: &netlink_sys::Socket,
+    buffer: &mut Vec<u8>,
+    window: usize,
+    flags: i32,
+) -> io::Result<(usize, u32)> {
+    let (length, sender) = retry_receive(|| {
+        buffer.clear();
+        buffer.reserve_exact(window);
+        // The kernel looks at the length that is offered, not at what is left of a larger buffer.
+        let mut offered = (&mut *buffer).limit(window);
+        socket.recv_from(&mut offered, flags | MSG_TRUNC)
+    })?;
+    Ok((length, sender.port_number()))
+}
+
 /// A receive that failed, once more: the kernel tells a socket's error once, and what is queued stays (`sock_error` in
 /// include/net/sock.h). That nothing is there, and that replies were lost, is for the caller.
-fn retry_receive(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+fn retry_receive<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     const FINAL: [Option<i32>; 2] = [Some(Errno::EAGAIN as i32), Some(Errno::ENOBUFS as i32)];
     match retry_interrupted(&mut call) {
         Err(error) if !FINAL.contains(&error.raw_os_error()) => retry_interrupted(call),
@@ -412,7 +399,7 @@ fn retry_receive(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usiz
     }
 }
 
-fn retry_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+pub(crate) fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -424,6 +411,7 @@ fn retry_interrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::uapi;
 
     const FIRST: u32 = u32::MAX - 1;
 
@@ -498,7 +486,8 @@ mod tests {
         let mut results =
             vec![Ok(7), Err(io::ErrorKind::Interrupted.into()), Err(io::ErrorKind::Interrupted.into())];
         assert_eq!(retry_interrupted(|| results.pop().unwrap()).unwrap(), 7);
-        let failed = retry_interrupted(|| Err(io::Error::from_raw_os_error(Errno::ENOBUFS as i32)));
+        let failed: io::Result<()> =
+            retry_interrupted(|| Err(io::Error::from_raw_os_error(Errno::ENOBUFS as i32)));
         assert_eq!(failed.unwrap_err().raw_os_error(), Some(Errno::ENOBUFS as i32));
     }
 

@@ -39,7 +39,7 @@ fn surface() -> Option<String> {
     // In a folder of its own: the one that is in use is locked.
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("public-api");
     let output = Command::new(cargo)
-        .args(["rustdoc", "--lib", "--locked", "--quiet", "--target-dir"])
+        .args(["rustdoc", "--lib", "--all-features", "--locked", "--quiet", "--target-dir"])
         .arg(&target)
         .args(["--", "-Z", "unstable-options", "--output-format", "json", "--cap-lints", "allow"])
         .current_dir(CRATE)

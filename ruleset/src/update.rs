@@ -20,7 +20,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nftwire::expr::{Counter, Immediate, Lookup};
-use nftwire::{AttrWriter, ElementData, Error, Expr, ObjectKind, Position, SetFlags, Socket, uapi};
+use nftwire::{
+    AttrWriter, ElementData, Error, Expr, ObjectKind, Position, Query, Reader, SetFlags, Socket, uapi,
+};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use super::transaction::{Subject, Transaction};
@@ -110,14 +112,8 @@ pub fn update<'a>(
     desired: &'a Ruleset,
     keep_counters: bool,
 ) -> Result<Update<'a>, UpdateError> {
-    // The batch requires the generation: that nothing has changed meanwhile, the kernel finds out itself.
-    let generation = socket.settled_generation_within(SETTLED)?;
-    let existing = match read(socket, owned, keep_counters) {
-        Ok(existing) => existing,
-        // What one dump showed may be gone in the next: an error counts only where nothing changed.
-        Err(error) if socket.settled_generation()? == generation => return Err(error.into()),
-        Err(_) => return Err(Error::GenerationChanged.into()),
-    };
+    let (generation, existing) =
+        socket.consistent_within(SETTLED, |reader| read(reader, owned, keep_counters))?;
     Ok(from(&existing, desired, generation, keep_counters)?)
 }
 
@@ -131,8 +127,16 @@ pub fn initial_transaction<'a>(
     owned: &Ruleset,
     desired: &'a Ruleset,
 ) -> Result<Option<Transaction<'a>>, UpdateError> {
-    match read_tables(socket, owned) {
-        Ok(tables) if tables.is_empty() => Ok(Some(Transaction::from_nothing(desired)?)),
+    // A table that it misses is refused with EEXIST.
+    let mut tables = Vec::new();
+    let read = socket.dump(Family::Unspec, Query::Tables, |received| {
+        for message in received.messages() {
+            note_table(&nftwire::Table::decode(&message?)?, owned, &mut tables);
+        }
+        Ok(received.into_buffer())
+    });
+    match read {
+        Ok(()) if tables.is_empty() => Ok(Some(Transaction::from_nothing(desired)?)),
         Ok(_) | Err(Error::GenerationChanged) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -153,7 +157,8 @@ pub fn update_any<'a>(
     desired: &'a Ruleset,
 ) -> Result<Update<'a>, UpdateError> {
     // The kernel takes 0 for any.
-    Ok(from(&read(socket, owned, false)?, desired, 0, false)?)
+    let (_, existing) = socket.consistent(|reader| read(reader, owned, false))?;
+    Ok(from(&existing, desired, 0, false)?)
 }
 
 fn from<'a>(
@@ -331,28 +336,32 @@ impl ExistingChain {
 }
 
 /// The tables of `owned` that are there, and nothing of what they hold.
-fn read_tables(socket: &mut Socket, owned: &Ruleset) -> Result<Vec<ExistingTable>, Error> {
+fn read_tables(reader: &mut Reader<'_>, owned: &Ruleset) -> Result<Vec<ExistingTable>, Error> {
     let mut tables = Vec::new();
-    socket.tables(Family::Unspec, |table| {
-        if owned.tables.iter().any(|owned| owned.family == table.family && owned.name == table.name) {
-            tables.push(ExistingTable {
-                family: table.family,
-                name: table.name.to_owned(),
-                dormant: table.flags.0 & nftwire::TableFlags::DORMANT.0 != 0,
-                chains: Vec::new(),
-                named_sets: Vec::new(),
-                objects: Vec::new(),
-                flowtables: Vec::new(),
-            });
-        }
+    reader.tables(Family::Unspec, |table| {
+        note_table(&table, owned, &mut tables);
         Ok(())
     })?;
     Ok(tables)
 }
 
+fn note_table(table: &nftwire::Table<'_>, owned: &Ruleset, tables: &mut Vec<ExistingTable>) {
+    if owned.tables.iter().any(|owned| owned.family == table.family && owned.name == table.name) {
+        tables.push(ExistingTable {
+            family: table.family,
+            name: table.name.to_owned(),
+            dormant: table.flags.0 & nftwire::TableFlags::DORMANT.0 != 0,
+            chains: Vec::new(),
+            named_sets: Vec::new(),
+            objects: Vec::new(),
+            flowtables: Vec::new(),
+        });
+    }
+}
+
 /// What the kernel holds of the tables of `owned`. It is of one generation inside [`Socket::consistent`] only.
 pub(super) fn read(
-    socket: &mut Socket,
+    socket: &mut Reader<'_>,
     owned: &Ruleset,
     with_rules: bool,
 ) -> Result<Vec<ExistingTable>, Error> {
@@ -383,7 +392,7 @@ pub(super) fn read(
 }
 
 fn read_rules(
-    socket: &mut Socket,
+    socket: &mut Reader<'_>,
     table: &mut ExistingTable,
     sets: &BTreeMap<String, Vec<SetKey>>,
 ) -> Result<(), Error> {
@@ -399,7 +408,11 @@ fn read_rules(
 }
 
 /// Notes what of the table has a name of its own; returns the names of the anonymous sets that profiles make.
-fn read_names(socket: &mut Socket, owned: &Ruleset, table: &mut ExistingTable) -> Result<Vec<String>, Error> {
+fn read_names(
+    socket: &mut Reader<'_>,
+    owned: &Ruleset,
+    table: &mut ExistingTable,
+) -> Result<Vec<String>, Error> {
     let filled_by_others: Vec<_> = owned
         .tables
         .iter()
@@ -433,7 +446,7 @@ fn read_names(socket: &mut Socket, owned: &Ruleset, table: &mut ExistingTable) -
 
 /// The elements of these sets, ascending.
 fn read_elements(
-    socket: &mut Socket,
+    socket: &mut Reader<'_>,
     table: &ExistingTable,
     names: Vec<String>,
 ) -> Result<BTreeMap<String, Vec<SetKey>>, Error> {

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
-use nftwire::{Family, Socket};
+use nftwire::{Family, Reader, Socket};
 use nix::errno::Errno;
 use serde_json::json;
 
@@ -172,7 +172,7 @@ fn list(request: &Request<'_>, log: Log) -> Result<String, Failure> {
 }
 
 fn tables(socket: &mut Socket, request: &Request<'_>) -> Result<String, ReadError> {
-    let read = |socket: &mut Socket| listing::tables(socket, request.what.scope());
+    let read = |reader: &mut Reader<'_>| listing::tables(reader, request.what.scope());
     let (_, tables) = socket.consistent(read)?;
     if request.json() {
         let ruleset = Ruleset { tables };

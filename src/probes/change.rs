@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use nftwire::userdata::{comment, with_comment};
-use nftwire::{Batch, Commit, Data, Element, ElementList, Error, Family, Socket};
+use nftwire::{Batch, Commit, Data, Element, ElementList, Error, Family, Reader, Socket};
 
 use super::{PodUid, Probe, ProbesError};
 use crate::mesh::istio::ambient::{HostInterception, NAT_TABLE, PROBES_V4, PROBES_V6};
@@ -67,7 +67,7 @@ impl Held {
         Ok((generation, held?))
     }
 
-    fn read_once(nft: &mut Socket, with_elements: bool) -> Result<Result<Self, ProbesError>, Error> {
+    fn read_once(nft: &mut Reader<'_>, with_elements: bool) -> Result<Result<Self, ProbesError>, Error> {
         let mut held = Self::default();
         nft.tables(Family::Inet, |table| {
             held.table |= table.name == NAT_TABLE;
@@ -128,7 +128,7 @@ impl Held {
     }
 }
 
-fn read_elements(nft: &mut Socket, set: &str, probes: &mut Vec<Probe>) -> Result<(), Error> {
+fn read_elements(nft: &mut Reader<'_>, set: &str, probes: &mut Vec<Probe>) -> Result<(), Error> {
     nft.elements(Family::Inet, NAT_TABLE, set, |list| {
         for element in list.elements() {
             let element = element?;

@@ -11,7 +11,7 @@ mod replace;
 use std::collections::HashMap;
 
 use nftwire::expr::Counter;
-use nftwire::{Error, Expr, Family, ObjectData, ObjectKind, Socket};
+use nftwire::{Error, Expr, Family, ObjectData, ObjectKind, Reader, Socket};
 use nix::errno::Errno;
 
 use crate::diagnostic::{self, Explain, Explanation};
@@ -154,7 +154,11 @@ enum State {
 }
 
 /// The chains that have counters in their rules, in order.
-fn counting_chains(socket: &mut Socket, family: Family, table: &str) -> Result<Vec<(String, State)>, Error> {
+fn counting_chains(
+    socket: &mut Reader<'_>,
+    family: Family,
+    table: &str,
+) -> Result<Vec<(String, State)>, Error> {
     let mut chains: Vec<(String, bool, State)> = Vec::new();
     socket.rules(family, table, |rule| {
         // Rules come chain by chain.

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use nftwire::expr::{Counter, Objref};
 use nftwire::{
-    Batch, Element, ElementList, Error, Expr, Family, Position as RulePosition, Query, Received, Rule, Set,
-    SetFlags, Socket,
+    Batch, Dump, Element, ElementList, Error, Expr, Family, Position as RulePosition, Query, Reader, Rule,
+    Set, SetFlags, Socket,
 };
 
 use super::{CounterLocation, Reading, Readings, ResetError, counters};
@@ -53,25 +53,25 @@ pub(super) fn replace(
 
 /// A table's rules and anonymous sets as the kernel tells them.
 struct Snapshot {
-    rules: Vec<Received>,
-    sets: Vec<Received>,
+    rules: Dump,
+    sets: Dump,
     /// By the set's name
-    elements: HashMap<String, Vec<Received>>,
+    elements: HashMap<String, Dump>,
     /// The same sets, to show rules by
     shown: Sets,
 }
 
 impl Snapshot {
-    fn read(socket: &mut Socket, family: Family, table: &str) -> Result<Self, Error> {
+    fn read(socket: &mut Reader<'_>, family: Family, table: &str) -> Result<Self, Error> {
         let (shown, _) = listing::read_sets(socket, family, table)?;
         let mut elements = HashMap::new();
         for (name, _) in shown.iter().filter(|(_, set)| set.is_anonymous()) {
             let query = Query::Elements { table, set: name };
-            elements.insert(name.clone(), dump(socket, family, query)?);
+            elements.insert(name.clone(), socket.read(family, query)?);
         }
         Ok(Self {
-            rules: dump(socket, family, Query::Rules { table: Some(table), chain: None })?,
-            sets: dump(socket, family, Query::Sets { table: Some(table) })?,
+            rules: socket.read(family, Query::Rules { table: Some(table), chain: None })?,
+            sets: socket.read(family, Query::Sets { table: Some(table) })?,
             elements,
             shown,
         })
@@ -87,7 +87,7 @@ impl Snapshot {
         let mut readings = Vec::new();
         let mut decompiler = Decompiler::new(family, &self.shown);
         let mut numbers: HashMap<&str, usize> = HashMap::new();
-        for message in self.rules.iter().flat_map(Received::messages) {
+        for message in self.rules.messages() {
             let rule = Rule::decode(&message?)?;
             let number = numbers.entry(rule.chain).or_default();
             *number += 1;
@@ -133,7 +133,7 @@ impl Snapshot {
     /// Puts a copy of an anonymous set into the batch; returns by what name and number the batch knows it.
     fn copy_set(&self, batch: &mut Batch, name: &str) -> Result<Option<(&'static str, u32)>, Error> {
         let Some(elements) = self.elements.get(name) else { return Ok(None) };
-        for message in self.sets.iter().flat_map(Received::messages) {
+        for message in self.sets.messages() {
             let set = Set::decode(&message?)?;
             if set.name != name {
                 continue;
@@ -142,7 +142,7 @@ impl Snapshot {
             let (name, id) = (template(set.flags), batch.take_set_id());
             batch.add_set(&Set { name, id, handle: 0, ..set });
             let mut copied: Vec<Element<'_>> = Vec::new();
-            for message in elements.iter().flat_map(Received::messages) {
+            for message in elements.messages() {
                 for element in ElementList::decode(&message?)?.elements() {
                     copied.push(element?);
                 }
@@ -165,13 +165,4 @@ fn template(flags: SetFlags) -> &'static str {
     } else {
         "__set%d"
     }
-}
-
-fn dump(socket: &mut Socket, family: Family, query: Query<'_>) -> Result<Vec<Received>, Error> {
-    let mut parts = Vec::new();
-    socket.dump(family, query, |part| {
-        parts.push(part);
-        Ok(Vec::new())
-    })?;
-    Ok(parts)
 }

@@ -436,9 +436,9 @@ fn another_generation_is_told_as_what_it_is() {
         batch.add_table(&Table::new(Family::Inet, "t"));
         Socket::open().unwrap().commit(&mut batch).unwrap_err()
     });
-    assert_eq!(error.to_string(), "the ruleset was changed by another process meanwhile");
+    assert_eq!(error.to_string(), "lost race: other processes keep changing or checking the ruleset");
     let help = error.explanation().help.unwrap();
-    assert!(help.starts_with("something changes the ruleset again and again"), "{help}");
+    assert!(help.starts_with("something changes or checks the ruleset again and again"), "{help}");
 }
 
 /// The last line of standard error, of a run that fails with JSON as its output.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nftwire::{DecodeError, SetFlags, TableFlags};
+use nftwire::{DecodeError, Query, Reader, SetFlags, TableFlags};
 
 use super::*;
 use crate::namespace::in_new_namespace;
@@ -269,32 +269,15 @@ fn a_ruleset_that_changes_under_the_reader() {
         let (mut ours, mut others) = (Socket::open().unwrap(), Socket::open().unwrap());
         large(&mut ours);
         let mut disturb = true;
-        let mut read = |socket: &mut Socket, disturb: &mut bool| {
-            let mut count = 0;
-            socket.rules(FAMILY, TABLE, |_| {
-                if std::mem::take(disturb) {
-                    others.commit(&mut table_and_chain())?;
-                }
-                count += 1;
-                Ok(())
-            })?;
-            Ok(count)
-        };
-        // In the middle of a dump.
-        assert!(matches!(read(&mut ours, &mut disturb), Err(Error::GenerationChanged)));
-        assert_eq!(read(&mut ours, &mut disturb).unwrap(), 5_000);
-
-        // Started over until it holds.
-        disturb = true;
-        let mut attempts = 0;
-        let (generation, count) = ours
-            .consistent(|socket| {
-                attempts += 1;
-                read(socket, &mut disturb)
-            })
-            .unwrap();
-        assert_eq!((attempts, count), (2, 5_000));
-        assert_eq!(generation, ours.generation().unwrap());
+        let query = Query::Rules { table: Some(TABLE), chain: None };
+        let read = ours.dump(FAMILY, query, |received| {
+            if std::mem::take(&mut disturb) {
+                others.commit(&mut table_and_chain())?;
+            }
+            Ok(received.into_buffer())
+        });
+        assert!(matches!(read, Err(Error::GenerationChanged)), "{read:?}");
+        assert_eq!(rules(&mut ours, INPUT).len(), 5_000);
     });
 }
 
@@ -305,12 +288,14 @@ fn a_ruleset_that_changes_between_two_reads() {
         let (mut ours, mut others) = (Socket::open().unwrap(), Socket::open().unwrap());
         let mut attempts = 0;
         let (_, names) = ours
-            .consistent(|socket| {
+            .consistent(|reader| {
                 attempts += 1;
                 if attempts == 1 {
                     others.commit(&mut table_and_chain())?;
                 }
-                Ok(tables(socket))
+                let tables = reader.read(Family::Unspec, Query::Tables)?;
+                let names = tables.decode(Table::decode).map(|table| Ok(table?.name.to_owned()));
+                names.collect::<Result<Vec<_>, Error>>()
             })
             .unwrap();
         assert_eq!((attempts, names), (2, vec![TABLE.to_owned()]));
@@ -363,9 +348,9 @@ fn reads_among_transactions() {
     });
 }
 
-fn counters(socket: &mut Socket) -> Result<Vec<u64>, Error> {
+fn counters(reader: &mut Reader<'_>) -> Result<Vec<u64>, Error> {
     let mut counters = Vec::new();
-    socket.rules(FAMILY, TABLE, |rule| {
+    reader.rules(FAMILY, TABLE, |rule| {
         for expression in rule.expressions() {
             let Expr::Counter(counter) = expression? else { panic!("no counter") };
             counters.push(counter.packets);

@@ -10,6 +10,7 @@ mod namespace;
 mod oracle;
 mod places;
 mod privileges;
+mod readings;
 mod refusals;
 mod replies;
 mod sizes;

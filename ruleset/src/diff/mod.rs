@@ -8,7 +8,7 @@ mod listed;
 
 use std::collections::HashMap;
 
-use nftwire::{Error, Socket};
+use nftwire::{Error, Reader, Socket};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use self::listed::as_listed;
@@ -137,16 +137,16 @@ pub enum RuleDifference {
 /// # Errors
 /// Those of reading; [`Error::GenerationChanged`] if the ruleset does not stand still for 10 seconds.
 pub fn read(socket: &mut Socket, owned: &Ruleset) -> Result<Held, Error> {
-    let read = |socket: &mut Socket| {
-        let existing = update::read(socket, owned, true)?;
-        existing.into_iter().map(|table| read_table(socket, table)).collect::<Result<_, _>>()
+    let read = |reader: &mut Reader<'_>| {
+        let existing = update::read(reader, owned, true)?;
+        existing.into_iter().map(|table| read_table(reader, table)).collect::<Result<_, _>>()
     };
     socket.consistent(read).map(|(_, tables)| Held { tables })
 }
 
 /// What the fingerprints do not tell of a table: its rules as statements, its base chains' policies, and what it has
 /// beside chains.
-fn read_table(socket: &mut Socket, existing: ExistingTable) -> Result<HeldTable, Error> {
+fn read_table(socket: &mut Reader<'_>, existing: ExistingTable) -> Result<HeldTable, Error> {
     let (family, name) = (existing.family, existing.name);
     let mut table = Table::new(family, &name);
     socket.tables(family, |found| {

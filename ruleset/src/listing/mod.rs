@@ -4,7 +4,7 @@ mod counters;
 mod stream;
 mod text;
 
-use nftwire::{Error, Family, Socket, userdata};
+use nftwire::{Error, Family, Reader, Socket, userdata};
 
 use crate::nft::decompile::{self, SetReader, Sets};
 use crate::{BaseChain, Chain, ChainKind, Policy, Rule, Ruleset, Set, Table};
@@ -93,28 +93,28 @@ pub fn collect<T: Default + Send>(
     scope: Scope<'_>,
     each: impl Fn(&Table, &Chain, Rule, &mut T) + Sync,
 ) -> Result<Vec<Listed<T>>, Error> {
-    socket.consistent(|socket| collect_once(socket, scope, &each)).map(|(_, listed)| listed)
+    socket.consistent(|reader| collect_once(reader, scope, &each)).map(|(_, listed)| listed)
 }
 
 fn collect_once<T: Default + Send>(
-    socket: &mut Socket,
+    reader: &mut Reader<'_>,
     scope: Scope<'_>,
     each: &(impl Fn(&Table, &Chain, Rule, &mut T) + Sync),
 ) -> Result<Vec<Listed<T>>, Error> {
-    let mut tables = tables(socket, scope)?;
+    let mut tables = tables(reader, scope)?;
     match scope {
         Scope::Set(..) => {}
-        Scope::Chain(..) => read_chains(socket, scope, &mut tables)?,
+        Scope::Chain(..) => read_chains(reader, scope, &mut tables)?,
         Scope::Family(_) | Scope::Where(_) | Scope::Table(..) => {
-            read_chains(socket, scope, &mut tables)?;
-            read_objects(socket, scope, &mut tables)?;
+            read_chains(reader, scope, &mut tables)?;
+            read_objects(reader, scope, &mut tables)?;
         }
     }
     let collected = tables.into_iter().map(|mut table| {
-        let (mut sets, named) = read_sets_of(socket, scope, &table, true)?;
+        let (mut sets, named) = read_sets_of(reader, scope, &table, true)?;
         let rules = match table.chains.is_empty() {
             true => Vec::new(),
-            false => stream::rules(socket, &table, scope.chain(), &sets, each)?,
+            false => stream::rules(reader, &table, scope.chain(), &sets, each)?,
         };
         table.sets = named.iter().filter_map(|name| sets.remove(name)).collect();
         Ok(Listed { table, rules })
@@ -126,9 +126,9 @@ fn collect_once<T: Default + Send>(
 ///
 /// # Errors
 /// Those of reading.
-pub fn tables(socket: &mut Socket, scope: Scope<'_>) -> Result<Vec<Table>, Error> {
+pub fn tables(reader: &mut Reader<'_>, scope: Scope<'_>) -> Result<Vec<Table>, Error> {
     let mut tables = Vec::new();
-    socket.tables(scope.family(), |table| {
+    reader.tables(scope.family(), |table| {
         tables.push(self::table(&table));
         Ok(())
     })?;
@@ -136,8 +136,8 @@ pub fn tables(socket: &mut Socket, scope: Scope<'_>) -> Result<Vec<Table>, Error
     Ok(tables)
 }
 
-fn read_chains(socket: &mut Socket, scope: Scope<'_>, tables: &mut [Table]) -> Result<(), Error> {
-    socket.chains(scope.family(), |chain| {
+fn read_chains(reader: &mut Reader<'_>, scope: Scope<'_>, tables: &mut [Table]) -> Result<(), Error> {
+    reader.chains(scope.family(), |chain| {
         let desired = scope.chain().is_none_or(|name| name == chain.name);
         if let Some(table) = find(tables, chain.family, chain.table).filter(|_| desired) {
             table.chains.push(self::chain(&chain));
@@ -147,15 +147,15 @@ fn read_chains(socket: &mut Socket, scope: Scope<'_>, tables: &mut [Table]) -> R
 }
 
 /// Objects and flowtables.
-fn read_objects(socket: &mut Socket, scope: Scope<'_>, tables: &mut [Table]) -> Result<(), Error> {
+fn read_objects(reader: &mut Reader<'_>, scope: Scope<'_>, tables: &mut [Table]) -> Result<(), Error> {
     let only = if let Scope::Table(_, name) = scope { Some(name) } else { None };
-    socket.objects(scope.family(), only, None, |object| {
+    reader.objects(scope.family(), only, None, |object| {
         if let Some(table) = find(tables, object.family, object.table) {
             table.objects.push(decompile::object(&object));
         }
         Ok(())
     })?;
-    socket.flowtables(scope.family(), only, |flowtable| {
+    reader.flowtables(scope.family(), only, |flowtable| {
         if let Some(table) = find(tables, flowtable.family, flowtable.table) {
             table.flowtables.push(decompile::flowtable(&flowtable));
         }
@@ -207,8 +207,8 @@ pub fn chain(chain: &nftwire::Chain<'_>) -> Chain {
 ///
 /// # Errors
 /// Those of reading.
-pub fn read_sets(socket: &mut Socket, family: Family, table: &str) -> Result<(Sets, Vec<String>), Error> {
-    read_sets_of(socket, Scope::Family(family), &Table::new(family, table), false)
+pub fn read_sets(reader: &mut Reader<'_>, family: Family, table: &str) -> Result<(Sets, Vec<String>), Error> {
+    read_sets_of(reader, Scope::Family(family), &Table::new(family, table), false)
 }
 
 /// As [`read_sets`], with the elements of those that have a name, too.
@@ -216,21 +216,21 @@ pub fn read_sets(socket: &mut Socket, family: Family, table: &str) -> Result<(Se
 /// # Errors
 /// Those of reading.
 pub fn read_full_sets(
-    socket: &mut Socket,
+    reader: &mut Reader<'_>,
     family: Family,
     table: &str,
 ) -> Result<(Sets, Vec<String>), Error> {
-    read_sets_of(socket, Scope::Family(family), &Table::new(family, table), true)
+    read_sets_of(reader, Scope::Family(family), &Table::new(family, table), true)
 }
 
 fn read_sets_of(
-    socket: &mut Socket,
+    reader: &mut Reader<'_>,
     scope: Scope<'_>,
     table: &Table,
     elements_of_named: bool,
 ) -> Result<(Sets, Vec<String>), Error> {
     let mut found = Vec::new();
-    socket.sets(table.family, &table.name, |set| {
+    reader.sets(table.family, &table.name, |set| {
         found.push(decompile::set(&set));
         Ok(())
     })?;
@@ -251,21 +251,21 @@ fn read_sets_of(
             Scope::Set(..) if !shown => continue,
             Scope::Chain(..) if !set.is_anonymous() => set,
             _ if !set.is_anonymous() && !elements_of_named => set,
-            _ => read_elements(socket, table, set)?,
+            _ => read_elements(reader, table, set)?,
         };
         sets.insert(name, set);
     }
     Ok((sets, named))
 }
 
-fn read_elements(socket: &mut Socket, table: &Table, set: Set) -> Result<Set, Error> {
+fn read_elements(reader: &mut Reader<'_>, table: &Table, set: Set) -> Result<Set, Error> {
     let name = set.name.clone();
-    let mut reader = SetReader::new(set);
-    socket.elements(table.family, &table.name, &name, |list| {
+    let mut elements = SetReader::new(set);
+    reader.elements(table.family, &table.name, &name, |list| {
         for element in list.elements() {
-            reader.add(&element?);
+            elements.add(&element?);
         }
         Ok(())
     })?;
-    Ok(reader.finish())
+    Ok(elements.finish())
 }
