@@ -180,7 +180,9 @@ fn the_way_of_a_traced_packet() {
         receiver.send_to(b"hello", receiver.local_addr().unwrap()).unwrap();
         let started = Instant::now();
         let (mut steps, mut ids) = (Vec::new(), HashSet::new());
-        while steps.len() < 4 && started.elapsed() < Duration::from_secs(20) {
+        while !steps.iter().any(|(kind, ..)| *kind == TraceKind::Policy)
+            && started.elapsed() < Duration::from_secs(20)
+        {
             let Some(Event::Trace(record)) = events.next(LONG).unwrap() else { panic!("no trace") };
             let step = Trace::decode(&record.message().unwrap()).unwrap();
             assert_eq!((step.family, step.table), (FAMILY, TABLE.as_bytes()));
@@ -199,15 +201,10 @@ fn the_way_of_a_traced_packet() {
         let step = |kind, chain: &str, jump: Option<&str>, policy| {
             (kind, chain.to_owned(), jump.map(str::to_owned), policy)
         };
-        assert_eq!(
-            steps,
-            [
-                step(TraceKind::Rule, CHAIN, None, None),
-                step(TraceKind::Rule, CHAIN, Some("further"), None),
-                step(TraceKind::Return, "further", None, None),
-                step(TraceKind::Policy, CHAIN, None, Some(1)),
-            ]
-        );
+        // What comes at the end of the other chain differs between kernels.
+        assert_eq!(steps[0], step(TraceKind::Rule, CHAIN, None, None));
+        assert_eq!(steps[1], step(TraceKind::Rule, CHAIN, Some("further"), None));
+        assert_eq!(steps.last(), Some(&step(TraceKind::Policy, CHAIN, None, Some(1))));
         assert_eq!(ids.len(), 1);
         Some(())
     });
