@@ -179,7 +179,8 @@ fn the_way_of_a_traced_packet() {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
         receiver.send_to(b"hello", receiver.local_addr().unwrap()).unwrap();
         let started = Instant::now();
-        let (mut steps, mut ids) = (Vec::new(), HashSet::new());
+        let mut steps: Vec<(TraceKind, String, Option<String>, Option<u32>)> = Vec::new();
+        let mut ids = HashSet::new();
         while !steps.iter().any(|(kind, ..)| *kind == TraceKind::Policy)
             && started.elapsed() < Duration::from_secs(20)
         {
