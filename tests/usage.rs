@@ -263,3 +263,24 @@ fn istios_other_logging_flags_hide_nothing() {
         assert_refused(&args, &[], "--envoy-port: \"70000\" is not a port (0 to 65535)");
     }
 }
+
+#[test]
+fn explain_needs_a_destination_and_an_origin_that_can_be() {
+    let refused = |args: &[&str], text: &str| {
+        let expected = (Some(2), String::new(), format!("error: {text}\n"));
+        assert_eq!(meshwire(&[&["explain"], args].concat(), &[]), expected, "{args:?}");
+    };
+    refused(&[], "--to: it is required: the address and the port to explain");
+    refused(
+        &["--to", "10.0.0.1"],
+        "--to: \"10.0.0.1\" is not an address with a port (such as 10.0.0.5:443 or [fd00::5]:443)",
+    );
+    refused(
+        &["--to", "10.0.0.1:80", "--from", "fd00::1"],
+        "--from: it is not of the same address family as --to",
+    );
+    refused(
+        &["--to", "10.0.0.1:80", "--in", "--uid", "1000"],
+        "--uid: a connection from outside has no user; leave it out, or leave out --in",
+    );
+}

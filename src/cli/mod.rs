@@ -12,6 +12,7 @@ mod bench;
 mod demo;
 mod differences;
 mod doctor;
+mod explain;
 mod failure;
 mod flag;
 #[cfg(fuzzing)]
@@ -79,6 +80,7 @@ subcommands! {
     #[cfg(feature = "tools")] bench,
     #[cfg(feature = "tools")] demo,
     #[cfg(feature = "tools")] doctor,
+    #[cfg(feature = "tools")] explain,
     #[cfg(feature = "tools")] graph,
     #[cfg(feature = "tools")] list,
     #[cfg(feature = "tools")] reset,

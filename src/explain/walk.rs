@@ -276,11 +276,6 @@ impl<'r> Walk<'r, '_> {
     /// `None` where the new address is not known.
     fn translate(&self, way: &mut Way<'r>, translation: &Translation, hook: Hook) -> Option<()> {
         let is_v4 = way.packet.destination.is_ipv4();
-        let address = || {
-            let bytes = translation.address.as_deref()?;
-            let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-            v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
-        };
         match translation.kind {
             NatKind::Redirect => {
                 way.packet.destination = match hook {
@@ -292,12 +287,12 @@ impl<'r> Walk<'r, '_> {
             }
             NatKind::Destination => {
                 // A port alone leaves the address.
-                way.packet.destination = address().unwrap_or(way.packet.destination);
+                way.packet.destination = translation.address.unwrap_or(way.packet.destination);
                 way.packet.destination_port = translation.port.or(way.packet.destination_port);
             }
             NatKind::Source | NatKind::Masquerade => {
-                way.packet.source = address().unwrap_or(way.packet.source);
-                way.packet.source_port = translation.port.or(None);
+                way.packet.source = translation.address.unwrap_or(way.packet.source);
+                way.packet.source_port = translation.port;
             }
         }
         Some(())

@@ -11,7 +11,7 @@ use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use crate::harness::{
-    Addresses, BOTH, Client, Intercept, Outcome, Pod, User, V4, ambient, full, oracle, say,
+    Addresses, BOTH, Client, Intercept, Outcome, Pod, User, V4, ambient, full, oracle, program, say,
 };
 
 const TCP: u8 = 6;
@@ -249,4 +249,39 @@ fn listeners_are_found_with_their_users_and_options() {
     assert!(listeners.iter().any(|listener| (listener.protocol, listener.port) == (UDP, 15053)));
     let six = listeners.iter().find(|listener| listener.address.is_ipv6() && listener.port == 80).unwrap();
     assert!(six.v6_only);
+}
+
+/// The exit code, and what `meshwire explain` prints.
+fn explained(pod: &Pod, args: &str) -> (i32, String) {
+    let mut command = Command::new(program());
+    let output = pod.namespace.output(command.arg("explain").args(args.split_whitespace()), "");
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_command_says_by_its_exit_code_what_it_found() {
+    let Some(pod) = Pod::intercepted(&["-b", "*", "-i", "*", "-x", "10.1.0.0/16", "-p", "15009"]) else {
+        return;
+    };
+    for (args, code, end) in [
+        (
+            "--in --from 10.0.0.1 --to 10.0.0.2:80",
+            0,
+            "by NAT: uid 1337 listens at 0.0.0.0:15006, transparent",
+        ),
+        ("--uid 1337 --to 10.0.0.1:80", 4, "leaves by eth0 to 10.0.0.1:80"),
+        ("--uid 1000 --to 10.1.0.1:80", 4, "leaves by eth0 to 10.1.0.1:80"),
+        ("--uid 1000 --to 10.0.0.1:80", 5, "arrives at 127.0.0.1:15009 by NAT: nobody listens there"),
+        ("--uid 1000 --to [fd00::1]:80", 5, "arrives at [::1]:15009 by NAT: nobody listens there"),
+    ] {
+        let (found, text) = explained(&pod, args);
+        assert!(found == code && text.contains(end), "{args}: {found}\n{text}");
+    }
+    let (_, text) = explained(&pod, "--uid 1000 --to 10.0.0.1:80");
+    assert!(text.contains("istio-redirect rule 1: meta l4proto tcp counter redirect to :15009"), "{text}");
+    let (code, json) = explained(&pod, "--uid 1000 --to 10.0.0.1:80 --output json");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((code, &json["verdict"]), (5, &"no-listener".into()));
+    assert_eq!(json["paths"][0]["end"]["to"], "127.0.0.1:15009");
 }

@@ -14,6 +14,8 @@ mod read;
 mod tests;
 mod walk;
 
+use std::net::IpAddr;
+
 use crate::statement::{NatKind, Reject};
 use crate::{Chain, Rule, Table};
 
@@ -88,8 +90,8 @@ pub enum Fate {
 pub struct Translation {
     /// Which kind
     pub kind: NatKind,
-    /// The address, in network order; `None` where it has none or is not known
-    pub address: Option<Vec<u8>>,
+    /// The address; `None` where it has none or is not known
+    pub address: Option<IpAddr>,
     /// The port; `None` where it has none or is not known
     pub port: Option<u16>,
 }

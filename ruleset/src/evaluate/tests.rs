@@ -199,7 +199,7 @@ fn a_map_gives_an_address_and_a_port() {
         table([("base", vec![rule([Statement::Nat(Box::new(nat))]), rule([verdict(Verdict::Drop)])])]);
     table.sets.push(set);
     let translation =
-        Translation { kind: NatKind::Destination, address: Some(vec![10, 1, 1, 1]), port: Some(8443) };
+        Translation { kind: NatKind::Destination, address: Some([10, 1, 1, 1].into()), port: Some(8443) };
     assert_eq!(fates(&table, &packet()), [Fate::Nat(translation)]);
     // What the map does not have ends the rule.
     let other = Packet { destination_port: Some(80), ..packet() };
@@ -238,7 +238,7 @@ fn marks_that_a_rule_sets_are_seen_by_the_next_one() {
 struct Listens(bool);
 
 impl Host for Listens {
-    fn has_transparent_socket(&self, _: u8, _: Option<std::net::IpAddr>, port: u16) -> Option<bool> {
+    fn has_transparent_socket(&self, _: u8, _: Option<IpAddr>, port: u16) -> Option<bool> {
         Some(self.0 && port == 15006)
     }
 }

@@ -338,7 +338,7 @@ impl<'r> Walk<'r, '_> {
         };
         let translation = Translation {
             kind: nat.kind,
-            address: address.and_then(Value::single),
+            address: address.and_then(Value::address),
             port: port.as_ref().and_then(Value::port),
         };
         Next::Flow(Flow::Fate(Fate::Nat(translation)))
