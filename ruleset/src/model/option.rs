@@ -51,6 +51,27 @@ struct Description {
 }
 
 impl OptionField {
+    /// The part of an option with these names of nft's.
+    #[must_use]
+    pub fn named(kind: OptionKind, option: &str, field: &str) -> Option<Self> {
+        let named = OPTIONS.iter().filter(|known| known.kind == kind && known.name == option);
+        let found = named.flat_map(|known| known.fields.iter().map(move |field| (known.number, field)));
+        let (number, &(_, offset, len, _)) = found.into_iter().find(|(_, known)| known.0 == field)?;
+        Some(Self { kind, number, offset, len, presence: false })
+    }
+
+    /// Whether a packet has the option with this number.
+    #[must_use]
+    pub fn presence_of(kind: OptionKind, number: u8) -> Self {
+        Self { kind, number, offset: 0, len: 8, presence: true }
+    }
+
+    /// The number of the option with this name of nft's.
+    #[must_use]
+    pub fn number_of(kind: OptionKind, option: &str) -> Option<u8> {
+        OPTIONS.iter().find(|known| known.kind == kind && known.name == option).map(|known| known.number)
+    }
+
     /// nft's names for it, where it has some.
     #[must_use]
     pub fn names(&self) -> Option<OptionNames> {

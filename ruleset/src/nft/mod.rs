@@ -3,4 +3,5 @@
 pub mod compile;
 pub mod decompile;
 pub mod json;
+pub mod parse;
 pub mod print;

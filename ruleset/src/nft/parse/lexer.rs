@@ -1,0 +1,390 @@
+//! Words, numbers, addresses and signs: what nft's scanner makes of a text (nftables, src/scanner.l).
+//!
+//! nft's scanner turns some words into keywords, by its state. Here a word stays a word, and the parser decides what it
+//! means where it is: so a chain may be called `mark`.
+
+use super::source::Span;
+
+/// What a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A name or a keyword
+    Word,
+    /// Digits, perhaps with 0x before
+    Number,
+    /// An address, a time, or a pair of numbers: a value that is no word
+    Value,
+    /// An IPv6 address in brackets
+    Bracketed,
+    /// Between double quotes
+    Quoted,
+    /// A word that ends in `*`
+    Asterisk,
+    /// A sign of one or two characters
+    Sign(Sign),
+    /// The end of a line
+    Newline,
+    /// The end of the text
+    End,
+    /// No character that nft knows
+    Junk,
+}
+
+/// A sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    Equal,
+    NotEqual,
+    LessEqual,
+    Less,
+    GreaterEqual,
+    Greater,
+    ShiftLeft,
+    ShiftRight,
+    And,
+    Or,
+    Xor,
+    Not,
+    Dot,
+    Colon,
+    Semicolon,
+    BraceOpen,
+    BraceClose,
+    BracketOpen,
+    BracketClose,
+    ParenthesisOpen,
+    ParenthesisClose,
+    Comma,
+    Slash,
+    Dash,
+    Plus,
+    Asterisk,
+    At,
+    Dollar,
+    Assign,
+}
+
+/// The signs, those of two characters first.
+const SIGNS: &[(&str, Sign)] = &[
+    ("==", Sign::Equal),
+    ("!=", Sign::NotEqual),
+    ("<=", Sign::LessEqual),
+    (">=", Sign::GreaterEqual),
+    ("<<", Sign::ShiftLeft),
+    (">>", Sign::ShiftRight),
+    ("<", Sign::Less),
+    (">", Sign::Greater),
+    ("&", Sign::And),
+    ("|", Sign::Or),
+    ("^", Sign::Xor),
+    ("!", Sign::Not),
+    (".", Sign::Dot),
+    (":", Sign::Colon),
+    (";", Sign::Semicolon),
+    ("{", Sign::BraceOpen),
+    ("}", Sign::BraceClose),
+    ("[", Sign::BracketOpen),
+    ("]", Sign::BracketClose),
+    ("(", Sign::ParenthesisOpen),
+    (")", Sign::ParenthesisClose),
+    (",", Sign::Comma),
+    ("/", Sign::Slash),
+    ("-", Sign::Dash),
+    ("+", Sign::Plus),
+    ("*", Sign::Asterisk),
+    ("@", Sign::At),
+    ("$", Sign::Dollar),
+    ("=", Sign::Assign),
+];
+
+/// A token and its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    pub(super) kind: Kind,
+    pub(super) span: Span,
+}
+
+/// The token at or after this byte of a text. Blanks, comments and continued lines are skipped.
+pub(super) fn next(source: u32, text: &str, mut at: usize) -> Token {
+    let bytes = text.as_bytes();
+    loop {
+        match bytes.get(at) {
+            Some(b' ' | b'\t' | b'\r') => at += 1,
+            Some(b'\\') if bytes.get(at + 1) == Some(&b'\n') => at += 2,
+            Some(b'#') => {
+                let line =
+                    bytes[at..].iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |end| at + end);
+                // A comment that is alone in its line takes the whole line with it.
+                let alone = bytes[..at].iter().rev().find(|byte| !matches!(byte, b' ' | b'\t'));
+                at = if matches!(alone, None | Some(b'\n')) { (line + 1).min(bytes.len()) } else { line };
+            }
+            _ => break,
+        }
+    }
+    let (kind, len) = scan(text, at);
+    let place = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+    Token { kind, span: Span { source, start: place(at), end: place(at + len) } }
+}
+
+/// What is at this byte, and how many bytes it takes: the longest that matches, and of several as long the first.
+fn scan(text: &str, at: usize) -> (Kind, usize) {
+    let rest = &text.as_bytes()[at..];
+    let Some(&first) = rest.first() else { return (Kind::End, 0) };
+    match first {
+        b'\n' => return (Kind::Newline, 1),
+        b'"' => {
+            return match rest[1..].iter().position(|&byte| byte == b'"') {
+                Some(end) => (Kind::Quoted, end + 2),
+                None => (Kind::Junk, 1),
+            };
+        }
+        b'\\' if rest.get(1) == Some(&b'*') => return (Kind::Asterisk, 2),
+        b'[' => {
+            let len = ip6(&rest[1..]);
+            return match rest.get(len + 1) {
+                Some(b']') if len > 0 => (Kind::Bracketed, len + 2),
+                _ => (Kind::Sign(Sign::BracketOpen), 1),
+            };
+        }
+        _ => {}
+    }
+    let mut best = (Kind::Junk, 0);
+    let mut offer = |kind, len| {
+        if len > best.1 {
+            best = (kind, len);
+        }
+    };
+    if let Some((sign, kind)) = SIGNS.iter().find(|(sign, _)| rest.starts_with(sign.as_bytes())) {
+        offer(Kind::Sign(*kind), sign.len());
+    }
+    if first.is_ascii_hexdigit() || first == b':' {
+        offer(Kind::Value, mac(rest).max(ip6(rest)));
+    }
+    if first.is_ascii_digit() {
+        offer(Kind::Value, ip4(rest).max(time(rest)));
+        offer(Kind::Number, number(rest));
+    }
+    if first.is_ascii_hexdigit()
+        && let Some((len, matched)) = class_id(rest)
+        && matched > best.1
+    {
+        best = (Kind::Value, len);
+    } else if let word @ 1.. = word(rest) {
+        let (kind, len) = asterisk(rest, word).map_or((Kind::Word, word), |len| (Kind::Asterisk, len));
+        // A dot alone is a sign.
+        if len > best.1 {
+            best = (kind, len);
+        }
+    }
+    if best.1 > 0 { best } else { (Kind::Junk, text[at..].chars().next().map_or(1, char::len_utf8)) }
+}
+
+fn count(bytes: &[u8], is: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().position(|&byte| !is(byte)).unwrap_or(bytes.len())
+}
+
+/// Digits, or 0x and hexadecimal digits.
+fn number(bytes: &[u8]) -> usize {
+    if let [b'0', b'x' | b'X', rest @ ..] = bytes
+        && let digits @ 1.. = count(rest, |byte| byte.is_ascii_hexdigit())
+    {
+        return digits + 2;
+    }
+    count(bytes, |byte| byte.is_ascii_digit())
+}
+
+fn word(bytes: &[u8]) -> usize {
+    match bytes.first() {
+        Some(first) if first.is_ascii_alphabetic() || matches!(first, b'_' | b'.') => {
+            count(bytes, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.'))
+        }
+        _ => 0,
+    }
+}
+
+/// Bytes of a word with an asterisk after it: `eth*`, `eth\*`, `eth\*x`.
+fn asterisk(bytes: &[u8], len: usize) -> Option<usize> {
+    match &bytes[len..] {
+        [b'*', ..] => Some(len + 1),
+        [b'\\', b'*', rest @ ..] => Some(len + 2 + word(rest)),
+        _ => None,
+    }
+}
+
+/// Bytes of six pairs of hexadecimal digits.
+fn mac(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    for pair in 0..6 {
+        if pair > 0 {
+            if bytes.get(at) != Some(&b':') {
+                return 0;
+            }
+            at += 1;
+        }
+        match count(&bytes[at..], |byte| byte.is_ascii_hexdigit()).min(2) {
+            0 => return 0,
+            digits => at += digits,
+        }
+    }
+    at
+}
+
+/// Bytes of four numbers of at most three digits.
+fn ip4(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    for part in 0..4 {
+        if part > 0 {
+            if bytes.get(at) != Some(&b'.') {
+                return 0;
+            }
+            at += 1;
+        }
+        match count(&bytes[at..], |byte| byte.is_ascii_digit()) {
+            0 => return 0,
+            digits => at += digits.min(3),
+        }
+    }
+    at
+}
+
+/// The longest IPv6 address, in bytes; with an IPv4 address only after `::` or `::ffff:`.
+fn ip6(bytes: &[u8]) -> usize {
+    /// `xxxx:xxxx:xxxx:xxxx:xxxx:xxxx:255.255.255.255`
+    const LONGEST: usize = 45;
+    let bytes = &bytes[..bytes.len().min(LONGEST)];
+    let run = count(bytes, |byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
+    if !bytes[..run].contains(&b':') {
+        return 0;
+    }
+    let is_address = |len: &usize| {
+        let text = std::str::from_utf8(&bytes[..*len]).unwrap_or("");
+        let mapped = || {
+            text.strip_prefix("::").is_some_and(|rest| {
+                let rest = rest
+                    .split_once(':')
+                    .map_or(rest, |(four, rest)| if four.eq_ignore_ascii_case("ffff") { rest } else { ":" });
+                !rest.contains(':')
+            })
+        };
+        text.parse::<std::net::Ipv6Addr>().is_ok() && (!text.contains('.') || mapped())
+    };
+    (2..=run).rev().find(is_address).unwrap_or(0)
+}
+
+/// Days, hours, minutes, seconds and milliseconds, each at most once and in this order.
+fn time(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    for unit in ["d", "h", "m", "s", "ms"] {
+        let digits = count(&bytes[at..], |byte| byte.is_ascii_digit());
+        if digits > 0 && bytes[at + digits..].starts_with(unit.as_bytes()) {
+            // The m of ms is no minute.
+            if unit == "m" && bytes[at + digits..].starts_with(b"ms") {
+                continue;
+            }
+            at += digits + unit.len();
+        }
+    }
+    at
+}
+
+/// A traffic class such as `1:2a`: its bytes, and with the character that has to come after it.
+fn class_id(bytes: &[u8]) -> Option<(usize, usize)> {
+    let major = count(bytes, |byte| byte.is_ascii_hexdigit());
+    let rest = bytes.get(major..).filter(|_| major <= 4)?.strip_prefix(b":")?;
+    let minor = count(rest, |byte| byte.is_ascii_hexdigit());
+    let after = rest.get(minor).filter(|_| (1..=4).contains(&minor))?;
+    let len = major + 1 + minor;
+    b" \t\n:-},".contains(after).then_some((len, len + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(text: &str) -> Vec<(Kind, &str)> {
+        let mut tokens = Vec::new();
+        let mut at = 0;
+        loop {
+            let token = next(0, text, at);
+            if token.kind == Kind::End {
+                return tokens;
+            }
+            at = usize::try_from(token.span.end).unwrap();
+            tokens.push((token.kind, &text[usize::try_from(token.span.start).unwrap()..at]));
+        }
+    }
+
+    #[track_caller]
+    fn one(text: &str, kind: Kind) {
+        assert_eq!(tokens(text), [(kind, text)]);
+    }
+
+    #[test]
+    fn words() {
+        for word in ["accept", "a.b", "istio-proxy-nat", "_x", ".hidden", "a/b", "dead"] {
+            one(word, Kind::Word);
+        }
+        for word in ["eth*", "eth\\*", "\\*", "eth\\*x"] {
+            one(word, Kind::Asterisk);
+        }
+    }
+
+    #[test]
+    fn values() {
+        for value in
+            ["1.2.3.4", "::", "::1", "fe80::1", "1:2:3:4:5:6:7:8", "::ffff:1.2.3.4", "::1.2.3.4", "1::"]
+        {
+            one(value, Kind::Value);
+        }
+        for value in ["00:11:22:33:44:55", "1:2:3:4:5:6", "10s", "1d2h3m4s5ms", "5ms", "dead::"] {
+            one(value, Kind::Value);
+        }
+        one("[fe80::1]", Kind::Bracketed);
+        for number in ["0", "0x1F", "18446744073709551615"] {
+            one(number, Kind::Number);
+        }
+        let number = |text| (Kind::Number, text);
+        assert_eq!(tokens("12ab"), [number("12"), (Kind::Word, "ab")]);
+        assert_eq!(tokens("0xzz"), [number("0"), (Kind::Word, "xzz")]);
+    }
+
+    /// nft takes `22:ace,` for a traffic class, too.
+    #[test]
+    fn classes_and_colons() {
+        let colon = (Kind::Sign(Sign::Colon), ":");
+        assert_eq!(tokens("1:2a "), [(Kind::Value, "1:2a")]);
+        assert_eq!(tokens("22:accept"), [(Kind::Number, "22"), colon, (Kind::Word, "accept")]);
+        assert_eq!(tokens("22 : drop"), [(Kind::Number, "22"), colon, (Kind::Word, "drop")]);
+        assert_eq!(tokens("1.1.1.1:80"), [(Kind::Value, "1.1.1.1"), colon, (Kind::Number, "80")]);
+    }
+
+    #[test]
+    fn ranges_and_prefixes() {
+        let sign = |sign, text| (Kind::Sign(sign), text);
+        let address = |text| (Kind::Value, text);
+        assert_eq!(
+            tokens("1.1.1.1-2.2.2.2"),
+            [address("1.1.1.1"), sign(Sign::Dash, "-"), address("2.2.2.2")]
+        );
+        assert_eq!(tokens("fe80::/64"), [address("fe80::"), sign(Sign::Slash, "/"), (Kind::Number, "64")]);
+    }
+
+    #[test]
+    fn comments_and_lines() {
+        let newline = (Kind::Newline, "\n");
+        let word = |text| (Kind::Word, text);
+        assert_eq!(tokens("a # b\nc"), [word("a"), newline, word("c")]);
+        assert_eq!(tokens("a\n # b\nc"), [word("a"), newline, word("c")]);
+        assert_eq!(tokens("a \\\n b"), [word("a"), word("b")]);
+        assert_eq!(tokens("\"a # b\""), [(Kind::Quoted, "\"a # b\"")]);
+        assert_eq!(tokens("\"open"), [(Kind::Junk, "\""), word("open")]);
+        assert_eq!(tokens("é"), [(Kind::Junk, "é")]);
+    }
+
+    #[test]
+    fn signs() {
+        let kinds: Vec<_> = SIGNS.iter().map(|(text, sign)| (Kind::Sign(*sign), *text)).collect();
+        let text = SIGNS.iter().map(|(text, _)| *text).collect::<Vec<_>>().join(" ");
+        assert_eq!(tokens(&text), kinds);
+    }
+}

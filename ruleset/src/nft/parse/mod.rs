@@ -1,0 +1,8 @@
+//! nft's language, read: from a text to commands, and from commands to the model.
+
+mod lexer;
+mod parser;
+pub mod source;
+pub mod syntax;
+
+pub use parser::{Files, NoFiles, Variables, parse};

@@ -1,0 +1,424 @@
+//! From tokens to commands, by recursive descent (the grammar: nftables, src/parser_bison.y).
+
+mod block;
+mod command;
+mod expression;
+mod object;
+mod selector;
+mod statement;
+mod words;
+
+use std::collections::{HashMap, VecDeque};
+
+use super::lexer::{self, Kind, Sign, Token};
+use super::source::{Fault, Source, Sources, Span};
+use super::syntax::{Command, Expr, Name};
+
+/// Where `include` finds files.
+pub trait Files {
+    /// The files that an `include` names, in their order, each with its name and text; a pattern may name none.
+    ///
+    /// # Errors
+    /// What keeps a file from being read, in nft's words.
+    fn include(&mut self, path: &str) -> Result<Vec<(String, String)>, String>;
+}
+
+/// No files: every `include` fails.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFiles;
+
+impl Files for NoFiles {
+    fn include(&mut self, path: &str) -> Result<Vec<(String, String)>, String> {
+        Err(format!("File not found: {path}"))
+    }
+}
+
+/// Errors after which the rest of a text is not read (nftables, `parser_max_errors`).
+const MAX_FAULTS: usize = 10;
+/// Files inside each other (nftables, `MAX_INCLUDE_DEPTH`).
+const MAX_INCLUDES: usize = 16;
+/// Parentheses, sets and blocks inside each other.
+const MAX_DEPTH: usize = 64;
+
+/// What goes wrong inside: `()` where it was noted already.
+type Parsed<T> = Result<T, Fault>;
+
+/// A text that is being read.
+#[derive(Debug)]
+struct Frame {
+    source: u32,
+    at: usize,
+    ahead: VecDeque<Token>,
+}
+
+/// Reads the text with this number.
+///
+/// # Errors
+/// Everything that is wrong with it, in its order, at most ten; commands that are right are dropped.
+pub fn parse(
+    sources: &mut Sources,
+    source: u32,
+    files: &mut dyn Files,
+    variables: &mut Variables,
+) -> Result<Vec<Command>, Vec<Fault>> {
+    let mut parser = Parser {
+        sources,
+        files,
+        frames: vec![Frame { source, at: 0, ahead: VecDeque::new() }],
+        scopes: vec![std::mem::take(variables).0],
+        faults: Vec::new(),
+        last: Span { source, start: 0, end: 0 },
+        shifted: usize::MAX,
+        depth: 0,
+    };
+    let commands = parser.text();
+    *variables = Variables(parser.scopes.swap_remove(0));
+    if parser.faults.is_empty() { Ok(commands) } else { Err(parser.faults) }
+}
+
+/// Variables of the outermost scope, which last from one text to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Variables(HashMap<Box<str>, Expr>);
+
+struct Parser<'a> {
+    sources: &'a mut Sources,
+    files: &'a mut dyn Files,
+    frames: Vec<Frame>,
+    /// Variables, the innermost scope last
+    scopes: Vec<HashMap<Box<str>, Expr>>,
+    faults: Vec<Fault>,
+    /// The token that was taken last
+    last: Span,
+    /// Tokens taken since the last fault
+    shifted: usize,
+    depth: usize,
+}
+
+impl Parser<'_> {
+    fn text(&mut self) -> Vec<Command> {
+        let mut commands = Vec::new();
+        while self.faults.len() < MAX_FAULTS && !self.at(Kind::End) {
+            match self.line() {
+                Ok(command) => commands.extend(command),
+                Err(fault) => self.recover(fault),
+            }
+        }
+        commands
+    }
+
+    fn line(&mut self) -> Parsed<Option<Command>> {
+        if self.separator() || self.common()? {
+            return Ok(None);
+        }
+        let start = self.peek().span;
+        let kind = self.command()?;
+        let span = start.to(self.last);
+        self.end_of_statement()?;
+        Ok(Some(Command { kind, span }))
+    }
+
+    /// Notes a fault, and goes on after the end of the line.
+    fn recover(&mut self, fault: Fault) {
+        // As bison does: a fault just after another is its consequence.
+        if self.shifted >= 3 {
+            self.faults.push(fault);
+        }
+        self.depth = 0;
+        while !matches!(self.peek().kind, Kind::Newline | Kind::Sign(Sign::Semicolon) | Kind::End) {
+            self.next();
+        }
+        self.separator();
+        self.shifted = 0;
+    }
+
+    /// Lines that may be anywhere: `include`, `define`, `redefine`, `undefine`. Returns whether there was one.
+    fn common(&mut self) -> Parsed<bool> {
+        match self.word() {
+            "include" => {
+                let start = self.next().span;
+                let path = self.quoted()?;
+                let span = start.to(self.last);
+                self.end_of_statement()?;
+                self.include(&path.text, span)?;
+            }
+            keyword @ ("define" | "redefine") => {
+                let redefine = keyword == "redefine";
+                self.next();
+                let name = self.identifier()?;
+                self.expect(Sign::Assign)?;
+                let value = self.initializer()?;
+                self.end_of_statement()?;
+                let scope = self.scopes.last_mut();
+                if let Some(scope) = scope {
+                    if !redefine && scope.contains_key(&name.text) {
+                        let message = format!("redefinition of symbol '{}'", name.text);
+                        return Err(Fault::new(name.span, message));
+                    }
+                    scope.insert(name.text, value);
+                }
+            }
+            "undefine" => {
+                self.next();
+                let name = self.identifier()?;
+                self.end_of_statement()?;
+                if self.scopes.last_mut().and_then(|scope| scope.remove(&name.text)).is_none() {
+                    return Err(Fault::new(name.span, format!("undefined symbol '{}'", name.text)));
+                }
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn include(&mut self, path: &str, span: Span) -> Parsed<()> {
+        if self.frames.len() > MAX_INCLUDES {
+            return Err(Fault::new(span, format!("Include nested too deeply, max {MAX_INCLUDES} levels")));
+        }
+        let files = self.files.include(path).map_err(|message| Fault::new(span, message))?;
+        for (name, text) in files.into_iter().rev() {
+            let source = self.sources.add(Source { name: Some(name), text, included: Some(span) });
+            self.frames.push(Frame { source, at: 0, ahead: VecDeque::new() });
+        }
+        Ok(())
+    }
+
+    fn variable(&mut self, name: &Name) -> Parsed<Expr> {
+        if let Some(value) = self.scopes.iter().rev().find_map(|scope| scope.get(&name.text)) {
+            return Ok(value.clone());
+        }
+        Err(Fault::new(name.span, format!("unknown identifier '{}'", name.text)))
+    }
+
+    // Tokens
+
+    fn peek(&mut self) -> Token {
+        self.peek_at(0)
+    }
+
+    /// The token after `skip` others. Texts that have ended are left for those that include them.
+    fn peek_at(&mut self, skip: usize) -> Token {
+        loop {
+            let Some(frame) = self.frames.last_mut() else {
+                return Token { kind: Kind::End, span: self.last };
+            };
+            while frame.ahead.len() <= skip {
+                let token = lexer::next(frame.source, self.sources.text(frame.source), frame.at);
+                frame.at = usize::try_from(token.span.end).unwrap_or(usize::MAX);
+                frame.ahead.push_back(token);
+            }
+            let token = frame.ahead[skip];
+            let ended = frame.ahead[0].kind == Kind::End;
+            if ended && self.frames.len() > 1 {
+                self.frames.pop();
+                continue;
+            }
+            return token;
+        }
+    }
+
+    fn next(&mut self) -> Token {
+        let token = self.peek();
+        if token.kind != Kind::End
+            && let Some(frame) = self.frames.last_mut()
+        {
+            frame.ahead.pop_front();
+            self.last = token.span;
+            self.shifted = self.shifted.saturating_add(1);
+        }
+        token
+    }
+
+    fn text_of(&self, token: Token) -> &str {
+        self.sources.slice(token.span)
+    }
+
+    /// The word that comes next, or an empty one.
+    fn word(&mut self) -> &str {
+        self.word_at(0)
+    }
+
+    fn word_at(&mut self, skip: usize) -> &str {
+        let token = self.peek_at(skip);
+        if token.kind == Kind::Word { self.text_of(token) } else { "" }
+    }
+
+    fn at(&mut self, kind: Kind) -> bool {
+        self.peek().kind == kind
+    }
+
+    fn at_sign(&mut self, sign: Sign) -> bool {
+        self.at(Kind::Sign(sign))
+    }
+
+    /// Takes the sign if it comes next.
+    fn sign(&mut self, sign: Sign) -> bool {
+        let found = self.at_sign(sign);
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    /// Takes the word if it comes next.
+    fn keyword(&mut self, word: &str) -> bool {
+        let found = self.word() == word;
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    fn expect(&mut self, sign: Sign) -> Parsed<()> {
+        if self.sign(sign) { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    fn expect_keyword(&mut self, word: &str) -> Parsed<()> {
+        if self.keyword(word) { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    /// What comes next is nothing that may.
+    fn unexpected(&mut self) -> Fault {
+        let token = self.peek();
+        let what = words::describe(token.kind, self.text_of(token));
+        Fault::new(token.span, format!("syntax error, unexpected {what}"))
+    }
+
+    fn newlines(&mut self) {
+        while self.at(Kind::Newline) {
+            self.next();
+        }
+    }
+
+    /// Takes the end of a line or a semicolon if it comes next.
+    fn separator(&mut self) -> bool {
+        let found = matches!(self.peek().kind, Kind::Newline | Kind::Sign(Sign::Semicolon));
+        if found {
+            self.next();
+        }
+        found
+    }
+
+    fn end_of_statement(&mut self) -> Parsed<()> {
+        if self.separator() || self.at(Kind::End) { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    /// As [`end_of_statement`](Self::end_of_statement), or just before the brace that ends a block.
+    fn end_in_block(&mut self) -> Parsed<()> {
+        if self.at_sign(Sign::BraceClose) { Ok(()) } else { self.end_of_statement() }
+    }
+
+    fn identifier(&mut self) -> Parsed<Name> {
+        if self.at(Kind::Word) { Ok(self.take()) } else { Err(self.unexpected()) }
+    }
+
+    /// Any text: a word, between quotes, or with an asterisk.
+    fn string(&mut self) -> Parsed<Name> {
+        match self.peek().kind {
+            Kind::Word | Kind::Asterisk | Kind::Value => Ok(self.take()),
+            Kind::Quoted => self.quoted(),
+            _ => Err(self.unexpected()),
+        }
+    }
+
+    fn quoted(&mut self) -> Parsed<Name> {
+        if !self.at(Kind::Quoted) {
+            return Err(self.unexpected());
+        }
+        let name = self.take();
+        Ok(Name { text: unquoted(&name.text).into(), ..name })
+    }
+
+    fn take(&mut self) -> Name {
+        let token = self.next();
+        Name { text: self.text_of(token).into(), span: token.span }
+    }
+
+    fn number(&mut self) -> Parsed<u64> {
+        let token = self.peek();
+        let number = if token.kind == Kind::Number { parse_number(self.text_of(token)) } else { None };
+        match number {
+            Some(number) => {
+                self.next();
+                Ok(number)
+            }
+            None => Err(self.unexpected()),
+        }
+    }
+
+    /// A number of at most 32 bits.
+    fn number_32(&mut self) -> Parsed<u32> {
+        let number = self.number()?;
+        u32::try_from(number).map_err(|_| Fault::new(self.last, format!("{number} exceeds 32 bits")))
+    }
+
+    /// A duration in milliseconds.
+    fn duration(&mut self) -> Parsed<u64> {
+        if !matches!(self.peek().kind, Kind::Value | Kind::Word | Kind::Quoted) {
+            return Err(self.unexpected());
+        }
+        let text = self.string()?;
+        parse_duration(&text.text).ok_or_else(|| Fault::new(text.span, "invalid time specification"))
+    }
+
+    fn comment(&mut self) -> Parsed<Name> {
+        self.expect_keyword("comment")?;
+        let comment = self.string()?;
+        // NFTNL_UDATA_COMMENT_MAXLEN
+        if comment.text.len() > 128 {
+            return Err(Fault::new(comment.span, "comment too long, 128 characters maximum allowed"));
+        }
+        Ok(comment)
+    }
+
+    /// Runs `parse` one level deeper.
+    fn nested<T>(&mut self, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+        if self.depth == MAX_DEPTH {
+            let span = self.peek().span;
+            return Err(Fault::new(span, format!("nested too deeply, max {MAX_DEPTH} levels")));
+        }
+        self.depth += 1;
+        let result = parse(self);
+        self.depth = self.depth.saturating_sub(1);
+        result
+    }
+}
+
+fn unquoted(text: &str) -> &str {
+    text.get(1..text.len().saturating_sub(1)).unwrap_or("")
+}
+
+/// As strtoull(3) with base 0: hexadecimal after 0x, octal after 0.
+pub(super) fn parse_number(text: &str) -> Option<u64> {
+    if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        return u64::from_str_radix(digits, 16).ok();
+    }
+    match text.strip_prefix('0') {
+        Some(digits) if !digits.is_empty() => u64::from_str_radix(digits, 8).ok(),
+        _ => text.parse().ok(),
+    }
+}
+
+/// Days, hours, minutes, seconds and milliseconds, as `1d2h3m4s5ms`, in milliseconds.
+pub(super) fn parse_duration(text: &str) -> Option<u64> {
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+    let (mut rest, mut total, mut from) = (text, 0_u64, 0);
+    if text.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.bytes().position(|byte| !byte.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        let unit = rest[digits..]
+            .bytes()
+            .position(|byte| byte.is_ascii_digit())
+            .map_or(rest.len(), |at| digits + at);
+        let index =
+            units.iter().position(|(name, _)| *name == &rest[digits..unit]).filter(|index| *index >= from)?;
+        total = total.checked_add(number.checked_mul(units[index].1)?)?;
+        (from, rest) = (index + 1, &rest[unit..]);
+    }
+    Some(total)
+}
+
+#[cfg(test)]
+mod tests;
