@@ -30,6 +30,7 @@ use crate::{Constant, Data, DataType, Expression, Hash, Operator, Rule, Selector
 pub(crate) use interval::{predecessor, range};
 pub(crate) use object::device;
 pub use object::{flowtable, object};
+pub(crate) use register::len as loaded_len;
 pub use set::{SetReader, set};
 
 /// The sets of a table, anonymous ones included, with their elements, by their names.

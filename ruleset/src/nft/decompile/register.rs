@@ -96,7 +96,7 @@ fn padded(len: u32) -> u32 {
 }
 
 /// Bytes that the kernel loads; 0 where the selector does not tell.
-pub(super) fn len(selector: Selector) -> u32 {
+pub(crate) fn len(selector: Selector) -> u32 {
     match selector {
         Selector::Ct(CtKey::Src | CtKey::Dst) | Selector::CtOf(CtOf { key: CtKey::Src | CtKey::Dst, .. }) => {
             0

@@ -1,5 +1,6 @@
 //! nft's language, read: from a text to commands, and from commands to the model.
 
+pub mod evaluate;
 mod lexer;
 mod parser;
 pub mod source;

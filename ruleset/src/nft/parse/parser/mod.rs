@@ -388,7 +388,7 @@ fn unquoted(text: &str) -> &str {
 }
 
 /// As strtoull(3) with base 0: hexadecimal after 0x, octal after 0.
-pub(super) fn parse_number(text: &str) -> Option<u64> {
+fn parse_number(text: &str) -> Option<u64> {
     if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         return u64::from_str_radix(digits, 16).ok();
     }
@@ -399,7 +399,7 @@ pub(super) fn parse_number(text: &str) -> Option<u64> {
 }
 
 /// Days, hours, minutes, seconds and milliseconds, as `1d2h3m4s5ms`, in milliseconds.
-pub(super) fn parse_duration(text: &str) -> Option<u64> {
+pub(in crate::nft::parse) fn parse_duration(text: &str) -> Option<u64> {
     let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
     let (mut rest, mut total, mut from) = (text, 0_u64, 0);
     if text.is_empty() {

@@ -1,0 +1,152 @@
+//! From the syntax tree to the model: what words and numbers mean where they are.
+//!
+//! nft does the same in src/evaluate.c. What depends on the kernel's expressions (implicit dependencies, byte order of
+//! comparisons, registers) is left to the compiler.
+
+mod context;
+mod element;
+mod expression;
+mod item;
+mod nat;
+mod set;
+mod statement;
+mod value;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use nftwire::Family;
+
+pub use item::{Item, ItemData};
+
+use super::source::{Fault, Span};
+use super::syntax;
+use crate::{DataType, Rule, Set};
+use context::Context;
+
+/// What a text refers to outside of itself.
+pub trait World {
+    /// The index of the interface with this name.
+    fn interface(&mut self, name: &str) -> Option<u32>;
+    /// The port of a service (services(5)).
+    fn service(&mut self, name: &str) -> Option<u16>;
+    /// The addresses of a host (hosts(5)).
+    fn host(&mut self, name: &str) -> Vec<IpAddr>;
+    /// The uid of a user (passwd(5)).
+    fn user(&mut self, name: &str) -> Option<u32>;
+    /// The gid of a group (group(5)).
+    fn group(&mut self, name: &str) -> Option<u32>;
+    /// The number that a file of iproute2's, such as `rt_marks`, or of xtables' has for a name.
+    fn number(&mut self, file: &str, name: &str) -> Option<u32>;
+    /// The inode number of a control group, by its path from the root.
+    fn cgroup(&mut self, path: &str) -> Option<u64>;
+    /// Whether local time is UTC.
+    fn is_utc(&mut self) -> bool;
+    /// A set that the kernel holds, without its elements; `Err` says why it cannot be read.
+    ///
+    /// # Errors
+    /// The kernel could not be asked.
+    fn set(&mut self, family: Family, table: &str, name: &str) -> Result<Option<Set>, String>;
+}
+
+type Evaluated<T> = Result<T, Fault>;
+
+/// The type of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kind {
+    data_type: DataType,
+    bits: u32,
+}
+
+impl Kind {
+    fn new(data_type: DataType) -> Self {
+        Self { data_type, bits: 8 * data_type.size() }
+    }
+
+    fn bytes(self) -> usize {
+        usize::try_from(self.bits.div_ceil(8)).unwrap_or(0)
+    }
+}
+
+/// Evaluates the commands of one text, in their order: what one declares, the next can use.
+pub struct Evaluator<'a> {
+    world: &'a mut dyn World,
+    /// Sets that were declared, without their elements
+    sets: HashMap<(Family, Box<str>, Box<str>), Set>,
+    context: Context,
+    table: Box<str>,
+}
+
+impl std::fmt::Debug for Evaluator<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Evaluator").field("sets", &self.sets.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Evaluator<'a> {
+    /// Nothing is declared.
+    pub fn new(world: &'a mut dyn World) -> Self {
+        Self { world, sets: HashMap::new(), context: Context::new(Family::Unspec), table: "".into() }
+    }
+
+    /// Evaluates a rule of a chain of this table; the rules of its anonymous chains, too.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn rule(&mut self, family: Family, table: &str, rule: &syntax::Rule) -> Result<Rule, Fault> {
+        self.enter(family, table);
+        let statements = rule.statements.iter().map(|statement| self.statement(statement));
+        let mut evaluated = Vec::with_capacity(rule.statements.len());
+        for (index, statement) in statements.enumerate() {
+            let statement = statement?;
+            if is_terminal(&statement) && index + 1 < rule.statements.len() {
+                let next = rule.statements[index + 1].span;
+                return Err(Fault::new(
+                    rule.statements[index].span,
+                    "Statement after terminal statement has no effect",
+                )
+                .with(next));
+            }
+            evaluated.push(statement);
+        }
+        let comment = rule.comment.as_ref().map(|comment| comment.text.clone());
+        Ok(Rule { handle: 0, statements: evaluated, comment })
+    }
+
+    fn enter(&mut self, family: Family, table: &str) {
+        self.context = Context::new(family);
+        if &*self.table != table {
+            self.table = table.into();
+        }
+    }
+
+    /// A set of the table by its name: declared before, or the kernel's.
+    fn set_named(&mut self, name: &str, span: Span) -> Evaluated<Set> {
+        let family = self.context.family;
+        if let Some(set) = self.declared(name) {
+            return Ok(set.clone());
+        }
+        match self.world.set(family, &self.table, name) {
+            Ok(Some(set)) => {
+                self.sets.insert((family, self.table.clone(), name.into()), set.clone());
+                Ok(set)
+            }
+            Ok(None) => Err(Fault::new(span, "No such file or directory")),
+            Err(message) => Err(Fault::new(span, message)),
+        }
+    }
+
+    fn declared(&self, name: &str) -> Option<&Set> {
+        self.sets.get(&(self.context.family, self.table.clone(), name.into()))
+    }
+}
+
+/// Whether nothing after it is reached.
+fn is_terminal(statement: &crate::Statement) -> bool {
+    use crate::Statement as S;
+    match statement {
+        S::Verdict(verdict) => !matches!(verdict, crate::Verdict::Continue),
+        S::Reject(_) | S::Nat(_) | S::Synproxy(_) | S::Queue(_) | S::Forward(_) => true,
+        _ => false,
+    }
+}
