@@ -189,7 +189,7 @@ impl Batch {
         self.elements(uapi::NFT_MSG_DELSETELEM, 0, list, elements);
     }
 
-    fn elements<'e, E: Borrow<Element<'e>>>(
+    pub(crate) fn elements<'e, E: Borrow<Element<'e>>>(
         &mut self,
         kind: u8,
         flags: u16,

@@ -164,6 +164,14 @@ impl<'a> ElementList<'a> {
         self.elements.map(|attribute| Element::decode(attribute?.nested()))
     }
 
+    /// Writes all of it, with these elements.
+    pub(crate) fn encode_with(&self, writer: &mut AttrWriter, elements: &[Element<'_>]) {
+        self.encode_head(writer);
+        writer.nest(uapi::NFTA_SET_ELEM_LIST_ELEMENTS, |writer| {
+            elements.iter().for_each(|element| element.encode(writer));
+        });
+    }
+
     /// Writes everything but the elements themselves.
     pub(crate) fn encode_head(&self, writer: &mut AttrWriter) {
         writer.put_str(uapi::NFTA_SET_ELEM_LIST_TABLE, self.table);

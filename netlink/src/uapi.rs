@@ -113,6 +113,13 @@ pub const NFT_MSG_NEWFLOWTABLE: u8 = 22;
 pub const NFT_MSG_GETFLOWTABLE: u8 = 23;
 pub const NFT_MSG_DELFLOWTABLE: u8 = 24;
 pub const NFT_MSG_GETRULE_RESET: u8 = 25; // 6.2
+pub const NFT_MSG_DESTROYTABLE: u8 = 26; // 6.3, and those up to 32
+pub const NFT_MSG_DESTROYCHAIN: u8 = 27;
+pub const NFT_MSG_DESTROYRULE: u8 = 28;
+pub const NFT_MSG_DESTROYSET: u8 = 29;
+pub const NFT_MSG_DESTROYSETELEM: u8 = 30;
+pub const NFT_MSG_DESTROYOBJ: u8 = 31;
+pub const NFT_MSG_DESTROYFLOWTABLE: u8 = 32;
 pub const NFT_MSG_GETSETELEM_RESET: u8 = 33; // 6.5
 
 // enum nft_list_attributes

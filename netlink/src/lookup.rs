@@ -1,0 +1,76 @@
+//! One object by its name, without a dump of all others.
+
+use crate::{Chain, Element, ElementList, Error, Family, Set, Socket, uapi};
+
+impl Socket {
+    /// One set of a table, without its elements.
+    ///
+    /// # Errors
+    /// ENOENT if the table or the set does not exist; those of `each`.
+    pub fn set(
+        &mut self,
+        family: Family,
+        table: &str,
+        set: &str,
+        mut each: impl FnMut(Set<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.request(
+            uapi::NFT_MSG_GETSET,
+            0,
+            family,
+            |writer| {
+                writer.put_str(uapi::NFTA_SET_TABLE, table);
+                writer.put_str(uapi::NFTA_SET_NAME, set);
+            },
+            |message| each(Set::decode(message)?),
+        )
+    }
+
+    /// One chain of a table.
+    ///
+    /// # Errors
+    /// ENOENT if the table or the chain does not exist; those of `each`.
+    pub fn chain(
+        &mut self,
+        family: Family,
+        table: &str,
+        chain: &str,
+        mut each: impl FnMut(Chain<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.request(
+            uapi::NFT_MSG_GETCHAIN,
+            0,
+            family,
+            |writer| {
+                writer.put_str(uapi::NFTA_CHAIN_TABLE, table);
+                writer.put_str(uapi::NFTA_CHAIN_NAME, chain);
+            },
+            |message| each(Chain::decode(message)?),
+        )
+    }
+
+    /// The elements of a set that these keys are in.
+    ///
+    /// # Errors
+    /// ENOENT if the table, the set or one of the elements does not exist; those of `each`.
+    pub fn get_elements(
+        &mut self,
+        list: &ElementList<'_>,
+        elements: &[Element<'_>],
+        reset: bool,
+        mut each: impl FnMut(ElementList<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let kind = if reset { uapi::NFT_MSG_GETSETELEM_RESET } else { uapi::NFT_MSG_GETSETELEM };
+        // The kernel answers each key with a message of its own; one request for each keeps them apart.
+        for element in elements {
+            self.request(
+                kind,
+                0,
+                list.family,
+                |writer| list.encode_with(writer, std::slice::from_ref(element)),
+                |message| each(ElementList::decode(message)?),
+            )?;
+        }
+        Ok(())
+    }
+}
