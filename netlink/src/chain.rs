@@ -57,6 +57,16 @@ pub enum Policy {
     Accept,
 }
 
+impl Policy {
+    /// The number on the wire.
+    pub(crate) fn verdict(self) -> i32 {
+        match self {
+            Self::Drop => uapi::NF_DROP,
+            Self::Accept => uapi::NF_ACCEPT,
+        }
+    }
+}
+
 /// A chain's flags, but for `NFT_CHAIN_BASE`, which goes without saying.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChainFlags(pub u32);
@@ -198,11 +208,7 @@ impl<'a> Chain<'a> {
             }
         });
         if let Some(policy) = base.policy {
-            let verdict = match policy {
-                Policy::Drop => uapi::NF_DROP,
-                Policy::Accept => uapi::NF_ACCEPT,
-            };
-            writer.put(uapi::NFTA_CHAIN_POLICY, &verdict.to_be_bytes());
+            writer.put(uapi::NFTA_CHAIN_POLICY, &policy.verdict().to_be_bytes());
         }
         writer.put_str(uapi::NFTA_CHAIN_TYPE, base.kind);
     }

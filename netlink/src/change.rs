@@ -6,8 +6,8 @@ use std::borrow::Borrow;
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 
 use crate::{
-    AttrWriter, Batch, Chain, Element, ElementList, Expr, Family, Flowtable, Object, ObjectKind, Position,
-    Rule, Set, uapi,
+    AttrWriter, Batch, Chain, Element, ElementList, Expr, Family, Flowtable, Object, ObjectKind, Policy,
+    Position, Rule, Set, uapi,
 };
 
 /// Something by its name or by the kernel's handle.
@@ -146,6 +146,15 @@ impl Batch {
         self.object(uapi::NFT_MSG_DELRULE, 0, family, |writer| {
             writer.put_str(uapi::NFTA_RULE_TABLE, table);
             writer.put_str(uapi::NFTA_RULE_CHAIN, chain);
+        });
+    }
+
+    /// Changes the policy of a base chain, and nothing else.
+    pub fn set_policy(&mut self, family: Family, table: &str, chain: &str, policy: Policy) {
+        self.object(uapi::NFT_MSG_NEWCHAIN, NLM_F_CREATE, family, |writer| {
+            writer.put_str(uapi::NFTA_CHAIN_TABLE, table);
+            writer.put_str(uapi::NFTA_CHAIN_NAME, chain);
+            writer.put(uapi::NFTA_CHAIN_POLICY, &policy.verdict().to_be_bytes());
         });
     }
 

@@ -1,6 +1,6 @@
 //! One object by its name, without a dump of all others.
 
-use crate::{Chain, Element, ElementList, Error, Family, Set, Socket, uapi};
+use crate::{Chain, Element, ElementList, Error, Family, Object, ObjectKind, Rule, Set, Socket, uapi};
 
 impl Socket {
     /// One set of a table, without its elements.
@@ -46,6 +46,55 @@ impl Socket {
                 writer.put_str(uapi::NFTA_CHAIN_NAME, chain);
             },
             |message| each(Chain::decode(message)?),
+        )
+    }
+
+    /// One object of a table; with `reset`, its counter or consumption is set to zero, and `each` sees what was before.
+    ///
+    /// # Errors
+    /// ENOENT if the table or the object does not exist; those of `each`.
+    pub fn object(
+        &mut self,
+        family: Family,
+        table: &str,
+        (kind, name): (ObjectKind, &str),
+        reset: bool,
+        mut each: impl FnMut(Object<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.request(
+            if reset { uapi::NFT_MSG_GETOBJ_RESET } else { uapi::NFT_MSG_GETOBJ },
+            0,
+            family,
+            |writer| {
+                writer.put_str(uapi::NFTA_OBJ_TABLE, table);
+                writer.put_str(uapi::NFTA_OBJ_NAME, name);
+                writer.put_be32(uapi::NFTA_OBJ_TYPE, kind.number());
+            },
+            |message| each(Object::decode(message)?),
+        )
+    }
+
+    /// One rule; its counters, quotas and times are set to zero (from 6.2 on), and `each` sees what was before.
+    ///
+    /// # Errors
+    /// ENOENT if the table, the chain or the rule does not exist; EINVAL before 6.2; those of `each`.
+    pub fn reset_rule(
+        &mut self,
+        family: Family,
+        table: &str,
+        (chain, handle): (&str, u64),
+        mut each: impl FnMut(Rule<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.request(
+            uapi::NFT_MSG_GETRULE_RESET,
+            0,
+            family,
+            |writer| {
+                writer.put_str(uapi::NFTA_RULE_TABLE, table);
+                writer.put_str(uapi::NFTA_RULE_CHAIN, chain);
+                writer.put_be64(uapi::NFTA_RULE_HANDLE, handle);
+            },
+            |message| each(Rule::decode(message)?),
         )
     }
 

@@ -25,6 +25,8 @@ mod list;
 mod lockdown;
 mod log;
 mod netns;
+#[cfg(feature = "nft")]
+mod nft;
 mod privileges;
 mod program;
 mod proxy_init;
@@ -83,6 +85,7 @@ subcommands! {
     #[cfg(feature = "tools")] explain,
     #[cfg(feature = "tools")] graph,
     #[cfg(feature = "tools")] list,
+    #[cfg(feature = "nft")] nft,
     #[cfg(feature = "tools")] reset,
     #[cfg(feature = "tools")] verify,
 }

@@ -6,10 +6,12 @@ use std::path::Path;
 use super::{NAME, istio_iptables, proxy_init};
 
 /// Names, and the command that each stands for.
-const COMMANDS: [(&str, &str); 3] = [
+const COMMANDS: &[(&str, &str)] = &[
     (istio_iptables::NAME, istio_iptables::NAME),
     (proxy_init::NAME, proxy_init::NAME),
     (proxy_init::LINKERDS_NAME, proxy_init::NAME),
+    #[cfg(feature = "nft")]
+    (super::nft::NAME, super::nft::NAME),
 ];
 
 /// Istio's agent, of which `istio-iptables` is a command; Istio gives it as the first argument.
@@ -42,7 +44,7 @@ pub(super) fn by_name(arguments: &mut Vec<OsString>) -> Result<(), OnlyInitialis
                 asked.map_or("the agent itself".into(), |command| command.to_string_lossy().into_owned());
             return Err(OnlyInitialises { program: PILOT_AGENT, asked });
         }
-    } else if let Some((_, command)) = COMMANDS.into_iter().find(|(name, _)| called == *name) {
+    } else if let Some((_, command)) = COMMANDS.iter().find(|(name, _)| called == *name) {
         if arguments.get(1).is_none_or(|given| given != command) {
             arguments.insert(1, command.into());
         }

@@ -36,8 +36,8 @@ pub struct Item {
 pub enum ItemData {
     /// A table, without what it holds
     Table(Table),
-    /// A chain, without rules
-    Chain(Chain),
+    /// A chain, without rules, and the policy where one was said
+    Chain(Chain, Option<Policy>),
     /// A set, without elements
     Set(Box<Set>),
     /// Elements, with the set that they are for
@@ -117,7 +117,7 @@ impl Evaluator<'_> {
             CommandKind::AddChain(_, chain, block) => {
                 let empty = ChainBlock::default();
                 let block = block.as_deref().unwrap_or(&empty);
-                let data = self.chain(&chain.name, block).map(ItemData::Chain);
+                let data = self.chain(&chain.name, block);
                 collector.add(chain.name.span, data);
                 self.add_rules(&mut collector, &chain.name, block);
             }
@@ -155,13 +155,23 @@ impl Evaluator<'_> {
         Ok(found)
     }
 
+    /// Devices of a flowtable.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn flowtable_of(&mut self, flowtable: &ItemSpec, block: &FlowtableBlock) -> Result<Flowtable, Fault> {
+        self.enter(flowtable.table.family, &flowtable.table.name.text);
+        self.flowtable(&flowtable.name, block)
+    }
+
     /// In nft's order (nftables, `nft_cmd_expand`): the table, chains, objects, sets, flowtables, elements, rules.
     fn add_table(&mut self, collector: &mut Collector<'_>, table: &TableSpec, block: Option<&TableBlock>) {
         let empty = TableBlock::default();
         let block = block.unwrap_or(&empty);
         collector.add(table.name.span, self::table(table, block).map(ItemData::Table));
         for (name, chain) in &block.chains {
-            collector.add(name.span, self.chain(name, chain).map(ItemData::Chain));
+            let data = self.chain(name, chain);
+            collector.add(name.span, data);
         }
         for (name, object) in &block.objects {
             collector.add(name.span, self.object(name, object).map(ItemData::Object));
@@ -247,7 +257,7 @@ impl Evaluator<'_> {
         collector.span = span;
     }
 
-    fn chain(&mut self, name: &Name, block: &ChainBlock) -> Evaluated<Chain> {
+    fn chain(&mut self, name: &Name, block: &ChainBlock) -> Evaluated<ItemData> {
         if block.offload {
             return Err(Fault::new(name.span, "chains with the flag offload are not supported"));
         }
@@ -258,13 +268,11 @@ impl Evaluator<'_> {
                 devices = names(&hook.devices)?;
                 Some(self.base(hook, policy)?)
             }
-            None if policy.is_some() => {
-                return Err(Fault::new(name.span, "a policy is only for a base chain, which has a hook"));
-            }
             None => None,
         };
         let comment = block.comment.as_ref().map(|comment| comment.text.to_string());
-        Ok(Chain { name: name.text.to_string(), comment, base, devices, ..Chain::default() })
+        let chain = Chain { name: name.text.to_string(), comment, base, devices, ..Chain::default() };
+        Ok(ItemData::Chain(chain, policy))
     }
 
     fn base(&self, spec: &HookSpec, policy: Option<Policy>) -> Evaluated<BaseChain> {

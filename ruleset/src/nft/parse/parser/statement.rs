@@ -422,9 +422,8 @@ impl Parser<'_> {
             if !self.at_sign(Sign::Colon) && with_address {
                 nat.address = Some(self.value()?);
             }
-            if self.sign(Sign::Colon) {
-                nat.port = Some(self.value()?);
-            } else if kind == NatKind::Redirect {
+            // `redirect to 80` is `redirect to :80`.
+            if self.sign(Sign::Colon) || kind == NatKind::Redirect {
                 nat.port = Some(self.value()?);
             } else if kind == NatKind::Masquerade {
                 return Err(self.unexpected());

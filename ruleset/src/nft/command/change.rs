@@ -1,0 +1,471 @@
+//! The commands that change something, as one transaction.
+
+use nftwire::{
+    Batch, BatchPosition, ElementList, Error, Family, Reference, Refusal, Removal, Socket, Version, uapi,
+};
+
+use super::interval::{self, Existing};
+use super::positions::Positions;
+use super::{failure, is_missing, strerror, wire};
+use crate::model::statement::ObjectKind;
+use crate::nft::compile::{SetKey, compile, named_set};
+use crate::nft::parse::evaluate::{Evaluator, Item, ItemData};
+use crate::nft::parse::source::{Fault, Span};
+use crate::nft::parse::syntax::{
+    Command, CommandKind, Deletion, Flush, NameOrHandle, RulePosition, TableSpec, Verb,
+};
+use crate::transaction::add_anonymous_set;
+use crate::{Rule, Set};
+
+/// From which kernel on deletions need not find anything (`NFT_MSG_DESTROY*`).
+const DESTROY: Version = Version::new(6, 3);
+
+/// Where the parts of a message are in the text.
+#[derive(Clone, Copy, Debug)]
+struct Subject {
+    command: Span,
+    table: Span,
+    name: Span,
+}
+
+/// A transaction that is being filled.
+#[derive(Debug)]
+pub(super) struct Change {
+    batch: Batch,
+    /// For each message of the batch
+    subjects: Vec<Subject>,
+    positions: Positions,
+    check: bool,
+}
+
+impl Change {
+    pub(super) fn new(commands: &[Command], check: bool) -> Self {
+        Self { batch: Batch::new(), subjects: Vec::new(), positions: Positions::new(commands), check }
+    }
+
+    fn push(&mut self, subject: Subject, fill: impl FnOnce(&mut Batch)) {
+        fill(&mut self.batch);
+        self.subjects.resize(self.batch.messages(), subject);
+    }
+
+    /// Adds one object.
+    pub(super) fn add(&mut self, item: Item, socket: &mut Socket) -> Result<(), Fault> {
+        let Item { family, table, verb, data, span, table_span, name_span } = item;
+        let subject = Subject { command: span, table: table_span, name: name_span };
+        let refuse = |message: String| Fault::new(span, message);
+        let create = verb == Verb::Create;
+        match &data {
+            ItemData::Table(model) => {
+                let userdata = wire::comment(model.comment.as_deref()).map_err(refuse)?;
+                let message = wire::table(model, &userdata);
+                self.push(subject, |batch| match create {
+                    true => batch.create_table(&message),
+                    false => batch.add_table(&message),
+                });
+            }
+            ItemData::Chain(model, Some(policy)) if model.base.is_none() => {
+                self.push(subject, |batch| batch.set_policy(family, &table, &model.name, *policy));
+            }
+            ItemData::Chain(model, policy) => {
+                let userdata = wire::comment(model.comment.as_deref()).map_err(refuse)?;
+                let message = wire::chain(family, &table, model, *policy, &userdata);
+                self.push(subject, |batch| match create {
+                    true => batch.create_chain(&message),
+                    false => batch.add_chain(&message),
+                });
+            }
+            ItemData::Object(model) => {
+                let userdata = wire::comment(model.comment.as_deref()).map_err(refuse)?;
+                let Some(message) = wire::object(family, &table, model, &userdata) else {
+                    return Err(refuse("this kind of object cannot be added".to_owned()));
+                };
+                self.push(subject, |batch| match create {
+                    true => batch.create_object(&message),
+                    false => batch.add_object(&message),
+                });
+            }
+            ItemData::Flowtable(model) => {
+                let message = wire::flowtable(family, &table, model);
+                self.push(subject, |batch| match create {
+                    true => batch.create_flowtable(&message),
+                    false => batch.add_flowtable(&message),
+                });
+            }
+            ItemData::Set(model) => self.add_set(subject, family, &table, model, create)?,
+            ItemData::Elements(set) => self.add_elements(subject, family, &table, set, create, socket)?,
+            ItemData::Rule { chain, position, rule } => {
+                self.add_rule(subject, (family, &table, chain), *position, rule, socket)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_set(
+        &mut self,
+        subject: Subject,
+        family: Family,
+        table: &str,
+        set: &Set,
+        create: bool,
+    ) -> Result<(), Fault> {
+        let compiled = named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()))?;
+        let message = wire::set(family, table, set, &compiled);
+        self.push(subject, |batch| {
+            let message = nftwire::Set { id: batch.take_set_id(), ..message };
+            if create { batch.create_set(&message) } else { batch.add_set(&message) }
+        });
+        Ok(())
+    }
+
+    fn add_elements(
+        &mut self,
+        subject: Subject,
+        family: Family,
+        table: &str,
+        set: &Set,
+        create: bool,
+        socket: &mut Socket,
+    ) -> Result<(), Fault> {
+        let existing = match interval::needs_existing(set) {
+            true => {
+                Existing::read(socket, family, table, set).map_err(|error| failure(subject.name, &error))?
+            }
+            false => Existing::default(),
+        };
+        let plan = existing.add(set).map_err(|message| Fault::new(subject.name, message))?;
+        let list = ElementList::new(family, table, &set.name, 0);
+        let compile = |set: &Set| named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()));
+        if let Some(gone) = &plan.gone {
+            let gone = compile(gone)?;
+            let keys = interval::without_start(&gone.keys);
+            self.push(subject, |batch| batch.del_elements(&list, keys.iter().map(SetKey::element)));
+        }
+        let compiled = compile(&plan.added)?;
+        let keys = if plan.starts { &compiled.keys[..] } else { interval::without_start(&compiled.keys) };
+        let elements = keys.iter().map(SetKey::element);
+        self.push(subject, |batch| match create {
+            true => batch.create_elements(&list, elements),
+            false => batch.add_elements(&list, elements),
+        });
+        Ok(())
+    }
+
+    fn add_rule(
+        &mut self,
+        subject: Subject,
+        (family, table, chain): (Family, &str, &str),
+        position: RulePosition,
+        rule: &Rule,
+        socket: &mut Socket,
+    ) -> Result<(), Fault> {
+        let placed = self.positions.place(socket, family, table, chain, position);
+        let placed = placed.map_err(|error| failure(subject.name, &error))?;
+        let span = match position {
+            RulePosition::AfterIndex(_, span) | RulePosition::BeforeIndex(_, span) => span,
+            _ => subject.command,
+        };
+        let Some((position, id)) = placed else {
+            return Err(Fault::new(span, "Could not process rule: No such file or directory"));
+        };
+        let first_set = self.batch.next_set_id();
+        let compiled = compile(family, rule, first_set);
+        let compiled = compiled.map_err(|error| Fault::new(subject.command, error.to_string()))?;
+        let count = compiled.expressions.len();
+        if count > uapi::NFT_RULE_MAXEXPRS {
+            let max = uapi::NFT_RULE_MAXEXPRS;
+            return Err(Fault::new(
+                subject.command,
+                format!("the rule needs {count} expressions; the kernel allows {max}"),
+            ));
+        }
+        self.push(subject, |batch| {
+            for set in &compiled.sets {
+                add_anonymous_set(batch, family, table, set);
+            }
+            let mut message = nftwire::Rule::new(family, table, chain);
+            message.userdata = &compiled.userdata;
+            match (position, id) {
+                (BatchPosition::Kernel(position), None) => {
+                    batch.add_rule(&message, position, &compiled.expressions)
+                }
+                (position, id) => {
+                    batch.add_rule_with_id(&message, id.unwrap_or(0), position, &compiled.expressions)
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Deletes, flushes or renames.
+    pub(super) fn remove(
+        &mut self,
+        command: &Command,
+        socket: &mut Socket,
+        evaluator: &mut Evaluator<'_>,
+    ) -> Result<(), Fault> {
+        let span = command.span;
+        match &command.kind {
+            CommandKind::Delete { destroy, what } => self.delete(span, *destroy, what, socket, evaluator),
+            CommandKind::Flush(what) => {
+                self.flush(span, what);
+                Ok(())
+            }
+            CommandKind::RenameChain(chain, name) => {
+                let (family, table) = (chain.table.family, &*chain.table.name.text);
+                let mut handle = 0;
+                let read = socket.chain(family, table, &chain.name.text, |chain| {
+                    handle = chain.handle;
+                    Ok(())
+                });
+                read.map_err(|error| failure(chain.name.span, &error))?;
+                let subject = Subject { command: span, table: chain.table.name.span, name: chain.name.span };
+                self.push(subject, |batch| batch.rename_chain(family, table, handle, &name.text));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn flush(&mut self, span: Span, what: &Flush) {
+        match what {
+            Flush::Ruleset(family) => {
+                let family = family.unwrap_or(Family::Unspec);
+                self.positions.flush(family, None, None);
+                let subject = Subject { command: span, table: span, name: span };
+                self.push(subject, |batch| batch.flush_ruleset(family));
+            }
+            Flush::Table(table) => {
+                let (family, name) = (table.family, &*table.name.text);
+                self.positions.flush(family, Some(name), None);
+                self.push(of_table(span, table), |batch| batch.flush_table(family, name));
+            }
+            Flush::Chain(chain) => {
+                let (family, table) = (chain.table.family, &*chain.table.name.text);
+                self.positions.flush(family, Some(table), Some(&chain.name.text));
+                let subject = Subject { name: chain.name.span, ..of_table(span, &chain.table) };
+                self.push(subject, |batch| batch.flush_chain(family, table, &chain.name.text));
+            }
+            Flush::Set(set) => {
+                let (family, table) = (set.table.family, &*set.table.name.text);
+                let subject = Subject { name: set.name.span, ..of_table(span, &set.table) };
+                self.push(subject, |batch| batch.flush_set(family, table, &set.name.text));
+            }
+        }
+    }
+
+    fn delete(
+        &mut self,
+        span: Span,
+        destroy: bool,
+        what: &Deletion,
+        socket: &mut Socket,
+        evaluator: &mut Evaluator<'_>,
+    ) -> Result<(), Fault> {
+        let (family, removal, subject) = match what {
+            Deletion::Table(family, table) => {
+                let name = span_of(table);
+                (*family, Removal::Table(reference(table)), Subject { command: span, table: name, name })
+            }
+            Deletion::Chain(table, chain) => {
+                let removal = Removal::Chain { table: &table.name.text, chain: reference(chain) };
+                (table.family, removal, Subject { name: span_of(chain), ..of_table(span, table) })
+            }
+            Deletion::Rule(chain, handle, name) => {
+                let (family, table) = (chain.table.family, &*chain.table.name.text);
+                let (chain_name, handle) = (&*chain.name.text, *handle);
+                let deleted = self.positions.delete(socket, family, table, chain_name, handle);
+                deleted.map_err(|error| failure(*name, &error))?;
+                let removal = Removal::Rule { table, chain: chain_name, handle };
+                (family, removal, Subject { name: *name, ..of_table(span, &chain.table) })
+            }
+            Deletion::Set(table, set) => {
+                let removal = Removal::Set { table: &table.name.text, set: reference(set) };
+                (table.family, removal, Subject { name: span_of(set), ..of_table(span, table) })
+            }
+            Deletion::Object(kind, table, object) => {
+                let kind = wire_kind(*kind);
+                let removal = Removal::Object { table: &table.name.text, kind, object: reference(object) };
+                (table.family, removal, Subject { name: span_of(object), ..of_table(span, table) })
+            }
+            Deletion::Flowtable(table, flowtable) => {
+                let removal = Removal::Flowtable { table: &table.name.text, flowtable: reference(flowtable) };
+                (table.family, removal, Subject { name: span_of(flowtable), ..of_table(span, table) })
+            }
+            Deletion::FlowtableDevices(flowtable, block) => {
+                return self.delete_devices(span, flowtable, block, evaluator);
+            }
+            Deletion::Elements(set, elements) => {
+                let model = evaluator.elements_of(set, elements)?;
+                let subject = Subject { name: set.name.span, ..of_table(span, &set.table) };
+                return self.delete_elements(
+                    subject,
+                    set.table.family,
+                    &set.table.name.text,
+                    &model,
+                    destroy,
+                    socket,
+                );
+            }
+        };
+        if !destroy {
+            self.push(subject, |batch| batch.remove(family, removal));
+        } else if Version::of_release(&nftwire::release()).is_none_or(|version| version >= DESTROY) {
+            self.push(subject, |batch| batch.destroy(family, removal));
+        } else {
+            self.destroy_without_the_kernel(subject, family, removal, socket)?;
+        }
+        Ok(())
+    }
+
+    /// What kernels before 6.3 cannot do in one message: a table or a regular chain is added and deleted, and what else
+    /// exists is deleted.
+    fn destroy_without_the_kernel(
+        &mut self,
+        subject: Subject,
+        family: Family,
+        removal: Removal<'_>,
+        socket: &mut Socket,
+    ) -> Result<(), Fault> {
+        match removal {
+            Removal::Table(Reference::Name(name)) => {
+                self.push(subject, |batch| batch.add_table(&nftwire::Table::new(family, name)));
+            }
+            Removal::Chain { table, chain: Reference::Name(name) } => {
+                self.push(subject, |batch| batch.add_chain(&nftwire::Chain::new(family, table, name)));
+            }
+            Removal::Set { table, set: Reference::Name(name) } => {
+                match socket.set(family, table, name, |_| Ok(())) {
+                    Ok(()) => {}
+                    Err(error) if is_missing(&error) => return Ok(()),
+                    Err(error) => return Err(failure(subject.name, &error)),
+                }
+            }
+            _ => {
+                let message = format!("`destroy` needs Linux {DESTROY} for this kind of object");
+                return Err(Fault::new(subject.command, message));
+            }
+        }
+        self.push(subject, |batch| batch.remove(family, removal));
+        Ok(())
+    }
+
+    fn delete_devices(
+        &mut self,
+        span: Span,
+        flowtable: &crate::nft::parse::syntax::ItemSpec,
+        block: &crate::nft::parse::syntax::FlowtableBlock,
+        evaluator: &mut Evaluator<'_>,
+    ) -> Result<(), Fault> {
+        let model = evaluator.flowtable_of(flowtable, block)?;
+        let subject = Subject { name: flowtable.name.span, ..of_table(span, &flowtable.table) };
+        let message = wire::flowtable(flowtable.table.family, &flowtable.table.name.text, &model);
+        self.push(subject, |batch| batch.del_flowtable_devices(&message));
+        Ok(())
+    }
+
+    fn delete_elements(
+        &mut self,
+        subject: Subject,
+        family: Family,
+        table: &str,
+        set: &Set,
+        destroy: bool,
+        socket: &mut Socket,
+    ) -> Result<(), Fault> {
+        let existing = match interval::needs_existing(set) {
+            true => {
+                Existing::read(socket, family, table, set).map_err(|error| failure(subject.name, &error))?
+            }
+            false => Existing::default(),
+        };
+        let plan = existing.delete(set).map_err(|message| Fault::new(subject.name, message))?;
+        let list = ElementList::new(family, table, &set.name, 0);
+        let compile = |set: &Set| named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()));
+        let gone = compile(plan.gone.as_ref().unwrap_or(set))?;
+        let elements = interval::without_start(&gone.keys).iter().map(SetKey::element);
+        let by_kernel = Version::of_release(&nftwire::release()).is_none_or(|version| version >= DESTROY);
+        if destroy && !by_kernel {
+            // Whether or not they exist: added, and deleted.
+            self.push(subject, |batch| batch.add_elements(&list, elements.clone()));
+        }
+        self.push(subject, |batch| match destroy && by_kernel {
+            true => batch.destroy_elements(&list, elements),
+            false => batch.del_elements(&list, elements),
+        });
+        if !plan.added.elements.is_empty() {
+            let added = compile(&plan.added)?;
+            let elements = interval::without_start(&added.keys).iter().map(SetKey::element);
+            self.push(subject, |batch| batch.add_elements(&list, elements));
+        }
+        Ok(())
+    }
+
+    /// Sends it, where there is anything to send.
+    pub(super) fn commit(&mut self, socket: &mut Socket) -> Result<(), Fault> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let sent = match self.check {
+            true => socket.check(&mut self.batch),
+            false => socket.commit(&mut self.batch),
+        };
+        match sent {
+            Ok(_) => Ok(()),
+            Err(Error::Refused(refusal)) => Err(self.refused(&refusal)),
+            Err(Error::GenerationChanged) => Err(self.whole(strerror(ERESTART))),
+            Err(error) => Err(self.whole(error.to_string())),
+        }
+    }
+
+    fn whole(&self, message: String) -> Fault {
+        Fault { span: self.subjects.first().map(|subject| subject.command), related: None, message }
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Fault {
+        let message = super::refused(refusal);
+        let Some(subject) = refusal.message.and_then(|message| self.subjects.get(message)) else {
+            return self.whole(message);
+        };
+        let span = match refusal.location.attribute {
+            Some((_, "table")) => subject.table,
+            Some((_, "name" | "chain" | "set" | "handle")) => subject.name,
+            _ => subject.command,
+        };
+        Fault::new(span, message)
+    }
+}
+
+/// ERESTART: the ruleset was changed meanwhile.
+const ERESTART: i32 = 85;
+
+fn of_table(command: Span, table: &TableSpec) -> Subject {
+    Subject { command, table: table.name.span, name: table.name.span }
+}
+
+fn reference(name: &NameOrHandle) -> Reference<'_> {
+    match name {
+        NameOrHandle::Name(name) => Reference::Name(&name.text),
+        NameOrHandle::Handle(handle, _) => Reference::Handle(*handle),
+    }
+}
+
+fn span_of(name: &NameOrHandle) -> Span {
+    match name {
+        NameOrHandle::Name(name) => name.span,
+        NameOrHandle::Handle(_, span) => *span,
+    }
+}
+
+pub(super) fn wire_kind(kind: ObjectKind) -> nftwire::ObjectKind {
+    match kind {
+        ObjectKind::Counter => nftwire::ObjectKind::Counter,
+        ObjectKind::Quota => nftwire::ObjectKind::Quota,
+        ObjectKind::CtHelper => nftwire::ObjectKind::CtHelper,
+        ObjectKind::Limit => nftwire::ObjectKind::Limit,
+        ObjectKind::CtTimeout => nftwire::ObjectKind::CtTimeout,
+        ObjectKind::Secmark => nftwire::ObjectKind::Secmark,
+        ObjectKind::CtExpectation => nftwire::ObjectKind::CtExpect,
+        ObjectKind::Synproxy => nftwire::ObjectKind::Synproxy,
+        ObjectKind::Other(number) => nftwire::ObjectKind::from_number(number),
+    }
+}
