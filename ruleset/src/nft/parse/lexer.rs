@@ -161,6 +161,13 @@ fn scan(text: &str, at: usize) -> (Kind, usize) {
         offer(Kind::Value, mac(rest).max(ip6(rest)));
     }
     if first.is_ascii_digit() {
+        offer(
+            Kind::Value,
+            ["8021ad", "8021q"]
+                .into_iter()
+                .find(|word| rest.starts_with(word.as_bytes()))
+                .map_or(0, str::len),
+        );
         offer(Kind::Value, ip4(rest).max(time(rest)));
         offer(Kind::Number, number(rest));
     }
@@ -336,7 +343,9 @@ mod tests {
         {
             one(value, Kind::Value);
         }
-        for value in ["00:11:22:33:44:55", "1:2:3:4:5:6", "10s", "1d2h3m4s5ms", "5ms", "dead::"] {
+        for value in
+            ["8021q", "8021ad", "00:11:22:33:44:55", "1:2:3:4:5:6", "10s", "1d2h3m4s5ms", "5ms", "dead::"]
+        {
             one(value, Kind::Value);
         }
         one("[fe80::1]", Kind::Bracketed);

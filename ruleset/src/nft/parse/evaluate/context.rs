@@ -3,6 +3,7 @@
 use nftwire::Family;
 use nftwire::expr::{MetaKey, PayloadBase};
 
+use super::super::source::{Fault, Span};
 use crate::{Field, Protocol, Selector};
 
 /// What the matches before a place in a rule tell.
@@ -12,6 +13,10 @@ pub(super) struct Context {
     pub(super) family: Family,
     network: Option<Protocol>,
     transport: Option<Transport>,
+    /// What the link layer says comes next, where that is no network protocol
+    ether_type: Option<u32>,
+    /// The type of an ICMP or ICMPv6 message
+    message: Option<u8>,
     /// What was there before in a packet inside a packet
     tunneled: bool,
 }
@@ -24,7 +29,14 @@ enum Transport {
 }
 
 /// Two headers that a packet cannot have both.
-pub(super) struct Conflict(pub(super) &'static str, pub(super) &'static str);
+pub(super) struct Conflict(&'static str, &'static str);
+
+impl Conflict {
+    pub(super) fn at(&self, span: Span) -> Fault {
+        let Self(known, used) = self;
+        Fault::new(span, format!("conflicting protocols specified: {known} vs. {used}"))
+    }
+}
 
 impl Context {
     pub(super) fn new(family: Family) -> Self {
@@ -34,7 +46,7 @@ impl Context {
             Family::Arp => Some(Protocol::Arp),
             _ => None,
         };
-        Self { family, network, transport: None, tunneled: false }
+        Self { family, network, transport: None, ether_type: None, message: None, tunneled: false }
     }
 
     /// The family of addresses, where it is known.
@@ -54,7 +66,12 @@ impl Context {
     /// A field of a header is read: all packets that come further have the header.
     pub(super) fn use_field(&mut self, field: &Field) -> Result<(), Conflict> {
         let protocol = field.protocol;
+        self.use_message(field)?;
         match protocol.base() {
+            PayloadBase::LinkLayer if protocol == Protocol::Vlan => match self.ether_type {
+                Some(known) if !matches!(known, 0x8100 | 0x88a8) => Err(Conflict("ether", "vlan")),
+                _ => Ok(()),
+            },
             PayloadBase::Network => match self.network {
                 Some(known) if known != protocol && !self.tunneled => {
                     Err(Conflict(known.name(), protocol.name()))
@@ -67,6 +84,43 @@ impl Context {
             PayloadBase::Transport if protocol != Protocol::Th => self.use_transport(protocol),
             _ => Ok(()),
         }
+    }
+
+    /// Some fields are only in messages of one type, or of the reply to it.
+    fn use_message(&mut self, field: &Field) -> Result<(), Conflict> {
+        let Some(needed) = field.message else { return Ok(()) };
+        let pair = |kind| match kind {
+            // Echo requests and replies
+            0 => 8,
+            129 => 128,
+            kind => kind,
+        };
+        match self.message {
+            Some(known) if pair(known) != needed => Err(Conflict("icmp type", field.name)),
+            _ => {
+                self.message = Some(needed);
+                Ok(())
+            }
+        }
+    }
+
+    /// Addresses of a family are read.
+    pub(super) fn use_family(&self, family: Family) -> Result<(), Conflict> {
+        let name = |family| if family == Family::Ipv4 { "ip" } else { "ip6" };
+        match self.network() {
+            Some(known) if known != family => Err(Conflict(name(known), name(family))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a packet may be answered by a reset.
+    pub(super) fn may_be_tcp(&self) -> bool {
+        matches!(self.transport, None | Some(Transport::Header(Protocol::Tcp)))
+    }
+
+    /// Whether it is known to be neither IPv4 nor IPv6.
+    pub(super) fn is_other_network(&self) -> bool {
+        self.network.is_some() && self.network().is_none()
     }
 
     fn use_transport(&mut self, protocol: Protocol) -> Result<(), Conflict> {
@@ -87,6 +141,23 @@ impl Context {
         }
     }
 
+    /// A match on any of several values passes: as in nft, the last one counts for what may follow.
+    pub(super) fn learn_one_of(&mut self, selector: &Selector, number: u128) {
+        let transport = match selector {
+            Selector::Meta(MetaKey::L4Proto) => true,
+            Selector::Payload(field) => {
+                matches!(
+                    (field.protocol, field.name),
+                    (Protocol::Ip, "protocol") | (Protocol::Ip6, "nexthdr")
+                )
+            }
+            _ => false,
+        };
+        if transport {
+            self.learn(selector, number);
+        }
+    }
+
     /// A match on one value passes.
     pub(super) fn learn(&mut self, selector: &Selector, number: u128) {
         let number = u32::try_from(number).unwrap_or(u32::MAX);
@@ -99,7 +170,11 @@ impl Context {
             Selector::Meta(MetaKey::Protocol) => self.learn_ether_type(number),
             Selector::Meta(MetaKey::L4Proto) => self.learn_transport(number),
             Selector::Payload(field) => match (field.protocol, field.name) {
-                (Protocol::Ether | Protocol::Vlan, "type") => self.learn_ether_type(number),
+                (Protocol::Ether | Protocol::Vlan, "type") => {
+                    self.ether_type = Some(number);
+                    self.learn_ether_type(number);
+                }
+                (Protocol::Icmp | Protocol::Icmp6, "type") => self.message = u8::try_from(number).ok(),
                 (Protocol::Ip, "protocol") | (Protocol::Ip6 | Protocol::Ah | Protocol::Comp, "nexthdr") => {
                     self.learn_transport(number);
                 }

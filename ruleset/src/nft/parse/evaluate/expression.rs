@@ -1,11 +1,10 @@
 //! Expressions.
 
 use nftwire::Family;
-use nftwire::expr::{CtKey, MetaKey, RtKey};
+use nftwire::expr::{CtKey, MetaKey, RtKey, SocketKey};
 
 use super::super::source::{Fault, Span};
 use super::super::syntax::{self, Expr, ExprKind};
-use super::context::Conflict;
 use super::value::describe;
 use super::{Evaluated, Evaluator, Kind, value};
 use crate::model::selector::{CtOf, Fib};
@@ -29,7 +28,7 @@ impl Evaluator<'_> {
                     (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
                 for part in parts {
                     let (expression, kind) = self.read_one(part)?;
-                    if kind.bits == 0 {
+                    if kind.bits == 0 || is_unqualified(&expression) {
                         return Err(Fault::new(
                             part.span,
                             "can not use variable sized data types (string) in concat expressions",
@@ -109,18 +108,30 @@ impl Evaluator<'_> {
         match selector {
             Selector::Payload(field) => {
                 let used = self.context.use_field(&field);
-                used.map_err(|Conflict(known, used)| {
-                    Fault::new(span, format!("conflicting protocols specified: {known} vs. {used}"))
-                })?;
+                used.map_err(|conflict| conflict.at(span))?;
                 Ok(selector)
             }
             Selector::CtOf(of @ CtOf { key: CtKey::Src | CtKey::Dst, .. }) => match self.context.network() {
                 Some(family) => Ok(Selector::CtOf(CtOf { family: Some(family), ..of })),
                 None => Err(Fault::new(span, "specify either ip or ip6 for address matching")),
             },
-            Selector::Rt(RtKey::NextHop4) if self.context.family == Family::Ipv6 => {
-                Ok(Selector::Rt(RtKey::NextHop6))
+            Selector::CtOf(CtOf { key: CtKey::SrcIp | CtKey::DstIp, .. }) | Selector::Rt(RtKey::NextHop4) => {
+                self.context.use_family(Family::Ipv4).map_err(|conflict| conflict.at(span))?;
+                Ok(selector)
             }
+            Selector::CtOf(CtOf { key: CtKey::SrcIp6 | CtKey::DstIp6, .. })
+            | Selector::Rt(RtKey::NextHop6) => {
+                self.context.use_family(Family::Ipv6).map_err(|conflict| conflict.at(span))?;
+                Ok(selector)
+            }
+            Selector::Rt(RtKey::Other(_)) => match self.context.network() {
+                Some(Family::Ipv4) => Ok(Selector::Rt(RtKey::NextHop4)),
+                Some(_) => Ok(Selector::Rt(RtKey::NextHop6)),
+                None => Err(Fault::new(
+                    span,
+                    "cannot determine ip protocol version, use \"ip nexthop\" or \"ip6 nexthop\" instead",
+                )),
+            },
             selector => Ok(selector),
         }
     }
@@ -219,6 +230,9 @@ impl Evaluator<'_> {
     /// `key map { … }`: what a map has for what is read.
     pub(super) fn map(&mut self, key: &Expr, map: &Expr, values: &[Kind]) -> Evaluated<Expression> {
         let read = self.read(key)?;
+        if is_unqualified(&read.expression) {
+            return Err(Fault::new(key.span, "specify either ip or ip6 for address matching"));
+        }
         let map = match &map.kind {
             ExprKind::SetName(name) => {
                 let set = self.set_named(name, map.span)?;
@@ -274,7 +288,17 @@ impl Evaluator<'_> {
                     return Err(Fault::new(right.span, "Set is empty"));
                 }
                 let op = equality(op, right.span)?;
+                if is_unqualified(&expression) {
+                    return Err(Fault::new(left.span, "specify either ip or ip6 for address matching"));
+                }
                 let elements = self.elements(elements, &kinds, None, None)?;
+                if let (Expression::Selector(selector), Op::Eq) = (&expression, op) {
+                    for element in &elements {
+                        if let Expression::Constant(constant) = &element.key {
+                            self.context.learn_one_of(selector, constant.number().unwrap_or(0));
+                        }
+                    }
+                }
                 Ok(Statement::Match { left: expression, op, right: Expression::Set(elements) })
             }
             ExprKind::SetName(name) => {
@@ -393,6 +417,7 @@ pub(super) fn kind_of(selector: Selector) -> Kind {
         Selector::Payload(field) => u32::from(field.len),
         Selector::Raw(raw) => raw.len,
         Selector::Option(option) if !option.presence => u32::from(option.len),
+        Selector::Socket(SocketKey::Transparent | SocketKey::Wildcard, _) => 1,
         selector => match data_type.size() {
             0 => 8 * crate::nft::decompile::loaded_len(selector),
             size => {
@@ -404,6 +429,11 @@ pub(super) fn kind_of(selector: Selector) -> Kind {
         },
     };
     Kind { data_type, bits }
+}
+
+/// An address of a connection whose family only the table tells: it can be compared, but not looked up.
+fn is_unqualified(expression: &Expression) -> bool {
+    matches!(expression, Expression::Selector(Selector::CtOf(CtOf { key: CtKey::Src | CtKey::Dst, .. })))
 }
 
 /// `==`, `!=` or nothing.

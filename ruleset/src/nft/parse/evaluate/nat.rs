@@ -45,8 +45,10 @@ impl Evaluator<'_> {
         };
         let port = match &nat.port {
             Some(port) => {
-                self.need_transport(nat.address.as_ref(), port.span, span)?;
-                Some(self.value_of(port, &[Kind::new(DataType::InetService)])?)
+                let place = port.span;
+                let port = self.value_of(port, &[Kind::new(DataType::InetService)])?;
+                self.need_transport(nat.address.as_ref(), place, span)?;
+                Some(port)
             }
             None => None,
         };
@@ -73,8 +75,9 @@ impl Evaluator<'_> {
             _ => false,
         };
         if with_port || shape == NatShape::AddressAndPort {
+            let value = self.value_of(address, &both)?;
             self.need_transport(Some(address), address.span, span)?;
-            return self.value_of(address, &both);
+            return Ok(value);
         }
         self.value_of(address, &[kind])
     }

@@ -33,7 +33,11 @@ impl Evaluator<'_> {
             StmtKind::Nat(nat) => self.nat(nat, span)?,
             StmtKind::Tproxy(tproxy) => Statement::Tproxy(Box::new(self.tproxy(tproxy, span)?)),
             StmtKind::Queue { number, bypass, fanout } => {
-                let number = number.as_ref().map(|number| self.queue_number(number)).transpose()?;
+                let queue = number.as_ref();
+                let number = queue.map(|number| self.queue_number(number)).transpose()?;
+                if *fanout && !matches!(number, Some(Expression::Range(_))) {
+                    return Err(Fault::new(span, "fanout requires a range to be specified"));
+                }
                 Statement::Queue(Box::new(Queue { number, bypass: *bypass, fanout: *fanout }))
             }
             StmtKind::Set(target, value) => self.set_target(*target, value, span)?,
@@ -79,6 +83,12 @@ impl Evaluator<'_> {
         let family = self.context.family;
         if family == Family::Arp {
             return Err(Fault::new(span, "cannot use reject with arp"));
+        }
+        if self.context.is_other_network() {
+            return Err(Fault::new(span, "cannot reject this network family"));
+        }
+        if matches!(with, Some(With::TcpReset)) && !self.context.may_be_tcp() {
+            return Err(Fault::new(span, "you cannot use tcp reset with this protocol"));
         }
         let network = self.context.network();
         let verbose = !matches!(family, Family::Ipv4 | Family::Ipv6);
@@ -163,7 +173,27 @@ impl Evaluator<'_> {
                 }
                 Ok(Expression::Range(Box::new(Range { from: from.into(), to: to.into() })))
             }
-            _ => self.value_of(number, &[kind]),
+            ExprKind::Selector(Selector::Numgen(_) | Selector::SymmetricHash(_))
+            | ExprKind::Hash(_)
+            | ExprKind::Map(_)
+            | ExprKind::Number(_)
+            | ExprKind::Word(_) => {
+                let range = match &number.kind {
+                    ExprKind::Selector(Selector::Numgen(numgen)) => {
+                        Some((numgen.range.modulus, numgen.range.offset))
+                    }
+                    ExprKind::Selector(Selector::SymmetricHash(range)) => Some((range.modulus, range.offset)),
+                    ExprKind::Hash(hash) => Some((hash.modulus, hash.offset)),
+                    _ => None,
+                };
+                let last = range.map_or(0, |(modulus, offset)| u64::from(modulus) + u64::from(offset));
+                if last > u64::from(u16::MAX) + 1 {
+                    let message = format!("queue expression max value exceeds {}", u16::MAX);
+                    return Err(Fault::new(number.span, message));
+                }
+                self.value_of(number, &[kind])
+            }
+            _ => Err(Fault::new(number.span, "not the number of a queue")),
         }
     }
 

@@ -188,6 +188,10 @@ impl Evaluator<'_> {
                 None => return fail("Could not parse traffic control handle"),
             },
             DataType::Day if !is_number => day(text),
+            DataType::Day => match digits(text) {
+                Some(day) if day > 6 => return fail("Day of week is out of range"),
+                day => day,
+            },
             DataType::Hour if text.contains(':') => match hour(text) {
                 Some(_) if !world.is_utc() => {
                     return fail("times of day are supported only where local time is UTC");
@@ -215,7 +219,8 @@ impl Evaluator<'_> {
     fn address(&mut self, text: &str, kind: Kind, span: Span) -> Evaluated<Expression> {
         let is_v4 = kind.data_type == DataType::Ipv4Addr;
         let literal = match is_v4 {
-            true => ipv4(text).map(IpAddr::V4),
+            // As getaddrinfo(3) has it: 255 is 0.0.0.255.
+            true => text.parse().or_else(|_| text.parse::<u32>().map(Ipv4Addr::from)).ok().map(IpAddr::V4),
             false => text.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
         };
         let address = match literal {
@@ -241,11 +246,6 @@ impl Evaluator<'_> {
         };
         Ok(Expression::constant(kind.data_type, data))
     }
-}
-
-/// Four numbers; as with inet_pton(3), none begins with a zero.
-fn ipv4(text: &str) -> Option<Ipv4Addr> {
-    text.parse().ok()
 }
 
 fn named(data_type: DataType, text: &str) -> Option<u64> {

@@ -66,6 +66,7 @@ fn meta_key(word: &str) -> Option<MetaKey> {
     match word {
         "ibriport" => return Some(MetaKey::BriIifName),
         "obriport" => return Some(MetaKey::BriOifName),
+        "secpath" => return Some(MetaKey::SecPath),
         "ibridgename" => return Some(MetaKey::BriIifName),
         "obridgename" => return Some(MetaKey::BriOifName),
         _ => {}
@@ -308,9 +309,10 @@ impl Parser<'_> {
         }
         let key = match (self.word(), family) {
             ("classid", None) => RtKey::ClassId,
-            // Without a family it is the table's, which is known later.
             ("nexthop", Some(Family::Ipv6)) => RtKey::NextHop6,
-            ("nexthop", _) => RtKey::NextHop4,
+            ("nexthop", Some(_)) => RtKey::NextHop4,
+            // Which it is, the table or the packet tells.
+            ("nexthop", None) => RtKey::Other(u32::MAX),
             ("mtu", None) => RtKey::TcpMss,
             ("ipsec", None) => RtKey::Xfrm,
             _ => return Err(self.unexpected()),
