@@ -186,10 +186,10 @@ impl Change {
             message.userdata = &compiled.userdata;
             match (position, id) {
                 (BatchPosition::Kernel(position), None) => {
-                    batch.add_rule(&message, position, &compiled.expressions)
+                    batch.add_rule(&message, position, &compiled.expressions);
                 }
                 (position, id) => {
-                    batch.add_rule_with_id(&message, id.unwrap_or(0), position, &compiled.expressions)
+                    batch.add_rule_with_id(&message, id.unwrap_or(0), position, &compiled.expressions);
                 }
             }
         });

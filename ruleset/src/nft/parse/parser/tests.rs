@@ -89,6 +89,6 @@ fn rules_of_every_kind() {
 fn nesting_has_an_end() {
     let deep = format!("add rule t c meta mark {}1{}", "(".repeat(5_000), ")".repeat(5_000));
     assert!(read(&deep).unwrap_err()[0].contains("nested too deeply"));
-    let deep = "add rule t c jump { ".repeat(1).to_owned() + &"jump { ".repeat(5_000);
+    let deep = format!("add rule t c {}", "jump { ".repeat(5_000));
     assert!(read(&deep).is_err());
 }
