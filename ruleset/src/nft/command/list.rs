@@ -1,6 +1,6 @@
 //! The commands that show something.
 
-use nftwire::{ElementList, Error, Family, Socket, uapi};
+use nftwire::{ElementList, Error, Family, Reader, Socket, uapi};
 use serde_json::Value as Json;
 
 use super::change::wire_kind;
@@ -60,8 +60,8 @@ impl<'a> Lister<'a> {
             ListWhat::Set(kind, set) => self.set(*kind, set),
             ListWhat::Tables(family) => self.tables(*family),
             ListWhat::Chains(family) => {
-                let tables = self.read(family.unwrap_or(Family::Unspec), None, |socket, table| {
-                    socket.chains(table.family, |chain| {
+                let tables = self.read(family.unwrap_or(Family::Unspec), None, |reader, table| {
+                    reader.chains(table.family, |chain| {
                         if chain.table == table.name {
                             table.chains.push(listing::chain(&chain));
                         }
@@ -74,9 +74,9 @@ impl<'a> Lister<'a> {
                 let kind = *kind;
                 let scope = self.scope_of(*family, table.as_ref())?;
                 let terse = self.settings.terse;
-                let tables = self.read(scope.0, scope.1, |socket, table| {
+                let tables = self.read(scope.0, scope.1, |reader, table| {
                     let read = if terse { listing::read_sets } else { listing::read_full_sets };
-                    let (mut sets, names) = read(socket, table.family, &table.name)?;
+                    let (mut sets, names) = read(reader, table.family, &table.name)?;
                     table.sets = names.iter().filter_map(|name| sets.remove(name)).collect();
                     table.sets.retain(|set| is_of_kind(set, kind));
                     Ok(())
@@ -86,9 +86,9 @@ impl<'a> Lister<'a> {
             ListWhat::Objects(kind, family, table) => {
                 let kind = *kind;
                 let scope = self.scope_of(*family, table.as_ref())?;
-                let tables = self.read(scope.0, scope.1, |socket, table| {
+                let tables = self.read(scope.0, scope.1, |reader, table| {
                     let Table { family, name, objects, .. } = table;
-                    socket.objects(*family, Some(name), Some(wire_kind(kind)), |object| {
+                    reader.objects(*family, Some(name), Some(wire_kind(kind)), |object| {
                         objects.push(decompile::object(&object));
                         Ok(())
                     })
@@ -97,9 +97,9 @@ impl<'a> Lister<'a> {
             }
             ListWhat::Object(kind, object) => self.object(*kind, object, false),
             ListWhat::Flowtables(family) => {
-                let tables = self.read(family.unwrap_or(Family::Unspec), None, |socket, table| {
+                let tables = self.read(family.unwrap_or(Family::Unspec), None, |reader, table| {
                     let Table { family, name, flowtables, .. } = table;
-                    socket.flowtables(*family, Some(name), |flowtable| {
+                    reader.flowtables(*family, Some(name), |flowtable| {
                         flowtables.push(decompile::flowtable(&flowtable));
                         Ok(())
                     })
@@ -110,9 +110,9 @@ impl<'a> Lister<'a> {
                 self.need_table(&flowtable.table)?;
                 let wanted = &*flowtable.name.text;
                 let name = Some(&*flowtable.table.name.text);
-                let tables = self.read(flowtable.table.family, name, |socket, table| {
+                let tables = self.read(flowtable.table.family, name, |reader, table| {
                     let Table { family, name, flowtables, .. } = table;
-                    socket.flowtables(*family, Some(name), |flowtable| {
+                    reader.flowtables(*family, Some(name), |flowtable| {
                         if flowtable.name == wanted {
                             flowtables.push(decompile::flowtable(&flowtable));
                         }
@@ -234,13 +234,13 @@ impl<'a> Lister<'a> {
         &mut self,
         family: Family,
         name: Option<&str>,
-        mut fill: impl FnMut(&mut Socket, &mut Table) -> Result<(), Error>,
+        mut fill: impl FnMut(&mut Reader<'_>, &mut Table) -> Result<(), Error>,
     ) -> Result<Vec<Table>, Fault> {
-        let read = self.socket.consistent(|socket| {
-            let mut tables = listing::tables(socket, Scope::Family(family))?;
+        let read = self.socket.consistent(|reader| {
+            let mut tables = listing::tables(reader, Scope::Family(family))?;
             tables.retain(|table| name.is_none_or(|name| table.name == name));
             for table in &mut tables {
-                fill(socket, table)?;
+                fill(reader, table)?;
             }
             Ok(tables)
         });
@@ -351,7 +351,8 @@ impl<'a> Lister<'a> {
             Ok(())
         });
         read.map_err(|error| failure(span, &error))?;
-        let sets = listing::read_sets(self.socket, family, &name).map_err(|error| failure(span, &error))?.0;
+        let read = self.socket.consistent(|reader| listing::read_sets(reader, family, &name));
+        let (_, (sets, _)) = read.map_err(|error| failure(span, &error))?;
         let mut decompiler = decompile::Decompiler::new(family, &sets);
         let rules = reset(self.socket, family, &name, &mut |rule| {
             let model = decompiler.rule(&rule)?;
