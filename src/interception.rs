@@ -1,8 +1,8 @@
 //! What a profile wants of the kernel: rules, and the network beside them.
 
 use crate::network::Network;
-use nft_ruleset::Ruleset;
 use nft_ruleset::optimize::{Counting, optimize};
+use nft_ruleset::{Expression, Rule, Ruleset, Selector, Statement};
 
 /// Everything that an interception consists of, and everything that an earlier one may have left.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,9 @@ pub struct Interception {
     pub ruleset: Ruleset,
     /// What the rules need beside them
     pub network: Network,
+    /// Where the kernel holds a base chain of these tables that the ruleset has not, this is committed first: in one
+    /// commit the old chain would go before the new one sees packets. Empty where no settings lead to such a chain
+    pub handover: Ruleset,
     /// Every table and chain that some settings of the profile need, empty; and those of their sets that others fill,
     /// which stay with what is in them
     pub owned: Ruleset,
@@ -26,6 +29,25 @@ impl Interception {
             table.sets.clear();
         }
         self
+    }
+
+    /// The same without the rules that take the expression `fib`, for a kernel that has none (CONFIG_NFT_FIB_INET);
+    /// `None` where no rule takes it. Without them, DNS of guests is lost where DNS is intercepted.
+    #[must_use]
+    pub fn without_fib(&self) -> Option<Self> {
+        let takes_fib = |rule: &Rule| {
+            let is_fib = |statement: &Statement| {
+                matches!(statement, Statement::Match { left: Expression::Selector(Selector::Fib(_)), .. })
+            };
+            rule.statements.iter().any(is_fib)
+        };
+        let mut other = self.clone();
+        for table in &mut other.ruleset.tables {
+            for chain in &mut table.chains {
+                chain.rules.retain(|rule| !takes_fib(rule));
+            }
+        }
+        (other.ruleset.rule_count() < self.ruleset.rule_count()).then_some(other)
     }
 
     /// The same with [optimized](optimize) rules, where it is said what counts in them.

@@ -34,6 +34,7 @@ pub mod probes;
 pub mod redirect_check;
 pub mod reset;
 mod retry;
+mod text_file;
 pub mod verify;
 
 pub use {nft_ruleset, nftwire};

@@ -89,9 +89,33 @@ const OUTBOUND: &str = r#"
     meta l4proto tcp ip daddr != 127.0.0.1 meta mark & 0x00000fff != 0x00000539 counter redirect to :15001
 "#;
 
+/// Exactly the rules of Istio's native backend.
+fn native() -> PodInterception {
+    PodInterception { native_nftables: true, ..PodInterception::default() }
+}
+
 #[test]
 fn a_pod_without_anything_else() {
-    assert_ruleset(&PodInterception::default().ruleset(), &(nat(INBOUND, OUTBOUND) + MANGLE));
+    for pod in [native(), PodInterception::default()] {
+        assert_ruleset(&pod.ruleset(), &(nat(INBOUND, OUTBOUND) + MANGLE));
+    }
+}
+
+/// What departs from Istio: a forwarded query goes into the zone of its reply.
+#[test]
+fn guests_queries_are_in_the_zone_of_their_replies() {
+    let pod = PodInterception { dns: true, ..PodInterception::default() };
+    let ruleset = pod.ruleset();
+    let raw = ruleset.tables.iter().find(|table| table.name == "istio-ambient-raw").unwrap();
+    let answer = "udp sport 53 meta mark & 0x00000fff != 0x00000539 counter ct zone set 1\n";
+    let query =
+        "udp dport 53 meta mark & 0x00000fff != 0x00000539 fib daddr type != local counter ct zone set 1";
+    let expected = RAW.replace(answer, &format!("{answer}{query}\n"));
+    assert_ruleset(&Ruleset { tables: vec![raw.clone()] }, &expected);
+    // Without it, it is Istio's.
+    let without = pod.interception().without_fib().unwrap();
+    assert_eq!(without.ruleset, PodInterception { dns: true, ..native() }.ruleset());
+    assert!(without.without_fib().is_none());
 }
 
 #[test]
@@ -104,7 +128,7 @@ fn dns_has_a_table_of_its_own() {
         oifname "lo" ip daddr != 127.0.0.1 counter accept
         meta l4proto tcp ip daddr != 127.0.0.1 meta mark & 0x00000fff != 0x00000539 counter redirect to :15001
     "#;
-    let pod = PodInterception { dns: true, ..PodInterception::default() };
+    let pod = PodInterception { dns: true, ..native() };
     assert_ruleset(&pod.ruleset(), &(nat(INBOUND, output) + MANGLE + RAW));
 }
 
@@ -139,6 +163,7 @@ fn both_families_and_everything_else() {
         virtual_interfaces: ["tap0", "vm*"].map(|name| name.parse().unwrap()).to_vec(),
         probe_v4: "192.0.2.1".parse().unwrap(),
         probe_v6: "2001:db8::1".parse().unwrap(),
+        native_nftables: true,
     };
     assert_ruleset(&pod.ruleset(), &(nat(prerouting, output) + MANGLE + RAW));
 }
@@ -175,7 +200,7 @@ fn replies_are_routed_to_the_pod_itself() {
 
 #[test]
 fn the_host_has_a_rule_and_a_set_for_each_family() {
-    let host = HostInterception::new(1000);
+    let host = HostInterception { native_nftables: true, ..HostInterception::new([1000]) };
     assert_ruleset(
         &host.ruleset(),
         "table inet istio-ambient-nat {
@@ -205,4 +230,32 @@ fn the_host_has_a_rule_and_a_set_for_each_family() {
             }
         }",
     );
+}
+
+/// What departs from Istio: nobody else's translation of source addresses comes before the probes', whenever it is made.
+#[test]
+fn the_hosts_chain_is_before_all_others() {
+    let chain = |uids: &str| {
+        format!(
+            "chain istio-probes {{
+                type nat hook postrouting priority srcnat - 1; policy accept;
+                meta l4proto tcp meta skuid {uids} ip daddr @istio-inpod-probes-v4 counter snat ip to 169.254.7.127
+            }}\n"
+        )
+    };
+    let table = |chains: &str| {
+        let set = "set istio-inpod-probes-v4 {\ntype ipv4_addr\n}\n";
+        format!("table inet istio-ambient-nat {{\n{set}{chains}}}")
+    };
+    for (uids, text) in [(vec![0], "0"), (vec![1000, 0, 1000], "{ 0, 1000 }")] {
+        assert_ruleset(&HostInterception::new(uids).ruleset(), &table(&chain(text)));
+    }
+    // On the way from the one to the other there are both, with the same rules.
+    let host = HostInterception::new([0]);
+    let native = HostInterception { native_nftables: true, ..host.clone() };
+    let postrouting = chain("0").replace("istio-probes ", "postrouting ").replace("srcnat - 1", "srcnat");
+    assert_ruleset(&host.interception().handover, &table(&(chain("0") + &postrouting)));
+    assert_ruleset(&native.interception().handover, &table(&(postrouting + &chain("0"))));
+    let owned = HostInterception::nothing().owned;
+    assert_eq!(owned.tables[0].chains.len(), 2);
 }

@@ -118,7 +118,7 @@ fn the_probe_set_beside_the_kernel_alone() {
 /// A namespace with the host's rules and an empty set.
 fn node() -> File {
     let node = namespace();
-    inside(&node, || HostInterception::new(0).apply(&mut Socket::open().unwrap()).unwrap());
+    inside(&node, || HostInterception::new([0]).apply(&mut Socket::open().unwrap()).unwrap());
     node
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BufMut;
 use netlink_packet_core::NLM_F_DUMP;
+use netlink_sys::SocketAddr;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 use nix::libc::{MSG_DONTWAIT, MSG_TRUNC};
@@ -70,6 +71,9 @@ impl Socket {
     /// The kernel has no netlink socket for netfilter, or no descriptor is left.
     pub fn open() -> Result<Self, Error> {
         let inner = netlink_sys::Socket::new(NETLINK_NETFILTER).map_err(Error::Open)?;
+        // To the kernel, and the kernel refuses what other processes send to it: neither can they pass for the kernel,
+        // nor fill the queue, which would look like lost replies (`netlink_getsockbyportid` in net/netlink/af_netlink.c).
+        inner.connect(&SocketAddr::new(0, 0)).map_err(Error::Open)?;
         // Both are in every kernel since 4.12: which attribute was wrong, and replies without the message itself.
         inner.set_ext_ack(true).map_err(Error::Open)?;
         inner.set_cap_ack(true).map_err(Error::Open)?;

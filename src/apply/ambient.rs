@@ -10,32 +10,35 @@
 //! // A pod has come: its traffic goes to ztunnel, and the kubelet's probes of it do not.
 //! fn pod_added(netns: &str, address: std::net::IpAddr, uid: &str) -> Result<(), Box<dyn std::error::Error>> {
 //!     let pod = PodInterception { dns: true, ..PodInterception::default() };
-//!     inside(&Namespace::from_path(netns)?, |nft, routes| pod.apply(nft, routes))?;
+//!     if inside(&Namespace::from_path(netns)?, |nft, routes| pod.apply(nft, routes))?.without_fib {
+//!         eprintln!("this kernel has no fib: guests in the pod have no DNS over UDP");
+//!     }
 //!     probes::add(&mut nftwire::Socket::open()?, &[address], PodUid::new(uid)?)?;
 //!     Ok(())
 //! }
 //!
 //! // Once, when the agent starts, in the node's own namespace.
 //! fn started() -> Result<(), Box<dyn std::error::Error>> {
-//!     let kubelet_uid = meshwire::kubelet::uid("/proc")?;
-//!     HostInterception::new(kubelet_uid).apply(&mut nftwire::Socket::open()?)?;
+//!     let kubelets = meshwire::kubelet::find("/proc")?;
+//!     let uids: Vec<_> = kubelets.iter().map(|kubelet| kubelet.uid).collect();
+//!     HostInterception::new(uids).apply(&mut nftwire::Socket::open()?)?;
 //!     Ok(())
 //! }
 //! ```
 
 use nftwire::{Commit, Socket};
 
-use super::{ApplyError, Counters, apply_ruleset};
+use super::{Applied, ApplyError, Counters, apply_ruleset};
 use crate::mesh::istio::ambient::{HostInterception, PodInterception};
 use crate::network::RouteSocket;
 
 impl PodInterception {
     /// Makes it so in the sockets' namespace, which is the pod's: all of it, or nothing. Rules that are there already
-    /// stay, with their counters.
+    /// stay, with their counters. On a kernel without `fib`, its rules are left out.
     ///
     /// # Errors
     /// See [`ApplyError`]; whatever fails, what was there before is there again.
-    pub fn apply(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Commit, ApplyError> {
+    pub fn apply(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Applied, ApplyError> {
         self.interception().apply(nft, routes, Counters::Keep)
     }
 
@@ -43,7 +46,7 @@ impl PodInterception {
     ///
     /// # Errors
     /// See [`ApplyError`]; what was removed before the failure stays removed.
-    pub fn remove(nft: &mut Socket, routes: &mut RouteSocket) -> Result<Commit, ApplyError> {
+    pub fn remove(nft: &mut Socket, routes: &mut RouteSocket) -> Result<Applied, ApplyError> {
         Self::nothing().remove(nft, routes)
     }
 }

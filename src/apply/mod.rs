@@ -4,6 +4,8 @@
 //! kernel refuses anything, what this run has added is taken back, and nothing else.
 
 mod ambient;
+mod applied;
+mod settle;
 
 use std::time::Duration;
 
@@ -15,12 +17,15 @@ use crate::diagnostic::{self, Explain, Explanation};
 use crate::interception::Interception;
 use crate::network::{Lock, Network, RouteError, RouteSocket};
 use crate::retry::{self, LostRace, retry, retry_for};
-use nft_ruleset::Ruleset;
+pub use applied::Applied;
+pub(crate) use applied::WITHOUT_FIB;
 use nft_ruleset::nft::compile::NotCompiled;
 use nft_ruleset::transaction::{Subject, Transaction};
 use nft_ruleset::update::{Update, UpdateError, initial_transaction, update, update_any};
 use nft_ruleset::validate::{Invalid, validate};
+use nft_ruleset::{Family, Ruleset};
 use nftwire::feature::Feature;
+use settle::Committed;
 
 /// How long a generation is sought that lasts from the reading to the commit.
 const EXACT: Duration = Duration::from_secs(2);
@@ -120,47 +125,43 @@ impl Explain for ApplyError {
 }
 
 impl Interception {
-    /// Makes it so: all of it, or nothing. Callers in the same network namespace, the thread's, wait for each other, for at
-    /// most 10 seconds, so that routes of one and rules of another do not mix.
-    ///
-    /// # Errors
-    /// See [`ApplyError`]; whatever fails, what was there before is there again.
-    pub fn apply(
+    fn apply_all(
         &self,
         nft: &mut Socket,
         routes: &mut RouteSocket,
         counters: Counters,
-    ) -> Result<Commit, ApplyError> {
+    ) -> Result<Applied, ApplyError> {
         validate(&self.ruleset)?;
-        let lock = Lock::take();
+        let (lock, without_lock) = Lock::take_or_reason();
         let mut added = Network::default();
         let network = self.network.possible_here(routes)?;
         let result = network
             .add(routes, &mut added)
             .map_err(ApplyError::from)
-            .and_then(|()| commit(nft, &self.owned, &self.ruleset, counters, lock.as_ref()));
+            .and_then(|()| commit_all(nft, self, counters, lock.as_ref()));
         match result {
             Ok((commit, replaces)) => {
-                if replaces {
-                    let leftover = self.owned_network.without(&self.network);
-                    leftover.remove(routes).map_err(still_there("applied"))?;
-                }
-                Ok(commit)
+                let leftover =
+                    if replaces { self.owned_network.without(&self.network) } else { Network::default() };
+                let committed = Committed {
+                    owned: &self.owned,
+                    ruleset: &self.ruleset,
+                    network: &network,
+                    leftover: &leftover,
+                    alone: lock.is_some(),
+                };
+                committed.settle(nft, routes).map_err(still_there("applied"))?;
+                Ok(Applied { without_lock, ..commit.into() })
             }
             Err(error) if error.outcome_is_unknown() => Err(error),
-            Err(error) => match added.remove(routes) {
+            Err(error) => match added.remove(routes, &mut Network::default()) {
                 Ok(()) => Err(error),
                 Err(undo) => Err(ApplyError::NotUndone { error: Box::new(error), undo }),
             },
         }
     }
 
-    /// Lets the kernel validate the ruleset without applying it; see [`Socket::check`] for what that costs and
-    /// misses. What it misses is looked at in the model.
-    ///
-    /// # Errors
-    /// As [`Interception::apply`].
-    pub fn check(&self, nft: &mut Socket) -> Result<Commit, ApplyError> {
+    fn check_all(&self, nft: &mut Socket) -> Result<Commit, ApplyError> {
         validate(&self.ruleset)?;
         retry(|| {
             let mut transaction = update(nft, &self.owned, &self.ruleset, false)?.transaction;
@@ -173,11 +174,19 @@ impl Interception {
     ///
     /// # Errors
     /// As [`Interception::apply`]; what was removed before the failure stays removed.
-    pub fn remove(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Commit, ApplyError> {
-        let _lock = Lock::take();
-        let (commit, _) = commit(nft, &self.owned, &Ruleset::default(), Counters::Reset, None)?;
-        self.owned_network.remove(routes).map_err(still_there("removed"))?;
-        Ok(commit)
+    pub fn remove(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Applied, ApplyError> {
+        let (lock, without_lock) = Lock::take_or_reason();
+        let nothing = Ruleset::default();
+        let (commit, _) = commit(nft, &self.owned, &nothing, Counters::Reset, None)?;
+        let committed = Committed {
+            owned: &self.owned,
+            ruleset: &nothing,
+            network: &Network::default(),
+            leftover: &self.owned_network,
+            alone: lock.is_some(),
+        };
+        committed.settle(nft, routes).map_err(still_there("removed"))?;
+        Ok(Applied { without_lock, ..commit.into() })
     }
 }
 
@@ -223,7 +232,40 @@ pub(crate) fn apply_ruleset(
     counters: Counters,
 ) -> Result<Commit, ApplyError> {
     validate(&interception.ruleset)?;
-    Ok(commit(nft, &interception.owned, &interception.ruleset, counters, None)?.0)
+    Ok(commit_all(nft, interception, counters, None)?.0)
+}
+
+/// As [`commit`], in two commits where a base chain has a successor.
+fn commit_all(
+    nft: &mut Socket,
+    interception: &Interception,
+    counters: Counters,
+    lock: Option<&Lock>,
+) -> Result<(Commit, bool), ApplyError> {
+    let Interception { ruleset, handover, owned, .. } = interception;
+    if retry(|| holds_predecessor(nft, interception))? {
+        validate(handover)?;
+        commit(nft, owned, handover, Counters::Keep, None)?;
+    }
+    commit(nft, owned, ruleset, counters, lock)
+}
+
+/// Whether the kernel holds a base chain that the handover has and the ruleset has not.
+fn holds_predecessor(nft: &mut Socket, interception: &Interception) -> Result<bool, ApplyError> {
+    let mut found = false;
+    if interception.handover.tables.is_empty() {
+        return Ok(found);
+    }
+    nft.chains(Family::Unspec, |chain| {
+        let is_in = |ruleset: &Ruleset| {
+            let mut tables = ruleset.tables.iter();
+            let table = tables.find(|table| table.family == chain.family && table.name == chain.table);
+            table.is_some_and(|table| table.chains.iter().any(|desired| desired.name == chain.name))
+        };
+        found |= chain.base.is_some() && is_in(&interception.handover) && !is_in(&interception.ruleset);
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// Returns whether tables of the owned were there before, too. With a turn, nobody else makes some at the same time.

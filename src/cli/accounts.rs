@@ -7,6 +7,11 @@ use std::io;
 
 use nftwire::io_text;
 
+use crate::text_file;
+
+/// Bytes of either file: more than a hundred thousand entries.
+const LIMIT: u64 = 16 << 20;
+
 /// The uid of a user; `None` if there is no such user, or no such file.
 pub(super) fn uid(name: &str) -> io::Result<Option<u32>> {
     look_up("/etc/passwd", name)
@@ -18,7 +23,7 @@ pub(super) fn gid(name: &str) -> io::Result<Option<u32>> {
 }
 
 fn look_up(path: &str, name: &str) -> io::Result<Option<u32>> {
-    match std::fs::read_to_string(path) {
+    match text_file::read(path, LIMIT) {
         Ok(text) => Ok(id_in(&text, name)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io::Error::new(error.kind(), format!("{path}: {}", io_text(&error)))),

@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use super::failure::Failure;
 use super::flag::shared::{KEEP_COUNTERS, Output};
 use super::flag::{Flag, UsageError, Values};
+use super::log::Log;
 use crate::apply::{ApplyError, Counters};
 use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
@@ -98,6 +99,9 @@ pub(super) fn perform(
         return Ok(());
     }
     let done = carry_out(action, interception, &mut Socket::open()?, routes)?;
+    for warning in &done.warnings {
+        Log::beside(output == Output::Json).warn(warning);
+    }
     tell(done.word, &format!("{}\n", done.line(output, None)))
 }
 
@@ -113,6 +117,8 @@ pub(super) struct Done {
     chains: usize,
     rules: usize,
     commit: Commit,
+    /// What is not as it should be
+    pub(super) warnings: Vec<String>,
 }
 
 /// Asks the kernel to do it.
@@ -123,15 +129,17 @@ pub(super) fn carry_out(
     routes: &mut RouteSocket,
 ) -> Result<Done, ApplyError> {
     let nothing = Ruleset::default();
-    let (word, ruleset, commit) = match action {
+    let (word, ruleset, applied) = match action {
         Action::Apply(counters) => {
             ("applied", &interception.ruleset, interception.apply(nft, routes, counters)?)
         }
         Action::Remove => ("removed", &nothing, interception.remove(nft, routes)?),
         _ => ("valid", &interception.ruleset, interception.check(nft)?),
     };
+    let rest = if applied.without_fib { interception.without_fib() } else { None };
+    let ruleset = rest.as_ref().map_or(ruleset, |rest| &rest.ruleset);
     let (tables, chains, rules) = (ruleset.tables.len(), ruleset.chain_count(), ruleset.rule_count());
-    Ok(Done { word, tables, chains, rules, commit })
+    Ok(Done { word, tables, chains, rules, commit: applied.commit, warnings: applied.warnings() })
 }
 
 /// The ruleset as nft shows it, or as libnftables' JSON.
@@ -147,7 +155,7 @@ pub(super) fn print(ruleset: &Ruleset, output: Output) -> Result<(), Failure> {
 impl Done {
     /// As one line, with the namespace in which it was done where there are several.
     pub(super) fn line(&self, output: Output, netns: Option<&str>) -> String {
-        let Self { word, tables, chains, rules, commit } = self;
+        let Self { word, tables, chains, rules, commit, warnings: _ } = self;
         let (bytes, microseconds) = (commit.bytes, commit.elapsed.as_micros());
         if output == Output::Text {
             let place = netns.map_or_else(String::new, |netns| format!("{netns}: "));

@@ -68,6 +68,7 @@ const ALWAYS: &[i64] = &[
 /// On a socket, of a kind that may be made.
 const ON_SOCKETS: &[i64] = &[
     libc::SYS_bind,
+    libc::SYS_connect,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
     libc::SYS_recvfrom,
@@ -78,7 +79,6 @@ const ON_SOCKETS: &[i64] = &[
 /// For the proof that traffic is intercepted.
 const FOR_VALIDATION: &[i64] = &[
     libc::SYS_accept4,
-    libc::SYS_connect,
     libc::SYS_fcntl,
     libc::SYS_getpeername,
     libc::SYS_listen,

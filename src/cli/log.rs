@@ -3,12 +3,14 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use serde_json::{Value as Json, json};
 
 use crate::diagnostic::Explanation;
+use crate::text_file;
 
 /// Where Kubernetes reads why a container failed (`terminationMessagePath`, its default).
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -96,7 +98,9 @@ impl Filtered {
 
 /// Opens what a failure is written to, for a process that will not be allowed to open anything.
 pub(super) fn keep_termination_log() {
-    KEPT.get_or_init(|| OpenOptions::new().write(true).open(TERMINATION_LOG).ok());
+    KEPT.get_or_init(|| {
+        text_file::open_regular(Path::new(TERMINATION_LOG), OpenOptions::new().write(true)).ok()
+    });
 }
 
 fn write_object(level: &str, message: &str, error: Option<Json>) {

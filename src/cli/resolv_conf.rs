@@ -3,12 +3,17 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::text_file;
+
 /// Where they are written down.
 pub(super) const PATH: &str = "/etc/resolv.conf";
 
+/// Bytes of the file: each server is some rules.
+const LIMIT: u64 = 64 << 10;
+
 /// The servers, in the file's order.
 pub(super) fn name_servers() -> io::Result<Vec<IpAddr>> {
-    Ok(name_servers_in(&std::fs::read_to_string(PATH)?))
+    Ok(name_servers_in(&text_file::read(PATH, LIMIT)?))
 }
 
 pub(super) fn name_servers_in(text: &str) -> Vec<IpAddr> {

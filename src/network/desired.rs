@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{Change, Family, LocalRoute, PolicyRule, RouteError, RouteSocket};
+use super::{Change, Family, LocalRoute, PolicyRule, Removal, RouteError, RouteSocket};
 
 /// Addresses and policy routing that rules need.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,19 +63,25 @@ impl Network {
         Ok(())
     }
 
-    /// Removes what is there of it, in the opposite order.
+    /// Removes what is there of it, in the opposite order, and notes in `removed` what that was.
     ///
     /// # Errors
     /// The first one; what was removed before stays removed.
-    pub fn remove(&self, socket: &mut RouteSocket) -> Result<(), RouteError> {
+    pub fn remove(&self, socket: &mut RouteSocket, removed: &mut Self) -> Result<(), RouteError> {
         for &route in &self.routes {
-            socket.remove_local_route(route)?;
+            if socket.remove_local_route(route)? == Removal::Made {
+                removed.routes.push(route);
+            }
         }
         for rule in &self.rules {
-            socket.remove_rule(rule)?;
+            if socket.remove_rule(rule)? == Removal::Made {
+                removed.rules.push(*rule);
+            }
         }
         for &address in &self.loopback_addresses {
-            socket.remove_loopback_address(address)?;
+            if socket.remove_loopback_address(address)? == Removal::Made {
+                removed.loopback_addresses.push(address);
+            }
         }
         Ok(())
     }

@@ -149,7 +149,7 @@ pub enum RouteError {
     },
 
     /// The lists that a dump walks kept changing under it.
-    #[error("cannot {attempt}: it changed during each of {tries} readings")]
+    #[error("cannot {attempt}: the list kept changing ({tries} attempts)")]
     Interrupted {
         /// What was attempted.
         attempt: Attempt,

@@ -1,24 +1,26 @@
 //! One writer at a time: who changes routes and rules together has to be alone among its kind.
 //!
-//! The kernel makes one transaction of all rules, but routes and addresses are not part of it. Without turns, a run that
+//! The kernel makes one transaction of all rules, but routes and addresses are not part of it. Without a lock, a run that
 //! needs them and one that takes them away can each do half of it after the other one's half.
 //!
-//! The turn is a port number of netlink: only one socket of a network namespace can have it, the kernel takes it back
-//! when its process dies, and nothing is left in any file system.
+//! The lock is a netlink port ID: only one socket of a network namespace can have it, the kernel takes it back when its
+//! process ends, and nothing is left in any file system. It needs no privilege, so that any process of a pod can hold it for
+//! ever. Therefore it is only waited for, and shortly; what counts is that the network is looked at again after the commit.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
 
 /// No process's number, after which the kernel names sockets first, and not one of the negative ones that it takes then
 /// (`netlink_autobind` in net/netlink/af_netlink.c).
 const PORT: u32 = 0x6d77_6972;
 
-/// Who has not got its turn by then goes on without: everybody can have taken the number, or have been stopped.
-const LIMIT: Duration = Duration::from_secs(10);
+/// A run takes some milliseconds. Who has not got the lock by then continues without it.
+const LIMIT: Duration = Duration::from_secs(1);
 
-/// How long a turn takes, roughly.
+/// How long a run takes, roughly.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// What keeps others waiting until it is dropped.
@@ -26,19 +28,48 @@ pub(crate) struct Lock {
     _socket: OwnedFd,
 }
 
+/// Why there is no lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// A process of the same network namespace has had it all the time: another run that was stopped, or anybody.
+    #[error(
+        "another process has held the lock, netlink port {port:#x}, for {limit:?}: a run that was stopped, or one that \
+         wants to delay others"
+    )]
+    Held {
+        /// The netlink port ID
+        port: u32,
+        /// How long it was waited for
+        limit: Duration,
+    },
+    /// There is no socket for it.
+    #[error("no lock could be taken: {0}")]
+    NoSocket(Errno),
+}
+
 impl Lock {
-    /// Waits until nobody else has the turn in the network namespace that the thread is in. Where there is none to be
-    /// had, the run goes on all the same: most have no company.
-    pub(crate) fn take() -> Option<Self> {
-        let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkRoute);
-        let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).ok()?;
-        let started = Instant::now();
-        while bind(socket.as_raw_fd(), &NetlinkAddr::new(PORT, 0)) == Err(nix::Error::EADDRINUSE) {
-            if started.elapsed() > LIMIT {
-                return None;
-            }
-            std::thread::sleep(PAUSE);
+    /// The lock of the network namespace that the thread is in, or why the run has to do without.
+    pub(crate) fn take_or_reason() -> (Option<Self>, Option<LockError>) {
+        match Self::take() {
+            Ok(lock) => (Some(lock), None),
+            Err(reason) => (None, Some(reason)),
         }
-        Some(Self { _socket: socket })
+    }
+
+    /// Waits until nobody else has it.
+    fn take() -> Result<Self, LockError> {
+        let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkRoute);
+        let socket =
+            socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).map_err(LockError::NoSocket)?;
+        let started = Instant::now();
+        loop {
+            match bind(socket.as_raw_fd(), &NetlinkAddr::new(PORT, 0)) {
+                Ok(()) => return Ok(Self { _socket: socket }),
+                Err(Errno::EADDRINUSE) if started.elapsed() < LIMIT => std::thread::sleep(PAUSE),
+                Err(Errno::EADDRINUSE) => return Err(LockError::Held { port: PORT, limit: LIMIT }),
+                Err(errno) => return Err(LockError::NoSocket(errno)),
+            }
+        }
     }
 }

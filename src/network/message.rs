@@ -126,27 +126,56 @@ fn rule_message(family: Family, action: FrAct, attributes: RtBuffer<Frattr, Buff
         .build()?)
 }
 
-/// The found rule's priority, if it does what `rule` does: nothing less, and nothing more, also by an
-/// attribute that this code does not know.
-pub(super) fn priority_if_same(found: &Fibmsg, rule: &PolicyRule) -> Option<u32> {
+/// A policy rule that the kernel takes for ours when it is asked to remove ours.
+#[derive(Debug)]
+pub(super) struct Alike {
+    pub(super) priority: u32,
+    /// Whether it does nothing more
+    pub(super) same: bool,
+    /// A request for the very same rule once more, at the end of those of its priority
+    pub(super) copy: Encoded<Fibmsg>,
+}
+
+/// The found rule, if removing `rule` can remove it: if it has the same family, mark, table and place. The kernel does not
+/// look at what the request leaves out, such as an interface, addresses or `not` (`rule_find` of net/core/fib_rules.c).
+pub(super) fn alike(found: &Fibmsg, rule: &PolicyRule) -> Option<Alike> {
     let attributes = found.rtattrs();
     let number = |kind| find(attributes, kind).and_then(native_u32);
     let priority = number(Frattr::Priority).unwrap_or(0);
-    let plain = *found.fib_action() == FrAct::FrActToTbl
-        && !found.fib_flags().contains(Frf::INVERT)
-        && (*found.fib_dst_len(), *found.fib_src_len(), *found.fib_tos()) == (0, 0, 0)
-        && attributes.iter().all(|attribute| match attribute.rta_type() {
-            Frattr::Fwmark | Frattr::Fwmask | Frattr::Table | Frattr::Priority | Frattr::Protocol => true,
-            // Reported with every rule; all ones is "off".
-            Frattr::SuppressPrefixlen => native_u32(attribute.rta_payload().as_ref()) == Some(u32::MAX),
-            _ => false,
-        });
-    let same = *found.fib_family() == RtAddrFamily::from(rule.family)
+    let alike = *found.fib_family() == RtAddrFamily::from(rule.family)
+        && *found.fib_action() == FrAct::FrActToTbl
         && number(Frattr::Fwmark).unwrap_or(0) == rule.mark
         && number(Frattr::Fwmask).unwrap_or(0) == mask(rule)
         && number(Frattr::Table) == Some(rule.table)
         && rule.priority.is_none_or(|desired| desired == priority);
-    (plain && same).then_some(priority)
+    alike.then(|| Alike { priority, same: does_nothing_more(found), copy: copy(found) })
+}
+
+/// Whether the rule has no other condition or effect, also none by an attribute that this code does not know.
+fn does_nothing_more(found: &Fibmsg) -> bool {
+    !found.fib_flags().contains(Frf::INVERT)
+        && (*found.fib_dst_len(), *found.fib_src_len(), *found.fib_tos()) == (0, 0, 0)
+        && found.rtattrs().iter().all(|attribute| match attribute.rta_type() {
+            Frattr::Fwmark | Frattr::Fwmask | Frattr::Table | Frattr::Priority | Frattr::Protocol => true,
+            // Reported with every rule; all ones is "off".
+            Frattr::SuppressPrefixlen => native_u32(attribute.rta_payload().as_ref()) == Some(u32::MAX),
+            _ => false,
+        })
+}
+
+fn copy(found: &Fibmsg) -> Encoded<Fibmsg> {
+    // What else is among the flags the kernel has found out itself, such as that an interface is gone.
+    let flags = *found.fib_flags() & Frf::INVERT;
+    Ok(FibmsgBuilder::default()
+        .fib_family(*found.fib_family())
+        .fib_dst_len(*found.fib_dst_len())
+        .fib_src_len(*found.fib_src_len())
+        .fib_tos(*found.fib_tos())
+        .fib_table(RtTable::Unspec)
+        .fib_action(*found.fib_action())
+        .fib_flags(flags)
+        .rtattrs(found.rtattrs().clone())
+        .build()?)
 }
 
 fn mask(rule: &PolicyRule) -> u32 {
@@ -306,6 +335,10 @@ mod tests {
     const ROUTE: LocalRoute = LocalRoute { family: Family::V6, table: 70_000 };
     const SIX: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6);
 
+    fn priority_if_same(found: &Fibmsg, rule: &PolicyRule) -> Option<u32> {
+        alike(found, rule).filter(|alike| alike.same).map(|alike| alike.priority)
+    }
+
     fn address(family: RtAddrFamily, attributes: &[(Ifa, &[u8])]) -> Ifaddrmsg {
         IfaddrmsgBuilder::default()
             .ifa_family(family)
@@ -381,6 +414,10 @@ mod tests {
         assert_eq!(priority_if_same(&on, &RULE), None);
         let unknown = message(attribute(Frattr::from(999), 0_u32).unwrap());
         assert_eq!(priority_if_same(&unknown, &RULE), None);
+        // The kernel takes it for ours nevertheless, and a copy of it is what it is.
+        let found = alike(&unknown, &RULE).unwrap();
+        assert!(!found.same);
+        assert_eq!(format!("{:?}", found.copy.unwrap()), format!("{unknown:?}"));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use wire::Wire;
 pub use desired::Network;
 pub use error::{Attempt, FoundRoute, RouteError};
 pub(crate) use lock::Lock;
+pub use lock::LockError;
 pub use resolve::{ResolvedRoute, RouteQuery};
 
 /// Adding is refused with EEXIST where the object is there.
@@ -187,36 +188,48 @@ impl RouteSocket {
 
     /// `ip rule add fwmark MARK[/MASK] [pref PRIORITY] lookup TABLE`.
     ///
-    /// Without a priority the rules are listed first: the kernel would pick a free priority, find no rule
-    /// there, and add the same rule again with every call. Two callers at the same moment can still both
-    /// add it.
+    /// The rules are listed first. Without a priority, the kernel would pick a free one, find no rule there, and add the
+    /// same rule again with every call; with one, it would take a rule for ours that asks for an address besides. Two
+    /// callers at the same moment can both add it.
     ///
     /// # Errors
     /// [`RouteError::NoPolicyRouting`], [`RouteError::NotPermitted`], [`RouteError::Interrupted`].
     pub fn add_rule(&mut self, rule: &PolicyRule) -> Result<Change, RouteError> {
-        if rule.priority.is_none() && !self.priorities(rule)?.is_empty() {
+        if self.alike(rule)?.iter().any(|found| found.same) {
             return Ok(Change::AlreadyThere);
         }
         let message = message::rule(rule, rule.priority);
-        added(self.0.change(Attempt::AddRule(*rule), Rtm::Newrule, NEW, message))
+        self.0.change(Attempt::AddRule(*rule), Rtm::Newrule, NlmF::CREATE, message).map(|()| Change::Made)
     }
 
-    /// Removes this rule, as often as it is there. The rules are listed first: `ip rule delete` by itself
-    /// takes the first rule with this mark and table, also one that asks for an interface or an address
-    /// besides. (Among rules of one priority it still does.)
+    /// Removes this rule, as often as it is there. `ip rule delete` by itself takes the first rule with this mark and
+    /// table, also one that asks for an interface or an address besides. So one of those that is before ours gets a copy
+    /// after it and goes then, which changes nothing but their order.
     ///
     /// # Errors
     /// [`RouteError::NotPermitted`], [`RouteError::Interrupted`].
     pub fn remove_rule(&mut self, rule: &PolicyRule) -> Result<Removal, RouteError> {
         let mut removal = Removal::AlreadyAbsent;
-        for priority in absent_is_empty(self.priorities(rule))? {
-            let message = message::rule(rule, Some(priority));
-            let change = self.0.change(Attempt::RemoveRule(*rule), Rtm::Delrule, NlmF::empty(), message);
-            if removed(change)? == Removal::Made {
+        let there = absent_is_empty(self.alike(rule))?.iter().filter(|found| found.same).count();
+        for _ in 0..there {
+            let mut alike = absent_is_empty(self.alike(rule))?;
+            let Some(ours) = alike.iter().position(|found| found.same) else { break };
+            let priority = alike[ours].priority;
+            for foreign in alike.drain(..ours).filter(|foreign| foreign.priority == priority) {
+                self.0.change(Attempt::AddRule(*rule), Rtm::Newrule, NlmF::CREATE, foreign.copy)?;
+                self.remove_first_rule(rule, priority)?;
+            }
+            if self.remove_first_rule(rule, priority)? == Removal::Made {
                 removal = Removal::Made;
             }
         }
         Ok(removal)
+    }
+
+    /// Removes the first rule at this priority that the kernel takes for this one.
+    fn remove_first_rule(&mut self, rule: &PolicyRule, priority: u32) -> Result<Removal, RouteError> {
+        let message = message::rule(rule, Some(priority));
+        removed(self.0.change(Attempt::RemoveRule(*rule), Rtm::Delrule, NlmF::empty(), message))
     }
 
     /// `ip route add local default dev lo table TABLE`.
@@ -270,7 +283,7 @@ impl RouteSocket {
     /// # Errors
     /// [`RouteError::Interrupted`] and the transport's.
     pub fn has_rule(&mut self, rule: &PolicyRule) -> Result<bool, RouteError> {
-        Ok(!absent_is_empty(self.priorities(rule))?.is_empty())
+        Ok(absent_is_empty(self.alike(rule))?.iter().any(|found| found.same))
     }
 
     /// Whether this route is there, and no other one is before it.
@@ -294,12 +307,11 @@ impl RouteSocket {
         }
     }
 
-    /// The places in the list at which exactly this rule stands.
-    fn priorities(&mut self, rule: &PolicyRule) -> Result<Vec<u32>, RouteError> {
+    /// The rules that the kernel takes for this one, in its order.
+    fn alike(&mut self, rule: &PolicyRule) -> Result<Vec<message::Alike>, RouteError> {
         let attempt = Attempt::ListRules(rule.family);
-        self.0.dump(attempt, Rtm::Getrule, message::any_rule(rule.family), |found| {
-            message::priority_if_same(found, rule)
-        })
+        self.0
+            .dump(attempt, Rtm::Getrule, message::any_rule(rule.family), |found| message::alike(found, rule))
     }
 
     /// What stands where this route belongs: the table's default routes of the same metric, first that counts

@@ -1,6 +1,8 @@
 //! One request, its replies, one result: the netlink conversation under [`RouteSocket`](super::RouteSocket).
 
 use std::io::{self, Cursor, ErrorKind};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 use neli::consts::nl::{NlmF, NlmsgerrAttr};
 use neli::consts::rtnl::Rtm;
@@ -10,6 +12,7 @@ use neli::socket::NlSocket;
 use neli::types::{Buffer, GenlBuffer};
 use neli::{FromBytes, FromBytesWithInput, Header, Size, ToBytes};
 use nix::errno::Errno;
+use nix::sys::socket::{NetlinkAddr, connect};
 
 use super::{Attempt, RouteError};
 
@@ -17,8 +20,11 @@ use super::{Attempt, RouteError};
 /// net/netlink/af_netlink.c).
 const BUFFER_BYTES: usize = 32 * 1024;
 
-/// How often a dump is started before its changes count as an error: a change must fall into each of them.
-const DUMP_TRIES: u32 = 8;
+/// How long a dump is started again while the lists that it walks change.
+const DUMP_LIMIT: Duration = Duration::from_secs(2);
+
+/// The longest pause before it is: where many change a list, one that waits longer and longer finds a quiet moment.
+const DUMP_PAUSE: Duration = Duration::from_millis(16);
 
 /// A message under construction: every builder's error fits.
 pub(super) type Encoded<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -39,8 +45,10 @@ pub(super) struct Wire {
 
 impl Wire {
     pub(super) fn open() -> io::Result<Self> {
-        // The kernel gives it an address with the first message.
         let socket = NlSocket::new(NlFamily::Route)?;
+        // To the kernel, and the kernel refuses what other processes send to it: neither can they pass for the kernel,
+        // nor fill the queue (`netlink_getsockbyportid` in net/netlink/af_netlink.c).
+        connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
         socket.enable_ext_ack(true)?;
         // Without it the kernel ignores a dump's filters.
         socket.enable_strict_checking(true)?;
@@ -94,14 +102,21 @@ impl Wire {
         let request = message
             .and_then(|message| encode(kind, flags | NlmF::REQUEST, self.sequence, message))
             .map_err(|source| RouteError::Encode { attempt, source })?;
-        for _ in 0..DUMP_TRIES {
+        let started = Instant::now();
+        let (mut tries, mut pause) = (1, Duration::from_micros(250));
+        loop {
             uninterrupted(|| self.socket.send(&request, Msg::empty()))
                 .map_err(|source| RouteError::Socket { attempt, source })?;
             if let Some(reply) = self.reply(attempt, &read)? {
                 return Ok(reply);
             }
+            if started.elapsed() >= DUMP_LIMIT {
+                return Err(RouteError::Interrupted { attempt, tries });
+            }
+            // What the clock's last digits say differs from process to process.
+            std::thread::sleep(pause + pause * (started.elapsed().subsec_nanos() % 1_000) / 1_000);
+            (tries, pause) = (tries + 1, (2 * pause).min(DUMP_PAUSE));
         }
-        Err(RouteError::Interrupted { attempt, tries: DUMP_TRIES })
     }
 
     /// Reads up to the end of the reply, also of one that is already known to be useless: the next request

@@ -86,7 +86,7 @@ impl Profile {
             Self::AmbientPod => {
                 PodInterception { ipv6: true, dns: true, ..PodInterception::default() }.interception()
             }
-            Self::AmbientHost => HostInterception { ipv6: true, ..HostInterception::new(0) }.interception(),
+            Self::AmbientHost => HostInterception { ipv6: true, ..HostInterception::new([0]) }.interception(),
             Self::Linkerd => ProxyInit {
                 incoming_proxy_port: 4143,
                 outgoing_proxy_port: 4140,
@@ -102,12 +102,14 @@ impl Profile {
         }
     }
 
-    /// What of nf_tables it takes that a kernel may lack, in the table's order.
+    /// What of nf_tables it cannot do without and a kernel may lack, in the table's order.
     ///
     /// # Errors
     /// None of the rulesets here has anything that only can be shown.
     pub fn features(self) -> Result<Vec<&'static Feature>, NotCompiled> {
-        let mut features = used(&self.interception().ruleset)?;
+        let interception = self.interception();
+        let needed = interception.without_fib().unwrap_or(interception);
+        let mut features = used(&needed.ruleset)?;
         features.sort_unstable_by_key(|feature| (feature.kind, feature.name));
         features.dedup();
         Ok(features)

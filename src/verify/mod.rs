@@ -1,5 +1,6 @@
 //! Whether the kernel still holds what an interception made, and what differs. Nothing is changed.
 
+mod possible;
 mod report;
 
 use nftwire::{NamespaceError, Socket};
@@ -10,6 +11,7 @@ use crate::interception::Interception;
 use crate::network::{Network, RouteError, RouteSocket};
 use nft_ruleset::diff::{self, TableDifference};
 use nft_ruleset::nft::compile::NotCompiled;
+pub use possible::{PossibleDifferences, verify_possible};
 
 /// Everything that differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use meshwire::mesh::istio::sidecar::{DnsCapture, ServiceCidr, Sidecar};
 
+use nft_ruleset::{Family, Ruleset, Table};
+
 use super::{assert_changes, default_sidecar};
 
 fn servers(texts: &[&str]) -> Option<DnsCapture> {
@@ -145,4 +147,45 @@ fn without_a_server_of_a_known_family_no_dns_is_redirected() {
         assert_changes(&sidecar, "");
     }
     assert!(Sidecar { dns: servers(&["fd00::a"]), ipv6: true, ..default_sidecar() }.captures_dns());
+}
+
+/// What departs from Istio: a forwarded query goes into the zone of its reply.
+#[test]
+fn guests_queries_are_in_the_zone_of_their_replies() {
+    let zones = |sidecar: &Sidecar| {
+        let text =
+            sidecar.ruleset().tables.iter().find(|table| table.name == "istio-proxy-raw").unwrap().clone();
+        let inbound = text.chains.into_iter().find(|chain| chain.name == "istio-inbound").unwrap();
+        let table = Table::with_chains(Family::Inet, "t", [inbound]);
+        let text = Ruleset { tables: vec![table] }.to_string();
+        let rules = text.lines().map(str::trim).filter(|line| line.contains("zone"));
+        rules.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all = Sidecar { dns: Some(DnsCapture::All), native_nftables: false, ..default_sidecar() };
+    let answer = "udp sport 53 counter ct zone set 1";
+    assert_eq!(zones(&all), [answer, "udp dport 53 fib daddr type != local counter ct zone set 1"]);
+    assert_eq!(zones(&Sidecar { native_nftables: true, ..all.clone() }), [answer]);
+    assert_eq!(
+        zones(&Sidecar { dns: servers(&["fd00::a", "9.9.9.9"]), ipv6: true, ..all.clone() }),
+        [
+            "udp sport 53 ip saddr 9.9.9.9 counter ct zone set 1",
+            "udp dport 53 ip daddr 9.9.9.9 fib daddr type != local counter ct zone set 1",
+            "udp sport 53 ip6 saddr fd00::a counter ct zone set 1",
+            "udp dport 53 ip6 daddr fd00::a fib daddr type != local counter ct zone set 1",
+        ]
+    );
+    let with_ipv6 = Sidecar { ipv6: true, ..all };
+    let without = with_ipv6.interception().without_fib().unwrap().ruleset;
+    assert_eq!(without, Sidecar { native_nftables: true, ..with_ipv6 }.ruleset());
+}
+
+/// Go's parser, through which Istio reads the file, takes it for IPv4 as well.
+#[test]
+fn a_mapped_address_is_ipv4() {
+    let sidecar = |texts, ipv6| Sidecar { dns: servers(texts), ipv6, ..default_sidecar() };
+    for ipv6 in [false, true] {
+        let mapped = sidecar(&["::ffff:10.96.0.10"], ipv6);
+        assert!(mapped.captures_dns());
+        assert_eq!(mapped.ruleset(), sidecar(&["10.96.0.10"], ipv6).ruleset());
+    }
 }

@@ -179,6 +179,16 @@ fn invalid_packets_are_dropped_before_nat() {
     );
 }
 
+/// As Istio's iptables backend does, which is what others have.
+#[test]
+fn invalid_packets_of_any_protocol_are_dropped() {
+    let sidecar = Sidecar { drop_invalid: true, ipv6: true, ..default_sidecar() };
+    let native = sidecar.ruleset().to_string();
+    let ruleset = Sidecar { native_nftables: false, ..sidecar }.ruleset().to_string();
+    assert_eq!(ruleset, native.replace("meta l4proto tcp ct state invalid", "ct state invalid"));
+    assert_ne!(ruleset, native);
+}
+
 #[test]
 fn without_ipv6_every_base_chain_lets_it_pass_first() {
     let sidecar = Sidecar {
@@ -221,7 +231,7 @@ fn without_ipv6_every_base_chain_lets_it_pass_first() {
             chain prerouting {
                 type filter hook prerouting priority mangle; policy accept;
                 meta nfproto ipv6 counter return
-                meta l4proto tcp ct state invalid counter jump istio-drop
+                ct state invalid counter jump istio-drop
             }
             chain istio-drop {
                 counter drop
@@ -240,6 +250,7 @@ fn without_ipv6_every_base_chain_lets_it_pass_first() {
             }
             chain istio-inbound {
                 udp sport 53 counter ct zone set 1
+                udp dport 53 fib daddr type != local counter ct zone set 1
             }
             chain istio-output-dns {
                 udp dport 53 counter ct zone set 2

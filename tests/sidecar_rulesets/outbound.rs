@@ -295,3 +295,17 @@ fn ports_and_the_loopback_network_can_be_others() {
         "#,
     );
 }
+
+/// One rule cannot compare more one by one.
+#[test]
+fn many_groups_are_a_set() {
+    let rule = |count: u32| {
+        let groups = OwnerGroups::Only((1..=count).rev().chain([1]).collect());
+        let ruleset = Sidecar { owner_groups: groups, ..default_sidecar() }.ruleset();
+        let text = ruleset.to_string();
+        text.lines().map(str::trim).rfind(|line| line.contains("meta skgid !=")).unwrap().to_owned()
+    };
+    assert!(rule(62).starts_with("meta skgid != 62 meta skgid != 61 "));
+    let all: Vec<_> = (1..=1000).map(|group| group.to_string()).collect();
+    assert_eq!(rule(1000), format!("meta skgid != {{ {} }} counter return", all.join(", ")));
+}

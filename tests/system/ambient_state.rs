@@ -1,6 +1,7 @@
 //! What `meshwire ambient pod` and `host` leave in the kernel, whatever was there before. `nft` and `ip` are the judges.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -9,7 +10,7 @@ use crate::harness::nft::{assert_same, bytecode, meaning, objects};
 use crate::harness::{Namespace, network, oracle, privileged, skip};
 
 /// Settings that between them use every kind of rule there is.
-const PODS: [&str; 9] = [
+const PODS: [&str; 10] = [
     "",
     "--ipv6",
     "--dns",
@@ -19,11 +20,14 @@ const PODS: [&str; 9] = [
     "--virtual-interface tap0,tap1 --virtual-interface vm* --ipv6",
     "--probe-ipv4 192.0.2.1 --probe-ipv6 2001:db8::1 --ipv6=true --dns=false",
     "--probe-ipv6 2001:db8::1 --dns",
+    "--dns --ipv6 --native-nftables",
 ];
-const HOSTS: [&str; 3] = [
+const HOSTS: [&str; 5] = [
     "--kubelet-uid 0",
     "--kubelet-uid 1000 --ipv6",
     "--kubelet-uid 4294967294 --ipv6 --probe-ipv4 192.0.2.1 --probe-ipv6 2001:db8::1",
+    "--kubelet-uid 1000 --ipv6 --native-nftables",
+    "--kubelet-uid 1000,0,998 --ipv6",
 ];
 const EQUAL: &str = "equal: rules, routes and addresses are as the settings want them\n";
 
@@ -248,6 +252,34 @@ fn the_probe_set_survives_all_but_its_destruction() {
     assert!(objects(&namespace).is_empty());
 }
 
+/// Within one transaction, the old chain would go before the new one sees packets.
+#[test]
+fn the_old_chain_goes_after_the_new_one_has_come() {
+    let Some(namespace) = host("--native-nftables") else { return };
+    let generation = || namespace.run(|| nftwire::Socket::open().unwrap().generation().unwrap());
+    for (args, chains) in
+        [("", ["istio-probes", "postrouting"]), ("--native-nftables", ["postrouting", "istio-probes"])]
+    {
+        let before = generation();
+        ambient(&namespace, &format!("host apply --kubelet-uid 0 {args}"));
+        assert_eq!(generation(), before + 2);
+        let listing = namespace.command(&["nft", "list", "ruleset"]);
+        assert!(
+            chains.map(|chain| listing.contains(&format!("chain {chain} {{"))) == [true, false],
+            "{listing}"
+        );
+        assert_eq!(ambient(&namespace, "probes list"), PROBES);
+    }
+    // A run that died in between left both.
+    load(
+        &namespace,
+        "add chain inet istio-ambient-nat istio-probes { type nat hook postrouting priority srcnat - 1; }",
+    );
+    ambient(&namespace, "host apply --kubelet-uid 0");
+    assert!(!namespace.command(&["nft", "list", "ruleset"]).contains("postrouting {"));
+    assert_eq!(ambient(&namespace, "host verify --kubelet-uid 0"), EQUAL);
+}
+
 #[test]
 fn a_removal_leaves_the_sets_and_nothing_else() {
     let Some(namespace) = host("") else { return };
@@ -279,7 +311,7 @@ fn sets_that_others_made_are_taken_over() {
         "different (- desired, + found, ~ there in another way):\n  table inet istio-ambient-nat\n\
          -   set istio-inpod-probes-v6: type ipv6_addr\n\
          +   set istio-inpod-probes-v6: type ipv6_addr; flags interval\n\
-         -   chain postrouting: type nat hook postrouting priority srcnat; policy accept (2 rules)\n"
+         -   chain istio-probes: type nat hook postrouting priority srcnat - 1; policy accept (2 rules)\n"
     );
     let kind = "error: the set istio-inpod-probes-v6 of inet istio-ambient-nat is of another kind\n\
                 help: run `meshwire ambient host apply`, which makes it anew\n";
@@ -295,7 +327,7 @@ fn verify_tells_what_differs_on_the_host() {
     let Some(namespace) = host("") else { return };
     load(
         &namespace,
-        "flush chain inet istio-ambient-nat postrouting
+        "flush chain inet istio-ambient-nat istio-probes
          delete set inet istio-ambient-nat istio-inpod-probes-v4
          add set inet istio-ambient-nat other { type ipv4_addr; }",
     );
@@ -304,7 +336,7 @@ fn verify_tells_what_differs_on_the_host() {
     assert_eq!(
         stdout,
         "different (- desired, + found, ~ there in another way):\n  table inet istio-ambient-nat\n+   set other\n\
-         -   set istio-inpod-probes-v4: type ipv4_addr\n    chain postrouting\n\
+         -   set istio-inpod-probes-v4: type ipv4_addr\n    chain istio-probes\n\
          -     1: meta l4proto tcp meta skuid 0 ip daddr @istio-inpod-probes-v4 counter snat ip to 169.254.7.127\n"
     );
     let (_, stdout, _) = ended(&namespace, "host verify --kubelet-uid 0 --output json", "");
@@ -322,7 +354,7 @@ fn the_kubelet_is_found_in_a_proc_file_system() {
     let proc = tempfile::tempdir().unwrap();
     let path = proc.path().display();
     let none = format!(
-        "error: no process in {path} is the kubelet (named kubelet, kubelite or k3s)\n\
+        "error: no process in {path} is the kubelet (named kubelet, kubelite, k3s, k3s-server or k3s-agent)\n\
          help: give the kubelet's uid, or the node's own proc file system\n"
     );
     assert_eq!(ended(&namespace, &format!("host apply --proc {path}"), ""), (1, String::new(), none));
@@ -332,8 +364,36 @@ fn the_kubelet_is_found_in_a_proc_file_system() {
     for (file, text) in [("comm", "k3s\n"), ("cmdline", "k3s\0agent\0"), ("status", "Uid:\t77\t0\t0\t0\n")] {
         fs::write(process.join(file), text).unwrap();
     }
-    ambient(&namespace, &format!("host apply --proc {path}"));
+    let (code, _, stderr) = ended(&namespace, &format!("host apply --proc {path}"), "");
+    assert_eq!((code, stderr.as_str()), (0, "info: the kubelet is process 4711 (k3s) with uid 77\n"));
     assert!(namespace.command(&["nft", "list", "ruleset"]).contains("meta skuid 77 "));
+}
+
+/// A process of a pod may have any name, but it is in other namespaces than the node's.
+#[test]
+fn a_pod_cannot_pass_for_the_kubelet() {
+    let Some(node) = place() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let kubelet = folder.path().join("k3s");
+    fs::copy("/bin/sleep", &kubelet).unwrap();
+    let start = |namespace: &Namespace| namespace.run(|| Command::new(&kubelet).arg("60").spawn().unwrap());
+    let pod = Namespace::new();
+    let mut forged = start(&pod);
+    let found = || {
+        let (code, _, stderr) = ended(&node, "host apply", "");
+        (code, stderr)
+    };
+    // Other processes on this machine may have such a name, but none that is named by its number here.
+    let named = |child: &std::process::Child| format!("process {} (k3s) with uid 0", child.id());
+    assert!(!found().1.contains(&named(&forged)));
+    let mut real = start(&node);
+    let (code, stderr) = found();
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains(&named(&real)) && !stderr.contains(&named(&forged)), "{stderr}");
+    for child in [&mut forged, &mut real] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }
 
 // Several pods at once.
@@ -411,7 +471,7 @@ fn wrong_usage_changes_nothing() {
         ("host apply --kubelet-uid -1", "--kubelet-uid: \"-1\" is not a number from 0 to 4294967295"),
         (
             "host apply --kubelet-uid 1 --proc /proc",
-            "the argument '--kubelet-uid <UID>' cannot be used with '--proc <PATH>' (see --help)",
+            "the argument '--kubelet-uid <UIDS>' cannot be used with '--proc <PATH>' (see --help)",
         ),
     ] {
         assert_eq!(ended(&namespace, args, ""), (2, String::new(), format!("error: {error}\n")), "{args}");

@@ -2,12 +2,18 @@
 //! another pod.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use crate::harness::ambient::ambient;
-use crate::harness::{Addresses, BOTH, Client, Namespace, Pod, User, V4, V6, captured, link, straight};
+use crate::harness::{
+    Addresses, BOTH, Client, Namespace, Pod, User, V4, V6, captured, link, oracle, straight,
+};
 
 /// SO_MARK on ztunnel's own sockets; bits beyond the mask are others' business.
 const ZTUNNEL: [u32; 2] = [0x539, 0xabc0_0539];
+/// The addresses that its probes get.
+const PROBES: [&str; 2] = ["169.254.7.127", "fd16:9254:7127:1337:ffff:ffff:ffff:ffff"];
 /// The kubelet's user, which is not root.
 const KUBELET: User = User { uid: 4321, gid: 4321 };
 
@@ -215,10 +221,7 @@ fn arrival(client: &Client<'_>, to: SocketAddr) -> (u16, IpAddr) {
 #[test]
 fn the_kubelets_probes_reach_the_app_from_their_own_address() {
     let own = ["--probe-ipv4 192.0.2.1", "--probe-ipv6 2001:db8::1"].join(" ");
-    for (args, sources) in [
-        ("", ["169.254.7.127", "fd16:9254:7127:1337:ffff:ffff:ffff:ffff"]),
-        (&own, ["192.0.2.1", "2001:db8::1"]),
-    ] {
+    for (args, sources) in [("", PROBES), (&own, ["192.0.2.1", "2001:db8::1"])] {
         let Some(pod) = pod(args) else { return };
         node(&pod, args);
         for (ip, source) in BOTH.into_iter().zip(sources) {
@@ -253,4 +256,67 @@ fn probes_follow_the_set_at_once() {
     assert_eq!(BOTH.map(reaches), [80, 80]);
     ambient(pod.node(), "host destroy");
     assert_eq!(BOTH.map(reaches), [15006, 15006]);
+}
+
+/// A network plugin makes its chain anew, with the usual priority, and so runs before all older ones that have it.
+#[test]
+fn a_younger_chain_does_not_take_the_probes() {
+    let Some(pod) = pod("") else { return };
+    if !oracle("nft") {
+        return;
+    }
+    node(&pod, "");
+    let plugin = "table inet cni { chain post {
+        type nat hook postrouting priority srcnat; ip daddr 10.0.0.0/24 masquerade; ip6 daddr fd00::/64 masquerade;
+    }; }";
+    for _ in 0..2 {
+        pod.node().feed(&["nft", "-f", "-"], plugin);
+        for (ip, source) in BOTH.into_iter().zip(PROBES) {
+            assert_eq!(arrival(&pod.peer_user(KUBELET), ip.pod(80)), (80, source.parse().unwrap()));
+        }
+        pod.node().command(&["nft", "delete", "table", "inet", "cni"]);
+    }
+}
+
+/// From Istio's chain to ours and back, while the kubelet probes.
+#[test]
+fn no_probe_is_lost_when_the_hosts_chain_gets_another_priority() {
+    let Some(pod) = pod("") else { return };
+    node(&pod, "--native-nftables");
+    let done = AtomicBool::new(false);
+    let probed = thread::scope(|scope| {
+        let kubelet = scope.spawn(|| {
+            let mut probed = 0;
+            while !done.load(Ordering::Relaxed) {
+                let ip = BOTH[probed % 2];
+                assert_eq!(
+                    arrival(&pod.peer_user(KUBELET), ip.pod(80)),
+                    (80, PROBES[probed % 2].parse().unwrap())
+                );
+                probed += 1;
+            }
+            probed
+        });
+        for _ in 0..10 {
+            for args in ["", "--native-nftables"] {
+                let args = format!("--ipv6 --kubelet-uid {} {args}", KUBELET.uid);
+                ambient(pod.node(), &format!("host apply {args}"));
+                assert!(ambient(pod.node(), &format!("host verify {args}")).starts_with("equal"));
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        kubelet.join().unwrap()
+    });
+    assert!(probed > 100, "{probed}");
+}
+
+/// On a node where it runs as one of several users.
+#[test]
+fn any_of_the_kubelets_uids_probes() {
+    let Some(pod) = pod("") else { return };
+    node(&pod, &format!("--kubelet-uid {},{}", KUBELET.uid, User::APP.uid));
+    for user in [KUBELET, User::APP] {
+        assert_eq!(arrival(&pod.peer_user(user), V4.pod(80)), (80, PROBES[0].parse().unwrap()));
+    }
+    assert_eq!(arrival(&pod.peer_user(User::ROOT), V4.pod(80)).0, 15006);
 }

@@ -24,6 +24,7 @@ mod every_nft;
 mod explain;
 mod families;
 mod faults;
+mod guests;
 mod harness;
 mod image;
 mod invocation;

@@ -4,11 +4,17 @@ use std::fs::File;
 use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use meshwire::network::{
     Change, Family, FoundRoute, InterfaceAddress, LocalRoute, PolicyRule, Removal, RouteError, RouteSocket,
+};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sendto, socket,
 };
 
 use crate::harness::{self, Namespace};
@@ -159,6 +165,102 @@ fn rules_that_ask_for_more_are_not_ours() {
         assert_eq!(changes.unwrap(), (Removal::AlreadyAbsent, Change::Made, Removal::Made), "{selector}");
         assert_eq!(ip(&namespace, family, "rule"), before);
     }
+}
+
+/// The kernel takes one for the other where they have the same place, and the foreign one comes first.
+#[test]
+fn a_foreign_rule_in_the_same_place_survives_ours() {
+    if !harness::privileged() {
+        return;
+    }
+    let v4 = ["from 10.0.0.0/8", "to 10.0.0.0/8", "tos 0x10"].map(|selector| (Family::V4, selector));
+    let both =
+        ["not", "iif lo", "oif lo", "uidrange 5-6", "ipproto tcp", "dport 80", "suppress_prefixlength 0"];
+    let both = FAMILIES.into_iter().flat_map(|family| both.map(|selector| (family, selector)));
+    for (family, selector) in v4.into_iter().chain(both) {
+        let rule = PolicyRule { mask: Some(0xfff), mark: 0x111, priority: Some(50), ..sidecar_rule(family) };
+        let namespace = Namespace::new();
+        let foreign = format!("rule add {selector} fwmark 0x111/0xfff pref 50 lookup 133");
+        ip(&namespace, family, &foreign);
+        ip(&namespace, family, "rule add iif lo fwmark 0x111/0xfff pref 50 lookup 134");
+        let before = ip(&namespace, family, "rule");
+        let changes =
+            with_socket(&namespace, move |socket| Ok((socket.add_rule(&rule)?, socket.add_rule(&rule)?)));
+        assert_eq!(changes.unwrap(), (Change::Made, Change::AlreadyThere), "{selector}");
+        ip(&namespace, family, &foreign.replace("50 lookup 133", "51 lookup 133"));
+        let removals = with_socket(&namespace, move |socket| {
+            Ok((socket.remove_rule(&rule)?, socket.remove_rule(&rule)?))
+        });
+        assert_eq!(removals.unwrap(), (Removal::Made, Removal::AlreadyAbsent), "{selector}");
+        ip(&namespace, family, "rule del pref 51");
+        let sorted = |listing: &str| {
+            let mut lines: Vec<_> = listing.lines().map(str::to_owned).collect();
+            lines.sort_unstable();
+            lines
+        };
+        assert_eq!(sorted(&ip(&namespace, family, "rule")), sorted(&before), "{selector}");
+    }
+}
+
+/// Whoever may change the network could send replies of its own, or fill the queue.
+#[test]
+fn only_the_kernel_can_send_to_a_socket() {
+    if !harness::privileged() {
+        return;
+    }
+    let namespace = Namespace::new();
+    namespace.run(|| {
+        let _sockets = (nftwire::Socket::open().unwrap(), RouteSocket::open().unwrap());
+        let listing = std::fs::read_to_string("/proc/thread-self/net/netlink").unwrap();
+        let sockets: Vec<(i32, u32)> = listing
+            .lines()
+            .skip(1)
+            .map(|line| words(line))
+            .map(|words| (words[1].parse().unwrap(), words[2].parse().unwrap()))
+            .filter(|&(_, port)| port != 0)
+            .collect();
+        assert_eq!(sockets.len(), 2, "{listing}");
+        for (protocol, port) in sockets {
+            let protocol =
+                if protocol == 0 { SockProtocol::NetlinkRoute } else { SockProtocol::NetlinkNetFilter };
+            let other = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::empty(), protocol).unwrap();
+            let sent = sendto(other.as_raw_fd(), &[0; 16], &NetlinkAddr::new(port, 0), MsgFlags::empty());
+            assert_eq!(sent, Err(Errno::ECONNREFUSED), "{listing}");
+        }
+    });
+}
+
+/// Somebody adds and removes addresses without a pause; each reading must be of one moment.
+#[test]
+fn a_list_that_keeps_changing_is_read_nevertheless() {
+    if !harness::privileged() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let mut batch = tempfile::NamedTempFile::new().unwrap();
+    for n in 0..1500_u32 {
+        writeln!(batch, "rule add from 10.{}.{}.0/24 lookup 7", n / 256, n % 256).unwrap();
+    }
+    namespace.command(&["ip", "-batch", batch.path().to_str().unwrap()]);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let rule = PolicyRule { priority: Some(9), ..sidecar_rule(Family::V4) };
+            namespace.run(|| {
+                let mut socket = RouteSocket::open().unwrap();
+                while !done.load(Ordering::Relaxed) {
+                    let _ = socket.add_rule(&rule);
+                    let _ = socket.remove_rule(&rule);
+                }
+            });
+        });
+        let rule = PolicyRule { mark: 7, ..sidecar_rule(Family::V4) };
+        let found = with_socket(&namespace, move |socket| {
+            (0..50).map(|_| socket.has_rule(&rule)).collect::<Result<Vec<_>, _>>()
+        });
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(found.unwrap(), vec![false; 50]);
+    });
 }
 
 #[test]

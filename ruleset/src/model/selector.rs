@@ -84,6 +84,9 @@ pub struct Fib {
 }
 
 impl Fib {
+    /// `fib daddr type`: whether the destination is an address of this host, or what else (`RTN_*` of
+    /// linux/rtnetlink.h)
+    pub const DADDR_TYPE: Self = Self { flags: 2, result: 3 };
     /// `NFTA_FIB_F_PRESENT`
     pub const PRESENT: u32 = 32;
     /// nft's names for the flags, from the lowest bit on.

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command};
 use nftwire::Socket;
 
-use super::{APPLY, DESTROY, DRY_RUN, IPV6, PROBE_IPV4, PROBE_IPV6, REMOVE, VERIFY, action, group};
+use super::{
+    APPLY, DESTROY, DRY_RUN, IPV6, NATIVE_NFTABLES, PROBE_IPV4, PROBE_IPV6, REMOVE, VERIFY, action, group,
+};
 use crate::cli::action::{Action, perform};
 use crate::cli::differences::report;
 use crate::cli::failure::{Failure, USAGE};
@@ -24,19 +26,37 @@ use crate::verify::verify;
 /// The command's name.
 pub(super) const NAME: &str = "host";
 
-/// None: that of the kubelet's process in [`PROC`].
-static KUBELET_UID: Flag<Option<u32>> =
-    Flag::number("kubelet-uid", "UID", || None, |given| given.one(number).map(Some))
-        .help("The uid that the kubelet has");
+/// None: those of the kubelet's processes in [`PROC`].
+static KUBELET_UID: Flag<Option<Vec<u32>>> = Flag::number(
+    "kubelet-uid",
+    "UIDS",
+    || None,
+    |given| match given.list(number)? {
+        uids if uids.is_empty() => Err(given.fault("it names no uid")),
+        uids => Ok(Some(uids)),
+    },
+)
+.help("The uids that the kubelet has");
 
 static PROC: Flag<PathBuf> =
     Flag::text("proc", "PATH", || PathBuf::from("/proc"), |given| Ok(PathBuf::from(&given.text)))
         .help("The node's proc file system, to find the kubelet in, instead of its uid")
         .show(|path| path.display().to_string());
 
-static APPLY_FLAGS: Flags =
-    &[&IPV6, &KUBELET_UID, &PROC, &PROBE_IPV4, &PROBE_IPV6, &DRY_RUN, &CHECK, &OUTPUT, &NETNS];
-static VERIFY_FLAGS: Flags = &[&IPV6, &KUBELET_UID, &PROC, &PROBE_IPV4, &PROBE_IPV6, &OUTPUT, &NETNS];
+static APPLY_FLAGS: Flags = &[
+    &IPV6,
+    &KUBELET_UID,
+    &PROC,
+    &PROBE_IPV4,
+    &PROBE_IPV6,
+    &NATIVE_NFTABLES,
+    &DRY_RUN,
+    &CHECK,
+    &OUTPUT,
+    &NETNS,
+];
+static VERIFY_FLAGS: Flags =
+    &[&IPV6, &KUBELET_UID, &PROC, &PROBE_IPV4, &PROBE_IPV6, &NATIVE_NFTABLES, &OUTPUT, &NETNS];
 static REMOVE_FLAGS: Flags = &[&DRY_RUN, &OUTPUT, &NETNS];
 
 pub(super) fn command() -> Command {
@@ -75,7 +95,7 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
     let interception = match subcommand {
         REMOVE => HostInterception::nothing(),
         DESTROY => HostInterception::nothing().without_kept_sets(),
-        _ => host(&values)?.interception(),
+        _ => host(&values, Log::beside(output == Output::Json))?.interception(),
     };
     if action == Some(Action::PrintRemoval) {
         let sets = if subcommand == DESTROY { " and the probe set" } else { ", not the probe set" };
@@ -105,13 +125,20 @@ fn carry_out(
     }
 }
 
-fn host(values: &Values<'_>) -> Result<HostInterception, Failure> {
+fn host(values: &Values<'_>, log: Log) -> Result<HostInterception, Failure> {
     let probe_v4 = values.read(&PROBE_IPV4)?;
     let probe_v6 = values.read(&PROBE_IPV6)?;
     let ipv6 = values.read(&IPV6)?;
-    let kubelet_uid = match values.read(&KUBELET_UID)? {
-        Some(uid) => uid,
-        None => kubelet::uid(values.read(&PROC)?)?,
+    let native_nftables = values.read(&NATIVE_NFTABLES)?;
+    let kubelet_uids = match values.read(&KUBELET_UID)? {
+        Some(uids) => uids,
+        None => {
+            let found = kubelet::find(values.read(&PROC)?)?;
+            for kubelet in &found {
+                log.info(&format!("the kubelet is {kubelet}"));
+            }
+            found.into_iter().map(|kubelet| kubelet.uid).collect()
+        }
     };
-    Ok(HostInterception { kubelet_uid, ipv6, probe_v4, probe_v6 })
+    Ok(HostInterception { kubelet_uids, ipv6, probe_v4, probe_v6, native_nftables })
 }

@@ -96,6 +96,9 @@ static PROBE_IPV6: Flag<Ipv6Addr> = Flag::text(
 .help("The same for IPv6")
 .shown();
 
+static NATIVE_NFTABLES: Flag<bool> = Flag::switch("native-nftables")
+    .help("Exactly the rules and priorities of Istio's native backend, with its faults");
+
 static DRY_RUN: Flag<bool> =
     Flag::switch("dry-run").help("Print the ruleset in nft's syntax, or as JSON, and change nothing");
 

@@ -6,7 +6,7 @@ use clap::{ArgMatches, Command};
 use nftwire::Socket;
 use serde_json::json;
 
-use super::{APPLY, DRY_RUN, IPV6, PROBE_IPV4, PROBE_IPV6, REMOVE, VERIFY, action, group};
+use super::{APPLY, DRY_RUN, IPV6, NATIVE_NFTABLES, PROBE_IPV4, PROBE_IPV6, REMOVE, VERIFY, action, group};
 use crate::cli::action::{Action, Done, carry_out, of, print, refuse_host_network, tell};
 use crate::cli::differences;
 use crate::cli::failure::{Failure, USAGE};
@@ -21,7 +21,7 @@ use crate::mesh::istio::Interface;
 use crate::mesh::istio::ambient::PodInterception;
 use crate::netns::{in_each, inside};
 use crate::network::RouteSocket;
-use crate::verify::Differences;
+use crate::verify::{PossibleDifferences, verify_possible};
 
 /// The command's name.
 pub(super) const NAME: &str = "pod";
@@ -44,6 +44,7 @@ static APPLY_FLAGS: Flags = &[
     &VIRTUAL_INTERFACE,
     &PROBE_IPV4,
     &PROBE_IPV6,
+    &NATIVE_NFTABLES,
     &OPTIMIZE,
     &ELEMENT_COUNTERS,
     &DRY_RUN,
@@ -60,6 +61,7 @@ static VERIFY_FLAGS: Flags = &[
     &VIRTUAL_INTERFACE,
     &PROBE_IPV4,
     &PROBE_IPV6,
+    &NATIVE_NFTABLES,
     &OPTIMIZE,
     &ELEMENT_COUNTERS,
     &OUTPUT,
@@ -113,6 +115,9 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
     match namespaces.as_slice() {
         [] => {
             let outcome = task.carry_out(&mut Socket::open()?, &mut RouteSocket::open()?)?;
+            for warning in outcome.warnings() {
+                Log::beside(output == Output::Json).warn(&warning);
+            }
             tell("done", &outcome.text(output, None))?;
             Ok(differences::exit_code(!outcome.differs()))
         }
@@ -132,6 +137,7 @@ fn pod(subcommand: &str, values: &Values<'_>) -> Result<Interception, UsageError
         virtual_interfaces: values.read(&VIRTUAL_INTERFACE)?,
         probe_v4: values.read(&PROBE_IPV4)?,
         probe_v6: values.read(&PROBE_IPV6)?,
+        native_nftables: values.read(&NATIVE_NFTABLES)?,
     };
     Ok(pod.interception().optimized(optimization(values)?))
 }
@@ -147,7 +153,7 @@ struct Task {
 /// What came of it in one of them.
 enum Outcome {
     Done(Done),
-    Compared(Differences),
+    Compared(PossibleDifferences),
 }
 
 impl Task {
@@ -165,20 +171,28 @@ impl Task {
         }
         Ok(match self.action {
             Some(action) => Outcome::Done(carry_out(action, &self.interception, nft, routes)?),
-            None => Outcome::Compared(crate::verify::verify(&self.interception, nft, routes)?),
+            None => Outcome::Compared(verify_possible(&self.interception, nft, routes)?),
         })
     }
 }
 
 impl Outcome {
     fn differs(&self) -> bool {
-        matches!(self, Self::Compared(differences) if !differences.is_empty())
+        matches!(self, Self::Compared(compared) if !compared.differences.is_empty())
     }
 
     fn text(&self, output: Output, netns: Option<&str>) -> String {
         match self {
             Self::Done(done) => done.line(output, netns) + "\n",
-            Self::Compared(differences) => differences::text(differences, output, netns),
+            Self::Compared(compared) => differences::text(&compared.differences, output, netns),
+        }
+    }
+
+    /// What is not as it should be.
+    fn warnings(&self) -> Vec<String> {
+        match self {
+            Self::Done(done) => done.warnings.clone(),
+            Self::Compared(compared) => compared.warnings(),
         }
     }
 }
@@ -193,6 +207,9 @@ fn in_several(task: &Task, namespaces: &[&str], output: Output) -> Result<ExitCo
     for (netns, outcome) in namespaces.iter().zip(outcomes) {
         match outcome {
             Ok(outcome) => {
+                for warning in outcome.warnings() {
+                    Log::beside(output == Output::Json).warn(&format!("{netns}: {warning}"));
+                }
                 differs |= outcome.differs();
                 text += &outcome.text(output, Some(netns));
             }

@@ -106,7 +106,7 @@ fn perform() -> Result<(), Failure> {
     let sidecar = settings();
     let interception = sidecar.interception();
     let mut nft = nftwire::Socket::open()?;
-    let commit = interception.apply(&mut nft, &mut RouteSocket::open()?, Counters::Reset)?;
+    let commit = interception.apply(&mut nft, &mut RouteSocket::open()?, Counters::Reset)?.commit;
     let [outbound, inbound] = play::play(&stage, &sidecar)?;
     let packets = report::packets(&mut nft, &interception.ruleset)?;
     let report = Report {

@@ -9,7 +9,7 @@ use crate::cli::flag::shared;
 use crate::cli::flag::value::{duration, listening_port, network, number, port};
 use crate::cli::flag::{Flag, Flags, Given, UsageError};
 use crate::cli::lockdown;
-use crate::mesh::istio::sidecar::{Interface, Mode, OwnerGroups, ServiceCidr, Sidecar};
+use crate::mesh::istio::sidecar::{Interface, Mode, ServiceCidr, Sidecar};
 
 pub(super) static FLAGS: Flags = &[
     &ENVOY_PORT,
@@ -239,7 +239,7 @@ pub(super) static CAPTURE_ALL_DNS: Flag<bool> = Flag::switch("capture-all-dns")
 
 pub(super) static DROP_INVALID: Flag<bool> = Flag::switch("drop-invalid")
     .environment(&["DROP_INVALID", "INVALID_DROP"])
-    .help("Drop TCP packets that connection tracking finds invalid");
+    .help("Drop packets that connection tracking finds invalid");
 
 pub(super) static DUAL_STACK: Flag<bool> = Flag::switch("dual-stack")
     .environment(&["DUAL_STACK", "ISTIO_DUAL_STACK"])
@@ -257,7 +257,10 @@ pub(super) static CLEANUP_ONLY: Flag<bool> = Flag::switch("cleanup-only")
 
 pub(super) static NATIVE_NFTABLES: Flag<bool> = Flag::switch("native-nftables")
     .environment(&["NATIVE_NFTABLES"])
-    .help("Exactly the rules of Istio's native backend: without IPv6, they still catch some of it");
+    .help(
+        "Exactly the rules of Istio's native backend: without IPv6 they still catch some of it, --drop-invalid is for TCP \
+         alone, and captured DNS cuts off guests in the pod",
+    );
 
 pub(super) static CNI_MODE: Flag<bool> =
     Flag::switch("cni-mode").environment(&["CNI_MODE"]).help("Accepted; means nothing here");
@@ -304,8 +307,8 @@ pub(super) static OWNER_GROUPS_EXCLUDE: Flag<Vec<u32>> =
 
 const ENVOY_USER_NAME: &str = "istio-proxy";
 
-pub(super) static ENVOY_USER: Flag<u32> =
-    Flag::variable("ENVOY_USER", || uid_of(ENVOY_USER_NAME), |given| Ok(uid_of(&given.text)))
+pub(super) static ENVOY_USER: Flag<String> =
+    Flag::variable("ENVOY_USER", || ENVOY_USER_NAME.to_owned(), |given| Ok(given.text.clone()))
         .help("the proxy's user, for --proxy-uid")
         .show(|_| ENVOY_USER_NAME.to_owned());
 
@@ -316,9 +319,16 @@ pub(super) enum Ports {
     Only(Vec<u16>),
 }
 
-/// As with Istio, a file that cannot be read is a user that does not exist.
-fn uid_of(user: &str) -> u32 {
-    accounts::uid(user).ok().flatten().unwrap_or(DEFAULT_PROXY_UID)
+/// The proxy's uid by its user's name. As with Istio, a file that cannot be read is a user that does not exist, but that is
+/// worth a warning.
+pub(super) fn uid_of(user: &str, warnings: &mut Vec<String>) -> u32 {
+    let uid = accounts::uid(user).unwrap_or_else(|error| {
+        warnings.push(format!(
+            "the proxy's uid is taken to be {DEFAULT_PROXY_UID}: cannot look up the user {user:?}: {error}"
+        ));
+        None
+    });
+    uid.unwrap_or(DEFAULT_PROXY_UID)
 }
 
 /// A number, or a name that is looked up.
@@ -378,12 +388,7 @@ fn owner_groups(given: &Given) -> Result<Option<Vec<u32>>, UsageError> {
     if given.is_wildcard() {
         return Ok(None);
     }
-    let groups = given.list(group)?;
-    if groups.len() > OwnerGroups::MAX {
-        let (found, max) = (groups.len(), OwnerGroups::MAX);
-        return Err(given.fault(format_args!("{found} groups are more than one rule can hold ({max})")));
-    }
-    Ok(Some(groups))
+    given.list(group).map(Some)
 }
 
 fn interface(item: &str) -> Result<Interface, String> {

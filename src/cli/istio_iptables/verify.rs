@@ -9,7 +9,7 @@ use crate::cli::failure::Failure;
 use crate::cli::log::Log;
 use crate::interception::Interception;
 use crate::network::{Network, RouteSocket};
-use crate::verify::verify;
+use crate::verify::verify_possible;
 use nft_ruleset::Ruleset;
 
 /// With `--cleanup-only`, what an earlier run left.
@@ -21,6 +21,9 @@ pub(super) fn verify_here(options: &Options, log: Log) -> Result<ExitCode, Failu
     } else {
         sidecar_here(options, &mut routes, log)?.interception().optimized(options.optimize)
     };
-    let differences = verify(&desired, &mut nftwire::Socket::open()?, &mut routes)?;
-    Ok(report(&differences, options.output)?)
+    let compared = verify_possible(&desired, &mut nftwire::Socket::open()?, &mut routes)?;
+    for warning in compared.warnings() {
+        log.warn(&warning);
+    }
+    Ok(report(&compared.differences, options.output)?)
 }

@@ -10,7 +10,6 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use crate::interception::Interception;
-use crate::network::Network;
 use nft_ruleset::nft::compile::COMMENT_MAX;
 use nft_ruleset::{BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, TCP_DPORT, Table};
 
@@ -111,12 +110,7 @@ impl ProxyInit {
 /// What is desired of the kernel where nothing is to be intercepted any more.
 #[must_use]
 pub fn nothing() -> Interception {
-    Interception {
-        ruleset: Ruleset::default(),
-        network: Network::default(),
-        owned: owned(),
-        owned_network: Network::default(),
-    }
+    Interception { owned: owned(), ..Interception::default() }
 }
 
 /// All tables and chains that some settings need, empty: with IPv6 and without.
@@ -127,6 +121,8 @@ pub fn owned() -> Ruleset {
 
 /// A table with the rules of its chains: both base chains, then those for inbound and for outbound packets.
 fn table(family: Family, rules: [Vec<Rule>; 4]) -> Table {
+    // The place of iptables' table nat, in which Linkerd's own rules are: the first chain that translates a connection's
+    // destination decides for its whole life, and the later made of two with equal priority runs first.
     let base = |hook| Some(BaseChain { kind: ChainKind::Nat, hook, priority: -100, policy: Policy::Accept });
     let chains = [
         ("prerouting", base(Hook::PreRouting)),

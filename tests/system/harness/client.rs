@@ -62,12 +62,13 @@ pub(crate) struct Client<'a> {
     user: User,
     source: Option<SocketAddr>,
     mark: Option<u32>,
+    connected: bool,
 }
 
 impl<'a> Client<'a> {
     /// This user, inside the namespace.
     pub(crate) fn new(namespace: &'a Namespace, user: User) -> Self {
-        Self { namespace, user, source: None, mark: None }
+        Self { namespace, user, source: None, mark: None, connected: false }
     }
 
     /// Connects from this address, whoever has it (IP_TRANSPARENT); port 0 is any.
@@ -78,6 +79,11 @@ impl<'a> Client<'a> {
     /// Marks its packets (SO_MARK).
     pub(crate) fn marked(self, mark: u32) -> Self {
         Self { mark: Some(mark), ..self }
+    }
+
+    /// Connects its UDP sockets, which then take nothing that does not come from where they sent to.
+    pub(crate) fn connected(self) -> Self {
+        Self { connected: true, ..self }
     }
 
     /// Connects, asks once and hangs up.
@@ -98,7 +104,10 @@ impl<'a> Client<'a> {
         let exchange = || -> io::Result<_> {
             let socket = UdpSocket::from(self.socket(SockType::Datagram, to)?);
             socket.set_read_timeout(Some(Duration::from_secs(TIMEOUT_SECONDS.into())))?;
-            socket.send_to(b"?", to)?;
+            match self.connected {
+                true => socket.connect(to).and_then(|()| socket.send(b"?"))?,
+                false => socket.send_to(b"?", to)?,
+            };
             let mut answer = [0; 256];
             let (length, from) = socket.recv_from(&mut answer)?;
             Ok((parse(&String::from_utf8_lossy(&answer[..length])), from))

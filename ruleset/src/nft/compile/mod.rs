@@ -8,8 +8,8 @@ pub(crate) mod set;
 mod tests;
 
 use nftwire::expr::{
-    Access, Bitwise, Cmp, CmpOp, Counter, Ct, Immediate, Lookup, Masq, Meta, MetaKey, Nat, NatKind,
-    Operation, Payload, PayloadAction, Redir, Tproxy,
+    Access, Bitwise, Cmp, CmpOp, Counter, Ct, Fib, FibResult, Immediate, Lookup, Masq, Meta, MetaKey, Nat,
+    NatKind, Operation, Payload, PayloadAction, Redir, Tproxy,
 };
 use nftwire::{Expr, Register, uapi};
 
@@ -328,6 +328,10 @@ impl<'a> Compiler<'a> {
             Selector::Payload(field) => self.load_payload(&field)?,
             Selector::Meta(key) => self.emit(Meta { key, access }),
             Selector::Ct(key) => self.emit(Ct { key, direction: None, access }),
+            Selector::Fib(fib) => {
+                let result = FibResult::from_number(fib.result);
+                self.emit(Fib { result, flags: fib.flags, dreg: Register::R1 });
+            }
             _ => return Err(NotCompiled { what: "a match of this kind" }),
         }
         Ok(())

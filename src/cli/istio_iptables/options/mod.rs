@@ -75,7 +75,7 @@ impl Options {
 fn sidecar(values: &Values<'_>, warnings: &mut Vec<String>) -> Result<Sidecar, UsageError> {
     let proxy_uids = match values.read(&flags::PROXY_UID)? {
         Some(uids) => uids,
-        None => vec![values.read(&flags::ENVOY_USER)?],
+        None => vec![flags::uid_of(&values.read(&flags::ENVOY_USER)?, warnings)],
     };
     Ok(Sidecar {
         envoy_port: values.read(&flags::ENVOY_PORT)?,

@@ -8,7 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{NAT_TABLE, PROBE_V4, PROBE_V6};
 use crate::interception::Interception;
+use crate::mesh::istio::guest::to_elsewhere;
 use crate::mesh::istio::interface::{Interface, iifname};
+use crate::mesh::istio::priority;
 use crate::network::{self, LocalRoute, Network, PolicyRule};
 use nft_ruleset::{
     Chain, ChainKind, DataType, Expression, Family, Hook, Op, Operator, Rule, Ruleset, Selector, Statement,
@@ -50,6 +52,8 @@ pub struct PodInterception {
     pub probe_v4: Ipv4Addr,
     /// The same for IPv6
     pub probe_v6: Ipv6Addr,
+    /// Exactly the rules of Istio's native backend: with them, UDP DNS of guests is lost where DNS is intercepted
+    pub native_nftables: bool,
 }
 
 impl Default for PodInterception {
@@ -61,6 +65,7 @@ impl Default for PodInterception {
             virtual_interfaces: Vec::new(),
             probe_v4: PROBE_V4,
             probe_v6: PROBE_V6,
+            native_nftables: false,
         }
     }
 }
@@ -111,10 +116,9 @@ impl PodInterception {
     #[must_use]
     pub fn nothing() -> Interception {
         Interception {
-            ruleset: Ruleset::default(),
-            network: Network::default(),
             owned: Rules::default().into_tables(),
             owned_network: network([network::Family::V4, network::Family::V6]),
+            ..Interception::default()
         }
     }
 
@@ -157,6 +161,11 @@ impl PodInterception {
         rules.raw.istio_output.push(query.counter().set(Target::CT_ZONE, ztunnels_zone()));
         let answer = not_ztunnels(Rule::new().port(UDP_SPORT, Op::Eq, 53));
         rules.raw.istio_prerouting.push(answer.counter().set(Target::CT_ZONE, ztunnels_zone()));
+        if !self.native_nftables {
+            let guests_query = not_ztunnels(Rule::new().port(UDP_DPORT, Op::Eq, 53));
+            let guests_query = to_elsewhere(guests_query).counter();
+            rules.raw.istio_prerouting.push(guests_query.set(Target::CT_ZONE, ztunnels_zone()));
+        }
     }
 
     fn outbound(&self, nat: &mut Chains) {
@@ -230,9 +239,9 @@ impl Rules {
         use ChainKind::{Filter, Nat, Route};
         Ruleset {
             tables: vec![
-                self.nat.into_table(NAT_TABLE, [Nat, Nat], -100),
-                self.mangle.into_table("istio-ambient-mangle", [Filter, Route], -150),
-                self.raw.into_table("istio-ambient-raw", [Filter, Filter], -300),
+                self.nat.into_table(NAT_TABLE, [Nat, Nat], priority::NAT),
+                self.mangle.into_table("istio-ambient-mangle", [Filter, Route], priority::MANGLE),
+                self.raw.into_table("istio-ambient-raw", [Filter, Filter], priority::RAW),
             ],
         }
     }

@@ -6,10 +6,12 @@
 pub mod pod;
 mod tables;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::guest::to_elsewhere;
 use super::interface::iifname;
 pub use super::interface::{Interface, InterfaceError};
 use crate::interception::Interception;
@@ -72,7 +74,8 @@ pub struct Sidecar {
     pub drop_invalid: bool,
     /// Whether there are rules for IPv6
     pub ipv6: bool,
-    /// Exactly the rules of Istio's native backend, which without IPv6 still catch some of it
+    /// Exactly the rules of Istio's native backend: without IPv6 they still catch some of it, only TCP packets are
+    /// dropped as invalid, and UDP DNS of guests is lost where DNS is intercepted
     pub native_nftables: bool,
     /// The loopback network of IPv4
     pub loopback_v4: Ipv4Net,
@@ -140,15 +143,13 @@ pub enum ServiceCidr {
 pub enum OwnerGroups {
     /// That of all groups but these
     AllExcept(Vec<u32>),
-    /// That of these groups; at most [`OwnerGroups::MAX`]
+    /// That of these groups
     Only(Vec<u32>),
 }
 
-impl OwnerGroups {
-    /// One rule names them all, with two expressions each; the kernel takes 128, and two more are the counter and the
-    /// verdict.
-    pub const MAX: usize = 63;
-}
+/// Up to this many groups are compared one by one, as Istio has it: with two expressions each, and two more for the
+/// counter and the verdict, a rule of them has the 128 that the kernel takes (`NFT_RULE_MAXEXPRS`). More are a set.
+const GROUPS_COMPARED: usize = 63;
 
 /// Which DNS traffic is intercepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,10 +167,9 @@ impl Sidecar {
         let mut rules = Rules::default();
         self.skip_interfaces(&mut rules);
         if self.drop_invalid {
-            rules
-                .mangle
-                .prerouting
-                .push(Rule::new().tcp().ct_state(CtKey::STATE_INVALID).counter().jump("istio-drop"));
+            // Istio's iptables backend, the default, drops invalid packets of any protocol; its native backend only TCP.
+            let packets = if self.native_nftables { Rule::new().tcp() } else { Rule::new() };
+            rules.mangle.prerouting.push(packets.ct_state(CtKey::STATE_INVALID).counter().jump("istio-drop"));
             rules.mangle.drop.push(Rule::new().counter().drop());
         }
         self.redirects(&mut rules.nat);
@@ -201,7 +201,7 @@ impl Sidecar {
         match &self.dns {
             None => false,
             Some(DnsCapture::All) => true,
-            Some(DnsCapture::Servers(servers)) => servers.iter().any(|server| self.ipv6 || server.is_ipv4()),
+            Some(DnsCapture::Servers(servers)) => !self.of_known_family(servers).is_empty(),
         }
     }
 
@@ -239,6 +239,7 @@ impl Sidecar {
             network: self.network(),
             owned: owned(),
             owned_network: self.owned_network(),
+            ..Interception::default()
         }
     }
 
@@ -377,7 +378,16 @@ impl Sidecar {
                 .istio_output
                 .extend(groups.iter().map(|&group| Rule::new().skgid(Op::Eq, group).counter().returns())),
             OwnerGroups::Only(groups) => {
-                let others = groups.iter().fold(Rule::new(), |rule, &group| rule.skgid(Op::Ne, group));
+                let others = match groups.len() {
+                    ..=GROUPS_COMPARED => {
+                        groups.iter().fold(Rule::new(), |rule, &group| rule.skgid(Op::Ne, group))
+                    }
+                    _ => {
+                        let groups: BTreeSet<_> = groups.iter().copied().collect();
+                        let groups = groups.into_iter().map(Data::ne32).collect();
+                        Rule::new().compare(Selector::SKGID, Op::Ne, Operand::Set(groups))
+                    }
+                };
                 nat.istio_output.push(others.counter().returns());
             }
         }
@@ -412,6 +422,10 @@ impl Sidecar {
             let answer = Rule::new().port(UDP_SPORT, Op::Eq, 53);
             let answer = with_address(answer, server, Rule::saddr);
             rules.raw.inbound.push(answer.counter().set(Target::CT_ZONE, Data::ne16(1)));
+            if !self.native_nftables {
+                let query = with_address(udp_dport(53), server, Rule::daddr);
+                rules.raw.inbound.push(to_elsewhere(query).counter().set(Target::CT_ZONE, Data::ne16(1)));
+            }
         }
     }
 
@@ -490,11 +504,12 @@ impl Sidecar {
         v4.chain(v6).copied().collect()
     }
 
-    /// The servers of the families that there are rules for, IPv4 first.
+    /// The servers of the families that there are rules for, IPv4 first. Packets to `::ffff:192.0.2.1` are IPv4.
     fn of_known_family(&self, servers: &[IpAddr]) -> Vec<Option<IpAddr>> {
-        let v4 = servers.iter().filter(|server| server.is_ipv4());
-        let v6 = servers.iter().filter(|server| self.ipv6 && server.is_ipv6());
-        v4.chain(v6).copied().map(Some).collect()
+        let servers = servers.iter().map(IpAddr::to_canonical);
+        let (v4, v6): (Vec<_>, Vec<_>) = servers.partition(IpAddr::is_ipv4);
+        let v6 = v6.into_iter().filter(|_| self.ipv6);
+        v4.into_iter().chain(v6).map(Some).collect()
     }
 }
 

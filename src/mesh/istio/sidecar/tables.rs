@@ -2,6 +2,8 @@
 
 use nft_ruleset::{Chain, ChainKind, Family, Hook, Rule, Ruleset, Table};
 
+use crate::mesh::istio::priority;
+
 /// All tables and chains that some settings need, empty.
 #[must_use]
 pub fn owned() -> Ruleset {
@@ -70,8 +72,14 @@ impl Rules {
                     Family::Inet,
                     "istio-proxy-nat",
                     [
-                        Chain::at_hook("prerouting", ChainKind::Nat, Hook::PreRouting, -100, nat.prerouting),
-                        Chain::at_hook("output", ChainKind::Nat, Hook::LocalOut, -100, nat.output),
+                        Chain::at_hook(
+                            "prerouting",
+                            ChainKind::Nat,
+                            Hook::PreRouting,
+                            priority::NAT,
+                            nat.prerouting,
+                        ),
+                        Chain::at_hook("output", ChainKind::Nat, Hook::LocalOut, priority::NAT, nat.output),
                         Chain::regular("istio-inbound", nat.inbound),
                         Chain::regular("istio-redirect", nat.redirect),
                         Chain::regular("istio-in-redirect", nat.in_redirect),
@@ -87,10 +95,16 @@ impl Rules {
                             "prerouting",
                             ChainKind::Filter,
                             Hook::PreRouting,
-                            -150,
+                            priority::MANGLE,
                             mangle.prerouting,
                         ),
-                        Chain::at_hook("output", ChainKind::Route, Hook::LocalOut, -150, mangle.output),
+                        Chain::at_hook(
+                            "output",
+                            ChainKind::Route,
+                            Hook::LocalOut,
+                            priority::MANGLE,
+                            mangle.output,
+                        ),
                         Chain::regular("istio-divert", mangle.divert),
                         Chain::regular("istio-tproxy", mangle.tproxy),
                         Chain::regular("istio-inbound", mangle.inbound),
@@ -105,10 +119,16 @@ impl Rules {
                             "prerouting",
                             ChainKind::Filter,
                             Hook::PreRouting,
-                            -300,
+                            priority::RAW,
                             raw.prerouting,
                         ),
-                        Chain::at_hook("output", ChainKind::Filter, Hook::LocalOut, -300, raw.output),
+                        Chain::at_hook(
+                            "output",
+                            ChainKind::Filter,
+                            Hook::LocalOut,
+                            priority::RAW,
+                            raw.output,
+                        ),
                         Chain::regular("istio-inbound", raw.inbound),
                         Chain::regular("istio-output-dns", raw.output_dns),
                     ],

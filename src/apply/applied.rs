@@ -1,0 +1,92 @@
+//! What came of applying: not every kernel can hold every rule, and not every process lets others have the lock.
+
+use nftwire::{Commit, Socket};
+use nix::errno::Errno;
+
+use super::{ApplyError, Counters};
+use crate::interception::Interception;
+use crate::network::{LockError, RouteSocket};
+
+/// What was done, and what about it is not as it should be.
+#[derive(Debug)]
+pub struct Applied {
+    /// The commit, or the check
+    pub commit: Commit,
+    /// Whether the kernel has no `fib`, and all was done [without](Interception::without_fib)
+    pub without_fib: bool,
+    /// Why it was done without the lock that keeps others of our kind waiting, if it was
+    pub without_lock: Option<LockError>,
+}
+
+/// What a kernel without `fib` costs.
+pub(crate) const WITHOUT_FIB: &str = "this kernel has no expression fib (module nft_fib_inet, CONFIG_NFT_FIB_INET): where \
+                                      DNS is captured, guests in the pod, such as virtual machines and docker's \
+                                      containers, have none over UDP";
+
+impl Applied {
+    /// What is not as it should be, a line each.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let without_lock =
+            self.without_lock.map(|reason| format!("done without waiting for others: {reason}"));
+        let without_fib = self.without_fib.then(|| WITHOUT_FIB.to_owned());
+        without_lock.into_iter().chain(without_fib).collect()
+    }
+}
+
+impl From<Commit> for Applied {
+    fn from(commit: Commit) -> Self {
+        Self { commit, without_fib: false, without_lock: None }
+    }
+}
+
+impl Interception {
+    /// Makes it so: all of it, or nothing. Callers in the same network namespace, the thread's, wait for each other, for at
+    /// most one second, so that routes of one and rules of another do not mix. On a kernel that has no `fib`, rules that
+    /// take it are left out.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; whatever fails, what was there before is there again.
+    pub fn apply(
+        &self,
+        nft: &mut Socket,
+        routes: &mut RouteSocket,
+        counters: Counters,
+    ) -> Result<Applied, ApplyError> {
+        self.as_possible(|interception| interception.apply_all(nft, routes, counters))
+    }
+
+    /// Lets the kernel validate the ruleset without applying it; see [`Socket::check`] for what that costs and
+    /// misses. What it misses is looked at in the model.
+    ///
+    /// # Errors
+    /// As [`Interception::apply`].
+    pub fn check(&self, nft: &mut Socket) -> Result<Applied, ApplyError> {
+        self.as_possible(|interception| interception.check_all(nft).map(Applied::from))
+    }
+
+    fn as_possible(
+        &self,
+        mut attempt: impl FnMut(&Self) -> Result<Applied, ApplyError>,
+    ) -> Result<Applied, ApplyError> {
+        match attempt(self) {
+            Err(error) if error.lacks_fib() => match self.without_fib() {
+                Some(rest) => Ok(Applied { without_fib: true, ..attempt(&rest)? }),
+                None => Err(error),
+            },
+            result => result,
+        }
+    }
+}
+
+impl ApplyError {
+    /// Whether the kernel refused a rule for want of the expression `fib` (CONFIG_NFT_FIB_INET), or of what it is to look
+    /// up (CONFIG_NFT_FIB_IPV6).
+    #[must_use]
+    pub fn lacks_fib(&self) -> bool {
+        const LACKING: [i32; 2] = [Errno::ENOENT as i32, Errno::EOPNOTSUPP as i32];
+        let Self::Refused { refusal, .. } = self else { return false };
+        let is_fib = |(_, name): &(usize, _)| *name == "fib";
+        LACKING.contains(&refusal.errno) && refusal.location.expression.as_ref().is_some_and(is_fib)
+    }
+}

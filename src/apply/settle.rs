@@ -1,0 +1,50 @@
+//! The network after the commit. Rules are one transaction, routes and addresses are none: another run that did not wait can
+//! have taken away between this run's routes and its rules what they need, or have come with its own rules after them. So
+//! each run looks again after its commit, and the run whose rules are there decides.
+
+use nftwire::Socket;
+
+use crate::network::{Network, RouteError, RouteSocket};
+use nft_ruleset::{Ruleset, diff};
+
+/// What a run has committed.
+pub(super) struct Committed<'a> {
+    /// Every table that it may have made
+    pub(super) owned: &'a Ruleset,
+    /// Those that it made
+    pub(super) ruleset: &'a Ruleset,
+    /// What they need beside them
+    pub(super) network: &'a Network,
+    /// What other settings need
+    pub(super) leftover: &'a Network,
+    /// Whether others that take the lock waited meanwhile
+    pub(super) alone: bool,
+}
+
+impl Committed<'_> {
+    /// Adds of the network what is gone again, and removes what is left over, unless the rules are another run's by now.
+    ///
+    /// # Errors
+    /// The first one. What is desired is added first, so that a leftover that cannot be removed costs nothing.
+    pub(super) fn settle(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<(), RouteError> {
+        if !self.alone && !self.is_there(nft) {
+            return Ok(());
+        }
+        let mut removed = Network::default();
+        self.network.add(routes, &mut Network::default())?;
+        let result = self.leftover.remove(routes, &mut removed);
+        // Whoever commits after this settles after this.
+        if removed != Network::default() && !self.is_there(nft) {
+            removed.add(routes, &mut Network::default())?;
+        }
+        result
+    }
+
+    /// Whether the kernel holds these rules. Where it cannot be read, they may be another run's.
+    fn is_there(&self, nft: &mut Socket) -> bool {
+        let held = diff::read(nft, self.owned);
+        held.is_ok_and(|held| {
+            diff::compare(self.ruleset, &held).is_ok_and(|differences| differences.is_empty())
+        })
+    }
+}
