@@ -51,6 +51,12 @@ fn certificate_fault(error: &CertificateError, known: usize) -> String {
         CertificateError::UnknownIssuer => {
             format!("its issuer is none of the certificate authorities that the kubeconfig has ({known})")
         }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it has expired, or the node's clock is ahead".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet, or the node's clock is behind".to_owned()
+        }
         CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
             signature_algorithm_id,
             public_key_algorithm_id,

@@ -26,6 +26,7 @@ pub use error::{ApiError, Fault, Remedy};
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
 pub use name::{PodName, PodNameError};
 pub use object::{Namespace, PodObject, Service};
+use retry::Attempts;
 pub use retry::Limits;
 
 /// How long a connection may take, its TLS handshake included.
@@ -82,34 +83,27 @@ impl Client {
         path: &str,
         agent_replies: impl Fn() -> bool,
     ) -> Result<T, ApiError> {
-        retry::retry(self.limits, agent_replies, |limit, is_again| {
-            if is_again {
-                self.renew();
-            }
-            self.once(path, limit)
-        })
+        retry::retry(self.limits, agent_replies, &mut Get { client: self, path })
     }
+}
 
-    /// Reads the kubeconfig again: its token may be a new one, or its CA.
-    fn renew(&mut self) {
-        // Where it cannot be read now, the next request says what is wrong with the one that is known.
-        if let Ok(kubeconfig) = Kubeconfig::read(&self.source)
-            && kubeconfig != self.kubeconfig
-        {
-            self.agent = agent(&kubeconfig, self.limits);
-            self.kubeconfig = kubeconfig;
-        }
-    }
+/// GET of the object at a path.
+struct Get<'a> {
+    client: &'a mut Client,
+    path: &'a str,
+}
 
-    fn once<T: DeserializeOwned>(&self, path: &str, limit: Duration) -> Result<T, Fault> {
-        let url = format!("{}{path}", self.kubeconfig.server);
-        let request = self.agent.get(url).config().timeout_global(Some(limit)).build();
-        let mut request = request.header("accept", "application/json");
-        request = request.header("user-agent", self.user_agent);
-        if let Some(token) = &self.kubeconfig.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let mut reply = request.call().map_err(|error| Fault::of_request(error, &self.kubeconfig))?;
+impl<T: DeserializeOwned> Attempts<T> for Get<'_> {
+    fn attempt(&self, limit: Duration) -> Result<T, Fault> {
+        let Client { kubeconfig, agent, user_agent, .. } = &*self.client;
+        let url = format!("{}{}", kubeconfig.server, self.path);
+        let request = agent.get(url).config().timeout_global(Some(limit)).build();
+        let request = request.header("accept", "application/json").header("user-agent", *user_agent);
+        let request = match &kubeconfig.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        };
+        let mut reply = request.call().map_err(|error| Fault::of_request(error, kubeconfig))?;
         let status = reply.status().as_u16();
         let retry_after =
             reply.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
@@ -118,8 +112,21 @@ impl Client {
             let body = body.unwrap_or_default();
             return Err(Fault::of_status(status, &body, retry_after.map(Duration::from_secs)));
         }
-        let body = body.map_err(|error| Fault::of_request(error, &self.kubeconfig))?;
+        let body = body.map_err(|error| Fault::of_request(error, kubeconfig))?;
         serde_json::from_slice(&body).map_err(Fault::of_body)
+    }
+
+    /// Its token may be a new one, or its CA. Where it cannot be read now, the one that is known is as good.
+    fn renew(&mut self) -> bool {
+        let client = &mut *self.client;
+        match Kubeconfig::read(&client.source) {
+            Ok(kubeconfig) if kubeconfig != client.kubeconfig => {
+                client.agent = agent(&kubeconfig, client.limits);
+                client.kubeconfig = kubeconfig;
+                true
+            }
+            _ => false,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! When a request is made again, and until when.
 
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::error::{ApiError, Fault, Remedy};
 
@@ -23,27 +23,39 @@ const RENEWAL: Duration = Duration::from_millis(150);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Makes attempts until one succeeds or none can help any more. Each is given how long it may take, and whether it is
-/// another one.
+/// What makes attempts.
+pub(super) trait Attempts<T> {
+    /// One attempt, which may take this long.
+    fn attempt(&self, limit: Duration) -> Result<T, Fault>;
+
+    /// Reads the kubeconfig again; whether it is another one.
+    fn renew(&mut self) -> bool;
+}
+
+/// Makes attempts until one succeeds or none can help any more.
 pub(super) fn retry<T>(
     limits: Limits,
     agent_replies: impl Fn() -> bool,
-    mut attempt: impl FnMut(Duration, bool) -> Result<T, Fault>,
+    attempts: &mut impl Attempts<T>,
 ) -> Result<T, ApiError> {
     let started = Instant::now();
     let mut refused_since = None;
     let mut pause = FIRST_PAUSE;
-    let mut attempts = 0;
+    let mut count = 0;
     loop {
-        attempts += 1;
-        let fault =
-            match attempt(limits.attempt.min(limits.total.saturating_sub(started.elapsed())), attempts > 1) {
-                Ok(value) => return Ok(value),
-                Err(fault) => fault,
-            };
-        let give_up = |fault| Err(ApiError { fault, attempts, elapsed: started.elapsed() });
+        count += 1;
+        let limit = limits.attempt.min(limits.total.saturating_sub(started.elapsed()));
+        let fault = match attempts.attempt(limit) {
+            Ok(value) => return Ok(value),
+            Err(fault) => fault,
+        };
+        let give_up = |fault| Err(ApiError { fault, attempts: count, elapsed: started.elapsed() });
         let wait = match fault.remedy() {
             Remedy::None => return give_up(fault),
+            Remedy::NewKubeconfig if attempts.renew() => {
+                refused_since = None;
+                Duration::ZERO
+            }
             Remedy::NewKubeconfig => {
                 let since = *refused_since.get_or_insert_with(Instant::now);
                 if since.elapsed() + RENEWAL > REFUSED && !agent_replies() {
@@ -66,7 +78,6 @@ pub(super) fn retry<T>(
 
 /// Between three quarters of it and all of it: what the clock's last digits say differs from process to process.
 fn jittered(pause: Duration) -> Duration {
-    let digits =
-        std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.subsec_nanos() % 1024);
+    let digits = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.subsec_nanos() % 1024);
     pause - pause * digits / 4096
 }

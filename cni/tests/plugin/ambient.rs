@@ -1,0 +1,170 @@
+//! Pods of ambient mode are handed to the node agent; and log lines.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use meshwire_testkit::kubernetes::ApiServer;
+use serde_json::{Value, json};
+
+use super::call::{Node, TOKEN};
+use super::netns::Netns;
+use super::pods::{api, istio, namespace};
+
+/// A node agent that takes one request at a socket and replies with this.
+fn agent(socket: &Path, reply: &'static str) -> JoinHandle<(String, Value)> {
+    let listener = UnixListener::bind(socket).unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut text = String::new();
+        let mut part = [0; 4096];
+        let body = loop {
+            let length = stream.read(&mut part).unwrap();
+            text += std::str::from_utf8(&part[..length]).unwrap();
+            if let Some((_, body)) = text.split_once("\r\n\r\n")
+                && let Ok(body) = serde_json::from_str(body)
+            {
+                break body;
+            }
+            assert!(length > 0, "{text}");
+        };
+        stream.write_all(reply.as_bytes()).unwrap();
+        (text.lines().next().unwrap().to_owned(), body)
+    })
+}
+
+fn ambient_server() -> ApiServer {
+    let api = api();
+    api.put(namespace("shop", &json!({}), &json!({"istio.io/dataplane-mode": "ambient"})));
+    let plain = |name: &str, labels: Value| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "shop", "labels": labels},
+            "spec": {"containers": [{"name": "app", "image": "app"}]},
+        })
+    };
+    api.put(plain("web", json!({})));
+    api.put(plain("out", json!({"istio.io/dataplane-mode": "none"})));
+    api.put(istio("sidecar", &[]));
+    api
+}
+
+/// As Istio's chart renders it.
+fn config(node: &Node) -> Value {
+    let expression = |operator: &str, value: &str| json!({"matchExpressions": [{"key": "istio.io/dataplane-mode", "operator": operator, "values": [value]}]});
+    node.istio(&json!({
+        "ambient_enabled": true,
+        "enablement_selectors": [
+            {"podSelector": {"matchLabels": {"istio.io/dataplane-mode": "ambient"}}},
+            {"podSelector": expression("NotIn", "none"), "namespaceSelector": expression("In", "ambient")},
+        ],
+    }))
+}
+
+#[test]
+fn the_agent_gets_the_pod_and_no_rules_are_made_here() {
+    let api = ambient_server();
+    let node = Node::new();
+    node.install(&api, TOKEN);
+    let Some(netns) = Netns::with(&["10.0.0.5/24"]) else { return };
+    let agent = agent(&node.path().join("pluginevent.sock"), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    node.add(&config(&node), &netns.path(), "shop", "web").passed();
+    let (request, event) = agent.join().unwrap();
+    assert!(request.starts_with("POST /cmdadd HTTP/1."), "{request}");
+    assert_eq!(
+        event,
+        json!({
+            "Netns": netns.path(), "PodName": "web", "PodNamespace": "shop", "PodUID": "u1",
+            "IPs": [{"Interface": 0, "Address": {"IP": "10.0.0.5", "Mask": "////AA=="}, "Gateway": "10.0.0.1"}],
+        })
+    );
+    assert_eq!(netns.rules(), "");
+}
+
+#[test]
+fn a_pod_that_the_agent_does_not_add_is_not_started() {
+    let api = ambient_server();
+    let node = Node::new();
+    node.install(&api, TOKEN);
+    let prefix = "istio-cni cmdAdd failed to contact node Istio CNI agent: ";
+    let message = node.add(&config(&node), "/run/netns/none", "shop", "web").refused();
+    assert!(message.starts_with(prefix) && message.contains("No such file"), "{message}");
+    assert!(message.contains("the pod istio-cni-node-*"), "{message}");
+    let socket = node.path().join("pluginevent.sock");
+    let refusing =
+        agent(&socket, "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 13\r\n\r\nno ztunnel up");
+    let message = node.add(&config(&node), "/run/netns/none", "shop", "web").refused();
+    refusing.join().unwrap();
+    assert!(message.starts_with(&format!("{prefix}it replied 500: no ztunnel up")), "{message}");
+    // One that takes the request and never replies.
+    std::fs::remove_file(&socket).unwrap();
+    let _listener = UnixListener::bind(&socket).unwrap();
+    let done = node.add(&config(&node), "/run/netns/none", "shop", "web");
+    assert!(done.refused().starts_with(prefix));
+    assert!((4.9..6.0).contains(&done.elapsed.as_secs_f64()), "{:?}", done.elapsed);
+}
+
+#[test]
+fn sidecars_and_pods_that_opt_out_are_none_of_the_agents() {
+    let api = ambient_server();
+    let node = Node::new();
+    node.install(&api, TOKEN);
+    let Some(netns) = Netns::with(&["10.0.0.5/24"]) else { return };
+    node.add(&config(&node), &netns.path(), "shop", "out").passed();
+    assert_eq!(netns.rules(), "");
+    node.add(&config(&node), &netns.path(), "shop", "sidecar").passed();
+    assert!(netns.rules().contains("redirect to :15006"));
+}
+
+/// Whether the namespace takes part is not known: nothing is assumed.
+#[test]
+fn without_its_namespace_a_pod_is_not_started() {
+    let api = ambient_server();
+    api.remove("/api/v1/namespaces/shop");
+    let node = Node::new();
+    node.install(&api, TOKEN);
+    let message = node.add(&config(&node), "/run/netns/none", "shop", "web").refused();
+    assert!(message.starts_with("cannot get namespace shop: "), "{message}");
+}
+
+#[test]
+fn log_lines_go_to_standard_error_to_a_file_and_to_the_agent() {
+    let node = Node::new();
+    let log = agent(&node.path().join("log.sock"), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let done = node.add(&node.istio(&json!({})), "/run/netns/none", "kube-system", "coredns-1");
+    done.passed();
+    let (request, body) = log.join().unwrap();
+    assert!(request.starts_with("POST /log HTTP/1."), "{request}");
+    let file = std::fs::read_to_string(node.path().join("istio-cni.log")).unwrap();
+    assert_eq!(file, done.stderr);
+    let lines: Vec<_> = file.lines().collect();
+    assert_eq!(body, json!(lines));
+    let line: Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(
+        (&line["level"], &line["msg"]),
+        (&json!("info"), &json!("pod namespace kube-system excluded"))
+    );
+    assert!(humantime::parse_rfc3339(line["time"].as_str().unwrap()).is_ok(), "{line}");
+}
+
+#[test]
+fn a_full_log_file_makes_room() {
+    let node = Node::new();
+    let file = node.path().join("istio-cni.log");
+    std::fs::write(&file, vec![b'x'; 11 << 20]).unwrap();
+    node.add(&node.istio(&json!({})), "/run/netns/none", "kube-system", "coredns-1").passed();
+    assert!(std::fs::metadata(&file).unwrap().len() < 1000);
+    assert_eq!(std::fs::metadata(node.path().join("istio-cni.log.1")).unwrap().len(), 11 << 20);
+}
+
+/// An agent that hangs costs a second, and no pod.
+#[test]
+fn an_agent_that_does_not_take_log_lines_does_no_harm() {
+    let node = Node::new();
+    let _listener = UnixListener::bind(node.path().join("log.sock")).unwrap();
+    let done = node.add(&node.istio(&json!({})), "/run/netns/none", "kube-system", "coredns-1");
+    done.passed();
+    assert!(done.elapsed < Duration::from_secs(2), "{:?}", done.elapsed);
+}
