@@ -35,6 +35,7 @@ pub mod redirect_check;
 pub mod reset;
 mod retry;
 mod text_file;
+pub mod trace;
 pub mod verify;
 
 pub use {nft_ruleset, nftwire};

@@ -33,6 +33,7 @@ mod proxy_init;
 mod reset;
 mod resolv_conf;
 mod sandbox;
+mod trace;
 mod validate;
 mod verify;
 
@@ -87,6 +88,7 @@ subcommands! {
     #[cfg(feature = "tools")] list,
     #[cfg(feature = "nft")] nft,
     #[cfg(feature = "tools")] reset,
+    #[cfg(feature = "tools")] trace,
     #[cfg(feature = "tools")] verify,
 }
 

@@ -46,6 +46,7 @@ mod settings;
 mod state;
 mod swap;
 mod tproxy;
+mod trace;
 mod user_namespace;
 mod validation;
 mod verify;
