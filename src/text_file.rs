@@ -14,6 +14,7 @@ use nix::libc::{O_NOCTTY, O_NONBLOCK};
 /// # Errors
 /// Those of the system calls; [`io::ErrorKind::InvalidInput`] where it is not a regular file, and
 /// [`io::ErrorKind::FileTooLarge`] where it is longer.
+#[cfg(feature = "init")]
 pub(crate) fn read(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
     let bytes = read_start(path, limit.saturating_add(1))?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > limit) {

@@ -21,6 +21,13 @@ impl Retry {
         self.failures = self.failures.saturating_add(1);
     }
 
+    /// A request to a server failed, which may say how long to wait at least.
+    pub(super) fn failed_for(&mut self, now: Moment, at_least: Duration) {
+        const FIRST: Duration = Duration::from_millis(100);
+        self.failed(now);
+        self.not_before = self.not_before.max(now + at_least.max(FIRST));
+    }
+
     /// When the next attempt is due.
     pub(super) fn due(self) -> Moment {
         self.not_before

@@ -76,6 +76,12 @@ pub enum NetnsError {
     /// The rules cannot be made or removed
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// There is no thread to enter it
+    #[error("cannot start a thread: {}", io_text(.0))]
+    Thread(io::Error),
+    /// Changes of the rules cannot be watched
+    #[error("cannot receive events of nf_tables: {}", io_text(.0))]
+    Events(io::Error),
     /// The rules cannot be compared
     #[error(transparent)]
     Verify(#[from] VerifyError),

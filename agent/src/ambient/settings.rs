@@ -106,6 +106,7 @@ impl Settings {
                 dns: switch("AMBIENT_DNS_CAPTURE")?,
                 probe_v4: v4,
                 probe_v6: v6,
+                native_nftables: switch("NATIVE_NFTABLES")?,
                 ..PodInterception::default()
             },
             zds_socket: text("ZTUNNEL_UDS_ADDRESS", "/var/run/ztunnel/ztunnel.sock").into(),
@@ -115,11 +116,11 @@ impl Settings {
         })
     }
 
-    /// The host's rules for a kubelet of this uid.
+    /// The host's rules for kubelets of these uids.
     #[must_use]
-    pub fn host(&self, kubelet_uid: u32) -> HostInterception {
-        let PodInterception { ipv6, probe_v4, probe_v6, .. } = self.pod;
-        HostInterception { ipv6, probe_v4, probe_v6, ..HostInterception::new(kubelet_uid) }
+    pub fn host(&self, kubelet_uids: Vec<u32>) -> HostInterception {
+        let PodInterception { ipv6, probe_v4, probe_v6, native_nftables, .. } = self.pod;
+        HostInterception { ipv6, probe_v4, probe_v6, native_nftables, kubelet_uids }
     }
 
     /// The socket for the plugin's events.
@@ -265,6 +266,7 @@ mod tests {
         let settings = read(&[
             ("AMBIENT_IPV6", "true"),
             ("AMBIENT_DNS_CAPTURE", "true"),
+            ("NATIVE_NFTABLES", "true"),
             ("EXCLUDE_NAMESPACES", "kube-system, other"),
             ("HOST_PROBE_SNAT_IP", "169.254.1.1"),
             ("HOST_PROBE_SNAT_IPV6", "fd00::1"),
@@ -272,8 +274,8 @@ mod tests {
         .unwrap();
         assert!(settings.pod.ipv6 && settings.pod.dns);
         assert_eq!(settings.excluded_namespaces, ["kube-system", "other"]);
-        let host = settings.host(7);
-        assert_eq!((host.kubelet_uid, host.ipv6), (7, true));
+        let host = settings.host(vec![7]);
+        assert_eq!((host.kubelet_uids, host.ipv6, host.native_nftables), (vec![7], true, true));
         assert_eq!(host.probe_v4.to_string(), "169.254.1.1");
         assert_eq!(host.probe_v6.to_string(), "fd00::1");
     }

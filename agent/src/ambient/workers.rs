@@ -12,7 +12,8 @@ use std::thread;
 /// RCU grace period.
 const MOST: usize = 8;
 
-type Job = Box<dyn FnOnce() + Send>;
+/// It is called on a thread that may enter namespaces; or where it was submitted, with the reason why there is none.
+type Job = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 /// The threads, and what they are to do.
 #[derive(Clone, Default)]
@@ -27,15 +28,12 @@ struct Queue {
 }
 
 impl Workers {
-    /// Has the job done, soon.
-    ///
-    /// # Errors
-    /// There is no thread, and none can be started; the job is dropped.
-    pub fn submit(&self, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    /// Has the job done, soon; or has it report at once that no thread can be started.
+    pub fn submit(&self, job: impl FnOnce(io::Result<()>) + Send + 'static) {
         let mut queue = self.lock();
         queue.jobs.push_back(Box::new(job));
         if queue.threads == MOST {
-            return Ok(());
+            return;
         }
         let workers = self.clone();
         match thread::Builder::new().name("netns".to_owned()).spawn(move || workers.run()) {
@@ -43,16 +41,18 @@ impl Workers {
             // Those that are there do it, too.
             Err(_) if queue.threads > 0 => {}
             Err(error) => {
-                queue.jobs.pop_back();
-                return Err(error);
+                let job = queue.jobs.pop_back();
+                drop(queue);
+                if let Some(job) = job {
+                    job(Err(error));
+                }
             }
         }
-        Ok(())
     }
 
     fn run(&self) {
         while let Some(job) = self.next() {
-            job();
+            job(Ok(()));
         }
     }
 
@@ -83,7 +83,10 @@ mod tests {
         let (sender, done) = mpsc::channel();
         for number in 0..1000 {
             let sender = sender.clone();
-            workers.submit(move || sender.send(number).unwrap()).unwrap();
+            workers.submit(move |thread| {
+                thread.unwrap();
+                sender.send(number).unwrap();
+            });
             assert!(workers.lock().threads <= MOST);
         }
         let mut numbers: Vec<_> = done.iter().take(1000).collect();

@@ -127,8 +127,8 @@ pub enum Input {
     ProbesAdded(Uid, BTreeSet<IpAddr>, Result<(), String>),
     /// Came of [`Action::RemoveProbes`]
     ProbesRemoved(Uid, BTreeSet<IpAddr>, Result<(), String>),
-    /// Came of [`Action::Annotate`]
-    Annotated(Uid, Option<Redirection>, Result<(), String>),
+    /// Came of [`Action::Annotate`]; if it failed, how long to wait at least
+    Annotated(Uid, Option<Redirection>, Result<(), Duration>),
     /// Came of [`Action::ReadHost`]: whether the host's rules are as desired, and the probe set
     HostRead(Result<(bool, Vec<(IpAddr, Uid)>), String>),
     /// Came of [`Action::ProgramHost`]
@@ -332,6 +332,12 @@ impl State {
         self.pods.get(uid)?.view.as_ref()
     }
 
+    /// The pod's addresses, from the plugin or the API server.
+    #[must_use]
+    pub fn addresses(&self, uid: &Uid) -> Option<&BTreeSet<IpAddr>> {
+        Some(&self.pods.get(uid)?.addresses)
+    }
+
     /// Whether the host's rules are in place.
     #[must_use]
     pub fn host_is_intact(&self) -> bool {
@@ -429,8 +435,8 @@ impl State {
                         pod.annotation = annotation;
                         (pod.patch_retry, pod.patch_failed) = (Retry::default(), false);
                     }
-                    Err(_) => {
-                        pod.patch_retry.failed(now);
+                    Err(pause) => {
+                        pod.patch_retry.failed_for(now, pause);
                         pod.patch_failed = true;
                     }
                 }

@@ -500,7 +500,7 @@ impl World {
                 if result.is_ok() && self.pods.contains_key(&uid) {
                     self.update(&uid, |view| view.annotation = annotation);
                 }
-                Input::Annotated(uid, annotation, result)
+                Input::Annotated(uid, annotation, result.map_err(|_: String| Duration::ZERO))
             }
             Action::ReadHost => {
                 let probes = self.probes.iter().map(|(address, uid)| (*address, uid.clone())).collect();

@@ -1,0 +1,164 @@
+//! The node's own network namespace: rules for the kubelet's probes, and the set of the pods that they go to.
+//!
+//! One thread enters it, stays, and does one thing after another, so that what is read is never older than what was
+//! written before. A second one waits there for changes by others.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use meshwire::kubelet::{self, KubeletError};
+use meshwire::mesh::istio::ambient::HostInterception;
+use meshwire::probes::{self, PodUid, PodUidError, ProbesError};
+use meshwire::verify::verify;
+
+use super::netns::{Netns, NetnsError};
+use super::settings::Settings;
+use super::state::{Input, Uid};
+
+/// The kubelet may be restarted as another user; its process is looked for again so often.
+const KUBELET: Duration = Duration::from_secs(25);
+
+/// Something to be done there.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// See whether the rules are intact, and read the set
+    Read,
+    /// Make the rules
+    Program,
+    /// Add addresses of a pod
+    Add(Uid, BTreeSet<IpAddr>),
+    /// Remove those that are the pod's
+    Remove(Uid, BTreeSet<IpAddr>),
+    /// Remove the table, rules and set
+    Destroy(tokio::sync::oneshot::Sender<Result<(), String>>),
+}
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(super) enum HostError {
+    /// The uid that the probes have is not known
+    #[error(transparent)]
+    Kubelet(#[from] KubeletError),
+    /// The namespace cannot be entered, or its rules cannot be made or read
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The set cannot be read or changed
+    #[error(transparent)]
+    Probes(#[from] ProbesError),
+    /// No comment can hold the pod's UID
+    #[error(transparent)]
+    Uid(#[from] PodUidError),
+}
+
+/// Starts the thread. It ends when the sender is dropped.
+///
+/// # Errors
+/// No thread can be started.
+pub(super) fn start(
+    netns: Netns,
+    settings: Settings,
+    results: impl Fn(Input) + Send + 'static,
+) -> std::io::Result<mpsc::Sender<Job>> {
+    let (sender, jobs) = mpsc::channel();
+    let mut host = Host { netns, proc: settings.proc.clone(), settings, kubelets: None };
+    thread::Builder::new().name("host".to_owned()).spawn(move || {
+        for job in jobs {
+            if let Some(result) = host.work(job) {
+                results(result);
+            }
+        }
+    })?;
+    Ok(sender)
+}
+
+struct Host {
+    netns: Netns,
+    settings: Settings,
+    proc: PathBuf,
+    kubelets: Option<(Vec<u32>, Instant)>,
+}
+
+impl Host {
+    fn work(&mut self, job: Job) -> Option<Input> {
+        Some(match job {
+            Job::Read => Input::HostRead(text(self.read())),
+            Job::Program => Input::HostProgrammed(text(self.program())),
+            Job::Add(uid, addresses) => {
+                let result = text(self.add(&uid, &addresses));
+                Input::ProbesAdded(uid, addresses, result)
+            }
+            Job::Remove(uid, addresses) => {
+                let result = text(self.remove(&uid, &addresses));
+                Input::ProbesRemoved(uid, addresses, result)
+            }
+            Job::Destroy(reply) => {
+                let destroyed = self.netns.enter(|nft, _| Ok(HostInterception::destroy(nft)?));
+                let _ = reply.send(text(destroyed.map(drop).map_err(HostError::from)));
+                return None;
+            }
+        })
+    }
+
+    fn read(&mut self) -> Result<(bool, Vec<(IpAddr, Uid)>), HostError> {
+        let desired = self.interception()?;
+        let read = self.netns.enter(|nft, routes| {
+            let intact = verify(&desired.interception(), nft, routes)?.is_empty();
+            Ok((intact, probes::list(nft)))
+        });
+        let (intact, probes) = read?;
+        let elements = probes?.into_iter();
+        // What has no owner's name is somebody else's.
+        let owned = elements.filter_map(|probe| Some((probe.address, Uid::from(&*probe.pod_uid?))));
+        Ok((intact, owned.collect()))
+    }
+
+    fn program(&mut self) -> Result<(), HostError> {
+        let desired = self.interception()?;
+        self.netns.enter(|nft, _| Ok(desired.apply(nft)?))?;
+        Ok(())
+    }
+
+    fn add(&self, uid: &Uid, addresses: &BTreeSet<IpAddr>) -> Result<(), HostError> {
+        let owner = PodUid::new(uid.as_ref())?;
+        let addresses: Vec<_> = addresses.iter().copied().collect();
+        self.netns.enter(|nft, _| Ok(probes::add(nft, &addresses, owner)))??;
+        Ok(())
+    }
+
+    fn remove(&self, uid: &Uid, addresses: &BTreeSet<IpAddr>) -> Result<(), HostError> {
+        let owner = PodUid::new(uid.as_ref())?;
+        let addresses: Vec<_> = addresses.iter().copied().collect();
+        let removal = self.netns.enter(|nft, _| Ok(probes::remove(nft, &addresses, Some(owner))))??;
+        for probe in removal.others {
+            let other = probe.pod_uid.as_deref().unwrap_or("nobody");
+            tracing::warn!(target: "cni-agent", "{} has become {other}'s, not pod {uid}'s: it stays", probe.address);
+        }
+        Ok(())
+    }
+
+    fn interception(&mut self) -> Result<HostInterception, HostError> {
+        let is_fresh = |(_, since): &&(Vec<u32>, Instant)| since.elapsed() < KUBELET;
+        let uids = match self.kubelets.as_ref().filter(is_fresh) {
+            Some((uids, _)) => uids.clone(),
+            None => match kubelet::find(&self.proc) {
+                Ok(kubelets) => {
+                    let uids: Vec<_> = kubelets.iter().map(|kubelet| kubelet.uid).collect();
+                    self.kubelets = Some((uids.clone(), Instant::now()));
+                    uids
+                }
+                // It is being restarted: what was right so far is a better guess than nothing.
+                Err(error) => self.kubelets.clone().ok_or(error)?.0,
+            },
+        };
+        Ok(self.settings.host(uids))
+    }
+}
+
+fn text<T>(result: Result<T, HostError>) -> Result<T, String> {
+    result.map_err(|error| error.to_string())
+}

@@ -1,0 +1,353 @@
+//! A node of its own: a host namespace, pods with namespaces and processes, an API server and ztunnels.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use meshwire_agent::ambient::handover::Stop;
+use meshwire_agent::ambient::{self, Summary, settings::Settings};
+use meshwire_testkit::kubernetes::{ADMIN, ApiServer};
+use meshwire_testkit::ztunnel::Ztunnel;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::{oneshot, watch};
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A network namespace that is removed with this value.
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    pub(crate) name: String,
+}
+
+impl Namespace {
+    pub(crate) fn new() -> Self {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mwa-{}-{number}", std::process::id());
+        run("ip", &["netns", "add", &name]);
+        run("ip", &["-n", &name, "link", "set", "lo", "up"]);
+        Self { name }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.name)
+    }
+
+    pub(crate) fn id(&self) -> (u64, u64) {
+        let metadata = self.path().metadata().unwrap();
+        (metadata.dev(), metadata.ino())
+    }
+
+    /// What a command prints inside.
+    pub(crate) fn output(&self, command: &str) -> String {
+        let words: Vec<_> = ["netns", "exec", &self.name].into_iter().chain(command.split(' ')).collect();
+        run("ip", &words)
+    }
+
+    pub(crate) fn tables(&self) -> Vec<String> {
+        let listed = self.output("nft list tables");
+        let mut names: Vec<_> =
+            listed.lines().map(|line| line.trim_start_matches("table inet ").to_owned()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "delete", &self.name]).output();
+    }
+}
+
+/// Runs a command that has to succeed.
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A pod's sandbox: its namespace, and a process in the node's proc file system.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    pub(crate) namespace: Namespace,
+    process: Option<PathBuf>,
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        if let Some(process) = &self.process {
+            let _ = fs::remove_dir_all(process);
+        }
+    }
+}
+
+/// The node, with a running agent or without.
+pub(crate) struct Node {
+    pub(crate) api: ApiServer,
+    pub(crate) host: Namespace,
+    folder: TempDir,
+    pub(crate) ipv6: bool,
+    agent: Option<Agent>,
+}
+
+struct Agent {
+    stop: Option<oneshot::Sender<Stop>>,
+    thread: Option<JoinHandle<()>>,
+    summary: watch::Receiver<Summary>,
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn new(ipv6: bool) -> Self {
+        let node = Self {
+            api: ApiServer::start().unwrap(),
+            host: Namespace::new(),
+            folder: tempfile::tempdir().unwrap(),
+            ipv6,
+            agent: None,
+        };
+        fs::create_dir_all(node.folder.path().join("ztunnel")).unwrap();
+        node.process(1, "init", "", 0, &node.host);
+        node.process(99, "kubelet", "/usr/bin/kubelet", 4711, &node.host);
+        node.api.put(json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": { "name": "default", "labels": { "istio.io/dataplane-mode": "ambient" } },
+        }));
+        node
+    }
+
+    fn proc(&self) -> PathBuf {
+        self.folder.path().join("proc")
+    }
+
+    /// A process, as far as the agent looks at it.
+    fn process(&self, pid: u32, name: &str, arguments: &str, uid: u32, namespace: &Namespace) -> PathBuf {
+        let process = self.proc().join(pid.to_string());
+        fs::create_dir_all(process.join("ns")).unwrap();
+        symlink(namespace.path(), process.join("ns/net")).unwrap();
+        for other in ["user", "pid"] {
+            symlink(format!("/proc/self/ns/{other}"), process.join("ns").join(other)).unwrap();
+        }
+        fs::write(process.join("comm"), format!("{name}\n")).unwrap();
+        fs::write(process.join("cmdline"), format!("{arguments}\0")).unwrap();
+        fs::write(process.join("status"), format!("Name:\t{name}\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n"))
+            .unwrap();
+        fs::write(process.join("cgroup"), "0::/\n").unwrap();
+        let fields = "0 ".repeat(18);
+        fs::write(process.join("stat"), format!("{pid} ({name}) S {fields}{pid} 0\n")).unwrap();
+        process
+    }
+
+    /// Another user's kubelet, from now on.
+    pub(crate) fn kubelet(&self, uid: u32) {
+        fs::remove_dir_all(self.proc().join("99")).unwrap();
+        self.process(99, "kubelet", "/usr/bin/kubelet", uid, &self.host);
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let ipv6 = if self.ipv6 { "true" } else { "false" };
+        let mut settings = Settings::from_variables(|name| match name {
+            "NODE_NAME" => Some("node".to_owned()),
+            "AMBIENT_IPV6" => Some(ipv6.to_owned()),
+            "AMBIENT_DNS_CAPTURE" => Some("true".to_owned()),
+            _ => None,
+        })
+        .unwrap();
+        settings.proc = self.proc();
+        settings.host_root = "/".into();
+        settings.run_directory = self.folder.path().join("run");
+        settings.zds_socket = self.folder.path().join("ztunnel/ztunnel.sock");
+        settings
+    }
+
+    /// Starts the agent; a running one is killed first.
+    pub(crate) fn start(&mut self) {
+        self.kill();
+        let settings = self.settings();
+        let kubeconfig = self.api.kubeconfig("context", "agent", ADMIN);
+        let (stop, stopped) = oneshot::channel::<Stop>();
+        let (sender, summary) = watch::channel(Summary::default());
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let client = client(&kubeconfig).await;
+                let stop = async { stopped.await.unwrap_or(Stop::Keep) };
+                ambient::run(settings, client, sender, stop).await.unwrap();
+            });
+        });
+        self.agent = Some(Agent { stop: Some(stop), thread: Some(thread), summary });
+    }
+
+    /// The agent is uninstalled.
+    pub(crate) fn uninstall(&mut self) {
+        let mut agent = self.agent.take().unwrap();
+        agent.stop.take().unwrap().send(Stop::Clean).unwrap();
+    }
+
+    /// Ends the agent without a clean-up.
+    pub(crate) fn kill(&mut self) {
+        self.agent = None;
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        *self.agent.as_ref().unwrap().summary.borrow()
+    }
+
+    pub(crate) fn ztunnel(&self) -> Ztunnel {
+        Ztunnel::start(self.folder.path().join("ztunnel/ztunnel.sock"))
+    }
+
+    /// Creates a pod in the API server; returns its UID.
+    pub(crate) fn create(&self, name: &str) -> String {
+        self.create_with(name, &json!({}))
+    }
+
+    pub(crate) fn create_with(&self, name: &str, labels: &Value) -> String {
+        let stored = self.api.put(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": name, "namespace": "default", "labels": labels },
+            "spec": { "nodeName": "node", "serviceAccountName": "sa", "containers": [{ "name": "c", "image": "i" }] },
+            "status": { "phase": "Pending" },
+        }));
+        stored["metadata"]["uid"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn pod_path(name: &str) -> String {
+        format!("/api/v1/namespaces/default/pods/{name}")
+    }
+
+    pub(crate) fn update(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let mut pod = self.api.get(&Self::pod_path(name)).unwrap();
+        change(&mut pod);
+        self.api.put(pod);
+    }
+
+    /// What the kubelet writes once the pod runs.
+    pub(crate) fn running(&self, name: &str, addresses: &[&str]) {
+        let ips: Vec<_> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
+        self.update(name, |pod| {
+            pod["status"] = json!({ "phase": "Running", "podIP": addresses[0], "podIPs": ips });
+        });
+    }
+
+    pub(crate) fn annotation(&self, name: &str) -> Option<String> {
+        let pod = self.api.get(&Self::pod_path(name))?;
+        let annotation = &pod["metadata"]["annotations"]["ambient.istio.io/redirection"];
+        annotation.as_str().map(str::to_owned)
+    }
+
+    /// A namespace with these addresses, and no process yet: what there is while a plugin is at work.
+    pub(crate) fn sandbox(&self, addresses: &[&str]) -> Sandbox {
+        let namespace = Namespace::new();
+        for address in addresses {
+            let nodad: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
+            let add = ["-n", &namespace.name, "address", "add", address, "dev", "lo"];
+            run("ip", &[&add[..], nodad].concat());
+        }
+        Sandbox { namespace, process: None }
+    }
+
+    /// The pod's first process starts.
+    pub(crate) fn start_process(&self, sandbox: &mut Sandbox, uid: &str) {
+        let pid = 1000 + NUMBER.fetch_add(1, Ordering::Relaxed);
+        let process = self.process(pid, "pause", "/pause", 65535, &sandbox.namespace);
+        let container = "9bca8d63d5fa610783847915bcff0ecac1273e5b4bed3f6fa1b07350e0135961";
+        fs::write(process.join("cgroup"), format!("0::/kubepods/besteffort/pod{uid}/{container}\n")).unwrap();
+        sandbox.process = Some(process);
+    }
+
+    /// What the plugin sends; returns the status and the reply's text.
+    pub(crate) fn report(
+        &self,
+        name: &str,
+        uid: Option<&str>,
+        netns: &Path,
+        addresses: &[&str],
+    ) -> (u16, String) {
+        let ips: Vec<_> = addresses
+            .iter()
+            .map(|ip| json!({ "Interface": 0, "Address": { "IP": ip, "Mask": "////AA==" }, "Gateway": "" }))
+            .collect();
+        let mut event = json!({ "Netns": netns, "PodName": name, "PodNamespace": "default", "IPs": ips });
+        if let Some(uid) = uid {
+            event["PodUID"] = json!(uid);
+        }
+        self.request("POST", "/cmdadd", &event.to_string())
+    }
+
+    pub(crate) fn status(&self) -> Value {
+        let (code, status) = self.request("GET", "/status", "");
+        assert_eq!(code, 200, "{status}");
+        serde_json::from_str(&status).unwrap()
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = UnixStream::connect(self.settings().event_socket()).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        let (head, text) = reply.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), text.to_owned())
+    }
+
+    /// The probe set of the family, as nft lists it: address and owner.
+    pub(crate) fn probes(&self) -> BTreeMap<String, String> {
+        let listed = self.host.output("nft -j list ruleset");
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        let sets = listed["nftables"].as_array().unwrap().iter().filter_map(|object| object.get("set"));
+        let elements = sets.flat_map(|set| set["elem"].as_array().cloned().unwrap_or_default());
+        let owned = elements.map(|element| {
+            let element = &element["elem"];
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            (text(&element["val"]), text(&element["comment"]))
+        });
+        owned.collect()
+    }
+}
+
+/// The agent's client.
+pub(crate) async fn client(kubeconfig: &str) -> Client {
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig).unwrap();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    config.proxy_url = None;
+    config.default_retry = false;
+    Client::try_from(config).unwrap()
+}
+
+/// Waits until this holds.
+#[track_caller]
+pub(crate) fn soon(what: &str, condition: impl Fn() -> bool) {
+    within(Duration::from_secs(10), what, condition);
+}
+
+#[track_caller]
+pub(crate) fn within(limit: Duration, what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
