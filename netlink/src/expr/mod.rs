@@ -261,8 +261,9 @@ const fn head_len(name: &str) -> usize {
 /// These bytes, with what is known of them at compile time.
 const fn head<const N: usize>(name: &str) -> [u8; N] {
     let mut bytes = [0; N];
-    // A name is a few letters.
-    let [l0, l1, k0, k1] = attr::header(5 + name.len().to_ne_bytes()[0] as u16, uapi::NFTA_EXPR_NAME);
+    // Names are a few letters: their length is the lowest byte, whatever the machine's byte order.
+    let [length, ..] = name.len().to_le_bytes();
+    let [l0, l1, k0, k1] = attr::header(5 + length as u16, uapi::NFTA_EXPR_NAME);
     (bytes[4], bytes[5], bytes[6], bytes[7]) = (l0, l1, k0, k1);
     let mut index = 0;
     while index < name.len() {

@@ -8,15 +8,16 @@
 //! run fails as it does with any error, takes back what it did and says so. What a call that is not allowed would do does
 //! not happen in either case.
 
-use std::collections::{BTreeMap, HashSet};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
+mod filter;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+#[path = "no_filter.rs"]
+mod filter;
+
+use std::collections::HashSet;
 
 use caps::errors::CapsError;
 use caps::{CapSet, Capability};
-use nix::libc;
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule,
-};
 
 use super::flag::Flag;
 use crate::diagnostic::{Explain, Explanation};
@@ -30,97 +31,30 @@ pub(super) static LOCKDOWN: Flag<bool> = {
 
 const IS_DEFAULT: bool = cfg!(feature = "lockdown");
 
-/// What a run needs whatever it does: memory, its own end, and what it says.
-const ALWAYS: &[i64] = &[
-    // Whether this is the machine's own namespace: a file's being there tells it.
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_access,
-    libc::SYS_brk,
-    // What an error's help depends on, and the kernel's version below.
-    libc::SYS_capget,
-    libc::SYS_clock_gettime,
-    libc::SYS_clock_nanosleep,
-    libc::SYS_close,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
-    libc::SYS_faccessat,
-    libc::SYS_ftruncate,
-    libc::SYS_futex,
-    libc::SYS_getpid,
-    libc::SYS_getrandom,
-    libc::SYS_gettid,
-    libc::SYS_madvise,
-    libc::SYS_mremap,
-    libc::SYS_munmap,
-    libc::SYS_nanosleep,
-    libc::SYS_newfstatat,
-    libc::SYS_pwrite64,
-    libc::SYS_restart_syscall,
-    libc::SYS_rt_sigaction,
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_sched_yield,
-    libc::SYS_sigaltstack,
-    libc::SYS_uname,
-    libc::SYS_write,
-];
-
-/// On a socket, of a kind that may be made.
-const ON_SOCKETS: &[i64] = &[
-    libc::SYS_bind,
-    libc::SYS_connect,
-    libc::SYS_getsockname,
-    libc::SYS_getsockopt,
-    libc::SYS_recvfrom,
-    libc::SYS_sendto,
-    libc::SYS_setsockopt,
-];
-
-/// For the proof that traffic is intercepted.
-const FOR_VALIDATION: &[i64] = &[
-    libc::SYS_accept4,
-    libc::SYS_fcntl,
-    libc::SYS_getpeername,
-    libc::SYS_listen,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_poll,
-    libc::SYS_ppoll,
-];
-
-/// What a run makes its memory with, and the number of the argument that says whether it can be executed.
-const MAPPING: [(i64, u8); 2] = [(libc::SYS_mmap, 2), (libc::SYS_mprotect, 2)];
-
-/// Why nothing was given up; the run has not begun then.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LockdownError {
     #[error("--lockdown: cannot give up capabilities: {0}")]
     Capabilities(#[from] CapsError),
     #[error("--lockdown: cannot install a seccomp filter: {0}")]
-    Filter(#[from] seccompiler::Error),
+    Filter(#[from] filter::FilterError),
 }
 
 impl Explain for LockdownError {
     fn explanation(&self) -> Explanation {
         Explanation::default().help(match self {
             Self::Capabilities(_) => "--lockdown=false does without",
-            Self::Filter(_) => "it takes a kernel with CONFIG_SECCOMP_FILTER; --lockdown=false does without",
+            Self::Filter(error) => filter::help(error),
         })
-    }
-}
-
-impl From<BackendError> for LockdownError {
-    fn from(error: BackendError) -> Self {
-        Self::Filter(error.into())
     }
 }
 
 /// Gives up what is not needed from now on: the capabilities of this thread, and system calls for all threads. With
 /// `validates`, what is left is enough for connections, too.
 pub(super) fn lock_down(validates: bool) -> Result<(), LockdownError> {
+    let filter = filter::Filter::new(validates)?;
     super::log::keep_termination_log();
     keep_one_capability()?;
-    // It sets no_new_privs, too, without which only root may install one.
-    seccompiler::apply_filter_all_threads(&filter(validates)?)?;
+    filter.install()?;
     Ok(())
 }
 
@@ -144,32 +78,7 @@ fn keep_one_capability() -> Result<(), CapsError> {
     caps::set(None, CapSet::Permitted, &kept(CapSet::Permitted)?)
 }
 
-fn filter(validates: bool) -> Result<BpfProgram, BackendError> {
-    let validation = if validates { FOR_VALIDATION } else { &[] };
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        [ALWAYS, ON_SOCKETS, validation].concat().into_iter().map(|call| (call, Vec::new())).collect();
-    let families =
-        if validates { &[libc::AF_NETLINK, libc::AF_INET, libc::AF_INET6][..] } else { &[libc::AF_NETLINK] };
-    rules.insert(
-        libc::SYS_socket,
-        families.iter().map(|&family| only(0, SeccompCmpOp::Eq, family)).collect::<Result<_, _>>()?,
-    );
-    for (call, argument) in MAPPING {
-        let executable = u64::from(libc::PROT_EXEC.unsigned_abs());
-        rules.insert(call, vec![only(argument, SeccompCmpOp::MaskedEq(executable), 0)?]);
-    }
-    let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    let arch = std::env::consts::ARCH.try_into()?;
-    SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?.try_into()
-}
-
-/// A call is allowed where this argument compares so.
-fn only(argument: u8, operation: SeccompCmpOp, value: i32) -> Result<SeccompRule, BackendError> {
-    let value = u64::from(value.unsigned_abs());
-    SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operation, value)?])
-}
-
-#[cfg(test)]
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
 mod tests {
     use std::fs::File;
     use std::io;
@@ -187,7 +96,7 @@ mod tests {
     /// Does something in a thread that is locked down: neither capabilities nor filter are those of the others.
     fn locked_down<T: Send + 'static>(validates: bool, work: impl FnOnce() -> T + Send + 'static) -> T {
         let thread = thread::spawn(move || {
-            seccompiler::apply_filter(&filter(validates).unwrap()).unwrap();
+            filter::Filter::new(validates).unwrap().install_in_thread().unwrap();
             work()
         });
         thread.join().unwrap()
