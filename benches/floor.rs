@@ -230,7 +230,8 @@ fn as_set(rules: &[Rule], with_port: bool) -> nftwire::Batch {
     });
     batch.add_elements(&ElementList::new(family, TABLE, "__set%d", set), elements);
     let compiled = compile(family, &rules[0], 1).unwrap().expressions;
-    let look_up = Lookup { set: "__set%d", set_id: set, sreg: Register::R1, dreg: None, inverted: false };
+    let look_up =
+        Lookup { set: "__set%d".into(), set_id: set, sreg: Register::R1, dreg: None, inverted: false };
     // The address is compared by the fourth expression, the port by the eighth.
     let mut expressions = compiled;
     if with_port {

@@ -157,7 +157,7 @@ fn dump(criterion: &mut Criterion) {
         let mut update = update(&mut socket, &ruleset, &ruleset, false).unwrap();
         socket.commit(update.transaction.batch()).unwrap();
         group.bench_function(BenchmarkId::new("received", size), |bencher| {
-            let query = Query::Rules { table: Some(TABLE), chain: None };
+            let query = Query::Rules { table: Some(TABLE.into()), chain: None };
             bencher.iter(|| socket.dump(FAMILY, query, |received| Ok(received.into_buffer())).unwrap());
         });
         group.bench_function(BenchmarkId::new("decoded", size), |bencher| {

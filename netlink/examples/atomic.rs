@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let action = PayloadAction::Load(Register::R1);
     let expressions = [
         Payload { base: PayloadBase::Network, offset: 12, len: 4, action }.into(),
-        Lookup { set: "banned", set_id: id, sreg: Register::R1, dreg: None, inverted: false }.into(),
+        Lookup { set: "banned".into(), set_id: id, sreg: Register::R1, dreg: None, inverted: false }.into(),
         Counter::default().into(),
         Immediate::Verdict(Verdict::Drop).into(),
     ];

@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (generation, lines) = socket.consistent(|socket| {
         let (mut tables, mut lines) = (Vec::new(), Vec::new());
         socket.tables(Family::Unspec, |table| {
-            tables.push((table.family, table.name.to_owned()));
+            tables.push((table.family, table.name.to_name()));
             Ok(())
         })?;
         for (family, name) in tables {

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Counter::default().into(),
         Meta { key: MetaKey::Mark, access: Access::Load(Register::R1) }.into(),
         // There is no such set.
-        Lookup { set: "banned", set_id: 0, sreg: Register::R1, dreg: None, inverted: false }.into(),
+        Lookup { set: "banned".into(), set_id: 0, sreg: Register::R1, dreg: None, inverted: false }.into(),
     ];
     batch.add_rule(&Rule::new(family, table, "input"), Position::Append, &expressions);
 

@@ -5,7 +5,7 @@
 
 use netlink_packet_core::{NLA_F_NESTED, NLA_TYPE_MASK};
 
-use crate::DecodeError;
+use crate::{DecodeError, Text};
 
 /// Bytes of `struct nlattr`.
 const ATTRIBUTE_HEADER: usize = 4;
@@ -96,10 +96,16 @@ impl AttrWriter {
 
     /// A string with its terminating NUL.
     pub fn put_str(&mut self, kind: u16, value: &str) {
+        self.put_text(kind, value);
+    }
+
+    /// A name with its terminating NUL.
+    pub fn put_text<'t>(&mut self, kind: u16, value: impl Into<Text<'t>>) {
+        let value = value.into().as_bytes();
         let start = self.bytes.len();
         let length = self.length(value.len() + 1 + ATTRIBUTE_HEADER, start);
         self.bytes.extend_from_slice(&header(length, kind));
-        self.bytes.extend_from_slice(value.as_bytes());
+        self.bytes.extend_from_slice(value);
         // The NUL, and zeros up to the next attribute.
         self.bytes.extend_from_slice(&[0; 4]);
         self.bytes.truncate(start + (ATTRIBUTE_HEADER + value.len() + 1).next_multiple_of(4));
@@ -290,13 +296,14 @@ impl<'a> Attr<'a> {
     /// # Errors
     /// The value is not UTF-8.
     pub fn str(&self) -> Result<&'a str, DecodeError> {
-        std::str::from_utf8(self.text()).map_err(|_| DecodeError::Text { attribute: self.kind })
+        self.text().to_str().ok_or(DecodeError::Text { attribute: self.kind })
     }
 
-    /// The bytes of a string, up to its NUL.
-    pub(crate) fn text(&self) -> &'a [u8] {
+    /// The value as a name: bytes up to its NUL.
+    #[must_use]
+    pub fn text(&self) -> Text<'a> {
         let end = self.value.iter().position(|&byte| byte == 0).unwrap_or(self.value.len());
-        &self.value[..end]
+        Text::from_bytes(&self.value[..end])
     }
 
     /// The value as a sequence of attributes.

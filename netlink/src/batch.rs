@@ -8,8 +8,8 @@ use std::borrow::Borrow;
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
 use crate::{
-    AttrWriter, Chain, Element, ElementList, Expr, Family, Location, Position, Rule, Set, Table, location,
-    message, uapi,
+    AttrWriter, Chain, Element, ElementList, Expr, Family, Location, Position, Rule, Set, Table, Text,
+    location, message, uapi,
 };
 
 /// A list of elements is split before its attribute would pass the 65,535 bytes a length can say.
@@ -93,8 +93,8 @@ impl Batch {
     }
 
     /// Deletes a table with all it holds.
-    pub fn del_table(&mut self, family: Family, name: &str) {
-        self.object(uapi::NFT_MSG_DELTABLE, 0, family, |writer| writer.put_str(uapi::NFTA_TABLE_NAME, name));
+    pub fn del_table<'n>(&mut self, family: Family, name: impl Into<Text<'n>>) {
+        self.object(uapi::NFT_MSG_DELTABLE, 0, family, |writer| writer.put_text(uapi::NFTA_TABLE_NAME, name));
     }
 
     /// Adds a chain; one that is there with the same hook and priority stays as it is.
@@ -103,10 +103,10 @@ impl Batch {
     }
 
     /// Deletes a chain with its rules. Nothing may jump to it any more.
-    pub fn del_chain(&mut self, family: Family, table: &str, name: &str) {
+    pub fn del_chain<'n>(&mut self, family: Family, table: impl Into<Text<'n>>, name: impl Into<Text<'n>>) {
         self.object(uapi::NFT_MSG_DELCHAIN, 0, family, |writer| {
-            writer.put_str(uapi::NFTA_CHAIN_TABLE, table);
-            writer.put_str(uapi::NFTA_CHAIN_NAME, name);
+            writer.put_text(uapi::NFTA_CHAIN_TABLE, table);
+            writer.put_text(uapi::NFTA_CHAIN_NAME, name);
         });
     }
 
@@ -123,18 +123,24 @@ impl Batch {
     }
 
     /// Deletes the rule with this handle.
-    pub fn del_rule(&mut self, family: Family, table: &str, chain: &str, handle: u64) {
+    pub fn del_rule<'n>(
+        &mut self,
+        family: Family,
+        table: impl Into<Text<'n>>,
+        chain: impl Into<Text<'n>>,
+        handle: u64,
+    ) {
         self.object(uapi::NFT_MSG_DELRULE, 0, family, |writer| {
-            writer.put_str(uapi::NFTA_RULE_TABLE, table);
-            writer.put_str(uapi::NFTA_RULE_CHAIN, chain);
+            writer.put_text(uapi::NFTA_RULE_TABLE, table);
+            writer.put_text(uapi::NFTA_RULE_CHAIN, chain);
             writer.put_be64(uapi::NFTA_RULE_HANDLE, handle);
         });
     }
 
     /// Deletes all rules of a table; its chains stay.
-    pub fn flush_table(&mut self, family: Family, table: &str) {
+    pub fn flush_table<'n>(&mut self, family: Family, table: impl Into<Text<'n>>) {
         self.object(uapi::NFT_MSG_DELRULE, 0, family, |writer| {
-            writer.put_str(uapi::NFTA_RULE_TABLE, table);
+            writer.put_text(uapi::NFTA_RULE_TABLE, table);
         });
     }
 
@@ -157,15 +163,15 @@ impl Batch {
     }
 
     /// Deletes a set with its elements. No rule may use it any more.
-    pub fn del_set(&mut self, family: Family, table: &str, name: &str) {
+    pub fn del_set<'n>(&mut self, family: Family, table: impl Into<Text<'n>>, name: impl Into<Text<'n>>) {
         self.object(uapi::NFT_MSG_DELSET, 0, family, |writer| {
-            writer.put_str(uapi::NFTA_SET_TABLE, table);
-            writer.put_str(uapi::NFTA_SET_NAME, name);
+            writer.put_text(uapi::NFTA_SET_TABLE, table);
+            writer.put_text(uapi::NFTA_SET_NAME, name);
         });
     }
 
     /// Deletes all elements of a set; the set stays.
-    pub fn flush_set(&mut self, family: Family, table: &str, name: &str) {
+    pub fn flush_set<'n>(&mut self, family: Family, table: impl Into<Text<'n>>, name: impl Into<Text<'n>>) {
         self.object(uapi::NFT_MSG_DELSETELEM, 0, family, |writer| {
             ElementList::new(family, table, name, 0).encode_head(writer);
         });
@@ -304,7 +310,7 @@ mod tests {
 
     const TABLE: Table<'static> = Table {
         family: Family::Inet,
-        name: "t",
+        name: Text::new("t"),
         flags: crate::TableFlags(0),
         handle: 0,
         references: 0,

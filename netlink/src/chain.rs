@@ -1,7 +1,7 @@
 //! Chains (`enum nft_chain_attributes`).
 
 use crate::expr::Counter;
-use crate::{Attr, AttrWriter, DecodeError, Device, Family, Message, uapi};
+use crate::{Attr, AttrWriter, DecodeError, Device, Family, Message, Text, uapi};
 
 /// Where a base chain meets packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -103,9 +103,9 @@ pub struct Chain<'a> {
     /// The family of its table
     pub family: Family,
     /// The name of its table
-    pub table: &'a str,
+    pub table: Text<'a>,
     /// Its name: 1 to 255 bytes
-    pub name: &'a str,
+    pub name: Text<'a>,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
     /// What makes it a base chain, where it is one
@@ -125,11 +125,11 @@ pub struct Chain<'a> {
 impl<'a> Chain<'a> {
     /// A regular chain.
     #[must_use]
-    pub fn new(family: Family, table: &'a str, name: &'a str) -> Self {
+    pub fn new(family: Family, table: impl Into<Text<'a>>, name: impl Into<Text<'a>>) -> Self {
         Self {
             family,
-            table,
-            name,
+            table: table.into(),
+            name: name.into(),
             handle: 0,
             base: None,
             devices: Vec::new(),
@@ -151,8 +151,8 @@ impl<'a> Chain<'a> {
         for attribute in message.attributes {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_CHAIN_TABLE => table = Some(attribute.str()?),
-                uapi::NFTA_CHAIN_NAME => name = Some(attribute.str()?),
+                uapi::NFTA_CHAIN_TABLE => table = Some(attribute.text()),
+                uapi::NFTA_CHAIN_NAME => name = Some(attribute.text()),
                 uapi::NFTA_CHAIN_HANDLE => chain.handle = attribute.be64()?,
                 uapi::NFTA_CHAIN_HOOK => {
                     let (number, priority, devices) = decode_hook(attribute)?;
@@ -180,8 +180,8 @@ impl<'a> Chain<'a> {
     }
 
     pub(crate) fn encode(&self, writer: &mut AttrWriter) {
-        writer.put_str(uapi::NFTA_CHAIN_TABLE, self.table);
-        writer.put_str(uapi::NFTA_CHAIN_NAME, self.name);
+        writer.put_text(uapi::NFTA_CHAIN_TABLE, self.table);
+        writer.put_text(uapi::NFTA_CHAIN_NAME, self.name);
         if let Some(base) = &self.base {
             self.encode_base(base, writer);
         }
@@ -203,14 +203,14 @@ impl<'a> Chain<'a> {
             match self.devices.as_slice() {
                 [] => {}
                 // Before 5.5 there was no list.
-                [Device::Name(name)] => writer.put_str(uapi::NFTA_HOOK_DEV, name),
+                [Device::Name(name)] => writer.put_text(uapi::NFTA_HOOK_DEV, name),
                 devices => Device::put_list(writer, uapi::NFTA_HOOK_DEVS, devices),
             }
         });
         if let Some(policy) = base.policy {
             writer.put(uapi::NFTA_CHAIN_POLICY, &policy.verdict().to_be_bytes());
         }
-        writer.put_str(uapi::NFTA_CHAIN_TYPE, base.kind);
+        writer.put_text(uapi::NFTA_CHAIN_TYPE, base.kind);
     }
 }
 
@@ -221,7 +221,7 @@ fn decode_hook(attribute: Attr<'_>) -> Result<(Hook, i32, Vec<Device<'_>>), Deco
         match attribute.kind {
             uapi::NFTA_HOOK_HOOKNUM => hook = Some(Hook::from_number(attribute.be32()?)),
             uapi::NFTA_HOOK_PRIORITY => priority = Some(attribute.be32()?.cast_signed()),
-            uapi::NFTA_HOOK_DEV => device = Some(Device::Name(attribute.str()?)),
+            uapi::NFTA_HOOK_DEV => device = Some(Device::Name(attribute.text())),
             uapi::NFTA_HOOK_DEVS => devices = Device::decode_list(attribute)?,
             _ => {}
         }

@@ -6,7 +6,7 @@ use netlink_packet_core::NLA_F_NESTED;
 use smallvec::SmallVec;
 
 use crate::attr::header;
-use crate::{AttrReader, AttrWriter, DecodeError, uapi};
+use crate::{AttrReader, AttrWriter, DecodeError, Text, uapi};
 
 /// A register by its number, in the kernel's canonical form.
 ///
@@ -151,9 +151,9 @@ pub enum Verdict<'a> {
     /// `NFT_BREAK`: out of the rule
     Break,
     /// `NFT_JUMP`: into the chain and back
-    Jump(&'a str),
+    Jump(Text<'a>),
     /// `NFT_GOTO`: into the chain, never back
-    Goto(&'a str),
+    Goto(Text<'a>),
     /// `NFT_RETURN`: back to the chain that jumped here; at the end of a base chain its policy
     Return,
     /// Any other code, such as `NF_QUEUE` with a queue number in its upper half
@@ -183,7 +183,7 @@ impl<'a> Verdict<'a> {
             self.code().to_be_bytes(),
         ]);
         if let Self::Jump(chain) | Self::Goto(chain) = self {
-            writer.put_str(uapi::NFTA_VERDICT_CHAIN, chain);
+            writer.put_text(uapi::NFTA_VERDICT_CHAIN, chain);
             writer.close(start + 4);
             writer.close(start);
         }
@@ -196,7 +196,7 @@ impl<'a> Verdict<'a> {
             let attribute = attribute?;
             match attribute.kind {
                 uapi::NFTA_VERDICT_CODE => code = Some(attribute.be32()?.cast_signed()),
-                uapi::NFTA_VERDICT_CHAIN => chain = Some(attribute.str()?),
+                uapi::NFTA_VERDICT_CHAIN => chain = Some(attribute.text()),
                 _ => {}
             }
         }

@@ -1,14 +1,14 @@
 //! The devices that a base chain or a flowtable is bound to (`enum nft_devices_attributes`).
 
-use crate::{Attr, AttrWriter, DecodeError, uapi};
+use crate::{Attr, AttrWriter, DecodeError, Text, uapi};
 
 /// A device, or all whose names start alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Device<'a> {
     /// The device with this name
-    Name(&'a str),
+    Name(Text<'a>),
     /// Every device whose name starts with this (from 6.17 on)
-    Prefix(&'a str),
+    Prefix(Text<'a>),
 }
 
 impl<'a> Device<'a> {
@@ -18,8 +18,8 @@ impl<'a> Device<'a> {
         for attribute in list.nested() {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_DEVICE_NAME => devices.push(Self::Name(attribute.str()?)),
-                uapi::NFTA_DEVICE_PREFIX => devices.push(Self::Prefix(attribute.str()?)),
+                uapi::NFTA_DEVICE_NAME => devices.push(Self::Name(attribute.text())),
+                uapi::NFTA_DEVICE_PREFIX => devices.push(Self::Prefix(attribute.text())),
                 _ => {}
             }
         }
@@ -31,8 +31,8 @@ impl<'a> Device<'a> {
         writer.nest(kind, |writer| {
             for device in devices {
                 match device {
-                    Self::Name(name) => writer.put_str(uapi::NFTA_DEVICE_NAME, name),
-                    Self::Prefix(prefix) => writer.put_str(uapi::NFTA_DEVICE_PREFIX, prefix),
+                    Self::Name(name) => writer.put_text(uapi::NFTA_DEVICE_NAME, name),
+                    Self::Prefix(prefix) => writer.put_text(uapi::NFTA_DEVICE_PREFIX, prefix),
                 }
             }
         });

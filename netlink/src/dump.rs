@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR};
 
+use crate::Text;
 use crate::message::{Datagram, Header};
 use crate::reply::Reply;
 use crate::socket::{NLMSG_DONE, NLMSG_ERROR, end_of_dump, refused_request};
@@ -32,14 +33,14 @@ pub enum Query<'a> {
     /// Rules, chain by chain, in the order of evaluation
     Rules {
         /// Only those of this table
-        table: Option<&'a str>,
+        table: Option<Text<'a>>,
         /// Only those of this chain; it needs a table
-        chain: Option<&'a str>,
+        chain: Option<Text<'a>>,
     },
     /// Sets, anonymous ones included
     Sets {
         /// Only those of this table; ENOENT if there is none
-        table: Option<&'a str>,
+        table: Option<Text<'a>>,
     },
     /// One set, without its elements; ENOENT if there is none
     Set {
@@ -51,21 +52,21 @@ pub enum Query<'a> {
     /// The elements of a set; ENOENT if there is none
     Elements {
         /// Its table
-        table: &'a str,
+        table: Text<'a>,
         /// Its name
-        set: &'a str,
+        set: Text<'a>,
     },
     /// Named objects
     Objects {
         /// Only those of this table
-        table: Option<&'a str>,
+        table: Option<Text<'a>>,
         /// Only those of this kind
         kind: Option<ObjectKind>,
     },
     /// Flowtables
     Flowtables {
         /// Only those of this table
-        table: Option<&'a str>,
+        table: Option<Text<'a>>,
     },
 }
 
@@ -93,7 +94,7 @@ impl Query<'_> {
     pub(crate) fn put(&self, writer: &mut AttrWriter) {
         let mut name = |attribute, name: Option<&str>| {
             if let Some(name) = name {
-                writer.put_str(attribute, name);
+                writer.put_text(attribute, name);
             }
         };
         match *self {
@@ -253,7 +254,7 @@ impl Socket {
     pub fn reset_objects(
         &mut self,
         family: Family,
-        table: Option<&str>,
+        table: Option<Text<'_>>,
         kind: Option<ObjectKind>,
         mut each: impl FnMut(Object<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
@@ -272,11 +273,11 @@ impl Socket {
     pub fn reset_rules(
         &mut self,
         family: Family,
-        table: &str,
-        chain: Option<&str>,
+        table: impl Into<Text<'n>>,
+        chain: Option<Text<'_>>,
         mut each: impl FnMut(Rule<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let query = Query::Rules { table: Some(table), chain };
+        let query = Query::Rules { table: Some(table.into()), chain };
         let each = |message: &Message<'_>| each(Rule::decode(message)?);
         self.request(uapi::NFT_MSG_GETRULE_RESET, NLM_F_DUMP, family, |writer| query.put(writer), each)
     }
@@ -290,11 +291,11 @@ impl Socket {
     pub fn reset_elements(
         &mut self,
         family: Family,
-        table: &str,
-        set: &str,
+        table: impl Into<Text<'n>>,
+        set: impl Into<Text<'n>>,
         mut each: impl FnMut(ElementList<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let query = Query::Elements { table, set };
+        let query = Query::Elements { table: table.into(), set: set.into() };
         let each = |message: &Message<'_>| each(ElementList::decode(message)?);
         self.request(uapi::NFT_MSG_GETSETELEM_RESET, NLM_F_DUMP, family, |writer| query.put(writer), each)
     }

@@ -1,6 +1,6 @@
 //! Set elements (`enum nft_set_elem_attributes`, `enum nft_set_elem_list_attributes`).
 
-use crate::{Attr, AttrReader, AttrWriter, Data, DecodeError, Expr, Family, Message, Verdict, uapi};
+use crate::{Attr, AttrReader, AttrWriter, Data, DecodeError, Expr, Family, Message, Text, Verdict, uapi};
 
 /// What a map's key leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Element<'a> {
     /// What a map's key leads to
     pub data: Option<ElementData<'a>>,
     /// The named object that a map's key leads to
-    pub object: Option<&'a str>,
+    pub object: Option<Text<'a>>,
     /// Its expressions, such as a counter
     pub expressions: Vec<Expr<'a>>,
     /// Milliseconds after which it expires; 0 for the set's own
@@ -63,7 +63,7 @@ impl<'a> Element<'a> {
                 None => {}
             }
             if let Some(object) = self.object {
-                writer.put_str(uapi::NFTA_SET_ELEM_OBJREF, object);
+                writer.put_text(uapi::NFTA_SET_ELEM_OBJREF, object);
             }
             if self.timeout != 0 {
                 writer.put_be64(uapi::NFTA_SET_ELEM_TIMEOUT, self.timeout);
@@ -89,7 +89,7 @@ impl<'a> Element<'a> {
                     element.interval_end = flags & uapi::NFT_SET_ELEM_INTERVAL_END != 0;
                     element.catch_all = flags & uapi::NFT_SET_ELEM_CATCHALL != 0;
                 }
-                uapi::NFTA_SET_ELEM_OBJREF => element.object = Some(attribute.str()?),
+                uapi::NFTA_SET_ELEM_OBJREF => element.object = Some(attribute.text()),
                 uapi::NFTA_SET_ELEM_EXPR => {
                     element.expressions.push(Expr::decode_inside(attribute.nested())?);
                 }
@@ -122,9 +122,9 @@ pub struct ElementList<'a> {
     /// The family of the set's table
     pub family: Family,
     /// The name of the set's table
-    pub table: &'a str,
+    pub table: Text<'a>,
     /// The set's name
-    pub set: &'a str,
+    pub set: Text<'a>,
     /// The number by which the same batch named the set; 0 for none
     pub set_id: u32,
     elements: AttrReader<'a>,
@@ -133,8 +133,8 @@ pub struct ElementList<'a> {
 impl<'a> ElementList<'a> {
     /// The elements of the set `set` that a batch adds or deletes.
     #[must_use]
-    pub fn new(family: Family, table: &'a str, set: &'a str, set_id: u32) -> Self {
-        Self { family, table, set, set_id, elements: AttrReader::new(&[]) }
+    pub fn new(family: Family, table: impl Into<Text<'a>>, set: impl Into<Text<'a>>, set_id: u32) -> Self {
+        Self { family, table: table.into(), set: set.into(), set_id, elements: AttrReader::new(&[]) }
     }
 
     /// Reads a `NFT_MSG_NEWSETELEM` message.
@@ -147,8 +147,8 @@ impl<'a> ElementList<'a> {
         for attribute in message.attributes {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_SET_ELEM_LIST_TABLE => table = Some(attribute.str()?),
-                uapi::NFTA_SET_ELEM_LIST_SET => set = Some(attribute.str()?),
+                uapi::NFTA_SET_ELEM_LIST_TABLE => table = Some(attribute.text()),
+                uapi::NFTA_SET_ELEM_LIST_SET => set = Some(attribute.text()),
                 uapi::NFTA_SET_ELEM_LIST_SET_ID => list.set_id = attribute.be32()?,
                 uapi::NFTA_SET_ELEM_LIST_ELEMENTS => list.elements = attribute.nested(),
                 _ => {}
@@ -174,8 +174,8 @@ impl<'a> ElementList<'a> {
 
     /// Writes everything but the elements themselves.
     pub(crate) fn encode_head(&self, writer: &mut AttrWriter) {
-        writer.put_str(uapi::NFTA_SET_ELEM_LIST_TABLE, self.table);
-        writer.put_str(uapi::NFTA_SET_ELEM_LIST_SET, self.set);
+        writer.put_text(uapi::NFTA_SET_ELEM_LIST_TABLE, self.table);
+        writer.put_text(uapi::NFTA_SET_ELEM_LIST_SET, self.set);
         if self.set_id != 0 {
             writer.put_be32(uapi::NFTA_SET_ELEM_LIST_SET_ID, self.set_id);
         }
@@ -403,7 +403,7 @@ mod tests {
             let data = Some(ElementData::Verdict(verdict));
             Element { data, ..Element::new(Data::be16(port)) }
         };
-        let elements = [verdict(22, Verdict::Jump("other")), verdict(25, Verdict::Drop)];
+        let elements = [verdict(22, Verdict::Jump("other".into())), verdict(25, Verdict::Drop)];
         same(&list("v", 5), &elements, nft);
     }
 }

@@ -2,7 +2,7 @@
 
 use netlink_packet_core::NLM_F_CREATE;
 
-use crate::{Attr, AttrWriter, Batch, DecodeError, Device, Family, Message, uapi};
+use crate::{Attr, AttrWriter, Batch, DecodeError, Device, Family, Message, Text, uapi};
 
 /// A flowtable's flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,9 +21,9 @@ pub struct Flowtable<'a> {
     /// The family of its table
     pub family: Family,
     /// The name of its table
-    pub table: &'a str,
+    pub table: Text<'a>,
     /// Its name: 1 to 255 bytes
-    pub name: &'a str,
+    pub name: Text<'a>,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
     /// How many rules refer to it, as the kernel tells
@@ -41,11 +41,11 @@ pub struct Flowtable<'a> {
 impl<'a> Flowtable<'a> {
     /// A flowtable without devices.
     #[must_use]
-    pub fn new(family: Family, table: &'a str, name: &'a str) -> Self {
+    pub fn new(family: Family, table: impl Into<Text<'a>>, name: impl Into<Text<'a>>) -> Self {
         Self {
             family,
-            table,
-            name,
+            table: table.into(),
+            name: name.into(),
             handle: 0,
             references: 0,
             flags: FlowtableFlags::default(),
@@ -65,8 +65,8 @@ impl<'a> Flowtable<'a> {
         for attribute in message.attributes {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_FLOWTABLE_TABLE => table = Some(attribute.str()?),
-                uapi::NFTA_FLOWTABLE_NAME => name = Some(attribute.str()?),
+                uapi::NFTA_FLOWTABLE_TABLE => table = Some(attribute.text()),
+                uapi::NFTA_FLOWTABLE_NAME => name = Some(attribute.text()),
                 uapi::NFTA_FLOWTABLE_HANDLE => flowtable.handle = attribute.be64()?,
                 uapi::NFTA_FLOWTABLE_USE => flowtable.references = attribute.be32()?,
                 uapi::NFTA_FLOWTABLE_FLAGS => flowtable.flags = FlowtableFlags(attribute.be32()?),
@@ -93,8 +93,8 @@ impl<'a> Flowtable<'a> {
     }
 
     pub(crate) fn encode(&self, writer: &mut AttrWriter) {
-        writer.put_str(uapi::NFTA_FLOWTABLE_TABLE, self.table);
-        writer.put_str(uapi::NFTA_FLOWTABLE_NAME, self.name);
+        writer.put_text(uapi::NFTA_FLOWTABLE_TABLE, self.table);
+        writer.put_text(uapi::NFTA_FLOWTABLE_NAME, self.name);
         writer.nest(uapi::NFTA_FLOWTABLE_HOOK, |writer| {
             writer.put_be32(uapi::NFTA_FLOWTABLE_HOOK_NUM, self.hook);
             writer.put(uapi::NFTA_FLOWTABLE_HOOK_PRIORITY, &self.priority.to_be_bytes());
@@ -117,10 +117,15 @@ impl Batch {
     }
 
     /// Deletes a flowtable. No rule may use it any more.
-    pub fn del_flowtable(&mut self, family: Family, table: &str, name: &str) {
+    pub fn del_flowtable<'n>(
+        &mut self,
+        family: Family,
+        table: impl Into<Text<'n>>,
+        name: impl Into<Text<'n>>,
+    ) {
         self.object(uapi::NFT_MSG_DELFLOWTABLE, 0, family, |writer| {
-            writer.put_str(uapi::NFTA_FLOWTABLE_TABLE, table);
-            writer.put_str(uapi::NFTA_FLOWTABLE_NAME, name);
+            writer.put_text(uapi::NFTA_FLOWTABLE_TABLE, table);
+            writer.put_text(uapi::NFTA_FLOWTABLE_NAME, name);
         });
     }
 }
@@ -148,7 +153,7 @@ mod tests {
         let flowtable = Flowtable {
             flags: FlowtableFlags::COUNTER,
             priority: -10,
-            devices: vec![Device::Name("eth0"), Device::Name("lo")],
+            devices: vec![Device::Name("eth0".into()), Device::Name("lo".into())],
             ..Flowtable::new(Family::Inet, "t", "f")
         };
         let golden = bytes(nft);

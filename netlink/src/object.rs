@@ -3,7 +3,7 @@
 use netlink_packet_core::NLM_F_CREATE;
 
 use crate::expr::{Connlimit, Counter, Limit, Quota, Synproxy, kernel_number};
-use crate::{AttrReader, AttrWriter, Batch, DecodeError, Family, Message, uapi};
+use crate::{AttrReader, AttrWriter, Batch, DecodeError, Family, Message, Text, uapi};
 
 kernel_number! {
     /// What an object is (`NFT_OBJECT_*`).
@@ -37,9 +37,9 @@ pub struct Object<'a> {
     /// The family of its table
     pub family: Family,
     /// The name of its table
-    pub table: &'a str,
+    pub table: Text<'a>,
     /// Its name: 1 to 255 bytes; each kind of object has names of its own
-    pub name: &'a str,
+    pub name: Text<'a>,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
     /// How many rules and elements refer to it, as the kernel tells
@@ -70,7 +70,7 @@ pub enum ObjectData<'a> {
     /// An expectation of connection tracking (from 5.3 on)
     CtExpect(CtExpect),
     /// A security mark: the context, such as one of SELinux (from 4.20 on)
-    Secmark(&'a str),
+    Secmark(Text<'a>),
     /// An object that this crate has no type for, as it was received
     Unknown {
         /// What it is
@@ -84,7 +84,7 @@ pub enum ObjectData<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CtHelper<'a> {
     /// The helper's name, such as `ftp`
-    pub helper: &'a str,
+    pub helper: Text<'a>,
     /// The network protocol (`NFPROTO_*`); the table's where it is not told
     pub l3proto: Option<u16>,
     /// The transport protocol (`IPPROTO_*`)
@@ -140,8 +140,13 @@ impl ObjectData<'_> {
 impl<'a> Object<'a> {
     /// An object of this table.
     #[must_use]
-    pub fn new(family: Family, table: &'a str, name: &'a str, data: ObjectData<'a>) -> Self {
-        Self { family, table, name, handle: 0, references: 0, userdata: &[], data }
+    pub fn new(
+        family: Family,
+        table: impl Into<Text<'a>>,
+        name: impl Into<Text<'a>>,
+        data: ObjectData<'a>,
+    ) -> Self {
+        Self { family, table: table.into(), name: name.into(), handle: 0, references: 0, userdata: &[], data }
     }
 
     /// Reads a `NFT_MSG_NEWOBJ` message.
@@ -154,8 +159,8 @@ impl<'a> Object<'a> {
         for attribute in message.attributes {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_OBJ_TABLE => table = Some(attribute.str()?),
-                uapi::NFTA_OBJ_NAME => name = Some(attribute.str()?),
+                uapi::NFTA_OBJ_TABLE => table = Some(attribute.text()),
+                uapi::NFTA_OBJ_NAME => name = Some(attribute.text()),
                 uapi::NFTA_OBJ_TYPE => kind = Some(ObjectKind::from_number(attribute.be32()?)),
                 uapi::NFTA_OBJ_DATA => data = Some(attribute.nested()),
                 uapi::NFTA_OBJ_HANDLE => handle = attribute.be64()?,
@@ -178,8 +183,8 @@ impl<'a> Object<'a> {
     }
 
     pub(crate) fn encode(&self, writer: &mut AttrWriter) {
-        writer.put_str(uapi::NFTA_OBJ_TABLE, self.table);
-        writer.put_str(uapi::NFTA_OBJ_NAME, self.name);
+        writer.put_text(uapi::NFTA_OBJ_TABLE, self.table);
+        writer.put_text(uapi::NFTA_OBJ_NAME, self.name);
         writer.put_be32(uapi::NFTA_OBJ_TYPE, self.data.kind().number());
         writer.nest(uapi::NFTA_OBJ_DATA, |writer| self.data.encode(writer));
         if !self.userdata.is_empty() {
@@ -196,10 +201,16 @@ impl Batch {
     }
 
     /// Deletes an object. No rule and no element may refer to it any more.
-    pub fn del_object(&mut self, family: Family, table: &str, kind: ObjectKind, name: &str) {
+    pub fn del_object<'n>(
+        &mut self,
+        family: Family,
+        table: impl Into<Text<'n>>,
+        kind: ObjectKind,
+        name: impl Into<Text<'n>>,
+    ) {
         self.object(uapi::NFT_MSG_DELOBJ, 0, family, |writer| {
-            writer.put_str(uapi::NFTA_OBJ_TABLE, table);
-            writer.put_str(uapi::NFTA_OBJ_NAME, name);
+            writer.put_text(uapi::NFTA_OBJ_TABLE, table);
+            writer.put_text(uapi::NFTA_OBJ_NAME, name);
             writer.put_be32(uapi::NFTA_OBJ_TYPE, kind.number());
         });
     }
@@ -233,7 +244,7 @@ impl<'a> ObjectData<'a> {
             Self::CtHelper(helper) => helper.encode(writer),
             Self::CtTimeout(timeout) => timeout.encode(writer),
             Self::CtExpect(expectation) => expectation.encode(writer),
-            Self::Secmark(context) => writer.put_str(uapi::NFTA_SECMARK_CTX, context),
+            Self::Secmark(context) => writer.put_text(uapi::NFTA_SECMARK_CTX, context),
             Self::Unknown { attributes, .. } => writer.raw(attributes),
         }
     }
@@ -245,7 +256,7 @@ impl<'a> CtHelper<'a> {
         for attribute in attributes {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_CT_HELPER_NAME => helper = Some(attribute.str()?),
+                uapi::NFTA_CT_HELPER_NAME => helper = Some(attribute.text()),
                 uapi::NFTA_CT_HELPER_L3PROTO => l3proto = Some(attribute.be16()?),
                 uapi::NFTA_CT_HELPER_L4PROTO => l4proto = Some(attribute.u8()?),
                 _ => {}
@@ -259,7 +270,7 @@ impl<'a> CtHelper<'a> {
     }
 
     fn encode(&self, writer: &mut AttrWriter) {
-        writer.put_str(uapi::NFTA_CT_HELPER_NAME, self.helper);
+        writer.put_text(uapi::NFTA_CT_HELPER_NAME, self.helper);
         writer.put_u8(uapi::NFTA_CT_HELPER_L4PROTO, self.l4proto);
         if let Some(l3proto) = self.l3proto {
             writer.put_be16(uapi::NFTA_CT_HELPER_L3PROTO, l3proto);
@@ -335,11 +346,11 @@ impl CtExpect {
     }
 }
 
-fn decode_secmark(attributes: AttrReader<'_>) -> Result<&str, DecodeError> {
+fn decode_secmark(attributes: AttrReader<'_>) -> Result<Text<'_>, DecodeError> {
     for attribute in attributes {
         let attribute = attribute?;
         if attribute.kind == uapi::NFTA_SECMARK_CTX {
-            return attribute.str();
+            return Ok(attribute.text());
         }
     }
     Err(DecodeError::Missing { attribute: uapi::NFTA_SECMARK_CTX })
@@ -457,7 +468,7 @@ mod tests {
         ";
         // Here, nft leaves the NUL away.
         let golden = bytes(&nft.replace("0700 0100", "0800 0100"));
-        let helper = CtHelper { helper: "ftp", l3proto: Some(2), l4proto: 6 };
+        let helper = CtHelper { helper: "ftp".into(), l3proto: Some(2), l4proto: 6 };
         let object = object("h", ObjectData::CtHelper(helper));
         assert_eq!(Object::decode(&read(&bytes(nft))).as_ref(), Ok(&object));
         assert_same_message(&message(|batch| batch.add_object(&object)), &golden);
@@ -527,7 +538,7 @@ mod tests {
                 2c00 0100 73797374656d5f753a6f626a6563745f723a7373685f7365727665725f7061636b65745f743a7330
         ";
         let context = "system_u:object_r:ssh_server_packet_t:s0";
-        assert_eq!(Object::decode(&read(&bytes(nft))), Ok(object("s", ObjectData::Secmark(context))));
+        assert_eq!(Object::decode(&read(&bytes(nft))), Ok(object("s", ObjectData::Secmark(context.into()))));
     }
 
     #[test]

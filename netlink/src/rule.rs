@@ -1,6 +1,6 @@
 //! Rules (`enum nft_rule_attributes`).
 
-use crate::{AttrReader, AttrWriter, DecodeError, Expr, Family, Message, uapi};
+use crate::{AttrReader, AttrWriter, DecodeError, Expr, Family, Message, Text, uapi};
 
 /// Where in its chain a new rule goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,9 +47,9 @@ pub struct Rule<'a> {
     /// The family of its table
     pub family: Family,
     /// The name of its table
-    pub table: &'a str,
+    pub table: Text<'a>,
     /// The name of its chain
-    pub chain: &'a str,
+    pub chain: Text<'a>,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
     /// The handle of the rule before it, as the kernel tells; 0 for the first one
@@ -65,11 +65,11 @@ pub struct Rule<'a> {
 impl<'a> Rule<'a> {
     /// A rule of this chain.
     #[must_use]
-    pub fn new(family: Family, table: &'a str, chain: &'a str) -> Self {
+    pub fn new(family: Family, table: impl Into<Text<'a>>, chain: impl Into<Text<'a>>) -> Self {
         Self {
             family,
-            table,
-            chain,
+            table: table.into(),
+            chain: chain.into(),
             handle: 0,
             position: 0,
             compat: None,
@@ -88,8 +88,8 @@ impl<'a> Rule<'a> {
         for attribute in message.attributes {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_RULE_TABLE => table = Some(attribute.str()?),
-                uapi::NFTA_RULE_CHAIN => chain = Some(attribute.str()?),
+                uapi::NFTA_RULE_TABLE => table = Some(attribute.text()),
+                uapi::NFTA_RULE_CHAIN => chain = Some(attribute.text()),
                 uapi::NFTA_RULE_HANDLE => rule.handle = attribute.be64()?,
                 uapi::NFTA_RULE_EXPRESSIONS => rule.expressions = attribute.nested(),
                 uapi::NFTA_RULE_POSITION => rule.position = attribute.be64()?,
@@ -109,8 +109,8 @@ impl<'a> Rule<'a> {
     }
 
     pub(crate) fn encode(&self, writer: &mut AttrWriter, position: Position, expressions: &[Expr<'_>]) {
-        writer.put_str(uapi::NFTA_RULE_TABLE, self.table);
-        writer.put_str(uapi::NFTA_RULE_CHAIN, self.chain);
+        writer.put_text(uapi::NFTA_RULE_TABLE, self.table);
+        writer.put_text(uapi::NFTA_RULE_CHAIN, self.chain);
         match position {
             Position::Append | Position::Prepend => {}
             Position::Before(handle) | Position::After(handle) => {
@@ -189,7 +189,7 @@ mod tests {
         assert_bytes(&message(|batch| batch.add_rule(&rule, Position::Append, &expressions)), &golden);
 
         let decoded = Rule::decode(&read(&golden)).unwrap();
-        assert_eq!((decoded.family, decoded.table, decoded.chain), (Family::Inet, "t", "c"));
+        assert_eq!((decoded.family, decoded.table, decoded.chain), (Family::Inet, "t".into(), "c".into()));
         assert_eq!(decoded.userdata, rule.userdata);
         let read: Vec<_> = decoded.expressions().map(Result::unwrap).collect();
         assert_eq!(read, expressions);

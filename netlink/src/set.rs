@@ -1,7 +1,7 @@
 //! Sets and maps (`enum nft_set_attributes`).
 
 use crate::expr::kernel_number;
-use crate::{AttrReader, AttrWriter, DecodeError, Expr, Family, Message, ObjectKind, uapi};
+use crate::{AttrReader, AttrWriter, DecodeError, Expr, Family, Message, ObjectKind, Text, uapi};
 
 kernel_number! {
     /// What the kernel chooses a set's data structure for (`enum nft_set_policies`).
@@ -58,9 +58,9 @@ pub struct Set<'a> {
     /// The family of its table
     pub family: Family,
     /// The name of its table
-    pub table: &'a str,
+    pub table: Text<'a>,
     /// Its name; the kernel puts a number in the place of `%d` for an anonymous set
-    pub name: &'a str,
+    pub name: Text<'a>,
     /// A number by which later messages of the same batch name it, where its name is not known yet; 0 for none
     pub id: u32,
     /// The kernel's handle; 0 where it is not known
@@ -96,11 +96,11 @@ pub struct Set<'a> {
 impl<'a> Set<'a> {
     /// A set of keys with `key_len` bytes.
     #[must_use]
-    pub fn new(family: Family, table: &'a str, name: &'a str, key_len: u32) -> Self {
+    pub fn new(family: Family, table: impl Into<Text<'a>>, name: impl Into<Text<'a>>, key_len: u32) -> Self {
         Self {
             family,
-            table,
-            name,
+            table: table.into(),
+            name: name.into(),
             id: 0,
             handle: 0,
             flags: SetFlags::default(),
@@ -129,8 +129,8 @@ impl<'a> Set<'a> {
         for attribute in message.attributes {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_SET_TABLE => table = Some(attribute.str()?),
-                uapi::NFTA_SET_NAME => name = Some(attribute.str()?),
+                uapi::NFTA_SET_TABLE => table = Some(attribute.text()),
+                uapi::NFTA_SET_NAME => name = Some(attribute.text()),
                 uapi::NFTA_SET_HANDLE => set.handle = attribute.be64()?,
                 uapi::NFTA_SET_ID => set.id = attribute.be32()?,
                 uapi::NFTA_SET_FLAGS => set.flags = SetFlags(attribute.be32()?),
@@ -178,8 +178,8 @@ impl<'a> Set<'a> {
     }
 
     pub(crate) fn encode(&self, writer: &mut AttrWriter) {
-        writer.put_str(uapi::NFTA_SET_TABLE, self.table);
-        writer.put_str(uapi::NFTA_SET_NAME, self.name);
+        writer.put_text(uapi::NFTA_SET_TABLE, self.table);
+        writer.put_text(uapi::NFTA_SET_NAME, self.name);
         writer.put_be32(uapi::NFTA_SET_FLAGS, self.flags.0);
         writer.put_be32(uapi::NFTA_SET_KEY_TYPE, self.key_type);
         writer.put_be32(uapi::NFTA_SET_KEY_LEN, self.key_len);

@@ -1,6 +1,6 @@
 //! Tables (`enum nft_table_attributes`).
 
-use crate::{AttrWriter, DecodeError, Family, Message, uapi};
+use crate::{AttrWriter, DecodeError, Family, Message, Text, uapi};
 
 /// A table's flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Table<'a> {
     /// Its family
     pub family: Family,
     /// Its name: 1 to 255 bytes
-    pub name: &'a str,
+    pub name: Text<'a>,
     /// Its flags
     pub flags: TableFlags,
     /// The kernel's handle; 0 where it is not known
@@ -37,8 +37,16 @@ pub struct Table<'a> {
 impl<'a> Table<'a> {
     /// A table without flags.
     #[must_use]
-    pub fn new(family: Family, name: &'a str) -> Self {
-        Self { family, name, flags: TableFlags::default(), handle: 0, references: 0, owner: 0, userdata: &[] }
+    pub fn new(family: Family, name: impl Into<Text<'a>>) -> Self {
+        Self {
+            family,
+            name: name.into(),
+            flags: TableFlags::default(),
+            handle: 0,
+            references: 0,
+            owner: 0,
+            userdata: &[],
+        }
     }
 
     /// Reads a `NFT_MSG_NEWTABLE` message.
@@ -51,7 +59,7 @@ impl<'a> Table<'a> {
         for attribute in message.attributes {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_TABLE_NAME => name = Some(attribute.str()?),
+                uapi::NFTA_TABLE_NAME => name = Some(attribute.text()),
                 uapi::NFTA_TABLE_FLAGS => table.flags = TableFlags(attribute.be32()?),
                 uapi::NFTA_TABLE_HANDLE => table.handle = attribute.be64()?,
                 uapi::NFTA_TABLE_USE => table.references = attribute.be32()?,
@@ -66,7 +74,7 @@ impl<'a> Table<'a> {
     }
 
     pub(crate) fn encode(&self, writer: &mut AttrWriter) {
-        writer.put_str(uapi::NFTA_TABLE_NAME, self.name);
+        writer.put_text(uapi::NFTA_TABLE_NAME, self.name);
         writer.put_be32(uapi::NFTA_TABLE_FLAGS, self.flags.0);
         if !self.userdata.is_empty() {
             writer.put(uapi::NFTA_TABLE_USERDATA, self.userdata);

@@ -4,6 +4,7 @@
 //! 8-bit type, an 8-bit length and a value (libnftnl's `udata.h`); other programs write what they like. So nothing here
 //! fails on what it reads: what does not look like an entry ends the list, and what has no meaning is left out.
 
+use crate::Text;
 use crate::expr::kernel_number;
 use crate::uapi::NFT_USERDATA_MAXLEN;
 
@@ -67,10 +68,10 @@ pub struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// The value as text, if it is text that ends with NUL.
+    /// The value as text, if it ends with its only NUL.
     #[must_use]
-    pub fn text(&self) -> Option<&'a str> {
-        std::ffi::CStr::from_bytes_with_nul(self.value).ok()?.to_str().ok()
+    pub fn text(&self) -> Option<Text<'a>> {
+        std::ffi::CStr::from_bytes_with_nul(self.value).ok().map(|text| Text::from_bytes(text.to_bytes()))
     }
 
     /// The value as a 32-bit integer in host order, if it has four bytes.
@@ -132,9 +133,8 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Writer::put`].
-    pub fn put_text(&mut self, kind: u8, text: &str) -> Result<(), UserdataError> {
-        let mut value = Vec::with_capacity(text.len() + 1);
-        value.extend_from_slice(text.as_bytes());
+    pub fn put_text<'t>(&mut self, kind: u8, text: impl Into<Text<'t>>) -> Result<(), UserdataError> {
+        let mut value = text.into().as_bytes().to_vec();
         value.push(0);
         self.put(kind, &value)
     }
@@ -161,7 +161,7 @@ impl Writer {
 
 /// The comment of a table, a chain, a rule, an object or an element. A set has its own: [`SetUserdata`].
 #[must_use]
-pub fn comment(userdata: &[u8]) -> Option<&str> {
+pub fn comment(userdata: &[u8]) -> Option<Text<'_>> {
     Entries::new(userdata).find(|entry| entry.kind == COMMENT)?.text()
 }
 
@@ -169,7 +169,7 @@ pub fn comment(userdata: &[u8]) -> Option<&str> {
 ///
 /// # Errors
 /// The comment has more than 253 bytes. nft refuses those of 128 and more.
-pub fn with_comment(comment: &str) -> Result<Vec<u8>, UserdataError> {
+pub fn with_comment<'t>(comment: impl Into<Text<'t>>) -> Result<Vec<u8>, UserdataError> {
     let mut writer = Writer::default();
     writer.put_text(COMMENT, comment)?;
     writer.finish()
@@ -179,7 +179,7 @@ pub fn with_comment(comment: &str) -> Result<Vec<u8>, UserdataError> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ElementUserdata<'a> {
     /// Its comment
-    pub comment: Option<&'a str>,
+    pub comment: Option<Text<'a>>,
     /// Whether the range that starts here has no end
     pub interval_open: bool,
 }
@@ -266,7 +266,7 @@ pub struct SetUserdata<'a> {
     /// Whether a map's values are ranges
     pub data_interval: bool,
     /// Its comment
-    pub comment: Option<&'a str>,
+    pub comment: Option<Text<'a>>,
 }
 
 impl<'a> SetUserdata<'a> {
@@ -337,7 +337,7 @@ mod tests {
     fn comment_of_a_rule() {
         // tcp dport 80 counter comment "web"
         let nft = bytes("000477656200");
-        assert_eq!(comment(&nft), Some("web"));
+        assert_eq!(comment(&nft), Some(Text::new("web")));
         assert_eq!(with_comment("web"), Ok(nft));
     }
 
@@ -356,8 +356,11 @@ mod tests {
     fn set_of_a_type() {
         // set s { type ipv4_addr; flags dynamic,timeout; ... comment "c"; }
         let nft = bytes("00040200000007026300");
-        let set =
-            SetUserdata { key_byte_order: Some(ByteOrder::Big), comment: Some("c"), ..Default::default() };
+        let set = SetUserdata {
+            key_byte_order: Some(ByteOrder::Big),
+            comment: Some("c".into()),
+            ..Default::default()
+        };
         assert_eq!(SetUserdata::decode(&nft), set);
         assert_eq!(set.encode(), Ok(nft));
     }
@@ -376,7 +379,7 @@ mod tests {
         let set = SetUserdata::decode(&nft);
         assert_eq!(set.key_byte_order, Some(ByteOrder::Other(0)));
         assert!(set.merge_elements && !set.data_interval);
-        assert_eq!(set.comment, Some("c"));
+        assert_eq!(set.comment, Some("c".into()));
         let concatenation = set.key_typeof.unwrap();
         let parts: Vec<_> = Entries::new(concatenation.data).map(|part| part.entries()).collect();
         let parts: Vec<_> = parts.into_iter().map(|part| Typeof::decode(part).unwrap().expression).collect();
@@ -393,7 +396,7 @@ mod tests {
             key_byte_order: Some(ByteOrder::Big),
             data_byte_order: Some(ByteOrder::Big),
             data_interval: true,
-            comment: Some("k"),
+            comment: Some("k".into()),
             ..Default::default()
         };
         assert_eq!(SetUserdata::decode(&nft), set);
@@ -404,14 +407,16 @@ mod tests {
     fn bytes_of_others_are_left_out() {
         assert_eq!(comment(b"kubernetes"), None);
         assert_eq!(comment(b"\0\x04web\xff"), None);
+        assert_eq!(comment(b"\0\x04caf\xe9"), None);
+        assert_eq!(comment(b"\0\x05caf\xe9\0"), Some(Text::from_bytes(b"caf\xe9")));
         assert_eq!(comment(b"\0\x09web"), None);
-        assert_eq!(comment(b"\x05\x01a\0\x04web\0"), Some("web"));
+        assert_eq!(comment(b"\x05\x01a\0\x04web\0"), Some("web".into()));
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
         let long = "x".repeat(255);
-        assert_eq!(with_comment(&long), Err(UserdataError::Entry { kind: 0, length: 256 }));
+        assert_eq!(with_comment(long.as_str()), Err(UserdataError::Entry { kind: 0, length: 256 }));
         assert_eq!(with_comment(&long[1..]), Err(UserdataError::Total { length: 257 }));
         assert_eq!(with_comment(&long[2..]).map(|userdata| userdata.len()), Ok(256));
     }
@@ -431,7 +436,7 @@ mod tests {
                 key_typeof: kind.as_ref().map(|(expression, data)| Typeof { expression: *expression, data }),
                 data_typeof: None,
                 data_interval,
-                comment: comment.as_deref(),
+                comment: comment.as_deref().map(Into::into),
             };
             let again = set.encode().unwrap();
             prop_assert_eq!(SetUserdata::decode(&again), set);

@@ -25,7 +25,7 @@ fn fill(batch: &mut Batch) {
     let id = batch.take_set_id();
     batch.add_set(&Set { id, flags: SetFlags::MAP, ..Set::new(FAMILY, "mesh", "__map%d", 4) });
     let elements: [Element<'_>; 64] = std::array::from_fn(|number| {
-        let data = Some(ElementData::Verdict(Verdict::Jump("redirect")));
+        let data = Some(ElementData::Verdict(Verdict::Jump("redirect".into())));
         Element { data, ..Element::new(Data::new(&[10, 0, 0, u8::try_from(number).unwrap()])) }
     });
     batch.add_elements(&ElementList::new(FAMILY, "mesh", "__map%d", id), &elements);
@@ -46,11 +46,11 @@ fn expressions(set_id: u32, port: u16) -> [Expr<'static>; 8] {
         Meta { key: MetaKey::OifName, access: Access::Load(dreg) }.into(),
         Cmp { sreg, op: CmpOp::Neq, data: Data::interface("lo") }.into(),
         Bitwise { sreg, dreg, len: 4, operation }.into(),
-        Lookup { set: "__map%d", set_id, sreg, dreg: Some(Register::VERDICT), inverted: false }.into(),
+        Lookup { set: "__map%d".into(), set_id, sreg, dreg: Some(Register::VERDICT), inverted: false }.into(),
         Counter::default().into(),
         Immediate::Value { dreg, data: Data::be16(port) }.into(),
         Redir { proto_min: Some(sreg), proto_max: Some(sreg), flags: 2 }.into(),
-        Immediate::Verdict(Verdict::Jump("redirect")).into(),
+        Immediate::Verdict(Verdict::Jump("redirect".into())).into(),
     ]
 }
 

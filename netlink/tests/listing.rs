@@ -69,7 +69,7 @@ fn dump_in_two_threads(socket: &mut Socket) -> Result<Vec<u32>, Error> {
             }
             numbers
         });
-        let query = Query::Rules { table: Some(TABLE), chain: Some(CHAIN) };
+        let query = Query::Rules { table: Some(TABLE.into()), chain: Some(CHAIN.into()) };
         let dumped = socket.dump(FAMILY, query, |datagram| {
             assert!(datagram.as_bytes().len() <= 32 * 1024);
             send.send(datagram).unwrap();
@@ -118,7 +118,7 @@ fn an_error_in_the_middle_leaves_the_socket_usable() {
 fn what_is_not_there_is_refused() {
     in_new_namespace(|| {
         let mut socket = Socket::open().unwrap();
-        let query = Query::Elements { table: "none", set: "none" };
+        let query = Query::Elements { table: "none".into(), set: "none".into() };
         let refused = socket.dump(FAMILY, query, |_| panic!("a message"));
         assert!(matches!(&refused, Err(Error::Refused(refusal)) if refusal.errno == 2), "{refused:?}");
     });
@@ -128,15 +128,15 @@ fn counters(socket: &mut Socket, reset: bool) -> Vec<(String, u64)> {
     let mut counters = Vec::new();
     let mut each = |object: Object<'_>| {
         if let ObjectData::Counter(counter) = object.data {
-            counters.push((object.name.to_owned(), counter.packets));
+            counters.push((object.name.to_string(), counter.packets));
         }
         Ok(())
     };
     let kind = Some(ObjectKind::Counter);
     if reset {
-        socket.reset_objects(FAMILY, Some(TABLE), kind, &mut each).unwrap();
+        socket.reset_objects(FAMILY, Some(TABLE.into()), kind, &mut each).unwrap();
     } else {
-        socket.objects(FAMILY, Some(TABLE), kind, &mut each).unwrap();
+        socket.objects(FAMILY, Some(TABLE.into()), kind, &mut each).unwrap();
     }
     counters
 }
@@ -157,7 +157,7 @@ fn objects_and_their_reset() {
         assert_eq!(counters(&mut socket, false), [("k".to_owned(), 0)]);
         socket
             .objects(Family::Unspec, None, None, |object| {
-                assert_eq!((object.references, userdata::comment(object.userdata)), (0, Some("hits")));
+                assert_eq!((object.references, userdata::comment(object.userdata)), (0, Some("hits".into())));
                 assert_ne!(object.handle, 0);
                 Ok(())
             })
@@ -181,7 +181,7 @@ fn packets(socket: &mut Socket, reset: bool) -> Result<Vec<u64>, Error> {
         Ok(())
     };
     if reset {
-        socket.reset_rules(FAMILY, TABLE, Some(CHAIN), each)?;
+        socket.reset_rules(FAMILY, TABLE, Some(CHAIN.into()), each)?;
     } else {
         socket.rules(FAMILY, TABLE, each)?;
     }
@@ -220,7 +220,7 @@ fn chains_at_devices() {
         let base = BaseChain { kind: "filter", hook: Hook::from_number(0), priority: 3, policy: None };
         let chain = Chain {
             base: Some(base),
-            devices: vec![Device::Name("lo")],
+            devices: vec![Device::Name("lo".into())],
             userdata: &comment,
             ..Chain::new(Family::Netdev, TABLE, CHAIN)
         };
@@ -371,7 +371,7 @@ fn copy(socket: &mut Socket) -> Result<Batch, Error> {
     let mut tables = Vec::new();
     socket.tables(Family::Unspec, |table| {
         batch.add_table(&table);
-        tables.push((table.family, table.name.to_owned()));
+        tables.push((table.family, table.name.to_name()));
         Ok(())
     })?;
     socket.objects(Family::Unspec, None, None, |object| {
@@ -387,7 +387,7 @@ fn copy(socket: &mut Socket) -> Result<Batch, Error> {
         socket.sets(*family, table, |set| {
             let id = batch.take_set_id();
             batch.add_set(&Set { id, ..set.clone() });
-            sets.push((set.name.to_owned(), id));
+            sets.push((set.name.to_name(), id));
             Ok(())
         })?;
         for (set, id) in sets {

@@ -6,7 +6,8 @@ use nftwire::{Batch, ElementList, Position, Set};
 
 use super::validate::RulePlace;
 use crate::nft::compile::{ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, SetKey, compile, named_set};
-use crate::{Family, Ruleset};
+use crate::{Family, Name, Ruleset};
+use nftwire::Text;
 use nftwire::feature::Feature;
 
 /// A batch that is being filled with a ruleset's objects.
@@ -28,26 +29,26 @@ pub struct Subject {
     /// The family of the table
     pub family: Family,
     /// The name of the table
-    pub table: String,
+    pub table: Name,
     /// The name of the set, if it is about one
-    pub set: Option<String>,
+    pub set: Option<Name>,
     /// The name of the chain, if it is about one
-    pub chain: Option<String>,
+    pub chain: Option<Name>,
     /// The rule's number in the chain, from 0, and its text, if it is about one
     pub rule: Option<(usize, String)>,
 }
 
 impl Subject {
-    pub(super) fn table(family: Family, name: &str) -> Self {
-        Self { is_removal: false, family, table: name.to_owned(), set: None, chain: None, rule: None }
+    pub(super) fn table(family: Family, name: &Name) -> Self {
+        Self { is_removal: false, family, table: name.clone(), set: None, chain: None, rule: None }
     }
 
-    pub(super) fn set(self, name: &str) -> Self {
-        Self { set: Some(name.to_owned()), ..self }
+    pub(super) fn set(self, name: &Name) -> Self {
+        Self { set: Some(name.clone()), ..self }
     }
 
-    pub(super) fn chain(self, name: &str) -> Self {
-        Self { chain: Some(name.to_owned()), ..self }
+    pub(super) fn chain(self, name: &Name) -> Self {
+        Self { chain: Some(name.clone()), ..self }
     }
 }
 
@@ -196,8 +197,8 @@ impl<'a> Transaction<'a> {
     /// Adds a desired set with its elements.
     pub(super) fn add_set(&mut self, table: usize, set: usize) -> Result<(), NotCompiled> {
         let desired = &self.desired.tables[table];
-        let (family, table_name) = (desired.family, desired.name.as_str());
-        let name = desired.sets[set].name.as_str();
+        let (family, table_name) = (desired.family, desired.name.as_text());
+        let name = desired.sets[set].name.as_text();
         let compiled = named_set(&desired.sets[set])?;
         self.push(Object::Set { table, set }, |batch| {
             let id = batch.take_set_id();
@@ -231,8 +232,8 @@ impl<'a> Transaction<'a> {
         place: Position,
     ) -> Result<(), NotCompiled> {
         let desired = &self.desired.tables[table];
-        let (family, name) = (desired.family, desired.name.as_str());
-        let chain_name = desired.chains[chain].name.as_str();
+        let (family, name) = (desired.family, desired.name.as_text());
+        let chain_name = desired.chains[chain].name.as_text();
         let first_set_id = self.batch.next_set_id();
         let compiled = compile(family, &desired.chains[chain].rules[rule], first_set_id)?;
         self.push(Object::Rule { table, chain, rule }, |batch| {

@@ -28,7 +28,7 @@ use similar::{Algorithm, DiffOp, capture_diff_slices};
 use super::transaction::{Subject, Transaction};
 use crate::nft::compile::{AnonymousSet, NotCompiled, SetKey, compile};
 use crate::nft::decompile;
-use crate::{BaseChain, Chain, Family, Rule, Ruleset, Set, Table};
+use crate::{BaseChain, Chain, Family, Name, Rule, Ruleset, Set, Table};
 
 /// How long a moment is sought in which nobody else changes anything.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -37,22 +37,22 @@ const SETTLED: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct ExistingTable {
     pub(super) family: Family,
-    pub(super) name: String,
+    pub(super) name: Name,
     /// Its base chains see no packets
     dormant: bool,
     pub(super) chains: Vec<ExistingChain>,
     /// The sets and maps that belong to no rule
     pub(super) named_sets: Vec<ExistingSet>,
     /// Kinds and names of the counters, quotas and the like
-    objects: Vec<(ObjectKind, String)>,
+    objects: Vec<(ObjectKind, Name)>,
     /// Names of the flowtables
-    flowtables: Vec<String>,
+    flowtables: Vec<Name>,
 }
 
 /// What the kernel holds of one set or map that belongs to no rule.
 #[derive(Debug)]
 pub(super) struct ExistingSet {
-    pub(super) name: String,
+    pub(super) name: Name,
     /// Whether it is one of the owned's, of the same kind, and stays with its elements
     pub(super) stays: bool,
 }
@@ -60,7 +60,7 @@ pub(super) struct ExistingSet {
 /// What the kernel holds of one chain.
 #[derive(Debug)]
 pub(super) struct ExistingChain {
-    pub(super) name: String,
+    pub(super) name: Name,
     /// Its type, hook and priority, if it is a base chain
     base: Option<(String, nftwire::Hook, i32)>,
     pub(super) rules: Vec<ExistingRule>,
@@ -200,7 +200,7 @@ fn update_table(
 ) -> Result<(), NotCompiled> {
     let table = &desired.tables[table_index];
     let existing = there.map_or(&[][..], |there| &there.chains);
-    let (family, name) = (table.family, table.name.as_str());
+    let (family, name) = (table.family, &table.name);
     // Rules that look things up in a set that goes have to go before it.
     let replaces_set = table.sets.iter().any(|set| there.is_some_and(|there| there.has_other(set)));
     let keep_rules = keep_counters && !replaces_set;
@@ -254,7 +254,7 @@ fn update_table(
 /// Takes away what is there of a table but these chains and the sets that stay. No rule uses any of it any more, and a
 /// map's elements, which may jump to a chain, go before that.
 fn remove_all_but(transaction: &mut Transaction<'_>, there: &ExistingTable, chains: &[Chain]) {
-    let (family, name) = (there.family, there.name.as_str());
+    let (family, name) = (there.family, &there.name);
     for set in there.named_sets.iter().filter(|set| !set.stays) {
         let subject = Subject::table(family, name).set(&set.name);
         transaction.remove(subject, |batch| batch.del_set(family, name, &set.name));
@@ -312,8 +312,8 @@ impl ExistingTable {
     }
 
     /// Whether there is a set of this name that stays.
-    fn keeps(&self, name: &str) -> bool {
-        self.named_sets.iter().any(|there| there.stays && there.name == name)
+    fn keeps(&self, name: &Name) -> bool {
+        self.named_sets.iter().any(|there| there.stays && there.name == *name)
     }
 
     /// Whether there is a set of this one's name, and it does not stay.
@@ -374,7 +374,7 @@ pub(super) fn read(
         // A chain that belongs to a rule goes with it.
         if let Some(table) = table.filter(|_| !chain.flags.contains(nftwire::ChainFlags::BINDING)) {
             table.chains.push(ExistingChain {
-                name: chain.name.to_owned(),
+                name: chain.name.to_name(),
                 base: chain.base.map(|base| (base.kind.to_owned(), base.hook, base.priority)),
                 rules: Vec::new(),
             });
@@ -394,11 +394,11 @@ pub(super) fn read(
 fn read_rules(
     socket: &mut Reader<'_>,
     table: &mut ExistingTable,
-    sets: &BTreeMap<String, Vec<SetKey>>,
+    sets: &BTreeMap<Name, Vec<SetKey>>,
 ) -> Result<(), Error> {
     socket.rules(table.family, &table.name, |rule| {
         let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
-        let fingerprint = fingerprint(&expressions, rule.userdata, |lookup| sets.get(lookup.set));
+        let fingerprint = fingerprint(&expressions, rule.userdata, |lookup| sets.get(lookup.set.as_bytes()));
         let handle = rule.handle;
         if let Some(chain) = table.chains.iter_mut().find(|chain| chain.name == rule.chain) {
             chain.rules.push(ExistingRule { handle, fingerprint });
@@ -424,21 +424,21 @@ fn read_names(
     let mut anonymous = Vec::new();
     socket.sets(table.family, &table.name, |set| {
         if of_profiles.contains(&set.flags) {
-            anonymous.push(set.name.to_owned());
+            anonymous.push(set.name.to_name());
         } else if !set.flags.contains(SetFlags::ANONYMOUS) {
             let stays = filled_by_others
                 .iter()
                 .any(|kept| kept.name == set.name && kept.is_alike(&decompile::set(&set)));
-            table.named_sets.push(ExistingSet { name: set.name.to_owned(), stays });
+            table.named_sets.push(ExistingSet { name: set.name.to_name(), stays });
         }
         Ok(())
     })?;
-    socket.objects(table.family, Some(&table.name), None, |object| {
-        table.objects.push((object.data.kind(), object.name.to_owned()));
+    socket.objects(table.family, Some((&table.name).into()), None, |object| {
+        table.objects.push((object.data.kind(), object.name.to_name()));
         Ok(())
     })?;
-    socket.flowtables(table.family, Some(&table.name), |flowtable| {
-        table.flowtables.push(flowtable.name.to_owned());
+    socket.flowtables(table.family, Some((&table.name).into()), |flowtable| {
+        table.flowtables.push(flowtable.name.to_name());
         Ok(())
     })?;
     Ok(anonymous)
@@ -448,8 +448,8 @@ fn read_names(
 fn read_elements(
     socket: &mut Reader<'_>,
     table: &ExistingTable,
-    names: Vec<String>,
-) -> Result<BTreeMap<String, Vec<SetKey>>, Error> {
+    names: Vec<Name>,
+) -> Result<BTreeMap<Name, Vec<SetKey>>, Error> {
     let mut sets = BTreeMap::new();
     for name in names {
         let mut elements = Vec::new();
@@ -498,7 +498,7 @@ fn fingerprint<'s>(
             Expr::Counter(_) => Expr::from(Counter::default()).encode(&mut writer),
             Expr::Lookup(lookup) => match elements(lookup) {
                 Some(elements) => {
-                    Expr::from(Lookup { set: "", set_id: 0, ..*lookup }).encode(&mut writer);
+                    Expr::from(Lookup { set: "".into(), set_id: 0, ..*lookup }).encode(&mut writer);
                     for SetKey { key, end, verdict, counter } in elements {
                         writer.put(uapi::NFTA_SET_ELEM_KEY, key.as_bytes());
                         writer.put_u8(uapi::NFTA_SET_ELEM_FLAGS, u8::from(*end));

@@ -11,7 +11,7 @@ use nftwire::uapi;
 
 use crate::model::statement::NatKind;
 use crate::nft::compile::{NotCompiled, compile, named_set};
-use crate::{Chain, ChainKind, Expression, Family, Hook, Rule, Ruleset, Statement, Table, Verdict};
+use crate::{Chain, ChainKind, Expression, Family, Hook, Name, Rule, Ruleset, Statement, Table, Verdict};
 
 /// What is wrong with a ruleset, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,26 +28,26 @@ pub struct Invalid {
 pub enum Fault {
     /// A name is empty, longer than 255 bytes, or has a character that nft's grammar does not take in a name.
     #[error(
-        "{0:?} is no name (1 to 255 of letters, digits and / _ . -, the first one a letter or an underscore)"
+        "{0:?} is not a name (1 to 255 of letters, digits and / _ . -, the first one a letter or an underscore)"
     )]
-    Name(String),
+    Name(Name),
     /// Two tables of a family, or two chains or two sets of a table, have the same name.
-    #[error("it is there twice")]
+    #[error("there are two with this name")]
     Duplicate,
     /// A jump to a chain that the table does not have.
-    #[error("it jumps to chain {0}, which is not there")]
-    MissingChain(String),
+    #[error("jumps to unknown chain {0}")]
+    MissingChain(Name),
     /// A look-up in a set that the table does not have.
-    #[error("it looks things up in set {0}, which is not there")]
-    MissingSet(String),
+    #[error("refers to unknown set {0}")]
+    MissingSet(Name),
     /// A jump to a base chain.
-    #[error("it jumps to chain {0}, which is a base chain")]
-    JumpToBase(String),
+    #[error("jumps to chain {0}, which is a base chain")]
+    JumpToBase(Name),
     /// A chain can be reached from itself.
-    #[error("it jumps in a circle: {0}")]
+    #[error("jump loop: {0}")]
     Loop(String),
     /// As many jumps inside each other as the kernel's stack has places, or more.
-    #[error("{max} jumps inside each other, and the kernel takes fewer", max = uapi::NFT_JUMP_STACK_SIZE)]
+    #[error("jumps are nested {max} deep; the kernel allows at most {}", uapi::NFT_JUMP_STACK_SIZE - 1, max = uapi::NFT_JUMP_STACK_SIZE)]
     Depth,
     /// A statement that this chain type or hook does not allow.
     #[error("{statement} is only allowed in {allowed}, but the rule is reached from chain {from}")]
@@ -57,7 +57,7 @@ pub enum Fault {
         /// Where it is allowed
         allowed: &'static str,
         /// The base chain from which it is reached
-        from: String,
+        from: Name,
     },
     /// A rule has more expressions than the kernel takes.
     #[error("the rule needs {0} expressions, the kernel takes {max}", max = uapi::NFT_RULE_MAXEXPRS)]
@@ -105,7 +105,7 @@ fn validate_table(table: &Table) -> Result<(), Invalid> {
         if !is_name(&chain.name) {
             return fail(Fault::Name(chain.name.clone()));
         }
-        if chains.insert(chain.name.as_str(), chain).is_some() {
+        if chains.insert(&chain.name, chain).is_some() {
             return fail(Fault::Duplicate);
         }
         if let Some(base) = &chain.base {
@@ -126,12 +126,13 @@ fn validate_table(table: &Table) -> Result<(), Invalid> {
             }
         }
     }
-    let walk = Walk { table, chains };
+    let sets = table.sets.iter().map(|set| &set.name).collect();
+    let walk = Walk { table, chains, sets };
     for chain in &table.chains {
         walk.rules(chain)?;
-        walk.visit(chain, &mut Vec::new())?;
     }
-    Ok(())
+    walk.nesting()?;
+    walk.statements()
 }
 
 fn validate_sets(table: &Table) -> Result<(), Invalid> {
@@ -153,7 +154,8 @@ fn validate_sets(table: &Table) -> Result<(), Invalid> {
 
 struct Walk<'a> {
     table: &'a Table,
-    chains: BTreeMap<&'a str, &'a Chain>,
+    chains: BTreeMap<&'a Name, &'a Chain>,
+    sets: BTreeSet<&'a Name>,
 }
 
 impl<'a> Walk<'a> {
@@ -168,16 +170,22 @@ impl<'a> Walk<'a> {
             if expressions > uapi::NFT_RULE_MAXEXPRS {
                 return fail(Fault::TooManyExpressions(expressions));
             }
-            if let Some(name) =
-                look_ups(rule).find(|name| !self.table.sets.iter().any(|set| set.name == *name))
-            {
-                return fail(Fault::MissingSet(name.to_owned()));
+            let mut unknown = None;
+            for statement in &rule.statements {
+                statement.each_set_name(&mut |name| {
+                    if !self.sets.contains(name) {
+                        unknown.get_or_insert_with(|| name.clone());
+                    }
+                });
+            }
+            if let Some(name) = unknown {
+                return fail(Fault::MissingSet(name));
             }
             for name in jumps(rule) {
                 match self.chains.get(name) {
-                    None => return fail(Fault::MissingChain(name.to_owned())),
+                    None => return fail(Fault::MissingChain(name.clone())),
                     Some(target) if target.base.is_some() => {
-                        return fail(Fault::JumpToBase(name.to_owned()));
+                        return fail(Fault::JumpToBase(name.clone()));
                     }
                     Some(_) => {}
                 }
@@ -186,28 +194,79 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Follows every jump from `chain`, which was reached over the chains in `path`.
-    fn visit(&self, chain: &'a Chain, path: &mut Vec<&'a Chain>) -> Result<(), Invalid> {
-        let fail = |fault| Err(Invalid { place: place(self.table, chain, None), fault });
-        if let Some(start) = path.iter().position(|before| std::ptr::eq(*before, chain)) {
-            let names: Vec<_> = path[start..].iter().map(|chain| chain.name.as_str()).collect();
-            return fail(Fault::Loop(names.join(" -> ")));
+    /// The chains that `chain` jumps to.
+    fn targets(&self, chain: &'a Chain) -> impl Iterator<Item = &'a Chain> {
+        chain.rules.iter().flat_map(jumps).filter_map(|name| self.chains.get(name).copied())
+    }
+
+    /// Looks for loops, and for jumps nested deeper than the kernel's stack. Each chain's depth is computed once, so
+    /// that the time grows with the number of jumps and not with the number of paths.
+    fn nesting(&self) -> Result<(), Invalid> {
+        let mut depths = BTreeMap::new();
+        for chain in &self.table.chains {
+            let fail = |chain, fault| Err(Invalid { place: place(self.table, chain, None), fault });
+            if let Err((chain, fault)) = self.depth(chain, &mut Vec::new(), &mut depths) {
+                return fail(chain, fault);
+            }
+            if depths.get(&chain.name).is_some_and(|depth| *depth > uapi::NFT_JUMP_STACK_SIZE) {
+                let mut deepest = chain;
+                for _ in 0..uapi::NFT_JUMP_STACK_SIZE {
+                    let depth = |chain: &&'a Chain| depths.get(&chain.name).copied().unwrap_or(0);
+                    deepest = self.targets(deepest).max_by_key(depth).unwrap_or(deepest);
+                }
+                return fail(deepest, Fault::Depth);
+            }
         }
-        if path.len() >= uapi::NFT_JUMP_STACK_SIZE {
-            return fail(Fault::Depth);
+        Ok(())
+    }
+
+    /// How many chains a packet can be in at once that enters `chain`, which was reached over those in `path`.
+    fn depth(
+        &self,
+        chain: &'a Chain,
+        path: &mut Vec<&'a Chain>,
+        depths: &mut BTreeMap<&'a Name, usize>,
+    ) -> Result<usize, (&'a Chain, Fault)> {
+        if let Some(depth) = depths.get(&chain.name) {
+            return Ok(*depth);
+        }
+        if let Some(start) = path.iter().position(|before| std::ptr::eq(*before, chain)) {
+            let names: Vec<_> = path[start..].iter().map(|chain| chain.name.to_string()).collect();
+            return Err((chain, Fault::Loop(names.join(" -> "))));
+        }
+        // Nothing deeper is loaded, so nothing deeper needs to be followed.
+        if path.len() > 2 * uapi::NFT_JUMP_STACK_SIZE {
+            return Err((chain, Fault::Depth));
         }
         path.push(chain);
-        for (index, rule) in chain.rules.iter().enumerate() {
-            if let Some(fault) = misplaced(rule, path[0]) {
-                return Err(Invalid { place: place(self.table, chain, Some(index)), fault });
-            }
-            for name in jumps(rule) {
-                if let Some(target) = self.chains.get(name) {
-                    self.visit(target, path)?;
-                }
-            }
+        let mut depth = 0;
+        for target in self.targets(chain) {
+            depth = depth.max(self.depth(target, path, depths)?);
         }
         path.pop();
+        depths.insert(&chain.name, depth + 1);
+        Ok(depth + 1)
+    }
+
+    /// Compares the statements that can be reached with what the base chains' types and hooks allow. Base chains of the
+    /// same type and hook allow the same, so that a chain is looked at once for each of these.
+    fn statements(&self) -> Result<(), Invalid> {
+        let mut reached = BTreeSet::new();
+        for from in &self.table.chains {
+            let Some(base) = from.base else { continue };
+            let mut rest = vec![from];
+            while let Some(chain) = rest.pop() {
+                if !reached.insert((base.kind.name(), base.hook, &chain.name)) {
+                    continue;
+                }
+                for (index, rule) in chain.rules.iter().enumerate() {
+                    if let Some(fault) = misplaced(rule, from) {
+                        return Err(Invalid { place: place(self.table, chain, Some(index)), fault });
+                    }
+                }
+                rest.extend(self.targets(chain));
+            }
+        }
         Ok(())
     }
 }
@@ -240,24 +299,17 @@ fn misplaced(rule: &Rule, from: &Chain) -> Option<Fault> {
     })
 }
 
-fn jumps(rule: &Rule) -> impl Iterator<Item = &str> {
+fn jumps(rule: &Rule) -> impl Iterator<Item = &Name> {
     rule.statements.iter().flat_map(Statement::verdicts).filter_map(Verdict::chain)
 }
 
-/// The names of the sets that the rule looks things up in.
-fn look_ups(rule: &Rule) -> impl Iterator<Item = &str> {
-    rule.statements.iter().filter_map(|statement| match statement {
-        Statement::Match { right: Expression::SetName(name), .. } => Some(&**name),
-        _ => None,
-    })
-}
-
 /// What nft's grammar takes as a name (nftables, src/scanner.l, `string`), and no longer than the kernel takes.
-fn is_name(name: &str) -> bool {
-    let start = |c: char| c.is_ascii_alphabetic() || c == '_';
-    name.len() < uapi::NFT_NAME_MAXLEN
-        && name.starts_with(start)
-        && name.chars().all(|c| start(c) || c.is_ascii_digit() || "/.-".contains(c))
+fn is_name(name: &Name) -> bool {
+    let start = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
+    let bytes = name.as_bytes();
+    bytes.len() < uapi::NFT_NAME_MAXLEN
+        && bytes.first().is_some_and(start)
+        && bytes.iter().all(|byte| start(byte) || byte.is_ascii_digit() || b"/.-".contains(byte))
 }
 
 fn place(table: &Table, chain: &Chain, rule: Option<usize>) -> String {
@@ -270,9 +322,9 @@ pub struct RulePlace<'a> {
     /// The family of the table
     pub family: Family,
     /// The name of the table
-    pub table: &'a str,
+    pub table: &'a Name,
     /// The name of the chain
-    pub chain: &'a str,
+    pub chain: &'a Name,
     /// The rule's number in the chain, from 0; `None` for the chain itself
     pub rule: Option<usize>,
 }
@@ -298,7 +350,7 @@ mod tests {
     }
 
     fn regular(name: &str, rules: &[Rule]) -> Chain {
-        Chain { name: name.to_owned(), rules: rules.to_vec(), ..Chain::default() }
+        Chain { name: name.to_owned().into(), rules: rules.to_vec(), ..Chain::default() }
     }
 
     fn jump(chain: &str) -> Rule {
@@ -341,10 +393,11 @@ mod tests {
         }
         let too_long = "n".repeat(256);
         for bad in ["", "1st", "-a", "a b", "a\\b", "a*", "\u{e9}", &too_long] {
-            let invalid = Err(Invalid { place: format!("inet {bad}"), fault: Fault::Name(bad.to_owned()) });
+            let invalid =
+                Err(Invalid { place: format!("inet {bad}"), fault: Fault::Name(bad.to_owned().into()) });
             assert_eq!(validate(&Ruleset { tables: vec![table(bad, vec![])] }), invalid);
         }
-        refused(vec![regular("a b", &[])], "chain a b in inet t", Fault::Name("a b".to_owned()));
+        refused(vec![regular("a b", &[])], "chain a b in inet t", Fault::Name("a b".to_owned().into()));
     }
 
     #[test]
@@ -362,21 +415,21 @@ mod tests {
         refused(
             vec![regular("a", &[Rule::new().counter(), jump("b")])],
             "rule 2 of a in inet t",
-            Fault::MissingChain("b".to_owned()),
+            Fault::MissingChain("b".to_owned().into()),
         );
         refused(
             vec![regular("a", &[jump("out")]), base("out", ChainKind::Filter, Hook::LocalOut, 0, &[])],
             "rule 1 of a in inet t",
-            Fault::JumpToBase("out".to_owned()),
+            Fault::JumpToBase("out".to_owned().into()),
         );
     }
 
     #[test]
     fn things_are_looked_up_in_sets_of_the_table() {
-        let set = Operand::SetName("s".to_owned());
+        let set = Operand::SetName("s".to_owned().into());
         let rule = Rule::new().compare(Selector::Payload(IP_DADDR), Op::Eq, set).drop();
         let chains = vec![regular("a", &[rule])];
-        refused(chains.clone(), "rule 1 of a in inet t", Fault::MissingSet("s".to_owned()));
+        refused(chains.clone(), "rule 1 of a in inet t", Fault::MissingSet("s".to_owned().into()));
         let with = |sets: &[Set]| {
             let table = Table { sets: sets.to_vec(), ..table("t", chains.clone()) };
             validate(&Ruleset { tables: vec![table] })
@@ -385,7 +438,10 @@ mod tests {
         assert_eq!(with(std::slice::from_ref(&set)), Ok(()));
         let fault = |name: &str, fault| Err(Invalid { place: format!("set {name} in inet t"), fault });
         assert_eq!(with(&[set.clone(), set.clone()]), fault("s", Fault::Duplicate));
-        assert_eq!(with(&[Set::new("a b", DataType::Mark)]), fault("a b", Fault::Name("a b".to_owned())));
+        assert_eq!(
+            with(&[Set::new("a b", DataType::Mark)]),
+            fault("a b", Fault::Name("a b".to_owned().into()))
+        );
         let what = "a set of this kind";
         let set = Set { timeout: 1, ..set };
         assert_eq!(with(&[set]), fault("s", Fault::NotCompiled(NotCompiled { what })));
@@ -421,7 +477,7 @@ mod tests {
         let fault = |from: &str| Fault::Misplaced {
             statement: "redirect",
             allowed: "nat chains at prerouting and output",
-            from: from.to_owned(),
+            from: from.to_owned().into(),
         };
         let redirect = Rule::new().tcp().redirect(15001);
         refused(
@@ -453,7 +509,7 @@ mod tests {
             Fault::Misplaced {
                 statement: "tproxy",
                 allowed: "chains at prerouting",
-                from: "output".to_owned(),
+                from: "output".to_owned().into(),
             },
         );
     }

@@ -103,13 +103,14 @@ impl Explain for ApplyError {
             Self::Refused { subject, feature, refusal } => {
                 let mut explanation = diagnostic::refused(refusal, *feature);
                 if let Some(subject) = subject {
-                    explanation =
-                        explanation.at("family", subject.family.to_string()).at("table", &*subject.table);
+                    explanation = explanation
+                        .at("family", subject.family.to_string())
+                        .at("table", subject.table.to_string());
                     if let Some(set) = &subject.set {
-                        explanation = explanation.at("set", &**set);
+                        explanation = explanation.at("set", set.to_string());
                     }
                     if let Some(chain) = &subject.chain {
-                        explanation = explanation.at("chain", &**chain);
+                        explanation = explanation.at("chain", chain.to_string());
                     }
                     if let Some((index, text)) = &subject.rule {
                         explanation = explanation.at("rule", json!({ "number": index + 1, "text": text }));

@@ -117,9 +117,9 @@ impl<'a> What<'a> {
         let family = matches.try_get_one(FAMILY).ok().flatten().copied().unwrap_or(Family::Unspec);
         Self::Scope(match part {
             "tables" => return Self::Tables,
-            "table" => Scope::Table(family, text(TABLE)),
-            "chain" => Scope::Chain(family, text(TABLE), text(OBJECT)),
-            "set" => Scope::Set(family, text(TABLE), text(OBJECT)),
+            "table" => Scope::Table(family, text(TABLE).into()),
+            "chain" => Scope::Chain(family, text(TABLE).into(), text(OBJECT).into()),
+            "set" => Scope::Set(family, text(TABLE).into(), text(OBJECT).into()),
             _ => Scope::Family(Family::Unspec),
         })
     }

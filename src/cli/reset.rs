@@ -47,7 +47,7 @@ fn execute(matches: &ArgMatches, values: &Values<'_>) -> Result<(), Failure> {
 fn reset_here(matches: &ArgMatches, output: Output) -> Result<(), Failure> {
     let table = matches.subcommand_matches(TABLE);
     let table = table.and_then(|table| {
-        Some((*table.get_one::<Family>(FAMILY)?, table.get_one::<String>(arguments::TABLE)?.as_str()))
+        Some((*table.get_one::<Family>(FAMILY)?, table.get_one::<String>(arguments::TABLE)?.into()))
     });
     let mut readings = Readings::default();
     let outcome = Socket::open()

@@ -6,7 +6,7 @@ pub mod pod;
 pub mod selector;
 pub mod value;
 
-use nft_ruleset::Table;
+use nft_ruleset::{Name, Table};
 
 /// How the names of the tables begin that meshwire, Istio and Linkerd have for themselves.
 const TABLES: [&str; 3] = ["istio-proxy-", "istio-ambient-", "linkerd-proxy-init"];
@@ -16,14 +16,17 @@ const CHAINS: [&str; 2] = ["ISTIO_", "PROXY_INIT_"];
 /// Whether a mesh has this table for itself.
 #[must_use]
 pub fn owns(table: &Table) -> bool {
-    TABLES.iter().any(|beginning| table.name.starts_with(beginning))
+    begins(&table.name, &TABLES)
 }
 
 /// Whether a mesh has this table for itself, or chains in it.
 #[must_use]
 pub fn uses(table: &Table) -> bool {
-    let is_of_a_mesh = |name: &str| CHAINS.iter().any(|beginning| name.starts_with(beginning));
-    owns(table) || table.chains.iter().any(|chain| is_of_a_mesh(&chain.name))
+    owns(table) || table.chains.iter().any(|chain| begins(&chain.name, &CHAINS))
+}
+
+fn begins(name: &Name, beginnings: &[&str]) -> bool {
+    beginnings.iter().any(|beginning| name.as_bytes().starts_with(beginning.as_bytes()))
 }
 
 #[cfg(test)]

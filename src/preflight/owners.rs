@@ -48,11 +48,11 @@ pub fn of_nf_tables(socket: &mut Socket) -> Result<Vec<Owner>, Error> {
     let (_, tables) = socket.consistent(|socket| {
         let mut tables: BTreeMap<(Family, String), Vec<String>> = BTreeMap::new();
         socket.tables(Family::Unspec, |table| {
-            tables.entry((table.family, table.name.to_owned())).or_default();
+            tables.entry((table.family, table.name.to_string())).or_default();
             Ok(())
         })?;
         socket.chains(Family::Unspec, |chain| {
-            tables.entry((chain.family, chain.table.to_owned())).or_default().push(chain.name.to_owned());
+            tables.entry((chain.family, chain.table.to_string())).or_default().push(chain.name.to_string());
             Ok(())
         })?;
         Ok(tables)

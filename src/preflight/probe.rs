@@ -212,7 +212,10 @@ fn expressions(name: &str) -> Vec<Expr<'static>> {
         }
         "immediate" => vec![Immediate::Verdict(Verdict::Accept).into()],
         "lookup" => {
-            vec![mark, Lookup { set: SET, set_id: 0, sreg: register, dreg: None, inverted: false }.into()]
+            vec![
+                mark,
+                Lookup { set: SET.into(), set_id: 0, sreg: register, dreg: None, inverted: false }.into(),
+            ]
         }
         "meta" => vec![mark],
         "nat" => {

@@ -137,7 +137,10 @@ fn read_elements(nft: &mut Reader<'_>, set: &str, probes: &mut Vec<Probe>) -> Re
             let v6 = || bytes.try_into().map(|octets: [u8; 16]| IpAddr::from(octets));
             // The set's kind says how long its keys are.
             if let Ok(address) = v4.or_else(|_| v6()) {
-                probes.push(Probe { address, pod_uid: comment(element.userdata).map(Into::into) });
+                probes.push(Probe {
+                    address,
+                    pod_uid: comment(element.userdata).map(|uid| uid.to_string().into()),
+                });
             }
         }
         Ok(())

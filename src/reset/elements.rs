@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use nftwire::Name;
 use nftwire::expr::Counter;
 use nftwire::{Error, Family, Socket};
 use nix::errno::Errno;
@@ -17,7 +18,7 @@ use nft_ruleset::{Element, Set, Statement};
 pub(super) fn reset_elements(
     socket: &mut Socket,
     sets: &Sets,
-    (family, table): (Family, &str),
+    (family, table): (Family, &Name),
     readings: &mut Readings,
 ) -> Result<(), Error> {
     let mut counting: Vec<_> = sets.values().filter(|set| only_counts(set)).collect();
@@ -42,7 +43,7 @@ fn only_counts(set: &Set) -> bool {
 fn reset_set(
     socket: &mut Socket,
     set: &Set,
-    (family, table): (Family, &str),
+    (family, table): (Family, &Name),
     readings: &mut Readings,
 ) -> Result<(), Error> {
     let head = Set { elements: Vec::new(), ..set.clone() };
@@ -60,7 +61,7 @@ fn reset_set(
             if let Some(counter) = counter(element) {
                 let mut key = String::new();
                 Printer { out: &mut key, options: Options::default() }.expression(&element.key);
-                let place = CounterLocation::Element { set: set.name.clone(), key: key.clone() };
+                let place = CounterLocation::Element { set: set.name.to_string(), key: key.clone() };
                 readings.add(&mut seen, key, Reading::new(family, table, place, counter));
             }
         }

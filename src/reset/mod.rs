@@ -67,21 +67,21 @@ impl Explain for ResetError {
 /// See [`ResetError`].
 pub fn reset_counters(
     socket: &mut Socket,
-    table: Option<(Family, &str)>,
+    table: Option<(Family, Text<'_>)>,
     readings: &mut Readings,
 ) -> Result<(), ResetError> {
     let (_, tables) = socket.consistent(|socket| {
         let mut tables = Vec::new();
         socket.tables(Family::Unspec, |found| {
             if table.is_none_or(|desired| desired == (found.family, found.name)) {
-                tables.push((found.family, found.name.to_owned()));
+                tables.push((found.family, found.name.to_name()));
             }
             Ok(())
         })?;
         Ok(tables)
     })?;
     if let (Some((family, name)), []) = (table, tables.as_slice()) {
-        return Err(ResetError::NoSuchTable { family, name: name.to_owned() });
+        return Err(ResetError::NoSuchTable { family, name: name.to_string() });
     }
     for (family, name) in tables {
         let reset = reset_objects(socket, family, &name, readings)
@@ -98,14 +98,14 @@ pub fn reset_counters(
 fn reset_objects(
     socket: &mut Socket,
     family: Family,
-    table: &str,
+    table: &Name,
     readings: &mut Readings,
 ) -> Result<(), Error> {
     let mut seen = HashMap::new();
     retry(|| {
-        socket.reset_objects(family, Some(table), Some(ObjectKind::Counter), |object| {
+        socket.reset_objects(family, Some(table.into()), Some(ObjectKind::Counter), |object| {
             if let ObjectData::Counter(counter) = object.data {
-                let place = CounterLocation::Named(object.name.to_owned());
+                let place = CounterLocation::Named(object.name.to_string());
                 readings.add(&mut seen, (object.handle, 0), Reading::new(family, table, place, counter));
             }
             Ok(())
@@ -116,7 +116,7 @@ fn reset_objects(
 fn reset_sets_and_rules(
     socket: &mut Socket,
     family: Family,
-    table: &str,
+    table: &Name,
     readings: &mut Readings,
 ) -> Result<(), Error> {
     let (_, (sets, chains)) = socket.consistent(|socket| {
@@ -141,7 +141,7 @@ fn reset_sets_and_rules(
     if rest.is_empty() {
         return Ok(());
     }
-    replace::replace(socket, family, table, |chain| rest.iter().any(|name| name == chain), readings)
+    replace::replace(socket, family, table, |chain| rest.iter().any(|name| *name == chain), readings)
 }
 
 /// What the rules of a chain remember.
@@ -162,8 +162,8 @@ fn counting_chains(
     let mut chains: Vec<(String, bool, State)> = Vec::new();
     socket.rules(family, table, |rule| {
         // Rules come chain by chain.
-        if chains.last().is_none_or(|(name, ..)| name != rule.chain) {
-            chains.push((rule.chain.to_owned(), false, State::Counters));
+        if chains.last().is_none_or(|(name, ..)| *name != rule.chain) {
+            chains.push((rule.chain.to_name(), false, State::Counters));
         }
         for expression in rule.expressions() {
             let expression = expression?;
@@ -183,21 +183,21 @@ fn counting_chains(
 fn reset_chain(
     socket: &mut Socket,
     sets: &Sets,
-    (family, table, chain): (Family, &str, &str),
+    (family, table, chain): (Family, &Name, &Name),
     readings: &mut Readings,
 ) -> Result<(), Error> {
     let mut seen = HashMap::new();
     let mut decompiler = Decompiler::new(family, sets);
     retry(|| {
         let mut number = 0;
-        socket.reset_rules(family, table, Some(chain), |rule| {
+        socket.reset_rules(family, table, Some(chain.into()), |rule| {
             number += 1;
             let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
             let mut counters = counters(&expressions).enumerate().peekable();
             if counters.peek().is_some() {
                 let text = decompiler.rule(&rule)?.to_string();
                 for (index, counter) in counters {
-                    let chain = chain.to_owned();
+                    let chain = chain.to_string();
                     let place =
                         CounterLocation::Rule { chain, number, handle: rule.handle, text: text.clone() };
                     let reading = Reading::new(family, table, place, counter);

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use std::hash::Hash;
 
 use nftwire::Family;
+use nftwire::Name;
 use nftwire::expr::Counter;
 use serde_json::{Value as Json, json};
 
@@ -53,8 +54,8 @@ pub enum CounterLocation {
 pub struct Readings(pub Vec<Reading>);
 
 impl Reading {
-    pub(super) fn new(family: Family, table: &str, place: CounterLocation, counter: Counter) -> Self {
-        Self { family, table: table.to_owned(), place, packets: counter.packets, bytes: counter.bytes }
+    pub(super) fn new(family: Family, table: &Name, place: CounterLocation, counter: Counter) -> Self {
+        Self { family, table: table.to_string(), place, packets: counter.packets, bytes: counter.bytes }
     }
 }
 
@@ -140,7 +141,7 @@ mod tests {
         let reading = |number, packets| {
             let place =
                 CounterLocation::Rule { chain: "c".into(), number, handle: 7, text: "counter".into() };
-            Reading::new(Family::Inet, "t", place, Counter { packets, bytes: 10 * packets })
+            Reading::new(Family::Inet, &"t".into(), place, Counter { packets, bytes: 10 * packets })
         };
         let mut readings = Readings(vec![reading(9, 9)]);
         let mut seen = HashMap::new();

@@ -7,6 +7,7 @@ use nftwire::{
     Batch, Dump, Element, ElementList, Error, Expr, Family, Position as RulePosition, Query, Reader, Rule,
     Set, SetFlags, Socket,
 };
+use nftwire::{Name, Text};
 
 use super::{CounterLocation, Reading, Readings, ResetError, counters};
 use crate::retry::retry;
@@ -24,7 +25,7 @@ use nft_ruleset::nft::decompile::{Decompiler, Sets};
 pub fn replace_rules(
     socket: &mut Socket,
     family: Family,
-    table: &str,
+    table: &Name,
     readings: &mut Readings,
 ) -> Result<(), ResetError> {
     Ok(replace(socket, family, table, |_| true, readings)?)
@@ -34,8 +35,8 @@ pub fn replace_rules(
 pub(super) fn replace(
     socket: &mut Socket,
     family: Family,
-    table: &str,
-    concerns: impl Fn(&str) -> bool,
+    table: &Name,
+    concerns: impl Fn(Text<'_>) -> bool,
     readings: &mut Readings,
 ) -> Result<(), Error> {
     retry(|| {
@@ -81,8 +82,8 @@ impl Snapshot {
     fn replace(
         &self,
         batch: &mut Batch,
-        (family, table): (Family, &str),
-        concerns: &impl Fn(&str) -> bool,
+        (family, table): (Family, &Name),
+        concerns: &impl Fn(Text<'_>) -> bool,
     ) -> Result<Vec<Reading>, Error> {
         let mut readings = Vec::new();
         let mut decompiler = Decompiler::new(family, &self.shown);
@@ -97,7 +98,7 @@ impl Snapshot {
             }
             let text = decompiler.rule(&rule)?.to_string();
             readings.extend(counters(&expressions).map(|counter| {
-                let (chain, text) = (rule.chain.to_owned(), text.clone());
+                let (chain, text) = (rule.chain.to_string(), text.clone());
                 let place = CounterLocation::Rule { chain, number: *number, handle: rule.handle, text };
                 Reading::new(family, table, place, counter)
             }));
@@ -117,12 +118,12 @@ impl Snapshot {
             Expr::Counter(counter) => *counter = Counter::default(),
             Expr::Lookup(lookup) => {
                 if let Some((name, id)) = self.copy_set(batch, lookup.set)? {
-                    (lookup.set, lookup.set_id) = (name, id);
+                    (lookup.set, lookup.set_id) = (name.into(), id);
                 }
             }
             Expr::Objref(Objref::Map { set, set_id, .. }) => {
-                if let Some(copy) = self.copy_set(batch, set)? {
-                    (*set, *set_id) = copy;
+                if let Some(copy) = self.copy_set(batch, *set)? {
+                    (*set, *set_id) = (copy.0.into(), copy.1);
                 }
             }
             _ => {}
@@ -140,7 +141,7 @@ impl Snapshot {
             }
             let (family, table) = (set.family, set.table);
             let (name, id) = (template(set.flags), batch.take_set_id());
-            batch.add_set(&Set { name, id, handle: 0, ..set });
+            batch.add_set(&Set { name: name.into(), id, handle: 0, ..set });
             let mut copied: Vec<Element<'_>> = Vec::new();
             for message in elements.messages() {
                 for element in ElementList::decode(&message?)?.elements() {

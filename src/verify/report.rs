@@ -173,7 +173,7 @@ fn table_json(difference: &str, table: &Table) -> Json {
         "difference": difference,
         "object": "table",
         "family": table.family.to_string(),
-        "table": table.name,
+        "table": table.name.to_string(),
         "chains": table.chains.len(),
         "rules": rules,
     })
@@ -185,7 +185,7 @@ fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
             "difference": difference,
             "object": object,
             "family": table.family.to_string(),
-            "table": table.name,
+            "table": table.name.to_string(),
         });
         if let (Json::Object(entry), Json::Object(more)) = (&mut entry, more) {
             entry.extend(more);
@@ -196,12 +196,12 @@ fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
         add("changed", "table", json!({ "found": "dormant" }));
     }
     for (kind, name) in &table.extra {
-        add("extra", kind, json!({ "name": name }));
+        add("extra", kind, json!({ "name": name.to_string() }));
     }
     for set in &table.sets {
         match set {
             SetDifference::Missing(set) => {
-                add("missing", "set", json!({ "name": set.name, "desired": set_line(set) }));
+                add("missing", "set", json!({ "name": set.name.to_string(), "desired": set_line(set) }));
             }
             SetDifference::Changed(both) => {
                 let [desired, found] = &**both;
@@ -209,7 +209,7 @@ fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
                 add(
                     "changed",
                     "set",
-                    json!({ "name": desired.name, "desired": lines[0], "found": lines[1] }),
+                    json!({ "name": desired.name.to_string(), "desired": lines[0], "found": lines[1] }),
                 );
             }
         }
@@ -223,11 +223,11 @@ fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
             ChainDifference::Changed(chain) => {
                 if let Some([desired, found]) = chain.base {
                     let (desired, found) = (base_json(table.family, desired), base_json(table.family, found));
-                    let both = json!({ "chain": chain.name, "desired": desired, "found": found });
+                    let both = json!({ "chain": chain.name.to_string(), "desired": desired, "found": found });
                     add("changed", "chain", both);
                 }
                 for rule in &chain.rules {
-                    let (difference, more) = rule_json(&chain.name, rule);
+                    let (difference, more) = rule_json(&chain.name.to_string(), rule);
                     add(difference, "rule", more);
                 }
             }
@@ -237,7 +237,7 @@ fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
 
 fn chain_json(family: Family, side: &str, chain: &Chain) -> Json {
     let rules: Vec<_> = chain.rules.iter().map(ToString::to_string).collect();
-    json!({ "chain": chain.name, side: base_json(family, chain.base), "rules": rules })
+    json!({ "chain": chain.name.to_string(), side: base_json(family, chain.base), "rules": rules })
 }
 
 /// What makes it a base chain; null for a chain that only jumps lead to.

@@ -1,5 +1,5 @@
 use super::{Expr, kernel_number, register, required};
-use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
+use crate::{AttrReader, AttrWriter, DecodeError, Register, Text, uapi};
 
 kernel_number! {
     /// What a [`Dynset`] does with its set (`enum nft_dynset_ops`).
@@ -17,7 +17,7 @@ kernel_number! {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dynset<'a> {
     /// The set's name
-    pub set: &'a str,
+    pub set: Text<'a>,
     /// The number that the same batch gave the set; 0 for none
     pub set_id: u32,
     /// What is done
@@ -44,7 +44,7 @@ impl<'a> Dynset<'a> {
         if self.timeout != 0 {
             writer.put_be64(uapi::NFTA_DYNSET_TIMEOUT, self.timeout);
         }
-        writer.put_str(uapi::NFTA_DYNSET_SET_NAME, self.set);
+        writer.put_text(uapi::NFTA_DYNSET_SET_NAME, self.set);
         if self.set_id != 0 {
             writer.put_be32(uapi::NFTA_DYNSET_SET_ID, self.set_id);
         }
@@ -63,7 +63,7 @@ impl<'a> Dynset<'a> {
         for attribute in attributes {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_DYNSET_SET_NAME => set = Some(attribute.str()?),
+                uapi::NFTA_DYNSET_SET_NAME => set = Some(attribute.text()),
                 uapi::NFTA_DYNSET_SET_ID => set_id = attribute.be32()?,
                 uapi::NFTA_DYNSET_OP => op = Some(DynsetOp::from_number(attribute.be32()?)),
                 uapi::NFTA_DYNSET_SREG_KEY => key = Some(register(attribute)?),
@@ -98,7 +98,7 @@ mod tests {
 
     fn add(set: &str) -> Dynset<'_> {
         Dynset {
-            set,
+            set: set.into(),
             set_id: 1,
             op: DynsetOp::Add,
             key: Register::R1,

@@ -1,16 +1,16 @@
 use super::required;
-use crate::{AttrReader, AttrWriter, DecodeError, uapi};
+use crate::{AttrReader, AttrWriter, DecodeError, Text, uapi};
 
 /// Hands the packet's connection to a flowtable: its later packets no longer pass the chains. Only at forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowOffload<'a> {
     /// The flowtable's name
-    pub flowtable: &'a str,
+    pub flowtable: Text<'a>,
 }
 
 impl<'a> FlowOffload<'a> {
     pub(super) fn put(&self, writer: &mut AttrWriter) {
-        writer.put_str(uapi::NFTA_FLOW_TABLE_NAME, self.flowtable);
+        writer.put_text(uapi::NFTA_FLOW_TABLE_NAME, self.flowtable);
     }
 
     pub(super) fn parse(attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
@@ -18,7 +18,7 @@ impl<'a> FlowOffload<'a> {
         for attribute in attributes {
             let attribute = attribute?;
             if attribute.kind == uapi::NFTA_FLOW_TABLE_NAME {
-                flowtable = Some(attribute.str()?);
+                flowtable = Some(attribute.text());
             }
         }
         Ok(Self { flowtable: required(flowtable, uapi::NFTA_FLOW_TABLE_NAME)? })
@@ -40,6 +40,6 @@ mod tests {
               0c00 0280                                  # data flow_offload
                 0600 0100 66000000                       # table_name \"f\"
         ";
-        same(FlowOffload { flowtable: "f" }, nft);
+        same(FlowOffload { flowtable: "f".into() }, nft);
     }
 }

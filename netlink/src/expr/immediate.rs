@@ -169,7 +169,7 @@ mod tests {
                     0800 0100 fffffffd           # code
                     0a00 0200 6f74686572000000   # chain \"other\"
         ";
-        same(Immediate::Verdict(Verdict::Jump("other")), jump);
+        same(Immediate::Verdict(Verdict::Jump("other".into())), jump);
         // goto other
         // [ immediate reg 0 goto -> other ]
         let goto = "
@@ -182,7 +182,7 @@ mod tests {
                     0800 0100 fffffffc           # code
                     0a00 0200 6f74686572000000   # chain \"other\"
         ";
-        same(Immediate::Verdict(Verdict::Goto("other")), goto);
+        same(Immediate::Verdict(Verdict::Goto("other".into())), goto);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use super::kernel_number;
-use crate::{AttrReader, AttrWriter, DecodeError, uapi};
+use crate::{AttrReader, AttrWriter, DecodeError, Text, uapi};
 
 kernel_number! {
     /// How urgent a [`Log`] is (`enum nft_log_level`; those of syslog(2) but for the last one).
@@ -29,7 +29,7 @@ kernel_number! {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Log<'a> {
     /// What stands before it: up to 127 bytes
-    pub prefix: Option<&'a str>,
+    pub prefix: Option<Text<'a>>,
     /// How urgent it is; not with a `group`
     pub level: Option<LogLevel>,
     /// `NF_LOG_*`: what is told beside; not with a `group`
@@ -45,7 +45,7 @@ pub struct Log<'a> {
 impl<'a> Log<'a> {
     pub(super) fn put(&self, writer: &mut AttrWriter) {
         if let Some(prefix) = self.prefix {
-            writer.put_str(uapi::NFTA_LOG_PREFIX, prefix);
+            writer.put_text(uapi::NFTA_LOG_PREFIX, prefix);
         }
         if let Some(group) = self.group {
             writer.put_be16(uapi::NFTA_LOG_GROUP, group);
@@ -69,7 +69,7 @@ impl<'a> Log<'a> {
         for attribute in attributes {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_LOG_PREFIX => expression.prefix = Some(attribute.str()?),
+                uapi::NFTA_LOG_PREFIX => expression.prefix = Some(attribute.text()),
                 uapi::NFTA_LOG_GROUP => expression.group = Some(attribute.be16()?),
                 uapi::NFTA_LOG_SNAPLEN => expression.snaplen = Some(attribute.be32()?),
                 uapi::NFTA_LOG_QTHRESHOLD => expression.queue_threshold = Some(attribute.be16()?),
@@ -115,7 +115,7 @@ mod tests {
         ";
         let flags = uapi::NF_LOG_TCPSEQ | uapi::NF_LOG_TCPOPT | uapi::NF_LOG_UID;
         let expression =
-            Log { prefix: Some("dropped "), level: Some(LogLevel::Warning), flags, ..Log::default() };
+            Log { prefix: Some("dropped ".into()), level: Some(LogLevel::Warning), flags, ..Log::default() };
         same(expression, nft);
     }
 
@@ -133,7 +133,7 @@ mod tests {
                 0600 0400 000a0000 # qthreshold
         ";
         let expression = Log {
-            prefix: Some("x"),
+            prefix: Some("x".into()),
             group: Some(5),
             snaplen: Some(64),
             queue_threshold: Some(10),

@@ -1,12 +1,12 @@
 use super::{register, required};
-use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
+use crate::{AttrReader, AttrWriter, DecodeError, Register, Text, uapi};
 
 /// Looks the register up in a set: goes on with the rule if it is there (or, `inverted`, if it is not), and with a
 /// map puts the value into `dreg`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookup<'a> {
     /// The set's name
-    pub set: &'a str,
+    pub set: Text<'a>,
     /// The number that the same batch gave the set; 0 for none
     pub set_id: u32,
     /// What is looked up
@@ -19,7 +19,7 @@ pub struct Lookup<'a> {
 
 impl<'a> Lookup<'a> {
     pub(super) fn put(&self, writer: &mut AttrWriter) {
-        writer.put_str(uapi::NFTA_LOOKUP_SET, self.set);
+        writer.put_text(uapi::NFTA_LOOKUP_SET, self.set);
         writer.put_be32(uapi::NFTA_LOOKUP_SREG, self.sreg.number());
         if let Some(dreg) = self.dreg {
             writer.put_be32(uapi::NFTA_LOOKUP_DREG, dreg.number());
@@ -36,7 +36,7 @@ impl<'a> Lookup<'a> {
         for attribute in attributes {
             let attribute = attribute?;
             match attribute.kind {
-                uapi::NFTA_LOOKUP_SET => set = Some(attribute.str()?),
+                uapi::NFTA_LOOKUP_SET => set = Some(attribute.text()),
                 uapi::NFTA_LOOKUP_SET_ID => set_id = attribute.be32()?,
                 uapi::NFTA_LOOKUP_SREG => sreg = Some(register(attribute)?),
                 uapi::NFTA_LOOKUP_DREG => dreg = Some(register(attribute)?),
@@ -60,7 +60,7 @@ mod tests {
     use crate::testing::{different, same_in_another_order};
 
     fn lookup(set: &str, set_id: u32) -> Lookup<'_> {
-        Lookup { set, set_id, sreg: Register::R1, dreg: None, inverted: false }
+        Lookup { set: set.into(), set_id, sreg: Register::R1, dreg: None, inverted: false }
     }
 
     // nft leaves NFTA_LOOKUP_FLAGS away where there are none and writes the set's name behind the registers. Here both

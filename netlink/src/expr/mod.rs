@@ -138,7 +138,7 @@ macro_rules! expressions {
 
             /// Names are compared as bytes: only one that is not known here has to be read as text.
             fn parse(name: Attr<'a>, attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
-                let text = name.text();
+                let text = name.text().as_bytes();
                 $(if text == $name.as_bytes() {
                     return $variant::parse(attributes).map(Self::$variant);
                 })+
@@ -228,7 +228,7 @@ impl<'a> Expr<'a> {
     /// reader call itself without end.
     pub(crate) fn decode_inside(attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
         let (name, data) = name_and_data(attributes)?;
-        match name.text() {
+        match name.text().as_bytes() {
             b"dynset" | b"inner" => {
                 Ok(Self::Unknown(Unknown { name: name.str()?, attributes: data.as_bytes() }))
             }

@@ -1,5 +1,5 @@
 use super::{register, required};
-use crate::{AttrReader, AttrWriter, DecodeError, ObjectKind, Register, uapi};
+use crate::{AttrReader, AttrWriter, DecodeError, ObjectKind, Register, Text, uapi};
 
 /// Uses a named object: a counter, a quota, a limit, a conntrack helper, …
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,14 +9,14 @@ pub enum Objref<'a> {
         /// What it is
         kind: ObjectKind,
         /// Its name
-        name: &'a str,
+        name: Text<'a>,
     },
     /// The one that a map of objects has for what is in a register
     Map {
         /// The register with the key
         sreg: Register,
         /// The map's name
-        set: &'a str,
+        set: Text<'a>,
         /// The number that the same batch gave the map; 0 for none
         set_id: u32,
     },
@@ -27,11 +27,11 @@ impl<'a> Objref<'a> {
         match self {
             Self::Name { kind, name } => {
                 writer.put_be32(uapi::NFTA_OBJREF_IMM_TYPE, kind.number());
-                writer.put_str(uapi::NFTA_OBJREF_IMM_NAME, name);
+                writer.put_text(uapi::NFTA_OBJREF_IMM_NAME, name);
             }
             Self::Map { sreg, set, set_id } => {
                 writer.put_be32(uapi::NFTA_OBJREF_SET_SREG, sreg.number());
-                writer.put_str(uapi::NFTA_OBJREF_SET_NAME, set);
+                writer.put_text(uapi::NFTA_OBJREF_SET_NAME, set);
                 if *set_id != 0 {
                     writer.put_be32(uapi::NFTA_OBJREF_SET_ID, *set_id);
                 }
@@ -46,9 +46,9 @@ impl<'a> Objref<'a> {
             let attribute = attribute?;
             match attribute.kind {
                 uapi::NFTA_OBJREF_IMM_TYPE => kind = Some(ObjectKind::from_number(attribute.be32()?)),
-                uapi::NFTA_OBJREF_IMM_NAME => name = Some(attribute.str()?),
+                uapi::NFTA_OBJREF_IMM_NAME => name = Some(attribute.text()),
                 uapi::NFTA_OBJREF_SET_SREG => sreg = Some(register(attribute)?),
-                uapi::NFTA_OBJREF_SET_NAME => set = Some(attribute.str()?),
+                uapi::NFTA_OBJREF_SET_NAME => set = Some(attribute.text()),
                 uapi::NFTA_OBJREF_SET_ID => set_id = attribute.be32()?,
                 _ => {}
             }
@@ -82,7 +82,7 @@ mod tests {
                 0500 0200 6b000000       # imm_name
         ";
         let ours = nft.replace("0500 0200 6b000000", "0600 0200 6b000000");
-        different(Objref::Name { kind: ObjectKind::Counter, name: "k" }, nft, &ours);
+        different(Objref::Name { kind: ObjectKind::Counter, name: "k".into() }, nft, &ours);
     }
 
     #[test]
@@ -98,7 +98,7 @@ mod tests {
                 0800 0500 00000001                 # set_id
         ";
         let ours = nft.replace("0e00 0400", "0f00 0400");
-        let expression = Objref::Map { sreg: Register::R1, set: "__objmap%d", set_id: 1 };
+        let expression = Objref::Map { sreg: Register::R1, set: "__objmap%d".into(), set_id: 1 };
         different(expression, nft, &ours);
     }
 }

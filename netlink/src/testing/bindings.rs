@@ -54,7 +54,7 @@ fn same_verdict(ours: Verdict<'_>, theirs: IterableDataAttrs<'_>) {
         Verdict::Jump(chain) => (known(VerdictCode::Jump), chain),
         Verdict::Goto(chain) => (known(VerdictCode::Goto), chain),
     };
-    assert_eq!((u64::from(code), text(theirs.get_chain().unwrap())), chain);
+    assert_eq!((u64::from(code), text(theirs.get_chain().unwrap()).into()), chain);
 }
 
 fn number(register: Register) -> u32 {

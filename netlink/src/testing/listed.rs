@@ -55,7 +55,7 @@ fn chain_at_a_device() {
     ";
     let chain = Chain {
         base: filter(0, Some(Policy::Drop)),
-        devices: vec![Device::Name("lo")],
+        devices: vec![Device::Name("lo".into())],
         userdata: b"\0\x03in\0",
         ..Chain::new(Family::Netdev, "t", "c")
     };
@@ -82,7 +82,7 @@ fn chain_at_two_devices() {
     ";
     let chain = Chain {
         base: filter(0, None),
-        devices: vec![Device::Name("eth0"), Device::Name("lo")],
+        devices: vec![Device::Name("eth0".into()), Device::Name("lo".into())],
         flags: ChainFlags::OFFLOAD,
         ..Chain::new(Family::Netdev, "t", "c")
     };
@@ -107,7 +107,7 @@ fn chain_at_egress() {
     ";
     let chain = Chain {
         base: filter(1, None),
-        devices: vec![Device::Name("lo")],
+        devices: vec![Device::Name("lo".into())],
         ..Chain::new(Family::Netdev, "t", "c")
     };
     same_chain(&chain, nft);
@@ -253,7 +253,7 @@ fn element_with_an_object() {
                 0600 0100 00500000                     # value
               0600 0900 6b000000                       # objref \"k\"
     ";
-    same_elements(&[Element { object: Some("k"), ..Element::new(Data::be16(80)) }], nft);
+    same_elements(&[Element { object: Some("k".into()), ..Element::new(Data::be16(80)) }], nft);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::{decode, encode, message, read};
+use crate::Text;
 use crate::expr::{
     Access, Byteorder, ByteorderOp, Connlimit, Counter, Dup, Dynset, DynsetOp, Expr, Exthdr, ExthdrOp, Fib,
     FibResult, FlowOffload, Fwd, Hash, HashKind, Inner, InnerKind, Last, Limit, LimitKind, Log, LogLevel,
@@ -23,6 +24,11 @@ use crate::{
 static TEXT: LazyLock<String> =
     LazyLock::new(|| ('a'..='z').chain('0'..='9').chain("-_./%".chars()).cycle().take(1024).collect());
 static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| (0..=u8::MAX).cycle().step_by(7).take(1024).collect());
+
+/// A name that need not be UTF-8.
+fn text() -> impl Strategy<Value = Text<'static>> {
+    prop_oneof![name().prop_map(Text::new), Just(Text::from_bytes(b"caf\xe9\x1b"))]
+}
 
 fn name() -> impl Strategy<Value = &'static str> {
     (0..512usize, 1..uapi::NFT_NAME_MAXLEN).prop_map(|(from, length)| &TEXT[from..from + length])
@@ -97,7 +103,7 @@ fn dynset() -> impl Strategy<Value = Dynset<'static>> {
     let registers = (register(), option::of(register()));
     (name(), any::<(u32, u64, bool)>(), number(), registers, several()).prop_map(
         |(set, (set_id, timeout, inverted), op, (key, data), expressions)| Dynset {
-            set,
+            set: set.into(),
             set_id,
             op: DynsetOp::from_number(op),
             key,
@@ -154,7 +160,7 @@ fn inner() -> impl Strategy<Value = Inner<'static>> {
 fn log() -> impl Strategy<Value = Log<'static>> {
     let numbers =
         (any::<u32>(), option::of(any::<u16>()), option::of(any::<u32>()), option::of(any::<u16>()));
-    (option::of(name()), option::of(number()), numbers).prop_map(
+    (option::of(text()), option::of(number()), numbers).prop_map(
         |(prefix, level, (flags, group, snaplen, queue_threshold))| Log {
             prefix,
             level: level.map(LogLevel::from_number),
@@ -168,8 +174,12 @@ fn log() -> impl Strategy<Value = Log<'static>> {
 
 fn objref() -> impl Strategy<Value = Objref<'static>> {
     prop_oneof![
-        (kind(), name()).prop_map(|(kind, name)| Objref::Name { kind, name }),
-        (register(), name(), any::<u32>()).prop_map(|(sreg, set, set_id)| Objref::Map { sreg, set, set_id }),
+        (kind(), name()).prop_map(|(kind, name)| Objref::Name { kind, name: name.into() }),
+        (register(), name(), any::<u32>()).prop_map(|(sreg, set, set_id)| Objref::Map {
+            sreg,
+            set: set.into(),
+            set_id
+        }),
     ]
 }
 
@@ -228,7 +238,7 @@ fn acting() -> impl Strategy<Value = Expr<'static>> {
     prop_oneof![
         (optional(), optional()).prop_map(|(addr, dev)| Dup { addr, dev }.into()).boxed(),
         dynset().prop_map(Expr::from).boxed(),
-        name().prop_map(|flowtable| FlowOffload { flowtable }.into()).boxed(),
+        name().prop_map(|flowtable| FlowOffload { flowtable: flowtable.into() }.into()).boxed(),
         (register(), optional(), option::of(family()))
             .prop_map(|(dev, addr, family)| Fwd { dev, addr, family }.into())
             .boxed(),
@@ -265,7 +275,7 @@ fn object_data() -> impl Strategy<Value = ObjectData<'static>> {
         synproxy().prop_map(ObjectData::Synproxy).boxed(),
         (name(), l3proto(), any::<u8>())
             .prop_map(|(helper, l3proto, l4proto)| {
-                ObjectData::CtHelper(CtHelper { helper, l3proto, l4proto })
+                ObjectData::CtHelper(CtHelper { helper: helper.into(), l3proto, l4proto })
             })
             .boxed(),
         (l3proto(), any::<u8>(), policy)
@@ -278,7 +288,7 @@ fn object_data() -> impl Strategy<Value = ObjectData<'static>> {
                 ObjectData::CtExpect(CtExpect { l3proto, l4proto, dport, timeout, size })
             })
             .boxed(),
-        name().prop_map(ObjectData::Secmark).boxed(),
+        text().prop_map(ObjectData::Secmark).boxed(),
         (11..20u32, bytes())
             .prop_map(|(kind, attributes)| {
                 ObjectData::Unknown { kind: ObjectKind::from_number(kind), attributes }
@@ -294,7 +304,7 @@ fn object() -> impl Strategy<Value = Object<'static>> {
 }
 
 fn devices() -> impl Strategy<Value = Vec<Device<'static>>> {
-    let device = prop_oneof![name().prop_map(Device::Name), name().prop_map(Device::Prefix)];
+    let device = prop_oneof![text().prop_map(Device::Name), text().prop_map(Device::Prefix)];
     proptest::collection::vec(device, 0..5)
 }
 
@@ -355,7 +365,7 @@ fn set() -> impl Strategy<Value = Set<'static>> {
 fn element() -> impl Strategy<Value = Element<'static>> {
     let key = proptest::collection::vec(any::<u8>(), 0..=uapi::NFT_DATA_VALUE_MAXLEN);
     let flags = any::<(bool, bool, u64)>();
-    (key, flags, option::of(name()), several(), bytes()).prop_map(
+    (key, flags, option::of(text()), several(), bytes()).prop_map(
         |(key, (interval_end, catch_all, timeout), object, expressions, userdata)| Element {
             interval_end,
             catch_all,

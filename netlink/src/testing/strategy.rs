@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use proptest::option;
 use proptest::prelude::*;
 
+use crate::Text;
 use crate::expr::{
     Access, Bitwise, Cmp, CmpOp, Counter, Ct, CtKey, Expr, Immediate, Lookup, Masq, Meta, MetaKey, Nat,
     NatKind, Operation, Payload, PayloadAction, PayloadBase, Range, Redir, Socket, SocketKey, Tproxy,
@@ -22,7 +23,12 @@ static TEXT: LazyLock<String> =
 static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| (0..=u8::MAX).cycle().step_by(7).take(1024).collect());
 
 /// Names of up to 255 bytes; the kernel takes an empty one, too.
-pub(super) fn name() -> impl Strategy<Value = &'static str> {
+pub(super) fn name() -> impl Strategy<Value = Text<'static>> {
+    word().prop_map(Text::new)
+}
+
+/// The kernel's own names, such as those of chain types.
+pub(super) fn word() -> impl Strategy<Value = &'static str> {
     let ascii = (0..512usize, 1..uapi::NFT_NAME_MAXLEN).prop_map(|(from, len)| &TEXT[from..from + len]);
     prop_oneof![18 => ascii, 1 => Just(""), 1 => Just("größe-网格")]
 }
@@ -118,8 +124,9 @@ fn immediate() -> impl Strategy<Value = Immediate<'static>> {
 }
 
 fn lookup() -> impl Strategy<Value = Lookup<'static>> {
-    (name(), any::<u32>(), register(), option::of(register()), any::<bool>())
-        .prop_map(|(set, set_id, sreg, dreg, inverted)| Lookup { set, set_id, sreg, dreg, inverted })
+    (name(), any::<u32>(), register(), option::of(register()), any::<bool>()).prop_map(
+        |(set, set_id, sreg, dreg, inverted)| Lookup { set: set.into(), set_id, sreg, dreg, inverted },
+    )
 }
 
 fn nat() -> impl Strategy<Value = Nat> {
@@ -198,7 +205,7 @@ pub(super) fn table() -> impl Strategy<Value = Table<'static>> {
 
 fn base_chain() -> impl Strategy<Value = BaseChain<'static>> {
     let policy = option::of(prop_oneof![Just(Policy::Drop), Just(Policy::Accept)]);
-    (name(), number(), any::<i32>(), policy).prop_map(|(kind, hook, priority, policy)| BaseChain {
+    (word(), number(), any::<i32>(), policy).prop_map(|(kind, hook, priority, policy)| BaseChain {
         kind,
         hook: Hook::from_number(hook),
         priority,

@@ -33,7 +33,7 @@ fn tables_and_chains() {
                 assert_ne!(table.handle, 0);
                 let expected = if table.name == TABLE { inet } else { dormant };
                 assert_eq!(Table { handle: 0, references: 0, ..table }, expected);
-                read.push(table.name.to_owned());
+                read.push(table.name.to_name());
                 Ok(())
             })
             .unwrap();
@@ -53,7 +53,7 @@ fn tables_and_chains() {
         let mut names = Vec::new();
         socket
             .chains(Family::Ipv6, |chain| {
-                names.push(chain.name.to_owned());
+                names.push(chain.name.to_name());
                 Ok(())
             })
             .unwrap();
@@ -190,7 +190,7 @@ fn elements() {
         let mut seen = 0;
         socket
             .elements(FAMILY, TABLE, "map", |list| {
-                assert_eq!((list.family, list.table, list.set), (FAMILY, TABLE, "map"));
+                assert_eq!((list.family, list.table, list.set), (FAMILY, TABLE.into(), "map".into()));
                 for read in list.elements() {
                     let read = read?;
                     assert!((1..=60_000).contains(&read.expiration), "{}", read.expiration);

@@ -64,7 +64,7 @@ fn tables(socket: &mut Socket) -> Vec<String> {
     let mut names = Vec::new();
     socket
         .tables(Family::Unspec, |table| {
-            names.push(table.name.to_owned());
+            names.push(table.name.to_string());
             Ok(())
         })
         .unwrap();

@@ -55,7 +55,13 @@ fn values_and_verdicts() -> Vec<Case> {
     vec![
         Case {
             chain: "mangle",
-            sent: vec![l4proto, is_tcp, port.into(), range(CmpOp::Neq), verdict(Verdict::Jump("other"))],
+            sent: vec![
+                l4proto,
+                is_tcp,
+                port.into(),
+                range(CmpOp::Neq),
+                verdict(Verdict::Jump("other".into())),
+            ],
             nft: &[
                 "[ meta load l4proto => reg 1 ]",
                 "[ cmp eq reg 1 0x00000006 ]",
@@ -89,7 +95,7 @@ fn values_and_verdicts() -> Vec<Case> {
                 ct(CtKey::SrcIp, Some(0), Access::Load(R1)),
                 Cmp { sreg: R1, op: CmpOp::Gte, data: Data::new(&[1, 2, 3, 4]) }.into(),
                 Counter { packets: 5, bytes: 700 }.into(),
-                verdict(Verdict::Goto("other")),
+                verdict(Verdict::Goto("other".into())),
             ],
             nft: &[
                 "[ ct load src_ip => reg 1 , dir original ]",
@@ -191,12 +197,12 @@ fn packets_and_sockets() -> Vec<Case> {
             chain: "mangle",
             sent: vec![
                 load(MetaKey::Mark),
-                lookup("marks", false),
-                lookup("marks", true),
-                map("values", R2),
+                lookup("marks".into(), false),
+                lookup("marks".into(), true),
+                map("values".into(), R2),
                 // The port goes into the second four bytes of the first register.
                 port(9),
-                map("verdicts", Register::VERDICT),
+                map("verdicts".into(), Register::VERDICT),
             ],
             nft: &[
                 "[ meta load mark => reg 1 ]",
@@ -314,7 +320,7 @@ fn every_expression() {
                 let expected: Vec<_> = case.sent.iter().cloned().map(as_dumped).collect();
                 assert_eq!(
                     (rule.chain, rule.expressions().collect::<Result<Vec<_>, _>>()?),
-                    (case.chain, expected)
+                    (case.chain.into(), expected)
                 );
                 Ok(())
             })
@@ -380,10 +386,15 @@ fn a_ruleset_in_nfts_words() {
         batch.add_rule(&commented, Position::Append, &back);
         let port =
             Payload { base: PayloadBase::Transport, offset: 2, len: 2, action: PayloadAction::Load(R1) };
-        let lookup = Lookup { set: "ports", set_id: 1, sreg: R1, dreg: None, inverted: false };
+        let lookup = Lookup { set: "ports".into(), set_id: 1, sreg: R1, dreg: None, inverted: false };
         let [l4proto, is_tcp] = tcp();
-        let jump =
-            [l4proto.clone(), is_tcp.clone(), port.into(), lookup.into(), verdict(Verdict::Jump("redirect"))];
+        let jump = [
+            l4proto.clone(),
+            is_tcp.clone(),
+            port.into(),
+            lookup.into(),
+            verdict(Verdict::Jump("redirect".into())),
+        ];
         batch.add_rule(&rule("output"), Position::Append, &jump);
         let flags = uapi::NF_NAT_RANGE_PROTO_SPECIFIED;
         let redirect = Redir { proto_min: Some(R1), proto_max: Some(R1), flags };
@@ -466,7 +477,7 @@ fn copy(socket: &mut Socket) -> Batch {
     socket
         .tables(Family::Unspec, |table| {
             batch.add_table(&table);
-            tables.push((table.family, table.name.to_owned()));
+            tables.push((table.family, table.name.to_name()));
             Ok(())
         })
         .unwrap();
@@ -482,7 +493,7 @@ fn copy(socket: &mut Socket) -> Batch {
             .sets(*family, table, |set| {
                 let id = batch.take_set_id();
                 batch.add_set(&Set { id, ..set.clone() });
-                sets.push((set.name.to_owned(), id));
+                sets.push((set.name.to_name(), id));
                 Ok(())
             })
             .unwrap();
@@ -541,7 +552,10 @@ fn a_chain_that_belongs_to_a_rule() {
         Socket::open()
             .unwrap()
             .chains(FAMILY, |chain| {
-                chains.push((chain.name.starts_with("__chain"), chain.flags.contains(ChainFlags::BINDING)));
+                chains.push((
+                    chain.name.as_bytes().starts_with(b"__chain"),
+                    chain.flags.contains(ChainFlags::BINDING),
+                ));
                 Ok(())
             })
             .unwrap();

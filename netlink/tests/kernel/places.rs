@@ -128,7 +128,7 @@ fn an_anonymous_map_of_verdicts() {
         let flags = nftwire::SetFlags::ANONYMOUS | nftwire::SetFlags::CONSTANT | nftwire::SetFlags::MAP;
         let set = Set { id, flags, data_type: 0xffff_ff00, ..Set::new(FAMILY, TABLE, "__map%d", 4) };
         batch.add_set(&set);
-        let data = Some(ElementData::Verdict(Verdict::Goto("other")));
+        let data = Some(ElementData::Verdict(Verdict::Goto("other".into())));
         let element = Element { data, ..Element::new(Data::ne32(1337)) };
         batch.add_elements(&ElementList::new(FAMILY, TABLE, set.name, id), std::slice::from_ref(&element));
         let (sreg, dreg) = (nftwire::Register::R1, Some(nftwire::Register::VERDICT));
@@ -141,7 +141,7 @@ fn an_anonymous_map_of_verdicts() {
         socket
             .sets(FAMILY, TABLE, |read| {
                 assert_eq!((read.flags, read.key_len, read.data_type), (flags, 4, 0xffff_ff00));
-                names.push(read.name.to_owned());
+                names.push(read.name.to_name());
                 Ok(())
             })
             .unwrap();
@@ -160,7 +160,7 @@ fn an_anonymous_map_of_verdicts() {
         socket
             .rules(FAMILY, TABLE, |rule| {
                 // The dump tells the name that it has now, and no number.
-                let expected = expr::Lookup { set: "__map0", set_id: 0, ..lookup };
+                let expected = expr::Lookup { set: "__map0".into(), set_id: 0, ..lookup };
                 assert_eq!(rule.expressions().nth(1), Some(Ok(expected.into())));
                 Ok(())
             })

@@ -10,7 +10,7 @@ const ENOENT: i32 = Errno::ENOENT as i32;
 
 fn lookup(set: &str) -> Expr<'_> {
     let sreg = nftwire::Register::R1;
-    expr::Lookup { set, set_id: 0, sreg, dreg: None, inverted: false }.into()
+    expr::Lookup { set: set.into(), set_id: 0, sreg, dreg: None, inverted: false }.into()
 }
 
 fn load_mark() -> Expr<'static> {
@@ -60,7 +60,7 @@ fn a_lookup_in_a_set_that_is_not_there() {
 #[test]
 fn a_jump_to_a_chain_that_is_not_there() {
     in_new_namespace(|| {
-        let refusal = refused_rule(&[counter(), verdict(Verdict::Jump("nowhere"))]);
+        let refusal = refused_rule(&[counter(), verdict(Verdict::Jump("nowhere".into()))]);
         assert_expression(&refusal, 2, Errno::ENOENT, 1, "immediate");
     });
 }
@@ -274,8 +274,8 @@ fn a_loop_of_jumps() {
         let mut socket = Socket::open().unwrap();
         let mut batch = table_and_chain();
         batch.add_chain(&Chain::new(FAMILY, TABLE, "loop"));
-        batch.add_rule(&rule(INPUT), Position::Append, &[verdict(Verdict::Jump("loop"))]);
-        batch.add_rule(&rule("loop"), Position::Append, &[verdict(Verdict::Jump("loop"))]);
+        batch.add_rule(&rule(INPUT), Position::Append, &[verdict(Verdict::Jump("loop".into()))]);
+        batch.add_rule(&rule("loop"), Position::Append, &[verdict(Verdict::Jump("loop".into()))]);
         let refusal = refused(&mut socket, &mut batch);
         assert_eq!((refusal.message, refusal.errno), (Some(4), Errno::EMLINK as i32));
         assert_eq!(refusal.location, Location::default());

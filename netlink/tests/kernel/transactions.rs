@@ -83,7 +83,7 @@ fn a_check_is_refused_like_a_commit() {
     in_new_namespace(|| {
         let mut socket = Socket::open().unwrap();
         let mut batch = table_and_chain();
-        batch.add_rule(&rule(INPUT), Position::Append, &[verdict(Verdict::Jump("nowhere"))]);
+        batch.add_rule(&rule(INPUT), Position::Append, &[verdict(Verdict::Jump("nowhere".into()))]);
         let Err(Error::Refused(checked)) = socket.check(&mut batch) else { panic!("not refused") };
         assert_eq!(*checked, refused(&mut socket, &mut batch));
     });

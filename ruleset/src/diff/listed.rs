@@ -5,7 +5,7 @@ use nftwire::{AttrReader, AttrWriter, DecodeError, Expr, Message, uapi};
 
 use crate::nft::compile::{AnonymousSet, NotCompiled, compile};
 use crate::nft::decompile::{self, Decompiler, SetReader, Sets};
-use crate::{Family, Rule, Table};
+use crate::{Family, Name, Rule, Table};
 
 /// The rule of a table as a listing has it; as it was given, where that cannot be read back.
 pub(super) fn as_listed(table: &Table, rule: &Rule) -> Result<Rule, NotCompiled> {
@@ -19,18 +19,18 @@ pub(super) fn as_listed(table: &Table, rule: &Rule) -> Result<Rule, NotCompiled>
         if let Expr::Lookup(lookup) = expression
             && let Some((_, name)) = names.iter().find(|(id, _)| *id == lookup.set_id)
         {
-            (lookup.set, lookup.set_id) = (name, 0);
+            (lookup.set, lookup.set_id) = (name.into(), 0);
         }
     }
     let read = read(family, &compiled.expressions, &compiled.userdata, &sets);
     Ok(read.unwrap_or_else(|_| rule.clone()))
 }
 
-fn name(id: u32) -> String {
-    format!("__set{id}")
+fn name(id: u32) -> Name {
+    format!("__set{id}").into()
 }
 
-fn as_set(name: &str, set: &AnonymousSet) -> crate::Set {
+fn as_set(name: &Name, set: &AnonymousSet) -> crate::Set {
     let head = set.head(Family::Unspec, "", name, 0);
     let mut reader = SetReader::new(decompile::set(&head));
     for key in &set.keys {

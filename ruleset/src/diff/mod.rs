@@ -15,7 +15,7 @@ use self::listed::as_listed;
 use super::update::{self, ExistingTable, Fingerprint, desired_fingerprint};
 use crate::nft::compile::NotCompiled;
 use crate::nft::decompile::{self, Decompiler};
-use crate::{BaseChain, Chain, Family, Rule, Ruleset, Set, Table, listing};
+use crate::{BaseChain, Chain, Family, Name, Rule, Ruleset, Set, Table, listing};
 
 /// What the kernel holds of a profile's tables.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ struct HeldTable {
     /// The fingerprints of the rules, chain by chain
     fingerprints: Vec<Vec<Fingerprint>>,
     /// The names of the sets that stay whether they are desired or not
-    sets_that_stay: Vec<String>,
+    sets_that_stay: Vec<Name>,
 }
 
 /// How a table differs.
@@ -51,11 +51,11 @@ pub struct ChangedTable {
     /// Its family
     pub family: Family,
     /// Its name
-    pub name: String,
+    pub name: Name,
     /// Whether its base chains see no packets
     pub dormant: bool,
     /// Sets, maps, objects and flowtables that are not desired: nft's word for the kind, and the name
-    pub extra: Vec<(String, String)>,
+    pub extra: Vec<(String, Name)>,
     /// Its sets that are desired, in their order
     pub sets: Vec<SetDifference>,
     /// Its chains: first those that are desired, in their order
@@ -86,7 +86,7 @@ pub enum ChainDifference {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedChain {
     /// Its name
-    pub name: String,
+    pub name: Name,
     /// What makes it a base chain, as it is desired and as it is, where they differ
     pub base: Option<[Option<BaseChain>; 2]>,
     /// Its rules, in the order of evaluation as far as there is one
@@ -165,15 +165,15 @@ fn read_table(socket: &mut Reader<'_>, existing: ExistingTable) -> Result<HeldTa
     let mut chains = HashMap::new();
     socket.chains(family, |chain| {
         if chain.table == name {
-            chains.insert(chain.name.to_owned(), listing::chain(&chain));
+            chains.insert(chain.name.to_name(), listing::chain(&chain));
         }
         Ok(())
     })?;
-    socket.objects(family, Some(&name), None, |object| {
+    socket.objects(family, Some(name.as_text()), None, |object| {
         table.objects.push(decompile::object(&object));
         Ok(())
     })?;
-    socket.flowtables(family, Some(&name), |flowtable| {
+    socket.flowtables(family, Some(name.as_text()), |flowtable| {
         table.flowtables.push(decompile::flowtable(&flowtable));
         Ok(())
     })?;
@@ -256,9 +256,9 @@ fn compare_set(desired: &Set, there: &Table) -> Option<SetDifference> {
 }
 
 /// What a table has beside chains that is neither desired nor stays anyway.
-fn extra_beside_chains(desired: &Table, held: &HeldTable) -> Vec<(String, String)> {
+fn extra_beside_chains(desired: &Table, held: &HeldTable) -> Vec<(String, Name)> {
     let table = &held.table;
-    let expected = |name: &String| {
+    let expected = |name: &Name| {
         held.sets_that_stay.contains(name) || desired.sets.iter().any(|desired| desired.name == *name)
     };
     let sets = table.sets.iter().filter(|set| !expected(&set.name)).map(|set| {

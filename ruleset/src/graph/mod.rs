@@ -12,7 +12,7 @@ mod tests;
 use std::collections::HashMap;
 
 use crate::nft::print::{Options, Printer, hook_name, policy_name, priority_name};
-use crate::{BaseChain, Chain, Expression, Family, Rule, Ruleset, Statement, Table, Verdict};
+use crate::{BaseChain, Chain, Expression, Family, Name, Rule, Ruleset, Statement, Table, Verdict};
 
 /// How many rules of a chain are drawn, unless all are asked for.
 const RULES: usize = 30;
@@ -134,7 +134,7 @@ impl Graph {
         let numbers: Numbers<'_> = order
             .iter()
             .enumerate()
-            .map(|(index, (table, _, chain))| ((*table, &*chain.name), index))
+            .map(|(index, (table, _, chain))| ((*table, &chain.name), index))
             .collect();
         let limit = if all { usize::MAX } else { RULES };
         let mut chains: Vec<_> = order
@@ -150,7 +150,7 @@ impl Graph {
 }
 
 /// The numbers of chains by their table's number and their name.
-type Numbers<'r> = HashMap<(usize, &'r str), usize>;
+type Numbers<'r> = HashMap<(usize, &'r Name), usize>;
 
 /// What is needed to find where a rule leads to.
 struct Jumps<'r> {
@@ -169,7 +169,7 @@ impl Jumps<'_> {
                     let elements = match &map.map {
                         Expression::Set(elements) => elements.as_slice(),
                         Expression::SetName(name) => {
-                            let set = self.table.sets.iter().find(|set| *set.name == **name);
+                            let set = self.table.sets.iter().find(|set| set.name == *name);
                             set.map_or(&[][..], |set| &set.elements)
                         }
                         _ => &[],
@@ -192,7 +192,7 @@ impl Jumps<'_> {
             Verdict::Goto(name) => (name, true),
             _ => return,
         };
-        if let Some(&chain) = self.numbers.get(&(self.number, &**name)) {
+        if let Some(&chain) = self.numbers.get(&(self.number, name)) {
             let jump = Jump { chain, goto };
             if !jumps.contains(&jump) {
                 jumps.push(jump);
@@ -218,7 +218,7 @@ fn node(chain: &Chain, jumps: &Jumps<'_>, options: Options<'_>, limit: usize) ->
             let priority = priority_name(table.family, at, priority);
             facts.push_str(&format!(" · type {} hook {name} priority {priority}", kind.name()));
             if !chain.devices.is_empty() {
-                facts.push_str(&format!(" · device {}", chain.devices.join(", ")));
+                facts.push_str(&format!(" · device {}", crate::nft::print::joined(&chain.devices)));
             }
             hook = Some(Stage::new(table.family, name));
             rows.push(Row::remark(format!("policy {}", policy_name(policy))));
@@ -226,7 +226,7 @@ fn node(chain: &Chain, jumps: &Jumps<'_>, options: Options<'_>, limit: usize) ->
         None if rows.is_empty() => rows.push(Row::remark("no rules".to_owned())),
         None => {}
     }
-    Node { table: jumps.number, name: chain.name.clone(), facts, hook, rows, depth: 0 }
+    Node { table: jumps.number, name: chain.name.to_string(), facts, hook, rows, depth: 0 }
 }
 
 impl Row {

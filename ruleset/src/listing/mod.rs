@@ -21,11 +21,11 @@ pub enum Scope<'a> {
     /// The tables of which this is true
     Where(fn(&Table) -> bool),
     /// The table with this name
-    Table(Family, &'a str),
+    Table(Family, Text<'a>),
     /// Of a table, the chain with this name
-    Chain(Family, &'a str, &'a str),
+    Chain(Family, Text<'a>, Text<'a>),
     /// Of a table, the set or map with this name
-    Set(Family, &'a str, &'a str),
+    Set(Family, Text<'a>, Text<'a>),
 }
 
 impl<'a> Scope<'a> {
@@ -48,7 +48,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The only chain whose rules are read.
-    fn chain(self) -> Option<&'a str> {
+    fn chain(self) -> Option<Text<'a>> {
         if let Self::Chain(.., chain) = self { Some(chain) } else { None }
     }
 
@@ -163,7 +163,7 @@ fn read_objects(reader: &mut Reader<'_>, scope: Scope<'_>, tables: &mut [Table])
     })
 }
 
-fn find<'t>(tables: &'t mut [Table], family: Family, name: &str) -> Option<&'t mut Table> {
+fn find<'t>(tables: &'t mut [Table], family: Family, name: Text<'_>) -> Option<&'t mut Table> {
     tables.iter_mut().find(|table| table.family == family && table.name == name)
 }
 
@@ -173,7 +173,7 @@ pub fn table(table: &nftwire::Table<'_>) -> Table {
     Table {
         handle: table.handle,
         flags: table.flags.0,
-        comment: userdata::comment(table.userdata).map(str::to_owned),
+        comment: userdata::comment(table.userdata).map(Into::into),
         ..Table::new(table.family, table.name)
     }
 }
@@ -193,9 +193,9 @@ pub fn chain(chain: &nftwire::Chain<'_>) -> Chain {
     let mut devices: Vec<_> = chain.devices.iter().map(decompile::device).collect();
     devices.sort_unstable();
     Chain {
-        name: chain.name.to_owned(),
+        name: chain.name.into(),
         handle: chain.handle,
-        comment: userdata::comment(chain.userdata).map(str::to_owned),
+        comment: userdata::comment(chain.userdata).map(Into::into),
         base,
         devices,
         rules: Vec::new(),
@@ -228,7 +228,7 @@ fn read_sets_of(
     scope: Scope<'_>,
     table: &Table,
     elements_of_named: bool,
-) -> Result<(Sets, Vec<String>), Error> {
+) -> Result<(Sets, Vec<Name>), Error> {
     let mut found = Vec::new();
     reader.sets(table.family, &table.name, |set| {
         found.push(decompile::set(&set));

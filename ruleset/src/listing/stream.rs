@@ -13,7 +13,7 @@ use crate::{Chain, Rule, Table};
 pub(super) fn rules<T: Default>(
     reader: &mut Reader<'_>,
     table: &Table,
-    chain: Option<&str>,
+    chain: Option<Text<'_>>,
     sets: &Sets,
     each: &impl Fn(&Table, &Chain, Rule, &mut T),
 ) -> Result<Vec<T>, Error> {
@@ -39,7 +39,7 @@ fn decode<'m, T: Default>(
     each: &impl Fn(&Table, &Chain, Rule, &mut T),
 ) -> Result<Vec<T>, DecodeError> {
     let places: HashMap<_, _> =
-        table.chains.iter().enumerate().map(|(index, chain)| (chain.name.as_str(), index)).collect();
+        table.chains.iter().enumerate().map(|(index, chain)| (chain.name.as_text(), index)).collect();
     let mut made: Vec<_> = table.chains.iter().map(|_| T::default()).collect();
     let mut decompiler = Decompiler::new(table.family, sets);
     let mut place = 0;

@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_missing_chain_is_not_an_empty_listing() {
-        let scope = Scope::Chain(Family::Inet, "t", "c");
+        let scope = Scope::Chain(Family::Inet, "t".into(), "c".into());
         let mut table = Table::new(Family::Inet, "t");
         assert!(!is_complete(&listed(table.clone()), scope));
         table.chains.push(Chain::default());

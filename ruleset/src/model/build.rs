@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::statement::{Counter, Nat, NatKind, Tproxy};
 use super::{BaseChain, Chain, ChainKind, Hook, Policy, Table};
 use super::{
-    Data, DataType, Element, Expression, Family, Field, IP_DADDR, IP_SADDR, IP6_DADDR, IP6_SADDR, Op,
+    Data, DataType, Element, Expression, Family, Field, IP_DADDR, IP_SADDR, IP6_DADDR, IP6_SADDR, Name, Op,
     Protocol,
 };
 use super::{Range, Rule, Selector, Statement, Target, Verdict};
@@ -23,7 +23,7 @@ pub enum Operand {
     /// Any of these constants
     Set(Vec<Data>),
     /// Any element of the set with this name
-    SetName(String),
+    SetName(Name),
     /// Anything else
     Expression(Expression),
 }
@@ -35,7 +35,7 @@ impl Operand {
             Self::Data(data) => Expression::constant(data_type, data),
             Self::Prefix(network) => Expression::network(network),
             Self::Set(elements) => Expression::set(data_type, elements),
-            Self::SetName(name) => Expression::SetName(name.into()),
+            Self::SetName(name) => Expression::SetName(name),
             Self::Expression(expression) => expression,
         }
     }
@@ -71,7 +71,7 @@ impl From<Expression> for Value {
 impl Table {
     /// A table of these chains.
     #[must_use]
-    pub fn with_chains(family: Family, name: &str, chains: impl Into<Vec<Chain>>) -> Self {
+    pub fn with_chains(family: Family, name: impl Into<Name>, chains: impl Into<Vec<Chain>>) -> Self {
         Self { chains: chains.into(), ..Self::new(family, name) }
     }
 }
@@ -79,15 +79,21 @@ impl Table {
 impl Chain {
     /// A base chain that accepts what no rule decides about.
     #[must_use]
-    pub fn at_hook(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: Vec<Rule>) -> Self {
+    pub fn at_hook(
+        name: impl Into<Name>,
+        kind: ChainKind,
+        hook: Hook,
+        priority: i32,
+        rules: Vec<Rule>,
+    ) -> Self {
         let base = BaseChain { kind, hook, priority, policy: Policy::Accept };
         Self { base: Some(base), ..Self::regular(name, rules) }
     }
 
     /// A chain that only jumps lead to.
     #[must_use]
-    pub fn regular(name: &str, rules: Vec<Rule>) -> Self {
-        Self { name: name.to_owned(), rules, ..Self::default() }
+    pub fn regular(name: impl Into<Name>, rules: Vec<Rule>) -> Self {
+        Self { name: name.into(), rules, ..Self::default() }
     }
 }
 
@@ -211,7 +217,7 @@ impl Rule {
 
     /// Says what the rule is for.
     #[must_use]
-    pub fn comment(self, comment: &str) -> Self {
+    pub fn comment(self, comment: impl Into<Name>) -> Self {
         Self { comment: Some(comment.into()), ..self }
     }
 
@@ -276,8 +282,8 @@ impl Rule {
 
     /// `jump CHAIN`
     #[must_use]
-    pub fn jump(self, chain: &str) -> Self {
-        self.then(Statement::Verdict(Verdict::Jump(chain.to_owned())))
+    pub fn jump(self, chain: impl Into<Name>) -> Self {
+        self.then(Statement::Verdict(Verdict::Jump(chain.into())))
     }
 }
 

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::statement::{Statement, Verdict};
-use super::{Data, DataType, Selector};
+use super::{Data, DataType, Name, Selector};
 
 /// Something that has a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Expression {
     /// Any of these elements
     Set(Vec<Element>),
     /// Any element of the set with this name
-    SetName(Box<str>),
+    SetName(Name),
     /// What a map has for a key
     Map(Box<Map>),
     /// An operation on bits
@@ -33,7 +33,7 @@ pub enum Expression {
     /// What happens to the packet, as a value of a map
     Verdict(Verdict),
     /// The name of an object
-    Name(Box<str>),
+    Name(Name),
     /// What no other element of a set or map is about
     Wildcard,
 }
@@ -160,7 +160,7 @@ pub struct ElementDetails {
     /// Milliseconds until it expires; 0 where it does not
     pub expires: u64,
     /// The comment
-    pub comment: Option<Box<str>>,
+    pub comment: Option<Name>,
     /// Counters and limits of its own
     pub statements: Vec<Statement>,
 }
@@ -275,6 +275,35 @@ impl Expression {
     #[must_use]
     pub fn binary(left: Self, operator: Operator, right: Self) -> Self {
         Self::Binary(Box::new(Binary { operator, left, right }))
+    }
+
+    /// Calls `each` with the name of every set and map in it.
+    pub(crate) fn each_set_name(&self, each: &mut impl FnMut(&Name)) {
+        match self {
+            Self::SetName(name) => each(name),
+            Self::Map(map) => {
+                map.key.each_set_name(each);
+                map.map.each_set_name(each);
+            }
+            Self::Concat(parts) => parts.iter().for_each(|part| part.each_set_name(each)),
+            Self::Binary(binary) => {
+                binary.left.each_set_name(each);
+                binary.right.each_set_name(each);
+            }
+            Self::Hash(hash) => hash.of.each_set_name(each),
+            Self::Range(range) => {
+                range.from.each_set_name(each);
+                range.to.each_set_name(each);
+            }
+            Self::Prefix(prefix) => prefix.value.each_set_name(each),
+            Self::Selector(_)
+            | Self::Constant(_)
+            | Self::List(_)
+            | Self::Set(_)
+            | Self::Verdict(_)
+            | Self::Name(_)
+            | Self::Wildcard => {}
+        }
     }
 
     /// What kind of value it has; `None` where it has several or none.

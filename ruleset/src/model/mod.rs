@@ -17,7 +17,7 @@ pub use expression::{
 };
 pub use field::{Field, IP_DADDR, IP_SADDR, IP6_DADDR, IP6_SADDR, Protocol};
 pub use field::{TCP_DPORT, TCP_SPORT, UDP_DPORT, UDP_SPORT};
-pub use nftwire::{Data, Family, Hook, Policy};
+pub use nftwire::{Data, Family, Hook, Name, Policy, Text};
 pub use object::{FieldType, Flowtable, Object, ObjectData, Set, SetType, SetValue};
 pub use selector::Selector;
 pub use statement::{Op, Statement, Verdict};
@@ -38,13 +38,13 @@ pub struct Table {
     /// Its family
     pub family: Family,
     /// Its name
-    pub name: String,
+    pub name: Name,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
     /// `NFT_TABLE_F_*`
     pub flags: u32,
     /// The comment
-    pub comment: Option<String>,
+    pub comment: Option<Name>,
     /// Its named objects
     pub objects: Vec<Object>,
     /// Its named sets and maps
@@ -59,15 +59,15 @@ pub struct Table {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chain {
     /// Its name
-    pub name: String,
+    pub name: Name,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
     /// The comment
-    pub comment: Option<String>,
+    pub comment: Option<Name>,
     /// What makes it a base chain, where it is one
     pub base: Option<BaseChain>,
     /// The devices whose packets enter it, at the hooks of devices
-    pub devices: Vec<String>,
+    pub devices: Vec<Name>,
     /// Its rules, in the order of evaluation
     pub rules: Vec<Rule>,
 }
@@ -122,16 +122,16 @@ pub struct Rule {
     /// Its statements, in the order of evaluation
     pub statements: Vec<Statement>,
     /// The comment
-    pub comment: Option<Box<str>>,
+    pub comment: Option<Name>,
 }
 
 impl Table {
     /// An empty table.
     #[must_use]
-    pub fn new(family: Family, name: &str) -> Self {
+    pub fn new(family: Family, name: impl Into<Name>) -> Self {
         Self {
             family,
-            name: name.to_owned(),
+            name: name.into(),
             handle: 0,
             flags: 0,
             comment: None,

@@ -1,13 +1,13 @@
 //! What a table has beside chains: sets, maps, objects and flowtables.
 
 use super::statement::{Counter, Limit, ObjectKind, Quota, Statement, Synproxy};
-use super::{DataType, Element, Expression};
+use super::{DataType, Element, Expression, Name};
 
 /// A set or a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Set {
     /// Its name
-    pub name: String,
+    pub name: Name,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
     /// What its keys are
@@ -27,7 +27,7 @@ pub struct Set {
     /// Whether overlapping elements become one
     pub auto_merge: bool,
     /// The comment
-    pub comment: Option<String>,
+    pub comment: Option<Name>,
     /// Counters and limits that each element gets
     pub statements: Vec<Statement>,
     /// Its elements
@@ -72,11 +72,11 @@ pub enum SetValue {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
     /// Its name
-    pub name: String,
+    pub name: Name,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
     /// The comment
-    pub comment: Option<String>,
+    pub comment: Option<Name>,
     /// What it is
     pub data: ObjectData,
 }
@@ -93,7 +93,7 @@ pub enum ObjectData {
     /// A helper of connection tracking
     CtHelper {
         /// Its name
-        helper: String,
+        helper: Name,
         /// The network protocol (`NFPROTO_*`)
         l3proto: u8,
         /// The transport protocol (`IPPROTO_*`)
@@ -122,7 +122,7 @@ pub enum ObjectData {
         size: u8,
     },
     /// A security context
-    Secmark(String),
+    Secmark(Name),
     /// Answers TCP handshakes in the place of the server
     Synproxy(Synproxy),
     /// Of a kind that is not known
@@ -151,13 +151,13 @@ impl ObjectData {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Flowtable {
     /// Its name
-    pub name: String,
+    pub name: Name,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
     /// Its place among those of its hook, the lowest first
     pub priority: i32,
     /// The devices
-    pub devices: Vec<String>,
+    pub devices: Vec<Name>,
     /// `NFT_FLOWTABLE_*`
     pub flags: u32,
 }
@@ -182,10 +182,10 @@ impl SetType {
 impl Set {
     /// A set of single values of this type, without elements.
     #[must_use]
-    pub fn new(name: &str, data_type: DataType) -> Self {
+    pub fn new(name: impl Into<Name>, data_type: DataType) -> Self {
         let field = FieldType { data_type, len: data_type.size() };
         Self {
-            name: name.to_owned(),
+            name: name.into(),
             handle: 0,
             key: SetType { types: vec![field], expression: None },
             value: None,

@@ -2,7 +2,7 @@
 
 use nftwire::Family;
 
-use super::{DataType, Expression, Selector};
+use super::{DataType, Expression, Name, Selector};
 
 /// One step of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub enum Statement {
     /// Sends the packet
     Forward(Box<Forward>),
     /// Gives the packet's connection to the flowtable with this name
-    FlowAdd(Box<str>),
+    FlowAdd(Name),
     /// Answers TCP handshakes in the place of the server
     Synproxy(Synproxy),
     /// Overwrites an option of TCP by no-operations
@@ -98,6 +98,55 @@ impl Statement {
     }
 }
 
+impl Statement {
+    /// Calls `each` with the name of every set and map that the statement uses and that is not its own.
+    pub fn each_set_name(&self, each: &mut impl FnMut(&Name)) {
+        match self {
+            Self::Match { left, right, .. } => {
+                left.each_set_name(each);
+                right.each_set_name(each);
+            }
+            Self::Set { value, .. } => value.each_set_name(each),
+            Self::VerdictMap(map) => map.each_set_name(each),
+            Self::Object { name, .. } => name.each_set_name(each),
+            Self::Nat(nat) => {
+                let Nat { kind: _, family: _, address, port, flags: _ } = &**nat;
+                address.iter().chain(port).for_each(|part| part.each_set_name(each));
+            }
+            Self::Tproxy(tproxy) => {
+                let Tproxy { family: _, address, port } = &**tproxy;
+                address.iter().chain(port).for_each(|part| part.each_set_name(each));
+            }
+            Self::Update(update) => {
+                if update.meter.is_none() {
+                    each(&update.set);
+                }
+                update.key.each_set_name(each);
+                update.value.iter().for_each(|value| value.each_set_name(each));
+            }
+            Self::Queue(queue) => queue.number.iter().for_each(|number| number.each_set_name(each)),
+            Self::Dup(to) | Self::Forward(to) => {
+                let Forward { family: _, address, device } = &**to;
+                address.iter().chain(device).for_each(|part| part.each_set_name(each));
+            }
+            Self::Counter(_)
+            | Self::Verdict(_)
+            | Self::Log(_)
+            | Self::Limit(_)
+            | Self::Quota(_)
+            | Self::Last(_)
+            | Self::CtCount { .. }
+            | Self::Reject(_)
+            | Self::NoTrack
+            | Self::FlowAdd(_)
+            | Self::Synproxy(_)
+            | Self::ResetOption(_)
+            | Self::Xtables(_)
+            | Self::Unknown(_) => {}
+        }
+    }
+}
+
 /// A match or target of xtables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Xtables {
@@ -123,9 +172,9 @@ pub enum Verdict {
     /// Out of the rule
     Break,
     /// Into this chain, and back
-    Jump(String),
+    Jump(Name),
     /// Into this chain, and not back
-    Goto(String),
+    Goto(Name),
     /// Another one, by its number
     Other(i32),
 }
@@ -133,7 +182,7 @@ pub enum Verdict {
 impl Verdict {
     /// The chain that it leads into.
     #[must_use]
-    pub fn chain(&self) -> Option<&str> {
+    pub fn chain(&self) -> Option<&Name> {
         match self {
             Self::Jump(chain) | Self::Goto(chain) => Some(chain),
             _ => None,
@@ -149,8 +198,8 @@ impl From<nftwire::Verdict<'_>> for Verdict {
             nftwire::Verdict::Return => Self::Return,
             nftwire::Verdict::Continue => Self::Continue,
             nftwire::Verdict::Break => Self::Break,
-            nftwire::Verdict::Jump(chain) => Self::Jump(chain.to_owned()),
-            nftwire::Verdict::Goto(chain) => Self::Goto(chain.to_owned()),
+            nftwire::Verdict::Jump(chain) => Self::Jump(chain.to_name()),
+            nftwire::Verdict::Goto(chain) => Self::Goto(chain.to_name()),
             nftwire::Verdict::Other(code) => Self::Other(code),
         }
     }
@@ -164,8 +213,8 @@ impl<'a> From<&'a Verdict> for nftwire::Verdict<'a> {
             Verdict::Return => Self::Return,
             Verdict::Continue => Self::Continue,
             Verdict::Break => Self::Break,
-            Verdict::Jump(chain) => Self::Jump(chain),
-            Verdict::Goto(chain) => Self::Goto(chain),
+            Verdict::Jump(chain) => Self::Jump(chain.as_text()),
+            Verdict::Goto(chain) => Self::Goto(chain.as_text()),
             Verdict::Other(code) => Self::Other(*code),
         }
     }
@@ -294,7 +343,7 @@ pub struct Tproxy {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Log {
     /// What the line begins with
-    pub prefix: Option<String>,
+    pub prefix: Option<Name>,
     /// The netlink group; the kernel's log without one
     pub group: Option<u16>,
     /// Bytes of the packet
@@ -450,7 +499,7 @@ pub struct Update {
     /// What is done
     pub op: UpdateOp,
     /// The set's name
-    pub set: Box<str>,
+    pub set: Name,
     /// The key
     pub key: Expression,
     /// The value, for a map

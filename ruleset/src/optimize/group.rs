@@ -50,8 +50,8 @@ impl<'r> Group<'r> {
     }
 
     /// What the rule may be told about.
-    pub(super) fn comment(&self) -> Option<&str> {
-        self.first.comment.as_deref()
+    pub(super) fn comment(&self) -> Option<&'r crate::Name> {
+        self.first.comment.as_ref()
     }
 
     /// Whether no later rule sees a packet that this one has met.

@@ -81,7 +81,7 @@ impl Builder {
         Some(())
     }
 
-    fn finish(mut self, parts: Parts<'_>, index: usize, comment: Option<&str>) -> Option<Rule> {
+    fn finish(mut self, parts: Parts<'_>, index: usize, comment: Option<&crate::Name>) -> Option<Rule> {
         let Statement::Match { left, .. } = parts.matches.get(index)? else { return None };
         self.elements.sort_by(|one, other| one.0.cmp(&other.0));
         let map = Expression::Set(self.elements.into_iter().map(|(_, element)| element).collect());
@@ -89,7 +89,7 @@ impl Builder {
         statements.remove(index);
         let map = Map { key: left.clone(), map, verdicts: true };
         statements.push(Statement::VerdictMap(Expression::Map(Box::new(map))));
-        Some(Rule { statements, comment: comment.map(Into::into), ..Rule::default() })
+        Some(Rule { statements, comment: comment.cloned(), ..Rule::default() })
     }
 }
 

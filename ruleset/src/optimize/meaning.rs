@@ -1,14 +1,11 @@
 //! What a rule looks at, what it does, and what it may change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nftwire::expr::MetaKey;
 
 use super::values::Values;
-use crate::{Chain, Expression, Op, Protocol, Rule, Selector, Statement, Table, Verdict};
-
-/// As deep as the kernel lets chains jump; what is deeper is no ruleset.
-const DEPTH: usize = 16;
+use crate::{Chain, Expression, Name, Op, Protocol, Rule, Selector, Statement, Table, Verdict};
 
 /// A rule in two parts: first it only looks, then it only acts.
 #[derive(Clone, Copy, Debug)]
@@ -136,25 +133,33 @@ fn reads(statement: &Statement) -> Option<Selector> {
 /// What the chains of a table may change.
 #[derive(Debug)]
 pub(super) struct Chains<'t> {
-    chains: BTreeMap<&'t str, &'t Chain>,
+    chains: BTreeMap<&'t Name, &'t Chain>,
 }
 
 impl<'t> Chains<'t> {
     pub(super) fn of(table: &'t Table) -> Self {
-        Self { chains: table.chains.iter().map(|chain| (chain.name.as_str(), chain)).collect() }
+        Self { chains: table.chains.iter().map(|chain| (&chain.name, chain)).collect() }
     }
 
     /// What the chains that these actions lead into may change; `None` where they may do anything.
     pub(super) fn changes(&self, actions: &[Statement]) -> Option<Vec<Selector>> {
         let mut changes = Vec::new();
-        self.add_targets(actions, &mut changes, DEPTH)?;
+        self.add_targets(actions, &mut changes, &mut BTreeSet::new())?;
         Some(changes)
     }
 
-    fn add_targets(&self, statements: &[Statement], changes: &mut Vec<Selector>, depth: usize) -> Option<()> {
-        for chain in statements.iter().flat_map(Statement::verdicts).filter_map(Verdict::chain) {
-            let chain = self.chains.get(chain)?;
-            let depth = depth.checked_sub(1)?;
+    /// Each chain counts once, however many jumps lead to it.
+    fn add_targets(
+        &self,
+        statements: &[Statement],
+        changes: &mut Vec<Selector>,
+        seen: &mut BTreeSet<&'t Name>,
+    ) -> Option<()> {
+        for name in statements.iter().flat_map(Statement::verdicts).filter_map(Verdict::chain) {
+            let (name, chain) = self.chains.get_key_value(name)?;
+            if !seen.insert(name) {
+                continue;
+            }
             for rule in &chain.rules {
                 for statement in &rule.statements {
                     match statement {
@@ -168,7 +173,7 @@ impl<'t> Chains<'t> {
                         _ => return None,
                     }
                 }
-                self.add_targets(&rule.statements, changes, depth)?;
+                self.add_targets(&rule.statements, changes, seen)?;
             }
         }
         Some(())

@@ -215,7 +215,7 @@ fn clear() -> Result<(), BenchError> {
     let mut socket = Socket::open()?;
     let mut tables = Vec::new();
     socket.tables(Family::Unspec, |table| {
-        tables.push((table.family, table.name.to_owned()));
+        tables.push((table.family, table.name.to_name()));
         Ok(())
     })?;
     let mut batch = Batch::new();
@@ -305,7 +305,7 @@ fn rules(count: u32) -> Ruleset {
         Rule::new().daddr(Op::Eq, IpAddr::from(address)).port(TCP_DPORT, Op::Eq, port).counter().returns()
     };
     let chain =
-        Chain { name: CHAIN.to_owned(), rules: values(count).map(rule).collect(), ..Chain::default() };
+        Chain { name: CHAIN.to_owned().into(), rules: values(count).map(rule).collect(), ..Chain::default() };
     Ruleset { tables: vec![Table { chains: vec![chain], ..Table::new(Family::Inet, TABLE) }] }
 }
 

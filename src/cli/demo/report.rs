@@ -37,7 +37,7 @@ pub(super) fn packets(nft: &mut Socket, ruleset: &Ruleset) -> Result<Packets, Er
                     count = counter.packets;
                 }
             }
-            packets.entry((rule.table.to_owned(), rule.chain.to_owned())).or_default().push(count);
+            packets.entry((rule.table.to_string(), rule.chain.to_string())).or_default().push(count);
             Ok(())
         })?;
     }
@@ -108,7 +108,7 @@ impl Report {
             }
             None => writeln!(f, "  chain {}", chain.name)?,
         }
-        let packets = self.packets.get(&(table.name.clone(), chain.name.clone()));
+        let packets = self.packets.get(&(table.name.to_string(), chain.name.to_string()));
         for (index, rule) in chain.rules.iter().enumerate() {
             match packets.and_then(|packets| packets.get(index)) {
                 Some(0) | None => writeln!(f, "       {rule}")?,

@@ -131,7 +131,7 @@ fn table(family: Family, rules: [Vec<Rule>; 4]) -> Table {
         (OUTBOUND, None),
     ];
     let chain = |((name, base), rules): ((&str, _), _)| Chain {
-        name: name.to_owned(),
+        name: name.to_owned().into(),
         base,
         rules,
         ..Chain::default()

@@ -16,7 +16,8 @@ use nftwire::{Expr, Register, uapi};
 use crate::Statement;
 use crate::model::statement::{self, NatKind as Kind};
 use crate::{
-    Data, DataType, Element, Expression, Family, Field, Map, Op, Operator, Prefix, Protocol, Rule, Selector,
+    Data, DataType, Element, Expression, Family, Field, Map, Name, Op, Operator, Prefix, Protocol, Rule,
+    Selector, Text,
 };
 pub use set::{AnonymousSet, NamedSet, SetKey, named_set};
 
@@ -63,12 +64,12 @@ pub fn compile(family: Family, rule: &Rule, first_set_id: u32) -> Result<Compile
     for statement in &rule.statements {
         compiler.statement(statement)?;
     }
-    let userdata = rule.comment.as_deref().map_or(Ok(Vec::new()), comment)?;
+    let userdata = rule.comment.as_ref().map_or(Ok(Vec::new()), comment)?;
     Ok(Compiled { expressions: compiler.expressions, sets: compiler.sets, userdata })
 }
 
 /// A comment in libnftnl's form: type, length, text with its NUL.
-fn comment(text: &str) -> Result<Vec<u8>, NotCompiled> {
+fn comment(text: &Name) -> Result<Vec<u8>, NotCompiled> {
     let len = text.len() + 1;
     let length = u8::try_from(len).ok().filter(|_| len <= COMMENT_MAX);
     let mut bytes =
@@ -283,8 +284,8 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    fn lookup(&mut self, set: &'a str, set_id: u32, dreg: Option<Register>, op: Op) {
-        self.emit(Lookup { set, set_id, sreg: Register::R1, dreg, inverted: op == Op::Ne });
+    fn lookup(&mut self, set: impl Into<Text<'a>>, set_id: u32, dreg: Option<Register>, op: Op) {
+        self.emit(Lookup { set: set.into(), set_id, sreg: Register::R1, dreg, inverted: op == Op::Ne });
     }
 
     fn load(&mut self, expression: &Expression) -> Result<(), NotCompiled> {

@@ -90,7 +90,13 @@ pub struct NamedSet {
 impl AnonymousSet {
     /// The set as the kernel wants it, without its elements.
     #[must_use]
-    pub fn head<'a>(&'a self, family: Family, table: &'a str, name: &'a str, id: u32) -> nftwire::Set<'a> {
+    pub fn head<'a>(
+        &'a self,
+        family: Family,
+        table: impl Into<nftwire::Text<'a>>,
+        name: impl Into<nftwire::Text<'a>>,
+        id: u32,
+    ) -> nftwire::Set<'a> {
         let flag = |set: bool, flag| if set { flag } else { SetFlags::default() };
         let (interval, map) = (flag(self.interval, SetFlags::INTERVAL), flag(self.verdicts, SetFlags::MAP));
         nftwire::Set {

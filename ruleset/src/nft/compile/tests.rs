@@ -302,7 +302,7 @@ fn verdicts() {
     compiles(&Rule::new().drop(), &[verdict(nftwire::Verdict::Drop)]); // [ immediate reg 0 drop ]
     compiles(&Rule::new().returns(), &[verdict(nftwire::Verdict::Return)]); // [ immediate reg 0 return ]
     // [ immediate reg 0 jump -> c ]
-    compiles(&Rule::new().jump("c"), &[verdict(nftwire::Verdict::Jump("c"))]);
+    compiles(&Rule::new().jump("c"), &[verdict(nftwire::Verdict::Jump("c".into()))]);
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn a_set_of_ports_belongs_to_its_rule() {
     let ports = [15008, 53, 53].map(Data::be16).to_vec();
     let rule = Rule::new().compare(Selector::Payload(TCP_DPORT), Op::Ne, Operand::Set(ports));
     let compiled = compile(Family::Inet, &rule, 7).unwrap();
-    let lookup = Lookup { set: "__set%d", set_id: 7, sreg: Register::R1, dreg: None, inverted: true };
+    let lookup = Lookup { set: "__set%d".into(), set_id: 7, sreg: Register::R1, dreg: None, inverted: true };
     let expressions = [
         meta(MetaKey::L4Proto), // [ meta load l4proto => reg 1 ]
         eq(&[6]),               // [ cmp eq reg 1 0x00000006 ]
@@ -483,7 +483,7 @@ fn sets_that_only_can_be_shown() {
         Set { timeout: 1, ..plain() },
         Set { size: 1, ..plain() },
         Set { flags: SetFlags::EVAL.0, ..plain() },
-        Set { comment: Some("c".to_owned()), ..plain() },
+        Set { comment: Some("c".to_owned().into()), ..plain() },
     ] {
         assert_eq!(refused(&set), "a set of this kind");
     }

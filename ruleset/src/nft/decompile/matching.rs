@@ -8,7 +8,7 @@ use super::payload::{complete, slice, split, trim};
 use super::{Constant, Data, DataType, Decompiler, Expression, Operator, Selector, Statement};
 use crate::model::expression::reversed;
 use crate::model::selector::RawPayload;
-use crate::{Map, Op, Prefix, Range, Set};
+use crate::{Map, Op, Prefix, Range, Set, Text};
 
 impl Decompiler<'_> {
     /// Adds a statement. One with an effect keeps the matches before it where they are.
@@ -293,7 +293,7 @@ impl Decompiler<'_> {
     }
 
     pub(super) fn lookup(&mut self, lookup: &nftwire::expr::Lookup<'_>) {
-        let Some(set) = self.sets.get(lookup.set) else {
+        let Some(set) = self.sets.get(lookup.set.as_bytes()) else {
             return self.unknown("lookup", &format!("in an unknown set {}", lookup.set));
         };
         let Some(loaded) = self.registers.join(lookup.sreg, set.key.len()) else {
@@ -340,7 +340,7 @@ impl Decompiler<'_> {
 }
 
 /// How a look-up names its set: its elements, if it belongs to the rule.
-pub(super) fn reference(name: &str, set: &Set) -> Expression {
+pub(super) fn reference(name: Text<'_>, set: &Set) -> Expression {
     if set.is_anonymous() { Expression::Set(set.elements.clone()) } else { Expression::SetName(name.into()) }
 }
 

@@ -25,7 +25,7 @@ use self::context::Context;
 use self::register::{Loaded, Registers};
 use crate::model::option::{OptionField, OptionKind};
 use crate::model::selector::{CtOf, Fib, HashRange, Ipsec, Numgen, Osf, RawPayload};
-use crate::{Constant, Data, DataType, Expression, Hash, Operator, Rule, Selector, Set, Statement};
+use crate::{Constant, Data, DataType, Expression, Hash, Name, Operator, Rule, Selector, Set, Statement};
 
 pub(crate) use interval::{predecessor, range};
 pub(crate) use object::device;
@@ -34,7 +34,7 @@ pub(crate) use register::len as loaded_len;
 pub use set::{SetReader, set};
 
 /// The sets of a table, anonymous ones included, with their elements, by their names.
-pub type Sets = HashMap<String, Set>;
+pub type Sets = HashMap<Name, Set>;
 
 /// Turns the rules of one table into the model, one after the other.
 #[derive(Debug)]

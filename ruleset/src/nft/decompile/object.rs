@@ -4,7 +4,7 @@ use nftwire::{Device, Family, userdata};
 
 use super::statement::{limit, quota, synproxy};
 use crate::model::statement::Counter;
-use crate::{Flowtable, Object, ObjectData};
+use crate::{Flowtable, Name, Object, ObjectData};
 
 /// An object of a table of this family.
 #[must_use]
@@ -25,7 +25,7 @@ pub fn object(object: &nftwire::Object<'_>) -> Object {
         Wire::Limit(limit) => ObjectData::Limit(self::limit(limit)),
         Wire::Synproxy(synproxy) => ObjectData::Synproxy(self::synproxy(synproxy)),
         Wire::CtHelper(helper) => ObjectData::CtHelper {
-            helper: helper.helper.to_owned(),
+            helper: helper.helper.into(),
             l3proto: l3proto(helper.l3proto),
             l4proto: helper.l4proto,
         },
@@ -41,13 +41,13 @@ pub fn object(object: &nftwire::Object<'_>) -> Object {
             timeout: expect.timeout,
             size: expect.size,
         },
-        Wire::Secmark(context) => ObjectData::Secmark((*context).to_owned()),
+        Wire::Secmark(context) => ObjectData::Secmark(context.to_name().into()),
         Wire::Connlimit(_) | Wire::Unknown { .. } => ObjectData::Other(object.data.kind().number()),
     };
     Object {
-        name: object.name.to_owned(),
+        name: object.name.to_name().into(),
         handle: object.handle,
-        comment: userdata::comment(object.userdata).map(str::to_owned),
+        comment: userdata::comment(object.userdata).map(Into::into),
         data,
     }
 }
@@ -71,7 +71,7 @@ pub fn flowtable(flowtable: &nftwire::Flowtable<'_>) -> Flowtable {
     let mut devices: Vec<_> = flowtable.devices.iter().map(device).collect();
     devices.sort_unstable();
     Flowtable {
-        name: flowtable.name.to_owned(),
+        name: flowtable.name.to_name().into(),
         handle: flowtable.handle,
         priority: flowtable.priority,
         devices,
@@ -80,9 +80,9 @@ pub fn flowtable(flowtable: &nftwire::Flowtable<'_>) -> Flowtable {
 }
 
 /// A device's name; the beginning of several with an asterisk.
-pub(crate) fn device(device: &Device<'_>) -> String {
+pub(crate) fn device(device: &Device<'_>) -> Name {
     match device {
-        Device::Name(name) => (*name).to_owned(),
-        Device::Prefix(prefix) => format!("{prefix}*"),
+        Device::Name(name) => name.to_name(),
+        Device::Prefix(prefix) => Name::new([prefix.as_bytes(), b"*"].concat()),
     }
 }

@@ -39,7 +39,7 @@ pub fn set(set: &nftwire::Set<'_>) -> Set {
         Some(SetValue::Data { data_type, interval: userdata.data_interval })
     };
     Set {
-        name: set.name.to_owned(),
+        name: set.name.to_owned().into(),
         handle: set.handle,
         key,
         value,
@@ -49,7 +49,7 @@ pub fn set(set: &nftwire::Set<'_>) -> Set {
         gc_interval: set.gc_interval,
         memory_policy: set.policy == nftwire::SetPolicy::Memory,
         auto_merge: userdata.merge_elements,
-        comment: userdata.comment.map(str::to_owned),
+        comment: userdata.comment.map(Into::into),
         statements: Decompiler::stateful(&set.expressions),
         elements: Vec::new(),
     }

@@ -195,7 +195,7 @@ impl Decompiler<'_> {
         let Expression::Map(map) = expression else { return (false, false) };
         let first = match &map.map {
             Expression::Set(elements) => elements.first().and_then(|element| element.value.clone()),
-            Expression::SetName(name) => match self.sets.get(&**name).and_then(|set| set.value.as_ref()) {
+            Expression::SetName(name) => match self.sets.get(name).and_then(|set| set.value.as_ref()) {
                 Some(SetValue::Data { data_type, interval }) => {
                     return (data_type.types.len() > 1, *interval);
                 }
@@ -266,7 +266,7 @@ impl Decompiler<'_> {
                 (ObjectKind::from_number(kind.number()), Expression::Name((*name).into()))
             }
             Objref::Map { sreg, set: name, .. } => {
-                let Some(set) = self.sets.get(*name) else {
+                let Some(set) = self.sets.get(name.as_bytes()) else {
                     return self.unknown("objref", &format!("by an unknown map {name}"));
                 };
                 let Some(loaded) = self.registers.join(*sreg, set.key.len()) else {
@@ -276,7 +276,7 @@ impl Decompiler<'_> {
                     Some(SetValue::Object(kind)) => kind,
                     _ => ObjectKind::Other(0),
                 };
-                let (mut key, mut map) = (loaded.expression, reference(name, set));
+                let (mut key, mut map) = (loaded.expression, reference(*name, set));
                 self.resolve_with(&mut key, &mut map);
                 (kind, Expression::Map(Box::new(Map { key, map, verdicts: false })))
             }
@@ -285,7 +285,7 @@ impl Decompiler<'_> {
     }
 
     fn update(&mut self, dynset: &nftwire::expr::Dynset<'_>) {
-        let set = self.sets.get(dynset.set);
+        let set = self.sets.get(dynset.set.as_bytes());
         let (key_len, value_len) = set.map_or((0, 0), |set| (set.key.len(), set.value_len()));
         let Some(loaded) = self.registers.join(dynset.key, key_len) else {
             return self.unknown("dynset", "of an empty register");
@@ -360,7 +360,7 @@ fn inverted(left: &Data, right: &Data, byte: fn(u8, u8) -> u8) -> Data {
 
 fn log(log: &nftwire::expr::Log<'_>) -> Log {
     Log {
-        prefix: log.prefix.map(str::to_owned),
+        prefix: log.prefix.map(Into::into),
         group: log.group,
         snaplen: log.snaplen,
         queue_threshold: log.queue_threshold,

@@ -51,7 +51,7 @@ impl Writer<'_> {
                 json!({ "jhash": object })
             }
             Expression::Verdict(verdict) => self.verdict(verdict),
-            Expression::Name(name) => (**name).into(),
+            Expression::Name(name) => name.to_string().into(),
             Expression::Wildcard => "*".into(),
         }
     }
@@ -73,7 +73,7 @@ impl Writer<'_> {
                 object["expires"] = (details.expires / 1_000).into();
             }
             if let Some(comment) = &details.comment {
-                object["comment"] = (**comment).into();
+                object["comment"] = comment.to_string().into();
             }
             for statement in &details.statements {
                 if let Json::Object(members) = self.statement(statement) {
@@ -92,8 +92,8 @@ impl Writer<'_> {
 
     pub(super) fn verdict(&self, verdict: &Verdict) -> Json {
         match verdict {
-            Verdict::Jump(chain) => json!({ "jump": { "target": chain } }),
-            Verdict::Goto(chain) => json!({ "goto": { "target": chain } }),
+            Verdict::Jump(chain) => json!({ "jump": { "target": chain.to_string() } }),
+            Verdict::Goto(chain) => json!({ "goto": { "target": chain.to_string() } }),
             verdict => {
                 let name = self.text(|printer| printer.expression(&Expression::Verdict(verdict.clone())));
                 json!({ name: null })

@@ -8,7 +8,7 @@ mod statement;
 use serde_json::{Value as Json, json};
 
 use crate::nft::print::{Options, Printer, hook_name, policy_name, table_flags};
-use crate::{Chain, Expression, Flowtable, Object, Rule, Ruleset, Set, Statement, Table};
+use crate::{Chain, Expression, Flowtable, Name, Object, Rule, Ruleset, Set, Statement, Table};
 
 /// The whole ruleset as one JSON object.
 #[must_use]
@@ -31,7 +31,7 @@ pub struct Writer<'a> {
 impl Writer<'_> {
     /// A table with all it holds, each thing an object of its own: all chains stand before all rules.
     pub fn table(&self, table: &Table, objects: &mut Vec<Json>) {
-        let mut head = json!({ "family": table.family.to_string(), "name": table.name });
+        let mut head = json!({ "family": table.family.to_string(), "name": table.name.to_string() });
         handle(&mut head, table.handle);
         names(&mut head, "flags", table_flags(table).collect());
         objects.push(json!({ "table": head }));
@@ -63,13 +63,13 @@ impl Writer<'_> {
         let statements: Vec<_> = rule.statements.iter().map(|statement| self.statement(statement)).collect();
         let mut object = json!({
             "family": table.family.to_string(),
-            "table": table.name,
-            "chain": chain.name,
+            "table": table.name.to_string(),
+            "chain": chain.name.to_string(),
             "expr": statements,
         });
         handle(&mut object, rule.handle);
         if let Some(comment) = &rule.comment {
-            object["comment"] = (**comment).into();
+            object["comment"] = comment.to_string().into();
         }
         json!({ "rule": object })
     }
@@ -82,8 +82,8 @@ impl Writer<'_> {
     }
 }
 
-fn part_of(table: &Table, name: &str, handle: u64) -> Json {
-    let mut object = json!({ "family": table.family.to_string(), "table": table.name, "name": name });
+fn part_of(table: &Table, name: &Name, handle: u64) -> Json {
+    let mut object = json!({ "family": table.family.to_string(), "table": table.name.to_string(), "name": name.to_string() });
     self::handle(&mut object, handle);
     object
 }

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::statement::{limit, synproxy_flags};
 use super::{Flowtable, Object, Set, Table, Writer, names, part_of};
 use crate::nft::print::{family_name, timeouts};
-use crate::{Constant, Data, DataType, ObjectData, SetType, SetValue};
+use crate::{Constant, Data, DataType, Name, ObjectData, SetType, SetValue};
 
 impl Writer<'_> {
     /// A set or map with its elements.
@@ -23,7 +23,7 @@ impl Writer<'_> {
             };
         }
         if let Some(comment) = &set.comment {
-            object["comment"] = comment.as_str().into();
+            object["comment"] = comment.to_string().into();
         }
         if set.flags & uapi::NFT_SET_CONSTANT == 0 {
             if set.memory_policy {
@@ -64,7 +64,7 @@ impl Writer<'_> {
     pub fn object(&self, table: &Table, object: &Object) -> Json {
         let mut json = part_of(table, &object.name, object.handle);
         if let Some(comment) = &object.comment {
-            json["comment"] = comment.as_str().into();
+            json["comment"] = comment.to_string().into();
         }
         let protocol =
             |number: u8| self.constant(&Constant::new(DataType::InetProto, Data::new(&[number])), false);
@@ -84,7 +84,7 @@ impl Writer<'_> {
                 }
             }
             ObjectData::CtHelper { helper, l3proto, l4proto } => {
-                json["type"] = helper.as_str().into();
+                json["type"] = helper.to_string().into();
                 json["protocol"] = protocol(*l4proto);
                 json["l3proto"] = family_name(*l3proto).into();
             }
@@ -103,7 +103,7 @@ impl Writer<'_> {
                 json["size"] = (*size).into();
                 json["l3proto"] = family_name(*l3proto).into();
             }
-            ObjectData::Secmark(context) => json["context"] = context.as_str().into(),
+            ObjectData::Secmark(context) => json["context"] = context.to_string().into(),
             ObjectData::Synproxy(synproxy) => {
                 json["mss"] = synproxy.mss.into();
                 json["wscale"] = synproxy.wscale.into();
@@ -123,8 +123,8 @@ impl Writer<'_> {
         let mut object = part_of(table, &flowtable.name, flowtable.handle);
         object["hook"] = "ingress".into();
         object["prio"] = flowtable.priority.into();
-        let devices = flowtable.devices.iter().map(String::as_str).collect();
-        names(&mut object, "dev", devices);
+        let devices = flowtable.devices.iter().map(Name::to_string).collect::<Vec<_>>();
+        names(&mut object, "dev", devices.iter().map(String::as_str).collect());
         json!({ "flowtable": object })
     }
 }

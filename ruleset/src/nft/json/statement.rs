@@ -142,7 +142,7 @@ impl Writer<'_> {
             update.statements.iter().map(|statement| stateless.statement(statement)).collect();
         if let Some(size) = update.meter {
             let statement = statements.into_iter().next();
-            return json!({ "meter": { "key": key, "stmt": statement, "size": size, "name": update.set } });
+            return json!({ "meter": { "key": key, "stmt": statement, "size": size, "name": update.set.to_string() } });
         }
         if update.value.is_some() {
             // nft has no other form for it.
@@ -194,7 +194,7 @@ impl Writer<'_> {
 fn log(log: &Log) -> Json {
     let mut object = json!({});
     if let Some(prefix) = &log.prefix {
-        object["prefix"] = prefix.as_str().into();
+        object["prefix"] = prefix.to_string().into();
     }
     for (name, value) in [
         ("group", log.group.map(u32::from)),

@@ -110,7 +110,7 @@ impl Printer<'_> {
                 self.time(details.expires);
             }
             if let Some(comment) = &details.comment {
-                self.put(format_args!(" comment \"{comment}\""));
+                self.put(format_args!(" comment {}", comment.quoted()));
             }
         }
         if let Some(value) = &element.value {
@@ -127,12 +127,10 @@ impl Printer<'_> {
             Verdict::Continue => self.out.push_str("continue"),
             Verdict::Break => self.out.push_str("break"),
             Verdict::Jump(chain) => {
-                self.out.push_str("jump ");
-                self.out.push_str(chain);
+                self.put(format_args!("jump {chain}"));
             }
             Verdict::Goto(chain) => {
-                self.out.push_str("goto ");
-                self.out.push_str(chain);
+                self.put(format_args!("goto {chain}"));
             }
             Verdict::Other(code) if code & 0xff == 3 => self.out.push_str("queue"),
             Verdict::Other(code) => self.put(format_args!("unknown verdict value {code}")),

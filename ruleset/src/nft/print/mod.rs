@@ -10,7 +10,7 @@ mod value;
 use std::collections::HashMap;
 use std::fmt::{self, Display, Write};
 
-use crate::{BaseChain, Chain, Family, Rule, Ruleset, Statement, Table};
+use crate::{BaseChain, Chain, Family, Name, Rule, Ruleset, Statement, Table};
 pub use names::hook_name;
 pub(crate) use names::{ct_name, meta_name, policy_name, priority_name};
 pub(crate) use object::family_name;
@@ -78,7 +78,7 @@ impl Printer<'_> {
             self.put(format_args!("\tflags {}\n", flags.join(",")));
         }
         if let Some(comment) = &table.comment {
-            self.put(format_args!("\tcomment \"{comment}\"\n"));
+            self.put(format_args!("\tcomment {}\n", comment.quoted()));
         }
         flags.is_empty()
     }
@@ -95,15 +95,15 @@ impl Printer<'_> {
         self.put(format_args!("\tchain {} {{", chain.name));
         self.handle(chain.handle);
         if let Some(comment) = &chain.comment {
-            self.put(format_args!("\n\t\tcomment \"{comment}\""));
+            self.put(format_args!("\n\t\tcomment {}", comment.quoted()));
         }
         self.out.push('\n');
         let Some(BaseChain { kind, hook, priority, policy }) = chain.base else { return };
         self.put(format_args!("\t\ttype {} hook {}", kind.name(), hook_name(family, hook)));
         match chain.devices.as_slice() {
             [] => {}
-            [device] => self.put(format_args!(" device \"{device}\"")),
-            devices => self.put(format_args!(" devices = {{ {} }}", devices.join(", "))),
+            [device] => self.put(format_args!(" device {}", device.quoted())),
+            devices => self.put(format_args!(" devices = {{ {} }}", joined(devices))),
         }
         let priority = priority_name(family, hook, priority);
         self.put(format_args!(" priority {priority}; policy {};\n", policy_name(policy)));
@@ -125,9 +125,7 @@ impl Printer<'_> {
             self.statement(statement);
         }
         if let Some(comment) = &rule.comment {
-            self.out.push_str(" comment \"");
-            self.out.push_str(comment);
-            self.out.push('"');
+            self.put(format_args!(" comment {}", comment.quoted()));
         }
         self.handle(rule.handle);
     }
@@ -142,6 +140,11 @@ impl Printer<'_> {
         // A String takes everything.
         let _ = self.out.write_fmt(text);
     }
+}
+
+/// Names with commas between them.
+pub(crate) fn joined(names: &[Name]) -> String {
+    names.iter().map(Name::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// nft's names for a table's flags.

@@ -2,7 +2,7 @@
 
 use nftwire::{Family, Hook};
 
-use super::{Printer, names, timeouts};
+use super::{Printer, joined, names, timeouts};
 use crate::model::statement::Synproxy;
 use crate::{Constant, Data, DataType, Flowtable, Object, ObjectData};
 
@@ -12,7 +12,7 @@ impl Printer<'_> {
         self.put(format_args!("\t{} {} {{", object.data.kind().name(), object.name));
         self.handle(object.handle);
         if let Some(comment) = &object.comment {
-            self.put(format_args!("\n\t\tcomment \"{comment}\""));
+            self.put(format_args!("\n\t\tcomment {}", comment.quoted()));
         }
         self.out.push('\n');
         self.object_data(&object.data);
@@ -37,7 +37,7 @@ impl Printer<'_> {
                 self.out.push('\n');
             }
             ObjectData::CtHelper { helper, l3proto, l4proto } => {
-                self.put(format_args!("\t\ttype \"{helper}\" protocol "));
+                self.put(format_args!("\t\ttype {} protocol ", helper.quoted()));
                 self.protocol(*l4proto);
                 self.put(format_args!("\t\tl3proto {}\n", family_name(*l3proto)));
             }
@@ -56,7 +56,7 @@ impl Printer<'_> {
                 self.time((*timeout).into());
                 self.put(format_args!("\n\t\tsize {size}\n\t\tl3proto {}\n", family_name(*l3proto)));
             }
-            ObjectData::Secmark(context) => self.put(format_args!("\t\t\"{context}\"\n")),
+            ObjectData::Secmark(context) => self.put(format_args!("\t\t{}\n", context.quoted())),
             ObjectData::Synproxy(synproxy) => {
                 if synproxy.flags & Synproxy::MSS != 0 {
                     self.put(format_args!("\t\tmss {}\n", synproxy.mss));
@@ -87,7 +87,7 @@ impl Printer<'_> {
         let priority = names::priority_name(Family::Netdev, Hook::from_number(0), flowtable.priority);
         self.put(format_args!("\n\t\thook ingress priority {priority}\n"));
         if !flowtable.devices.is_empty() {
-            self.put(format_args!("\t\tdevices = {{ {} }}\n", flowtable.devices.join(", ")));
+            self.put(format_args!("\t\tdevices = {{ {} }}\n", joined(&flowtable.devices)));
         }
         for (flag, line) in [(1, "\t\tflags offload\n"), (2, "\t\tcounter\n")] {
             if flowtable.flags & flag != 0 {

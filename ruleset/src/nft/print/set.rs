@@ -56,7 +56,7 @@ impl Printer<'_> {
             }
         }
         if let Some(comment) = &set.comment {
-            self.put(format_args!("\t\tcomment \"{comment}\"\n"));
+            self.put(format_args!("\t\tcomment {}\n", comment.quoted()));
         }
     }
 

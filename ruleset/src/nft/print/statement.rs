@@ -178,7 +178,7 @@ impl Printer<'_> {
     fn log(&mut self, log: &Log) {
         self.out.push_str("log");
         if let Some(prefix) = &log.prefix {
-            self.put(format_args!(" prefix \"{prefix}\""));
+            self.put(format_args!(" prefix {}", prefix.quoted()));
         }
         for (name, value) in [
             ("group", log.group.map(u32::from)),

@@ -17,6 +17,7 @@ use nft_ruleset::{
     TCP_DPORT, Table, Target, UDP_DPORT, UDP_SPORT, Verdict,
 };
 use nftwire::Data;
+use nftwire::Name;
 
 /// The port at which ztunnel takes what leaves the pod.
 const OUTBOUND_PORT: u16 = 15001;
@@ -247,7 +248,7 @@ impl Rules {
     }
 }
 
-fn targets(rule: &Rule) -> impl Iterator<Item = String> {
+fn targets(rule: &Rule) -> impl Iterator<Item = Name> {
     rule.statements.iter().filter_map(|statement| match statement {
         Statement::Verdict(Verdict::Jump(chain)) => Some(chain.clone()),
         _ => None,
