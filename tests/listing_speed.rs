@@ -63,8 +63,8 @@ fn measure(name: &str) {
 fn raw_dump() {
     let mut socket = Socket::open().unwrap();
     let throw_away = |received: nftwire::Received| Ok(received.into_buffer());
-    socket.dump(Family::Ipv4, Query::Rules { table: Some("t"), chain: None }, throw_away).unwrap();
-    socket.dump(Family::Ipv4, Query::Elements { table: "t", set: "s" }, throw_away).unwrap();
+    socket.dump(Family::Ipv4, Query::Rules { table: Some("t".into()), chain: None }, throw_away).unwrap();
+    socket.dump(Family::Ipv4, Query::Elements { table: "t".into(), set: "s".into() }, throw_away).unwrap();
 }
 
 fn run(command: &[&str]) {

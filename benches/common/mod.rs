@@ -34,7 +34,7 @@ pub(crate) fn rules(count: u32) -> Vec<Rule> {
 
 /// These rules in a chain.
 pub(crate) fn ruleset(rules: Vec<Rule>) -> Ruleset {
-    let chain = Chain { name: CHAIN.to_owned().into(), rules, ..Chain::default() };
+    let chain = Chain { name: CHAIN.into(), rules, ..Chain::default() };
     Ruleset { tables: vec![Table { chains: vec![chain], ..Table::new(Family::Inet, TABLE) }] }
 }
 

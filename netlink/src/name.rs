@@ -122,8 +122,9 @@ impl Name {
     }
 }
 
-/// Escapes what would not show, and what could be taken for an escape: control characters and bytes that are not UTF-8
-/// as `\xHH`, characters that turn or end the line as `\u{HHHH}`, and a backslash before `x`, `u` or another one twice.
+/// Escapes what would not show: control characters and bytes that are not UTF-8 as `\xHH`, characters that turn or end
+/// the line as `\u{HHHH}`. Backslashes before that, or before what looks like it, are doubled, so that no two texts are
+/// shown alike; others are left as they are, as nft shows them.
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.iter().all(|byte| matches!(byte, b' '..=b'[' | b']'..=b'~')) {
@@ -137,14 +138,15 @@ impl Text<'_> {
     /// Writes the text; `quote` is escaped, too.
     fn escape(self, f: &mut fmt::Formatter<'_>, quote: Option<char>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
-            let mut characters = chunk.valid().chars().peekable();
-            while let Some(character) = characters.next() {
+            let valid = chunk.valid();
+            for (index, character) in valid.char_indices() {
                 match character {
                     '\\' => {
-                        let next = characters.peek().copied();
-                        let escape_follows = next.map_or(!chunk.invalid().is_empty(), |next| {
-                            matches!(next, 'x' | 'u' | '\\') || is_deceptive(next) || Some(next) == quote
-                        });
+                        let after = valid[index..].trim_start_matches('\\');
+                        let escape_follows = match after.chars().next() {
+                            None => !chunk.invalid().is_empty(),
+                            Some(next) => is_deceptive(next) || Some(next) == quote || is_like_escape(after),
+                        };
                         f.write_str(if escape_follows { "\\\\" } else { "\\" })?;
                     }
                     character if character.is_ascii_control() || Some(character) == quote => {
@@ -159,6 +161,14 @@ impl Text<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether this could be what is after the backslash of an escape.
+fn is_like_escape(text: &str) -> bool {
+    match text.as_bytes() {
+        [b'x', high, low, ..] => high.is_ascii_hexdigit() && low.is_ascii_hexdigit(),
+        bytes => bytes.starts_with(b"u{"),
     }
 }
 
@@ -359,27 +369,34 @@ mod tests {
         assert_eq!(shown(b"caf\xe9"), "caf\\xe9");
         assert_eq!(shown(b"a\x1b[2Jb\n}\ntable"), "a\\x1b[2Jb\\x0a}\\x0atable");
         assert_eq!(shown("a\u{9b}\u{202e}b\u{2028}".as_bytes()), "a\\u{9b}\\u{202e}b\\u{2028}");
-        assert_eq!(shown(b"\\x1b \\\\ \\"), "\\\\x1b \\\\\\ \\");
+        assert_eq!(shown(b"\\x1b \\\\ \\xyz"), "\\\\x1b \\\\ \\xyz");
+        assert_eq!(Text::new("a \"b\"").quoted().to_string(), "\"a \\x22b\\x22\"");
     }
 
-    /// Reads escapes back.
+    /// Reads escapes back: half of the backslashes before one are its own.
     fn unescaped(text: &str) -> Vec<u8> {
         let (mut bytes, mut rest) = (Vec::new(), text);
         while let Some(character) = rest.chars().next() {
-            if let Some(after) = rest.strip_prefix("\\\\") {
-                bytes.push(b'\\');
-                rest = after;
-            } else if let Some(after) = rest.strip_prefix("\\x") {
-                bytes.push(u8::from_str_radix(&after[..2], 16).unwrap());
-                rest = &after[2..];
-            } else if let Some(after) = rest.strip_prefix("\\u{") {
-                let (number, after) = after.split_once('}').unwrap();
+            let after = rest.trim_start_matches('\\');
+            let backslashes = rest.len() - after.len();
+            if !is_like_escape(after) || backslashes == 0 {
+                bytes.extend(character.to_string().as_bytes());
+                rest = &rest[character.len_utf8()..];
+                continue;
+            }
+            bytes.extend(vec![b'\\'; backslashes / 2]);
+            rest = after;
+            if backslashes % 2 == 0 {
+                continue;
+            }
+            if let Some(number) = after.strip_prefix("u{") {
+                let (number, after) = number.split_once('}').unwrap();
                 let character = char::from_u32(u32::from_str_radix(number, 16).unwrap()).unwrap();
                 bytes.extend(character.to_string().as_bytes());
                 rest = after;
             } else {
-                bytes.extend(character.to_string().as_bytes());
-                rest = &rest[character.len_utf8()..];
+                bytes.push(u8::from_str_radix(&after[1..3], 16).unwrap());
+                rest = &after[3..];
             }
         }
         bytes

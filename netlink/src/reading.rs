@@ -121,7 +121,7 @@ impl<'s> Reader<'s> {
     /// As [`Reader::read`].
     pub fn volatile_elements(&mut self, family: Family, table: &str, set: &str) -> Result<Dump, Error> {
         let mut dump = Dump::default();
-        self.socket.dump(family, Query::Elements { table, set }, |received| Ok(dump.keep(received)))?;
+        self.socket.dump(family, Query::Elements { table: table.into(), set: set.into() }, |received| Ok(dump.keep(received)))?;
         Ok(dump)
     }
 }
@@ -341,7 +341,7 @@ macro_rules! typed_readings {
                 table: &str,
                 each: impl FnMut(Rule<'_>) -> Result<(), Error>,
             ) -> Result<(), Error> {
-                let query = Query::Rules { table: Some(table), chain: None };
+                let query = Query::Rules { table: Some(table.into()), chain: None };
                 hand_out(&self.read(family, query)?, Rule::decode, each)
             }
 
@@ -355,7 +355,7 @@ macro_rules! typed_readings {
                 table: &str,
                 each: impl FnMut(Set<'_>) -> Result<(), Error>,
             ) -> Result<(), Error> {
-                hand_out(&self.read(family, Query::Sets { table: Some(table) })?, Set::decode, each)
+                hand_out(&self.read(family, Query::Sets { table: Some(table.into()) })?, Set::decode, each)
             }
 
             /// Hands the elements of a set to `each`.
@@ -369,7 +369,7 @@ macro_rules! typed_readings {
                 set: &str,
                 each: impl FnMut(ElementList<'_>) -> Result<(), Error>,
             ) -> Result<(), Error> {
-                hand_out(&self.read(family, Query::Elements { table, set })?, ElementList::decode, each)
+                hand_out(&self.read(family, Query::Elements { table: table.into(), set: set.into() })?, ElementList::decode, each)
             }
 
             /// Hands every object of a table, or of all tables, of one kind, or of all kinds, to `each`.

@@ -19,8 +19,7 @@ pub(crate) fn ruleset(plain: bool) -> impl Strategy<Value = Ruleset> {
     (rules(&["one", "two"]), rules(&["two"]), rules(&[])).prop_map(|(base, one, two)| {
         let hook =
             BaseChain { kind: ChainKind::Filter, hook: Hook::LocalOut, priority: 0, policy: Policy::Accept };
-        let chain =
-            |name: &str, base, rules| Chain { name: name.to_owned(), base, rules, ..Chain::default() };
+        let chain = |name: &str, base, rules| Chain { name: name.into(), base, rules, ..Chain::default() };
         let chains = vec![chain(BASE, Some(hook), base), chain("one", None, one), chain("two", None, two)];
         Ruleset { tables: vec![Table { chains, ..Table::new(Family::Inet, "random") }] }
     })
@@ -194,7 +193,7 @@ fn verdict(chains: &'static [&'static str]) -> BoxedStrategy<Rule> {
         return plain.boxed();
     }
     let into = prop::sample::select(chains);
-    let goto = |chain: &str| Rule::new().then(Statement::Verdict(Verdict::Goto(chain.to_owned())));
+    let goto = |chain: &str| Rule::new().then(Statement::Verdict(Verdict::Goto(chain.into())));
     prop_oneof![
         5 => plain,
         4 => into.clone().prop_map(|chain| Rule::new().jump(chain)),

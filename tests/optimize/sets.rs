@@ -20,7 +20,7 @@ fn becomes_by_element(rules: &[Rule], expected: &[&str]) {
 
 fn optimized(rules: &[Rule], counting: Counting) -> Vec<String> {
     let hook = BaseChain { kind: ChainKind::Nat, hook: Hook::LocalOut, priority: 0, policy: Policy::Accept };
-    let chain = |name: &str, base, rules| Chain { name: name.to_owned(), base, rules, ..Chain::default() };
+    let chain = |name: &str, base, rules| Chain { name: name.into(), base, rules, ..Chain::default() };
     let chains = vec![
         chain("base", Some(hook), rules.to_vec()),
         chain("other", None, vec![Rule::new().tcp().accept()]),

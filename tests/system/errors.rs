@@ -352,7 +352,8 @@ fn help_fits_what_the_kernel_refused() {
         assert_eq!(found, format!("the kernel refused {error}"));
         assert!(found_help.starts_with(help), "{found_help}");
     };
-    let lookup = expr::Lookup { set: "nowhere", set_id: 0, sreg: Register::R1, dreg: None, inverted: false };
+    let lookup =
+        expr::Lookup { set: "nowhere".into(), set_id: 0, sreg: Register::R1, dreg: None, inverted: false };
     let mark = expr::Meta { key: expr::MetaKey::Mark, access: expr::Access::Load(Register::R1) };
     says(
         &|batch| rule(batch, &[mark.into(), lookup.into()]),
@@ -361,14 +362,14 @@ fn help_fits_what_the_kernel_refused() {
     );
     let jump = |chain| Expr::from(expr::Immediate::Verdict(nftwire::Verdict::Jump(chain)));
     says(
-        &|batch| rule(batch, &[jump("nowhere")]),
+        &|batch| rule(batch, &[jump("nowhere".into())]),
         "the ruleset: expression 1 (immediate): ENOENT: No such file or directory",
         "the chain, the set or the object that it names is not in the table",
     );
     says(
         &|batch| {
             batch.add_chain(&Chain::new(Family::Inet, "t", "busy"));
-            rule(batch, &[jump("busy")]);
+            rule(batch, &[jump("busy".into())]);
             batch.del_chain(Family::Inet, "t", "busy");
         },
         "the ruleset: EBUSY: Device or resource busy",
@@ -382,8 +383,12 @@ fn help_fits_what_the_kernel_refused() {
         &|batch| {
             // Only what packets can reach is searched.
             batch.add_chain(&input());
-            batch.add_rule(&nftwire::Rule::new(Family::Inet, "t", "in"), Position::Append, &[jump("c")]);
-            rule(batch, &[jump("c")]);
+            batch.add_rule(
+                &nftwire::Rule::new(Family::Inet, "t", "in"),
+                Position::Append,
+                &[jump("c".into())],
+            );
+            rule(batch, &[jump("c".into())]);
         },
         "the ruleset: EMLINK: Too many links",
         "its jumps go in a circle, or too deep (16)",

@@ -13,6 +13,7 @@ use meshwire::apply::{ApplyError, Counters};
 use meshwire::interception::Interception;
 use meshwire::network::{self, Change, Network, PolicyRule, RouteSocket};
 use nft_ruleset::{BaseChain, Chain, ChainKind, Data, Family, Hook, Policy, Rule, Ruleset, Table, Target};
+use nftwire::Name;
 use nftwire::Socket;
 use nftwire::expr::CtKey;
 use nix::sys::signal::Signal;
@@ -149,7 +150,7 @@ fn a_refused_rule_is_named_and_only_what_the_run_added_is_taken_back() {
                     );
                     assert_eq!(refusal.location.expression, Some((2, "ct".to_owned())));
                     assert_eq!(
-                        (subject.chain.as_deref(), subject.rule.map(|(index, _)| index)),
+                        (subject.chain.as_ref().and_then(Name::to_str), subject.rule.map(|(index, _)| index)),
                         (Some("output"), Some(1))
                     );
                 }

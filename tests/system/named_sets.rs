@@ -19,7 +19,7 @@ fn interception(flags: SetFlags, elements: &[&str]) -> Interception {
         elements: elements.iter().map(element).collect(),
         ..Set::new("s", DataType::Ipv4Addr)
     };
-    let look_up = Operand::SetName("s".to_owned());
+    let look_up = Operand::SetName("s".into());
     let rule = Rule::new().compare(Selector::Payload(IP_DADDR), Op::Eq, look_up).counter().drop();
     let other = Rule::new().tcp().counter();
     let chain = Chain::at_hook("output", ChainKind::Filter, Hook::LocalOut, 0, vec![rule, other]);

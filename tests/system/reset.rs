@@ -190,7 +190,7 @@ fn rules_replaced_by_themselves() {
     let readings = namespace.run(|| {
         let mut readings = Readings::default();
         let mut socket = Socket::open().unwrap();
-        replace_rules(&mut socket, Family::Inet, "t", &mut readings).unwrap();
+        replace_rules(&mut socket, Family::Inet, &"t".into(), &mut readings).unwrap();
         readings
     });
     assert_eq!(of_rules(&readings), PACKETS);
@@ -207,7 +207,7 @@ fn rules_replaced_by_themselves() {
 #[test]
 fn the_same_readings_both_ways() {
     let (Some(first), Some(second)) = (loaded(), loaded()) else { return };
-    let table = Some((Family::Inet, "t"));
+    let table = Some((Family::Inet, "t".into()));
     let ours = first.run(|| {
         let mut readings = Readings::default();
         reset_counters(&mut Socket::open().unwrap(), table, &mut readings).unwrap();
@@ -215,7 +215,7 @@ fn the_same_readings_both_ways() {
     });
     let replaced = second.run(|| {
         let mut readings = Readings::default();
-        replace_rules(&mut Socket::open().unwrap(), Family::Inet, "t", &mut readings).unwrap();
+        replace_rules(&mut Socket::open().unwrap(), Family::Inet, &"t".into(), &mut readings).unwrap();
         readings
     });
     let rules: Vec<_> = ours

@@ -124,9 +124,8 @@ fn immediate() -> impl Strategy<Value = Immediate<'static>> {
 }
 
 fn lookup() -> impl Strategy<Value = Lookup<'static>> {
-    (name(), any::<u32>(), register(), option::of(register()), any::<bool>()).prop_map(
-        |(set, set_id, sreg, dreg, inverted)| Lookup { set: set.into(), set_id, sreg, dreg, inverted },
-    )
+    (name(), any::<u32>(), register(), option::of(register()), any::<bool>())
+        .prop_map(|(set, set_id, sreg, dreg, inverted)| Lookup { set, set_id, sreg, dreg, inverted })
 }
 
 fn nat() -> impl Strategy<Value = Nat> {

@@ -8,7 +8,7 @@ pub(super) fn elements<'r>(table: &'r Table, expression: &'r Expression) -> Opti
     match expression {
         Expression::Set(elements) => Some(elements),
         Expression::SetName(name) => {
-            let set = table.sets.iter().find(|set| *set.name == **name)?;
+            let set = table.sets.iter().find(|set| set.name == *name)?;
             Some(&set.elements)
         }
         _ => None,

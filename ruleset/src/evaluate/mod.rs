@@ -98,6 +98,11 @@ pub struct Translation {
 
 /// What becomes of `packet` when it enters the chain `base` of `table`. There is always at least one outcome.
 #[must_use]
-pub fn evaluate<'r>(table: &'r Table, base: &str, packet: &Packet, host: &dyn Host) -> Vec<Outcome<'r>> {
-    walk::outcomes(table, base, packet, host)
+pub fn evaluate<'r, 'n>(
+    table: &'r Table,
+    base: impl Into<crate::Text<'n>>,
+    packet: &Packet,
+    host: &dyn Host,
+) -> Vec<Outcome<'r>> {
+    walk::outcomes(table, base.into(), packet, host)
 }

@@ -31,7 +31,7 @@ fn rule(statements: impl IntoIterator<Item = Statement>) -> Rule {
 }
 
 fn table(chains: impl IntoIterator<Item = (&'static str, Vec<Rule>)>) -> Table {
-    let chain = |(name, rules): (&str, _)| Chain { name: name.to_owned(), rules, ..Chain::default() };
+    let chain = |(name, rules): (&str, _)| Chain { name: name.into(), rules, ..Chain::default() };
     Table { chains: chains.into_iter().map(chain).collect(), ..Table::new(Family::Inet, "t") }
 }
 
@@ -179,7 +179,7 @@ fn a_map_gives_an_address_and_a_port() {
     let element =
         Element { value: Some(service([10, 1, 1, 1], 8443)), ..Element::new(service(ADDRESS, 443)) };
     let set = Set {
-        name: "services".to_owned(),
+        name: "services".into(),
         handle: 0,
         key: SetType { types: Vec::new(), expression: None },
         value: None,

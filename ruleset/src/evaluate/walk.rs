@@ -5,6 +5,7 @@ use nftwire::expr::{CtKey, MetaKey};
 use super::packet::{Host, Packet, Tracking};
 use super::read::{self, Gap, Value};
 use super::{Assumption, Fate, Outcome, Step, Translation, compare};
+use crate::Text;
 use crate::statement::{Nat, ObjectKind, Tproxy, UpdateOp};
 use crate::{Chain, Element, Expression, Family, Map, Op, Rule, Selector, Statement, Table, Verdict};
 
@@ -14,7 +15,7 @@ const OUTCOMES: usize = 256;
 /// The outcomes of the base chain; at least one.
 pub(super) fn outcomes<'r>(
     table: &'r Table,
-    base: &str,
+    base: Text<'_>,
     packet: &Packet,
     host: &dyn Host,
 ) -> Vec<Outcome<'r>> {
@@ -30,7 +31,7 @@ pub(super) fn outcomes<'r>(
     walk.outcomes
 }
 
-fn find<'r>(table: &'r Table, name: &str) -> Option<&'r Chain> {
+fn find<'r>(table: &'r Table, name: Text<'_>) -> Option<&'r Chain> {
     table.chains.iter().find(|chain| chain.name == name)
 }
 
@@ -135,7 +136,7 @@ impl<'r> Walk<'r, '_> {
                 None
             }
             Verdict::Jump(name) | Verdict::Goto(name) => {
-                let Some(chain) = find(self.table, name) else { return Some(Fate::Unknown) };
+                let Some(chain) = find(self.table, name.as_text()) else { return Some(Fate::Unknown) };
                 if matches!(verdict, Verdict::Goto(_)) {
                     state.frames.pop();
                 }

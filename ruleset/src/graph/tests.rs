@@ -8,7 +8,7 @@ fn chain(name: &str, hook: Option<(Hook, i32)>, verdicts: Vec<Verdict>) -> Chain
     let base = |(hook, priority)| BaseChain { kind: ChainKind::Filter, hook, priority, policy: Policy::Drop };
     let rule = |verdict| Rule { statements: vec![Statement::Verdict(verdict)], ..Rule::default() };
     Chain {
-        name: name.to_owned().into(),
+        name: name.into(),
         base: hook.map(base),
         rules: verdicts.into_iter().map(rule).collect(),
         ..Chain::default()
@@ -16,11 +16,11 @@ fn chain(name: &str, hook: Option<(Hook, i32)>, verdicts: Vec<Verdict>) -> Chain
 }
 
 fn jump(name: &str) -> Verdict {
-    Verdict::Jump(name.to_owned().into())
+    Verdict::Jump(name.into())
 }
 
 fn goto(name: &str) -> Verdict {
-    Verdict::Goto(name.to_owned().into())
+    Verdict::Goto(name.into())
 }
 
 fn graph(chains: Vec<Chain>) -> Graph {

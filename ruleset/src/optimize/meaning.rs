@@ -1,6 +1,7 @@
 //! What a rule looks at, what it does, and what it may change.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use nftwire::expr::MetaKey;
 
@@ -134,48 +135,63 @@ fn reads(statement: &Statement) -> Option<Selector> {
 #[derive(Debug)]
 pub(super) struct Chains<'t> {
     chains: BTreeMap<&'t Name, &'t Chain>,
+    /// The answer for each chain that was looked at: however many jumps lead to it, it is looked at once
+    known: RefCell<BTreeMap<&'t Name, Option<Vec<Selector>>>>,
 }
 
 impl<'t> Chains<'t> {
     pub(super) fn of(table: &'t Table) -> Self {
-        Self { chains: table.chains.iter().map(|chain| (&chain.name, chain)).collect() }
+        let chains = table.chains.iter().map(|chain| (&chain.name, chain)).collect();
+        Self { chains, known: RefCell::default() }
     }
 
     /// What the chains that these actions lead into may change; `None` where they may do anything.
     pub(super) fn changes(&self, actions: &[Statement]) -> Option<Vec<Selector>> {
         let mut changes = Vec::new();
-        self.add_targets(actions, &mut changes, &mut BTreeSet::new())?;
+        self.add_targets(actions, &mut changes)?;
         Some(changes)
     }
 
-    /// Each chain counts once, however many jumps lead to it.
-    fn add_targets(
-        &self,
-        statements: &[Statement],
-        changes: &mut Vec<Selector>,
-        seen: &mut BTreeSet<&'t Name>,
-    ) -> Option<()> {
+    fn add_targets(&self, statements: &[Statement], changes: &mut Vec<Selector>) -> Option<()> {
         for name in statements.iter().flat_map(Statement::verdicts).filter_map(Verdict::chain) {
-            let (name, chain) = self.chains.get_key_value(name)?;
-            if !seen.insert(name) {
-                continue;
-            }
-            for rule in &chain.rules {
-                for statement in &rule.statements {
-                    match statement {
-                        Statement::Match { .. } => drop(reads(statement)?),
-                        Statement::Counter(_)
-                        | Statement::Nat(_)
-                        | Statement::Tproxy(_)
-                        | Statement::Verdict(_)
-                        | Statement::VerdictMap(_) => {}
-                        Statement::Set { target, .. } => changes.push(*target),
-                        _ => return None,
-                    }
+            for selector in self.of_chain(name)? {
+                if !changes.contains(&selector) {
+                    changes.push(selector);
                 }
-                self.add_targets(&rule.statements, changes, seen)?;
             }
         }
         Some(())
+    }
+
+    fn of_chain(&self, name: &Name) -> Option<Vec<Selector>> {
+        let (&name, chain) = self.chains.get_key_value(name)?;
+        if let Some(known) = self.known.borrow().get(name) {
+            return known.clone();
+        }
+        // A chain that leads back to itself is no ruleset; its answer is that it may do anything.
+        self.known.borrow_mut().insert(name, None);
+        let changes = self.of_rules(&chain.rules);
+        self.known.borrow_mut().insert(name, changes.clone());
+        changes
+    }
+
+    fn of_rules(&self, rules: &[Rule]) -> Option<Vec<Selector>> {
+        let mut changes = Vec::new();
+        for rule in rules {
+            for statement in &rule.statements {
+                match statement {
+                    Statement::Match { .. } => drop(reads(statement)?),
+                    Statement::Counter(_)
+                    | Statement::Nat(_)
+                    | Statement::Tproxy(_)
+                    | Statement::Verdict(_)
+                    | Statement::VerdictMap(_) => {}
+                    Statement::Set { target, .. } => changes.push(*target),
+                    _ => return None,
+                }
+            }
+            self.add_targets(&rule.statements, &mut changes)?;
+        }
+        Some(changes)
     }
 }

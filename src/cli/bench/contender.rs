@@ -304,8 +304,7 @@ fn rules(count: u32) -> Ruleset {
     let rule = |(address, port): (Ipv4Addr, u16)| {
         Rule::new().daddr(Op::Eq, IpAddr::from(address)).port(TCP_DPORT, Op::Eq, port).counter().returns()
     };
-    let chain =
-        Chain { name: CHAIN.to_owned().into(), rules: values(count).map(rule).collect(), ..Chain::default() };
+    let chain = Chain { name: CHAIN.into(), rules: values(count).map(rule).collect(), ..Chain::default() };
     Ruleset { tables: vec![Table { chains: vec![chain], ..Table::new(Family::Inet, TABLE) }] }
 }
 

@@ -78,7 +78,8 @@ fn keep_one_capability() -> Result<(), CapsError> {
     caps::set(None, CapSet::Permitted, &kept(CapSet::Permitted)?)
 }
 
-#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+#[cfg(test)]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"))]
 mod tests {
     use std::fs::File;
     use std::io;

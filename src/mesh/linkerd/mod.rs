@@ -130,12 +130,8 @@ fn table(family: Family, rules: [Vec<Rule>; 4]) -> Table {
         (INBOUND, None),
         (OUTBOUND, None),
     ];
-    let chain = |((name, base), rules): ((&str, _), _)| Chain {
-        name: name.to_owned().into(),
-        base,
-        rules,
-        ..Chain::default()
-    };
+    let chain =
+        |((name, base), rules): ((&str, _), _)| Chain { name: name.into(), base, rules, ..Chain::default() };
     Table { chains: chains.into_iter().zip(rules).map(chain).collect(), ..Table::new(family, TABLE) }
 }
 
@@ -166,5 +162,5 @@ fn commented(rule: Rule, comment: &str) -> Rule {
         return rule.comment(&comment);
     }
     let end = comment[..=MAX - MORE.len()].rfind(',').unwrap_or(MAX - MORE.len());
-    rule.comment(&format!("{}{MORE}", &comment[..end]))
+    rule.comment(format!("{}{MORE}", &comment[..end]))
 }

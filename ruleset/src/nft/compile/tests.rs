@@ -483,7 +483,7 @@ fn sets_that_only_can_be_shown() {
         Set { timeout: 1, ..plain() },
         Set { size: 1, ..plain() },
         Set { flags: SetFlags::EVAL.0, ..plain() },
-        Set { comment: Some("c".to_owned().into()), ..plain() },
+        Set { comment: Some("c".into()), ..plain() },
     ] {
         assert_eq!(refused(&set), "a set of this kind");
     }

@@ -41,11 +41,11 @@ pub fn object(object: &nftwire::Object<'_>) -> Object {
             timeout: expect.timeout,
             size: expect.size,
         },
-        Wire::Secmark(context) => ObjectData::Secmark(context.to_name().into()),
+        Wire::Secmark(context) => ObjectData::Secmark(context.to_name()),
         Wire::Connlimit(_) | Wire::Unknown { .. } => ObjectData::Other(object.data.kind().number()),
     };
     Object {
-        name: object.name.to_name().into(),
+        name: object.name.to_name(),
         handle: object.handle,
         comment: userdata::comment(object.userdata).map(Into::into),
         data,
@@ -71,7 +71,7 @@ pub fn flowtable(flowtable: &nftwire::Flowtable<'_>) -> Flowtable {
     let mut devices: Vec<_> = flowtable.devices.iter().map(device).collect();
     devices.sort_unstable();
     Flowtable {
-        name: flowtable.name.to_name().into(),
+        name: flowtable.name.to_name(),
         handle: flowtable.handle,
         priority: flowtable.priority,
         devices,

@@ -39,7 +39,7 @@ pub fn set(set: &nftwire::Set<'_>) -> Set {
         Some(SetValue::Data { data_type, interval: userdata.data_interval })
     };
     Set {
-        name: set.name.to_owned().into(),
+        name: set.name.into(),
         handle: set.handle,
         key,
         value,
