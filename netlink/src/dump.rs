@@ -92,21 +92,21 @@ impl Query<'_> {
     }
 
     pub(crate) fn put(&self, writer: &mut AttrWriter) {
-        let mut name = |attribute, name: Option<&str>| {
+        let mut name = |attribute, name: Option<Text<'_>>| {
             if let Some(name) = name {
                 writer.put_text(attribute, name);
             }
         };
         match *self {
             Self::Tables | Self::Chains => {}
-            Self::Table { table } => name(uapi::NFTA_TABLE_NAME, Some(table)),
+            Self::Table { table } => name(uapi::NFTA_TABLE_NAME, Some(table.into())),
             Self::Chain { table, chain } => {
-                name(uapi::NFTA_CHAIN_TABLE, Some(table));
-                name(uapi::NFTA_CHAIN_NAME, Some(chain));
+                name(uapi::NFTA_CHAIN_TABLE, Some(table.into()));
+                name(uapi::NFTA_CHAIN_NAME, Some(chain.into()));
             }
             Self::Set { table, set } => {
-                name(uapi::NFTA_SET_TABLE, Some(table));
-                name(uapi::NFTA_SET_NAME, Some(set));
+                name(uapi::NFTA_SET_TABLE, Some(table.into()));
+                name(uapi::NFTA_SET_NAME, Some(set.into()));
             }
             Self::Rules { table, chain } => {
                 name(uapi::NFTA_RULE_TABLE, table);
@@ -270,7 +270,7 @@ impl Socket {
     ///
     /// # Errors
     /// As [`Socket::reset_objects`]; EINVAL before 6.2.
-    pub fn reset_rules(
+    pub fn reset_rules<'n>(
         &mut self,
         family: Family,
         table: impl Into<Text<'n>>,
@@ -288,7 +288,7 @@ impl Socket {
     ///
     /// # Errors
     /// As [`Socket::reset_objects`]; ENOENT if there is no such set, EINVAL before 6.5.
-    pub fn reset_elements(
+    pub fn reset_elements<'n>(
         &mut self,
         family: Family,
         table: impl Into<Text<'n>>,

@@ -17,6 +17,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::Text;
 use crate::socket::{RECEIVE_BUFFER, WITNESS_BUFFER};
 use crate::{
     Attr, Chain, DecodeError, Dump, ElementList, Error, Family, Flowtable, Message, Object, ObjectKind,
@@ -119,9 +120,16 @@ impl<'s> Reader<'s> {
     ///
     /// # Errors
     /// As [`Reader::read`].
-    pub fn volatile_elements(&mut self, family: Family, table: &str, set: &str) -> Result<Dump, Error> {
+    pub fn volatile_elements<'n>(
+        &mut self,
+        family: Family,
+        table: impl Into<Text<'n>>,
+        set: impl Into<Text<'n>>,
+    ) -> Result<Dump, Error> {
         let mut dump = Dump::default();
-        self.socket.dump(family, Query::Elements { table: table.into(), set: set.into() }, |received| Ok(dump.keep(received)))?;
+        self.socket.dump(family, Query::Elements { table: table.into(), set: set.into() }, |received| {
+            Ok(dump.keep(received))
+        })?;
         Ok(dump)
     }
 }
@@ -335,10 +343,10 @@ macro_rules! typed_readings {
             ///
             /// # Errors
             /// As `tables`.
-            pub fn rules(
+            pub fn rules<'n>(
                 &mut self,
                 family: Family,
-                table: &str,
+                table: impl Into<Text<'n>>,
                 each: impl FnMut(Rule<'_>) -> Result<(), Error>,
             ) -> Result<(), Error> {
                 let query = Query::Rules { table: Some(table.into()), chain: None };
@@ -349,10 +357,10 @@ macro_rules! typed_readings {
             ///
             /// # Errors
             /// As `tables`; ENOENT if there is no such table.
-            pub fn sets(
+            pub fn sets<'n>(
                 &mut self,
                 family: Family,
-                table: &str,
+                table: impl Into<Text<'n>>,
                 each: impl FnMut(Set<'_>) -> Result<(), Error>,
             ) -> Result<(), Error> {
                 hand_out(&self.read(family, Query::Sets { table: Some(table.into()) })?, Set::decode, each)
@@ -362,14 +370,18 @@ macro_rules! typed_readings {
             ///
             /// # Errors
             /// As `tables`; ENOENT if there is no such set.
-            pub fn elements(
+            pub fn elements<'n>(
                 &mut self,
                 family: Family,
-                table: &str,
-                set: &str,
+                table: impl Into<Text<'n>>,
+                set: impl Into<Text<'n>>,
                 each: impl FnMut(ElementList<'_>) -> Result<(), Error>,
             ) -> Result<(), Error> {
-                hand_out(&self.read(family, Query::Elements { table: table.into(), set: set.into() })?, ElementList::decode, each)
+                hand_out(
+                    &self.read(family, Query::Elements { table: table.into(), set: set.into() })?,
+                    ElementList::decode,
+                    each,
+                )
             }
 
             /// Hands every object of a table, or of all tables, of one kind, or of all kinds, to `each`.
@@ -379,7 +391,7 @@ macro_rules! typed_readings {
             pub fn objects(
                 &mut self,
                 family: Family,
-                table: Option<&str>,
+                table: Option<Text<'_>>,
                 kind: Option<ObjectKind>,
                 each: impl FnMut(Object<'_>) -> Result<(), Error>,
             ) -> Result<(), Error> {
@@ -393,7 +405,7 @@ macro_rules! typed_readings {
             pub fn flowtables(
                 &mut self,
                 family: Family,
-                table: Option<&str>,
+                table: Option<Text<'_>>,
                 each: impl FnMut(Flowtable<'_>) -> Result<(), Error>,
             ) -> Result<(), Error> {
                 hand_out(&self.read(family, Query::Flowtables { table })?, Flowtable::decode, each)
@@ -418,9 +430,9 @@ mod tests {
     use super::*;
     use crate::{AttrWriter, message};
 
-    const RULES: Query<'_> = Query::Rules { table: Some("t"), chain: None };
-    const SETS: Query<'_> = Query::Sets { table: Some("t") };
-    const ELEMENTS: Query<'_> = Query::Elements { table: "t", set: "s" };
+    const RULES: Query<'_> = Query::Rules { table: Some(Text::new("t")), chain: None };
+    const SETS: Query<'_> = Query::Sets { table: Some(Text::new("t")) };
+    const ELEMENTS: Query<'_> = Query::Elements { table: Text::new("t"), set: Text::new("s") };
 
     /// A datagram of messages, each with the attributes that `fill` writes.
     fn datagram<T: Copy>(entries: &[T], fill: impl Fn(&mut AttrWriter, T)) -> Received {

@@ -171,7 +171,7 @@ fn the_way_of_a_traced_packet() {
         let one = Immediate::Value { dreg: Register::R1, data: Data::new(&[1]) };
         let trace = Meta { key: MetaKey::NfTrace, access: Access::Store(Register::R1) };
         batch.add_rule(&Rule::new(FAMILY, TABLE, CHAIN), Position::Append, &[one.into(), trace.into()]);
-        let jump = Immediate::Verdict(Verdict::Jump("further"));
+        let jump = Immediate::Verdict(Verdict::Jump("further".into()));
         batch.add_rule(&Rule::new(FAMILY, TABLE, CHAIN), Position::Append, &[jump.into()]);
         let mut socket = Socket::open().unwrap();
         socket.commit(&mut batch).unwrap();

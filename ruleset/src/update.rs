@@ -349,7 +349,7 @@ fn note_table(table: &nftwire::Table<'_>, owned: &Ruleset, tables: &mut Vec<Exis
     if owned.tables.iter().any(|owned| owned.family == table.family && owned.name == table.name) {
         tables.push(ExistingTable {
             family: table.family,
-            name: table.name.to_owned(),
+            name: table.name.to_owned().into(),
             dormant: table.flags.0 & nftwire::TableFlags::DORMANT.0 != 0,
             chains: Vec::new(),
             named_sets: Vec::new(),
@@ -412,7 +412,7 @@ fn read_names(
     socket: &mut Reader<'_>,
     owned: &Ruleset,
     table: &mut ExistingTable,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<Name>, Error> {
     let filled_by_others: Vec<_> = owned
         .tables
         .iter()

@@ -11,7 +11,7 @@ mod replace;
 use std::collections::HashMap;
 
 use nftwire::expr::Counter;
-use nftwire::{Error, Expr, Family, ObjectData, ObjectKind, Reader, Socket};
+use nftwire::{Error, Expr, Family, Name, ObjectData, ObjectKind, Reader, Socket, Text};
 use nix::errno::Errno;
 
 use crate::diagnostic::{self, Explain, Explanation};
@@ -157,9 +157,9 @@ enum State {
 fn counting_chains(
     socket: &mut Reader<'_>,
     family: Family,
-    table: &str,
-) -> Result<Vec<(String, State)>, Error> {
-    let mut chains: Vec<(String, bool, State)> = Vec::new();
+    table: &Name,
+) -> Result<Vec<(Name, State)>, Error> {
+    let mut chains: Vec<(Name, bool, State)> = Vec::new();
     socket.rules(family, table, |rule| {
         // Rules come chain by chain.
         if chains.last().is_none_or(|(name, ..)| *name != rule.chain) {

@@ -57,22 +57,22 @@ struct Snapshot {
     rules: Dump,
     sets: Dump,
     /// By the set's name
-    elements: HashMap<String, Dump>,
+    elements: HashMap<Name, Dump>,
     /// The same sets, to show rules by
     shown: Sets,
 }
 
 impl Snapshot {
-    fn read(socket: &mut Reader<'_>, family: Family, table: &str) -> Result<Self, Error> {
+    fn read(socket: &mut Reader<'_>, family: Family, table: &Name) -> Result<Self, Error> {
         let (shown, _) = listing::read_sets(socket, family, table)?;
         let mut elements = HashMap::new();
         for (name, _) in shown.iter().filter(|(_, set)| set.is_anonymous()) {
-            let query = Query::Elements { table, set: name };
+            let query = Query::Elements { table: table.into(), set: name.into() };
             elements.insert(name.clone(), socket.read(family, query)?);
         }
         Ok(Self {
-            rules: socket.read(family, Query::Rules { table: Some(table), chain: None })?,
-            sets: socket.read(family, Query::Sets { table: Some(table) })?,
+            rules: socket.read(family, Query::Rules { table: Some(table.into()), chain: None })?,
+            sets: socket.read(family, Query::Sets { table: Some(table.into()) })?,
             elements,
             shown,
         })
@@ -87,7 +87,7 @@ impl Snapshot {
     ) -> Result<Vec<Reading>, Error> {
         let mut readings = Vec::new();
         let mut decompiler = Decompiler::new(family, &self.shown);
-        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        let mut numbers: HashMap<Text<'_>, usize> = HashMap::new();
         for message in self.rules.messages() {
             let rule = Rule::decode(&message?)?;
             let number = numbers.entry(rule.chain).or_default();
@@ -132,8 +132,8 @@ impl Snapshot {
     }
 
     /// Puts a copy of an anonymous set into the batch; returns by what name and number the batch knows it.
-    fn copy_set(&self, batch: &mut Batch, name: &str) -> Result<Option<(&'static str, u32)>, Error> {
-        let Some(elements) = self.elements.get(name) else { return Ok(None) };
+    fn copy_set(&self, batch: &mut Batch, name: Text<'_>) -> Result<Option<(&'static str, u32)>, Error> {
+        let Some(elements) = self.elements.get(name.as_bytes()) else { return Ok(None) };
         for message in self.sets.messages() {
             let set = Set::decode(&message?)?;
             if set.name != name {

@@ -269,7 +269,7 @@ fn a_ruleset_that_changes_under_the_reader() {
         let (mut ours, mut others) = (Socket::open().unwrap(), Socket::open().unwrap());
         large(&mut ours);
         let mut disturb = true;
-        let query = Query::Rules { table: Some(TABLE), chain: None };
+        let query = Query::Rules { table: Some(TABLE.into()), chain: None };
         let read = ours.dump(FAMILY, query, |received| {
             if std::mem::take(&mut disturb) {
                 others.commit(&mut table_and_chain())?;
@@ -294,7 +294,7 @@ fn a_ruleset_that_changes_between_two_reads() {
                     others.commit(&mut table_and_chain())?;
                 }
                 let tables = reader.read(Family::Unspec, Query::Tables)?;
-                let names = tables.decode(Table::decode).map(|table| Ok(table?.name.to_owned()));
+                let names = tables.decode(Table::decode).map(|table| Ok(table?.name.to_string()));
                 names.collect::<Result<Vec<_>, Error>>()
             })
             .unwrap();

@@ -67,10 +67,10 @@ fn count<T>(
 
 /// How much of everything a reading finds.
 fn census(reader: &mut Reader<'_>) -> Result<[usize; 4], Error> {
-    let rules = reader.read(FAMILY, Query::Rules { table: Some(TABLE), chain: None })?;
+    let rules = reader.read(FAMILY, Query::Rules { table: Some(TABLE.into()), chain: None })?;
     let chains = reader.read(FAMILY, Query::Chains)?;
-    let sets = reader.read(FAMILY, Query::Sets { table: Some(TABLE) })?;
-    let elements = reader.read(FAMILY, Query::Elements { table: TABLE, set: "large" })?;
+    let sets = reader.read(FAMILY, Query::Sets { table: Some(TABLE.into()) })?;
+    let elements = reader.read(FAMILY, Query::Elements { table: TABLE.into(), set: "large".into() })?;
     let mut found = 0;
     for list in elements.decode(ElementList::decode) {
         found += list?.elements().count();
@@ -86,7 +86,7 @@ fn census(reader: &mut Reader<'_>) -> Result<[usize; 4], Error> {
 /// The same without a proof, to see that there is something to prove.
 fn raw(socket: &mut Socket) -> Result<usize, Error> {
     let mut rules = 0;
-    socket.dump(FAMILY, Query::Rules { table: Some(TABLE), chain: None }, |received| {
+    socket.dump(FAMILY, Query::Rules { table: Some(TABLE.into()), chain: None }, |received| {
         rules += received.messages().count();
         Ok(received.into_buffer())
     })?;
@@ -168,8 +168,8 @@ fn each_rule_names_the_one_before_it() {
         let (mut chain, mut previous, mut seen) = (String::new(), 0, 0);
         socket
             .rules(FAMILY, TABLE, |rule| {
-                if chain != rule.chain {
-                    (chain, previous) = (rule.chain.to_owned(), 0);
+                if rule.chain != chain {
+                    (chain, previous) = (rule.chain.to_string(), 0);
                 }
                 assert_eq!(rule.position, previous, "{chain}");
                 (previous, seen) = (rule.handle, seen + 1);

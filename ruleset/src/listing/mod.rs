@@ -5,6 +5,7 @@ mod stream;
 mod text;
 
 use nftwire::{Error, Family, Reader, Socket, userdata};
+use nftwire::{Name, Text};
 
 use crate::nft::decompile::{self, SetReader, Sets};
 use crate::{BaseChain, Chain, ChainKind, Policy, Rule, Ruleset, Set, Table};
@@ -207,7 +208,7 @@ pub fn chain(chain: &nftwire::Chain<'_>) -> Chain {
 ///
 /// # Errors
 /// Those of reading.
-pub fn read_sets(reader: &mut Reader<'_>, family: Family, table: &str) -> Result<(Sets, Vec<String>), Error> {
+pub fn read_sets(reader: &mut Reader<'_>, family: Family, table: &Name) -> Result<(Sets, Vec<Name>), Error> {
     read_sets_of(reader, Scope::Family(family), &Table::new(family, table), false)
 }
 
@@ -218,8 +219,8 @@ pub fn read_sets(reader: &mut Reader<'_>, family: Family, table: &str) -> Result
 pub fn read_full_sets(
     reader: &mut Reader<'_>,
     family: Family,
-    table: &str,
-) -> Result<(Sets, Vec<String>), Error> {
+    table: &Name,
+) -> Result<(Sets, Vec<Name>), Error> {
     read_sets_of(reader, Scope::Family(family), &Table::new(family, table), true)
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
-#[cfg(fuzzing)]
 use nftwire::Received;
+#[cfg(fuzzing)]
+use nftwire::Text;
 use nftwire::{DecodeError, Error, Message, Query, Reader};
 
+use crate::Text;
 use crate::nft::decompile::{Decompiler, Sets};
 use crate::{Chain, Rule, Table};
 
@@ -17,7 +19,7 @@ pub(super) fn rules<T: Default>(
     sets: &Sets,
     each: &impl Fn(&Table, &Chain, Rule, &mut T),
 ) -> Result<Vec<T>, Error> {
-    let dump = reader.read(table.family, Query::Rules { table: Some(&table.name), chain })?;
+    let dump = reader.read(table.family, Query::Rules { table: Some((&table.name).into()), chain })?;
     Ok(decode(table, sets, dump.messages(), each)?)
 }
 
@@ -46,7 +48,7 @@ fn decode<'m, T: Default>(
     for message in messages {
         let rule = nftwire::Rule::decode(&message?)?;
         if table.chains.get(place).is_none_or(|chain| chain.name != rule.chain) {
-            let Some(&index) = places.get(rule.chain) else { continue };
+            let Some(&index) = places.get(&rule.chain) else { continue };
             place = index;
         }
         each(table, &table.chains[place], decompiler.rule(&rule)?, &mut made[place]);

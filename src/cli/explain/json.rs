@@ -18,7 +18,7 @@ pub(super) fn explanation(flow: &Flow, explanation: &Explanation<'_>) -> String 
     let unseen: Vec<_> = explanation
         .unseen
         .iter()
-        .map(|(table, chain)| json!({ "table": table.to_string(), "chain": chain.name }))
+        .map(|(table, chain)| json!({ "table": table.to_string(), "chain": chain.name.to_string() }))
         .collect();
     let paths: Vec<_> = explanation.paths.iter().map(path).collect();
     let object = json!({ "flow": self::flow(flow), "paths": paths, "unseen": unseen, "verdict": verdict });
@@ -61,7 +61,7 @@ fn hop(hop: &Hop<'_>) -> Json {
         .steps
         .iter()
         .map(|at| {
-            let mut object = step(&at.chain.name, at.number);
+            let mut object = step(&at.chain.name.to_string(), at.number);
             object["text"] = json!(at.rule().map(ToString::to_string));
             object["handle"] = json!(at.rule().map(|rule| rule.handle));
             object
@@ -71,7 +71,7 @@ fn hop(hop: &Hop<'_>) -> Json {
         .assumptions
         .iter()
         .map(|assumption| {
-            let mut object = step(&assumption.step.chain.name, assumption.step.number);
+            let mut object = step(&assumption.step.chain.name.to_string(), assumption.step.number);
             let statement = assumption.step.rule().and_then(|rule| rule.statements.get(assumption.statement));
             object["statement"] = json!(statement.map(ToString::to_string));
             object["passes"] = json!(assumption.passes);
@@ -81,8 +81,8 @@ fn hop(hop: &Hop<'_>) -> Json {
     json!({
         "hook": hook_name(nft_ruleset::Family::Inet, hop.hook),
         "family": hop.table.family.to_string(),
-        "table": hop.table.name,
-        "chain": hop.chain.name,
+        "table": hop.table.name.to_string(),
+        "chain": hop.chain.name.to_string(),
         "priority": hop.chain.base.map(|base| base.priority),
         "rules": rules,
         "assumptions": assumptions,
