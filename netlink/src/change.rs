@@ -5,6 +5,7 @@ use std::borrow::Borrow;
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 
+use crate::Text;
 use crate::{
     AttrWriter, Batch, Chain, Element, ElementList, Expr, Family, Flowtable, Object, ObjectKind, Policy,
     Position, Rule, Set, uapi,
@@ -14,7 +15,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reference<'a> {
     /// By its name
-    Name(&'a str),
+    Name(Text<'a>),
     /// By its handle; a rule has no name
     Handle(u64),
 }
@@ -27,30 +28,30 @@ pub enum Removal<'a> {
     /// A chain with its rules; nothing may jump to it
     Chain {
         /// The name of its table
-        table: &'a str,
+        table: Text<'a>,
         /// The chain
         chain: Reference<'a>,
     },
     /// A rule
     Rule {
         /// The name of its table
-        table: &'a str,
+        table: Text<'a>,
         /// The name of its chain
-        chain: &'a str,
+        chain: Text<'a>,
         /// Its handle
         handle: u64,
     },
     /// A set with its elements; no rule may use it
     Set {
         /// The name of its table
-        table: &'a str,
+        table: Text<'a>,
         /// The set
         set: Reference<'a>,
     },
     /// An object; no rule and no element may refer to it
     Object {
         /// The name of its table
-        table: &'a str,
+        table: Text<'a>,
         /// Its kind
         kind: ObjectKind,
         /// The object
@@ -59,7 +60,7 @@ pub enum Removal<'a> {
     /// A flowtable; no rule may use it
     Flowtable {
         /// The name of its table
-        table: &'a str,
+        table: Text<'a>,
         /// The flowtable
         flowtable: Reference<'a>,
     },
@@ -82,25 +83,25 @@ impl Removal<'_> {
         match *self {
             Self::Table(table) => put(writer, table, uapi::NFTA_TABLE_NAME, uapi::NFTA_TABLE_HANDLE),
             Self::Chain { table, chain } => {
-                writer.put_str(uapi::NFTA_CHAIN_TABLE, table);
+                writer.put_text(uapi::NFTA_CHAIN_TABLE, table);
                 put(writer, chain, uapi::NFTA_CHAIN_NAME, uapi::NFTA_CHAIN_HANDLE);
             }
             Self::Rule { table, chain, handle } => {
-                writer.put_str(uapi::NFTA_RULE_TABLE, table);
-                writer.put_str(uapi::NFTA_RULE_CHAIN, chain);
+                writer.put_text(uapi::NFTA_RULE_TABLE, table);
+                writer.put_text(uapi::NFTA_RULE_CHAIN, chain);
                 writer.put_be64(uapi::NFTA_RULE_HANDLE, handle);
             }
             Self::Set { table, set } => {
-                writer.put_str(uapi::NFTA_SET_TABLE, table);
+                writer.put_text(uapi::NFTA_SET_TABLE, table);
                 put(writer, set, uapi::NFTA_SET_NAME, uapi::NFTA_SET_HANDLE);
             }
             Self::Object { table, kind, object } => {
-                writer.put_str(uapi::NFTA_OBJ_TABLE, table);
+                writer.put_text(uapi::NFTA_OBJ_TABLE, table);
                 writer.put_be32(uapi::NFTA_OBJ_TYPE, kind.number());
                 put(writer, object, uapi::NFTA_OBJ_NAME, uapi::NFTA_OBJ_HANDLE);
             }
             Self::Flowtable { table, flowtable } => {
-                writer.put_str(uapi::NFTA_FLOWTABLE_TABLE, table);
+                writer.put_text(uapi::NFTA_FLOWTABLE_TABLE, table);
                 put(writer, flowtable, uapi::NFTA_FLOWTABLE_NAME, uapi::NFTA_FLOWTABLE_HANDLE);
             }
         }
@@ -109,7 +110,7 @@ impl Removal<'_> {
 
 fn put(writer: &mut AttrWriter, reference: Reference<'_>, name: u16, handle: u16) {
     match reference {
-        Reference::Name(text) => writer.put_str(name, text),
+        Reference::Name(text) => writer.put_text(name, text),
         Reference::Handle(number) => writer.put_be64(handle, number),
     }
 }
@@ -142,28 +143,45 @@ impl Batch {
     }
 
     /// Deletes the rules of a chain; the chain stays.
-    pub fn flush_chain(&mut self, family: Family, table: &str, chain: &str) {
+    pub fn flush_chain<'n>(
+        &mut self,
+        family: Family,
+        table: impl Into<Text<'n>>,
+        chain: impl Into<Text<'n>>,
+    ) {
         self.object(uapi::NFT_MSG_DELRULE, 0, family, |writer| {
-            writer.put_str(uapi::NFTA_RULE_TABLE, table);
-            writer.put_str(uapi::NFTA_RULE_CHAIN, chain);
+            writer.put_text(uapi::NFTA_RULE_TABLE, table);
+            writer.put_text(uapi::NFTA_RULE_CHAIN, chain);
         });
     }
 
     /// Changes the policy of a base chain, and nothing else.
-    pub fn set_policy(&mut self, family: Family, table: &str, chain: &str, policy: Policy) {
+    pub fn set_policy<'n>(
+        &mut self,
+        family: Family,
+        table: impl Into<Text<'n>>,
+        chain: impl Into<Text<'n>>,
+        policy: Policy,
+    ) {
         self.object(uapi::NFT_MSG_NEWCHAIN, NLM_F_CREATE, family, |writer| {
-            writer.put_str(uapi::NFTA_CHAIN_TABLE, table);
-            writer.put_str(uapi::NFTA_CHAIN_NAME, chain);
+            writer.put_text(uapi::NFTA_CHAIN_TABLE, table);
+            writer.put_text(uapi::NFTA_CHAIN_NAME, chain);
             writer.put(uapi::NFTA_CHAIN_POLICY, &policy.verdict().to_be_bytes());
         });
     }
 
     /// Gives a chain another name.
-    pub fn rename_chain(&mut self, family: Family, table: &str, handle: u64, name: &str) {
+    pub fn rename_chain<'n>(
+        &mut self,
+        family: Family,
+        table: impl Into<Text<'n>>,
+        handle: u64,
+        name: impl Into<Text<'n>>,
+    ) {
         self.object(uapi::NFT_MSG_NEWCHAIN, 0, family, |writer| {
-            writer.put_str(uapi::NFTA_CHAIN_TABLE, table);
+            writer.put_text(uapi::NFTA_CHAIN_TABLE, table);
             writer.put_be64(uapi::NFTA_CHAIN_HANDLE, handle);
-            writer.put_str(uapi::NFTA_CHAIN_NAME, name);
+            writer.put_text(uapi::NFTA_CHAIN_NAME, name);
         });
     }
 
@@ -267,7 +285,7 @@ mod tests {
               0600 0100 74000000                           # table
               0c00 0200 0000000000000007                   # handle
         ";
-        let removal = Removal::Chain { table: "t", chain: Reference::Handle(7) };
+        let removal = Removal::Chain { table: "t".into(), chain: Reference::Handle(7) };
         assert_bytes(&message(|batch| batch.remove(Family::Inet, removal)), &bytes(nft));
     }
 
@@ -279,7 +297,7 @@ mod tests {
               0600 0100 74000000                           # table
               0600 0200 73000000                           # name
         ";
-        let removal = Removal::Set { table: "t", set: Reference::Name("s") };
+        let removal = Removal::Set { table: "t".into(), set: Reference::Name("s".into()) };
         assert_bytes(&message(|batch| batch.destroy(Family::Inet, removal)), &bytes(nft));
     }
 

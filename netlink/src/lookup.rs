@@ -1,5 +1,6 @@
 //! One object by its name, without a dump of all others.
 
+use crate::Text;
 use crate::{Chain, Element, ElementList, Error, Family, Object, ObjectKind, Rule, Set, Socket, uapi};
 
 impl Socket {
@@ -10,8 +11,8 @@ impl Socket {
     pub fn set(
         &mut self,
         family: Family,
-        table: &str,
-        set: &str,
+        table: Text<'_>,
+        set: Text<'_>,
         mut each: impl FnMut(Set<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.request(
@@ -19,8 +20,8 @@ impl Socket {
             0,
             family,
             |writer| {
-                writer.put_str(uapi::NFTA_SET_TABLE, table);
-                writer.put_str(uapi::NFTA_SET_NAME, set);
+                writer.put_text(uapi::NFTA_SET_TABLE, table);
+                writer.put_text(uapi::NFTA_SET_NAME, set);
             },
             |message| each(Set::decode(message)?),
         )
@@ -33,8 +34,8 @@ impl Socket {
     pub fn chain(
         &mut self,
         family: Family,
-        table: &str,
-        chain: &str,
+        table: Text<'_>,
+        chain: Text<'_>,
         mut each: impl FnMut(Chain<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.request(
@@ -42,8 +43,8 @@ impl Socket {
             0,
             family,
             |writer| {
-                writer.put_str(uapi::NFTA_CHAIN_TABLE, table);
-                writer.put_str(uapi::NFTA_CHAIN_NAME, chain);
+                writer.put_text(uapi::NFTA_CHAIN_TABLE, table);
+                writer.put_text(uapi::NFTA_CHAIN_NAME, chain);
             },
             |message| each(Chain::decode(message)?),
         )
@@ -56,7 +57,7 @@ impl Socket {
     pub fn object(
         &mut self,
         family: Family,
-        table: &str,
+        table: Text<'_>,
         (kind, name): (ObjectKind, &str),
         reset: bool,
         mut each: impl FnMut(Object<'_>) -> Result<(), Error>,
@@ -66,8 +67,8 @@ impl Socket {
             0,
             family,
             |writer| {
-                writer.put_str(uapi::NFTA_OBJ_TABLE, table);
-                writer.put_str(uapi::NFTA_OBJ_NAME, name);
+                writer.put_text(uapi::NFTA_OBJ_TABLE, table);
+                writer.put_text(uapi::NFTA_OBJ_NAME, name);
                 writer.put_be32(uapi::NFTA_OBJ_TYPE, kind.number());
             },
             |message| each(Object::decode(message)?),
@@ -81,8 +82,8 @@ impl Socket {
     pub fn reset_rule(
         &mut self,
         family: Family,
-        table: &str,
-        (chain, handle): (&str, u64),
+        table: Text<'_>,
+        (chain, handle): (Text<'_>, u64),
         mut each: impl FnMut(Rule<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.request(
@@ -90,8 +91,8 @@ impl Socket {
             0,
             family,
             |writer| {
-                writer.put_str(uapi::NFTA_RULE_TABLE, table);
-                writer.put_str(uapi::NFTA_RULE_CHAIN, chain);
+                writer.put_text(uapi::NFTA_RULE_TABLE, table);
+                writer.put_text(uapi::NFTA_RULE_CHAIN, chain);
                 writer.put_be64(uapi::NFTA_RULE_HANDLE, handle);
             },
             |message| each(Rule::decode(message)?),

@@ -249,6 +249,24 @@ impl From<String> for Name {
     }
 }
 
+impl From<Box<str>> for Name {
+    fn from(text: Box<str>) -> Self {
+        Self(text.into_boxed_bytes())
+    }
+}
+
+impl From<&Box<str>> for Name {
+    fn from(text: &Box<str>) -> Self {
+        Self::new(text.as_bytes())
+    }
+}
+
+impl<'a> From<&'a Box<str>> for Text<'a> {
+    fn from(text: &'a Box<str>) -> Self {
+        Self(text.as_bytes())
+    }
+}
+
 impl From<&String> for Name {
     fn from(text: &String) -> Self {
         Self::new(text)

@@ -271,7 +271,7 @@ impl<'a> Transaction<'a> {
     }
 }
 
-pub(crate) fn add_anonymous_set(batch: &mut Batch, family: Family, table: &str, set: &AnonymousSet) {
+pub(crate) fn add_anonymous_set(batch: &mut Batch, family: Family, table: Text<'_>, set: &AnonymousSet) {
     let id = batch.take_set_id();
     batch.add_set(&set.head(family, table, ANONYMOUS_SET_NAME, id));
     let elements = set.keys.iter().map(SetKey::element);

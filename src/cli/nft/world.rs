@@ -77,7 +77,7 @@ impl World for System {
             none => none.insert(Socket::open().map_err(|error| error.to_string())?),
         };
         let mut found = None;
-        let read = socket.set(family, table, name, |set| {
+        let read = socket.set(family, table.into(), name.into(), |set| {
             found = Some(decompile::set(&set));
             Ok(())
         });

@@ -56,7 +56,7 @@ impl Change {
         let create = verb == Verb::Create;
         match &data {
             ItemData::Table(model) => {
-                let userdata = wire::comment(model.comment.as_deref()).map_err(refuse)?;
+                let userdata = wire::comment(model.comment.as_ref()).map_err(refuse)?;
                 let message = wire::table(model, &userdata);
                 self.push(subject, |batch| match create {
                     true => batch.create_table(&message),
@@ -67,16 +67,16 @@ impl Change {
                 self.push(subject, |batch| batch.set_policy(family, &table, &model.name, *policy));
             }
             ItemData::Chain(model, policy) => {
-                let userdata = wire::comment(model.comment.as_deref()).map_err(refuse)?;
-                let message = wire::chain(family, &table, model, *policy, &userdata);
+                let userdata = wire::comment(model.comment.as_ref()).map_err(refuse)?;
+                let message = wire::chain(family, (&table).into(), model, *policy, &userdata);
                 self.push(subject, |batch| match create {
                     true => batch.create_chain(&message),
                     false => batch.add_chain(&message),
                 });
             }
             ItemData::Object(model) => {
-                let userdata = wire::comment(model.comment.as_deref()).map_err(refuse)?;
-                let Some(message) = wire::object(family, &table, model, &userdata) else {
+                let userdata = wire::comment(model.comment.as_ref()).map_err(refuse)?;
+                let Some(message) = wire::object(family, (&table).into(), model, &userdata) else {
                     return Err(refuse("this kind of object cannot be added".to_owned()));
                 };
                 self.push(subject, |batch| match create {
@@ -85,16 +85,18 @@ impl Change {
                 });
             }
             ItemData::Flowtable(model) => {
-                let message = wire::flowtable(family, &table, model);
+                let message = wire::flowtable(family, (&table).into(), model);
                 self.push(subject, |batch| match create {
                     true => batch.create_flowtable(&message),
                     false => batch.add_flowtable(&message),
                 });
             }
-            ItemData::Set(model) => self.add_set(subject, family, &table, model, create)?,
-            ItemData::Elements(set) => self.add_elements(subject, family, &table, set, create, socket)?,
+            ItemData::Set(model) => self.add_set(subject, family, (&table).into(), model, create)?,
+            ItemData::Elements(set) => {
+                self.add_elements(subject, family, (&table).into(), set, create, socket)?
+            }
             ItemData::Rule { chain, position, rule } => {
-                self.add_rule(subject, (family, &table, chain), *position, rule, socket)?;
+                self.add_rule(subject, (family, (&table).into(), chain.into()), *position, rule, socket)?;
             }
         }
         Ok(())
@@ -104,7 +106,7 @@ impl Change {
         &mut self,
         subject: Subject,
         family: Family,
-        table: &str,
+        table: crate::Text<'_>,
         set: &Set,
         create: bool,
     ) -> Result<(), Fault> {
@@ -121,7 +123,7 @@ impl Change {
         &mut self,
         subject: Subject,
         family: Family,
-        table: &str,
+        table: crate::Text<'_>,
         set: &Set,
         create: bool,
         socket: &mut Socket,
@@ -153,7 +155,7 @@ impl Change {
     fn add_rule(
         &mut self,
         subject: Subject,
-        (family, table, chain): (Family, &str, &str),
+        (family, table, chain): (Family, crate::Text<'_>, crate::Text<'_>),
         position: RulePosition,
         rule: &Rule,
         socket: &mut Socket,
@@ -211,9 +213,9 @@ impl Change {
                 Ok(())
             }
             CommandKind::RenameChain(chain, name) => {
-                let (family, table) = (chain.table.family, &*chain.table.name.text);
+                let (family, table) = (chain.table.family, crate::Text::from(&chain.table.name.text));
                 let mut handle = 0;
-                let read = socket.chain(family, table, &chain.name.text, |chain| {
+                let read = socket.chain(family, table, (&chain.name.text).into(), |chain| {
                     handle = chain.handle;
                     Ok(())
                 });
@@ -236,12 +238,12 @@ impl Change {
             }
             Flush::Table(table) => {
                 let (family, name) = (table.family, &*table.name.text);
-                self.positions.flush(family, Some(name), None);
+                self.positions.flush(family, Some(name.into()), None);
                 self.push(of_table(span, table), |batch| batch.flush_table(family, name));
             }
             Flush::Chain(chain) => {
-                let (family, table) = (chain.table.family, &*chain.table.name.text);
-                self.positions.flush(family, Some(table), Some(&chain.name.text));
+                let (family, table) = (chain.table.family, crate::Text::from(&chain.table.name.text));
+                self.positions.flush(family, Some(table.into()), Some((&chain.name.text).into()));
                 let subject = Subject { name: chain.name.span, ..of_table(span, &chain.table) };
                 self.push(subject, |batch| batch.flush_chain(family, table, &chain.name.text));
             }
@@ -267,28 +269,30 @@ impl Change {
                 (*family, Removal::Table(reference(table)), Subject { command: span, table: name, name })
             }
             Deletion::Chain(table, chain) => {
-                let removal = Removal::Chain { table: &table.name.text, chain: reference(chain) };
+                let removal = Removal::Chain { table: (&table.name.text).into(), chain: reference(chain) };
                 (table.family, removal, Subject { name: span_of(chain), ..of_table(span, table) })
             }
             Deletion::Rule(chain, handle, name) => {
-                let (family, table) = (chain.table.family, &*chain.table.name.text);
-                let (chain_name, handle) = (&*chain.name.text, *handle);
+                let (family, table) = (chain.table.family, crate::Text::from(&chain.table.name.text));
+                let (chain_name, handle) = (crate::Text::from(&chain.name.text), *handle);
                 let deleted = self.positions.delete(socket, family, table, chain_name, handle);
                 deleted.map_err(|error| failure(*name, &error))?;
                 let removal = Removal::Rule { table, chain: chain_name, handle };
                 (family, removal, Subject { name: *name, ..of_table(span, &chain.table) })
             }
             Deletion::Set(table, set) => {
-                let removal = Removal::Set { table: &table.name.text, set: reference(set) };
+                let removal = Removal::Set { table: (&table.name.text).into(), set: reference(set) };
                 (table.family, removal, Subject { name: span_of(set), ..of_table(span, table) })
             }
             Deletion::Object(kind, table, object) => {
                 let kind = wire_kind(*kind);
-                let removal = Removal::Object { table: &table.name.text, kind, object: reference(object) };
+                let removal =
+                    Removal::Object { table: (&table.name.text).into(), kind, object: reference(object) };
                 (table.family, removal, Subject { name: span_of(object), ..of_table(span, table) })
             }
             Deletion::Flowtable(table, flowtable) => {
-                let removal = Removal::Flowtable { table: &table.name.text, flowtable: reference(flowtable) };
+                let removal =
+                    Removal::Flowtable { table: (&table.name.text).into(), flowtable: reference(flowtable) };
                 (table.family, removal, Subject { name: span_of(flowtable), ..of_table(span, table) })
             }
             Deletion::FlowtableDevices(flowtable, block) => {
@@ -300,7 +304,7 @@ impl Change {
                 return self.delete_elements(
                     subject,
                     set.table.family,
-                    &set.table.name.text,
+                    (&set.table.name.text).into(),
                     &model,
                     destroy,
                     socket,
@@ -358,7 +362,7 @@ impl Change {
     ) -> Result<(), Fault> {
         let model = evaluator.flowtable_of(flowtable, block)?;
         let subject = Subject { name: flowtable.name.span, ..of_table(span, &flowtable.table) };
-        let message = wire::flowtable(flowtable.table.family, &flowtable.table.name.text, &model);
+        let message = wire::flowtable(flowtable.table.family, (&flowtable.table.name.text).into(), &model);
         self.push(subject, |batch| batch.del_flowtable_devices(&message));
         Ok(())
     }
@@ -367,7 +371,7 @@ impl Change {
         &mut self,
         subject: Subject,
         family: Family,
-        table: &str,
+        table: crate::Text<'_>,
         set: &Set,
         destroy: bool,
         socket: &mut Socket,
@@ -444,7 +448,7 @@ fn of_table(command: Span, table: &TableSpec) -> Subject {
 
 fn reference(name: &NameOrHandle) -> Reference<'_> {
     match name {
-        NameOrHandle::Name(name) => Reference::Name(&name.text),
+        NameOrHandle::Name(name) => Reference::Name((&name.text).into()),
         NameOrHandle::Handle(handle, _) => Reference::Handle(*handle),
     }
 }

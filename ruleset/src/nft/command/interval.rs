@@ -44,7 +44,12 @@ pub(super) fn without_start(keys: &[SetKey]) -> &[SetKey] {
 
 impl Existing {
     /// What the kernel has of a set; nothing of one that is to be added.
-    pub(super) fn read(socket: &mut Socket, family: Family, table: &str, set: &Set) -> Result<Self, Error> {
+    pub(super) fn read(
+        socket: &mut Socket,
+        family: Family,
+        table: crate::Text<'_>,
+        set: &Set,
+    ) -> Result<Self, Error> {
         let mut reader = decompile::SetReader::new(Set { elements: Vec::new(), ..set.clone() });
         let read = socket.elements(family, table, &set.name, |list| {
             for element in list.elements() {

@@ -50,12 +50,12 @@ impl<'a> Lister<'a> {
                 self.scope(Scope::Family(family.unwrap_or(Family::Unspec)), self.span)
             }
             ListWhat::Table(table) => {
-                self.scope(Scope::Table(table.family, &table.name.text), table.name.span)
+                self.scope(Scope::Table(table.family, (&table.name.text).into()), table.name.span)
             }
             ListWhat::Chain(chain) => {
                 let (family, table) = (chain.table.family, &*chain.table.name.text);
                 self.need_table(&chain.table)?;
-                self.scope(Scope::Chain(family, table, &chain.name.text), chain.name.span)
+                self.scope(Scope::Chain(family, table.into(), (&chain.name.text).into()), chain.name.span)
             }
             ListWhat::Set(kind, set) => self.set(*kind, set),
             ListWhat::Tables(family) => self.tables(*family),
@@ -88,7 +88,7 @@ impl<'a> Lister<'a> {
                 let scope = self.scope_of(*family, table.as_ref())?;
                 let tables = self.read(scope.0, scope.1, |reader, table| {
                     let Table { family, name, objects, .. } = table;
-                    reader.objects(*family, Some(name), Some(wire_kind(kind)), |object| {
+                    reader.objects(*family, Some(name.as_text()), Some(wire_kind(kind)), |object| {
                         objects.push(decompile::object(&object));
                         Ok(())
                     })
@@ -99,7 +99,7 @@ impl<'a> Lister<'a> {
             ListWhat::Flowtables(family) => {
                 let tables = self.read(family.unwrap_or(Family::Unspec), None, |reader, table| {
                     let Table { family, name, flowtables, .. } = table;
-                    reader.flowtables(*family, Some(name), |flowtable| {
+                    reader.flowtables(*family, Some(name.as_text()), |flowtable| {
                         flowtables.push(decompile::flowtable(&flowtable));
                         Ok(())
                     })
@@ -109,10 +109,10 @@ impl<'a> Lister<'a> {
             ListWhat::Flowtable(flowtable) => {
                 self.need_table(&flowtable.table)?;
                 let wanted = &*flowtable.name.text;
-                let name = Some(&*flowtable.table.name.text);
+                let name = Some((&flowtable.table.name.text).into());
                 let tables = self.read(flowtable.table.family, name, |reader, table| {
                     let Table { family, name, flowtables, .. } = table;
-                    reader.flowtables(*family, Some(name), |flowtable| {
+                    reader.flowtables(*family, Some(name.as_text()), |flowtable| {
                         if flowtable.name == wanted {
                             flowtables.push(decompile::flowtable(&flowtable));
                         }
@@ -136,18 +136,18 @@ impl<'a> Lister<'a> {
         &mut self,
         family: Option<Family>,
         table: Option<&'s TableSpec>,
-    ) -> Result<(Family, Option<&'s str>), Fault> {
+    ) -> Result<(Family, Option<crate::Text<'s>>), Fault> {
         match table {
             Some(table) => {
                 self.need_table(table)?;
-                Ok((table.family, Some(&table.name.text)))
+                Ok((table.family, Some((&table.name.text).into())))
             }
             None => Ok((family.unwrap_or(Family::Unspec), None)),
         }
     }
 
     fn need_table(&mut self, table: &TableSpec) -> Result<(), Fault> {
-        let tables = self.read(table.family, Some(&table.name.text), |_, _| Ok(()))?;
+        let tables = self.read(table.family, Some((&table.name.text).into()), |_, _| Ok(()))?;
         if tables.is_empty() { Err(missing(table.name.span)) } else { Ok(()) }
     }
 
@@ -189,7 +189,8 @@ impl<'a> Lister<'a> {
     }
 
     fn set(&mut self, kind: SetKind, set: &ItemSpec) -> Result<String, Fault> {
-        let (family, table, name) = (set.table.family, &*set.table.name.text, &*set.name.text);
+        let (family, table, name) =
+            (set.table.family, crate::Text::from(&set.table.name.text), crate::Text::from(&set.name.text));
         self.need_table(&set.table)?;
         let mut matches = false;
         let found = self.socket.set(family, table, name, |set| {
@@ -197,7 +198,7 @@ impl<'a> Lister<'a> {
             Ok(())
         });
         match found {
-            Ok(()) if matches => self.scope(Scope::Set(family, table, name), set.name.span),
+            Ok(()) if matches => self.scope(Scope::Set(family, table.into(), name.into()), set.name.span),
             Ok(()) => Err(missing(set.name.span)),
             Err(error) if is_missing(&error) => Err(missing(set.name.span)),
             Err(error) => Err(failure(self.span, &error)),
@@ -218,7 +219,7 @@ impl<'a> Lister<'a> {
         self.need_table(&object.table)?;
         let mut table = Table::new(family, name);
         let key = (wire_kind(kind), &*object.name.text);
-        let found = self.socket.object(family, name, key, reset, |object| {
+        let found = self.socket.object(family, name.into(), key, reset, |object| {
             table.objects.push(decompile::object(&object));
             Ok(())
         });
@@ -233,7 +234,7 @@ impl<'a> Lister<'a> {
     fn read(
         &mut self,
         family: Family,
-        name: Option<&str>,
+        name: Option<crate::Text<'_>>,
         mut fill: impl FnMut(&mut Reader<'_>, &mut Table) -> Result<(), Error>,
     ) -> Result<Vec<Table>, Fault> {
         let read = self.socket.consistent(|reader| {
@@ -284,18 +285,26 @@ impl<'a> Lister<'a> {
                 let mut tables = self.read(family, name, |_, _| Ok(()))?;
                 for table in &mut tables {
                     let Table { family, name, objects, .. } = table;
-                    let read =
-                        self.socket.reset_objects(*family, Some(name), Some(wire_kind(*kind)), |object| {
+                    let read = self.socket.reset_objects(
+                        *family,
+                        Some(name.as_text()),
+                        Some(wire_kind(*kind)),
+                        |object| {
                             objects.push(decompile::object(&object));
                             Ok(())
-                        });
+                        },
+                    );
                     read.map_err(|error| failure(self.span, &error))?;
                 }
                 Ok(self.show(tables, false))
             }
             ListWhat::Object(kind, object) => self.object(*kind, object, true),
             ListWhat::Set(_, set) => {
-                let (family, table, name) = (set.table.family, &*set.table.name.text, &*set.name.text);
+                let (family, table, name) = (
+                    set.table.family,
+                    crate::Text::from(&set.table.name.text),
+                    crate::Text::from(&set.name.text),
+                );
                 self.whole_set(set, |socket, reader| {
                     socket.reset_elements(family, table, name, |list| {
                         list.elements()
@@ -309,7 +318,7 @@ impl<'a> Lister<'a> {
                 let (family, name) = self.scope_of(*family, table.as_ref())?;
                 let mut tables = self.read(family, name, |_, _| Ok(()))?;
                 for table in &mut tables {
-                    let chain = chain.as_ref().map(|chain| &*chain.text);
+                    let chain = chain.as_ref().map(|chain| crate::Text::from(&chain.text));
                     self.reset_rules(table, |socket, family, name, each| {
                         socket.reset_rules(family, name, chain, each)
                     })?;
@@ -319,7 +328,7 @@ impl<'a> Lister<'a> {
             }
             ListWhat::Rule(chain, handle, _) => {
                 let mut table = Table::new(chain.table.family, &chain.table.name.text);
-                let key = (&*chain.name.text, *handle);
+                let key = ((&chain.name.text).into(), *handle);
                 self.reset_rules(&mut table, |socket, family, name, each| {
                     socket.reset_rule(family, name, key, each)
                 })?;
@@ -337,7 +346,7 @@ impl<'a> Lister<'a> {
         reset: impl FnOnce(
             &mut Socket,
             Family,
-            &str,
+            crate::Text<'_>,
             &mut dyn FnMut(nftwire::Rule<'_>) -> Result<(), Error>,
         ) -> Result<(), Error>,
     ) -> Result<(), Fault> {
@@ -354,7 +363,7 @@ impl<'a> Lister<'a> {
         let read = self.socket.consistent(|reader| listing::read_sets(reader, family, &name));
         let (_, (sets, _)) = read.map_err(|error| failure(span, &error))?;
         let mut decompiler = decompile::Decompiler::new(family, &sets);
-        let rules = reset(self.socket, family, &name, &mut |rule| {
+        let rules = reset(self.socket, family, (&name).into(), &mut |rule| {
             let model = decompiler.rule(&rule)?;
             if let Some(chain) = chains.iter_mut().find(|chain: &&mut crate::Chain| chain.name == rule.chain)
             {
@@ -393,9 +402,9 @@ impl<'a> Lister<'a> {
         spec: &ItemSpec,
         read: impl FnOnce(&mut Socket, &mut SetReader) -> Result<(), Error>,
     ) -> Result<String, Fault> {
-        let (family, name) = (spec.table.family, &*spec.table.name.text);
+        let (family, name) = (spec.table.family, crate::Text::from(&spec.table.name.text));
         let mut head = None;
-        let found = self.socket.set(family, name, &spec.name.text, |set| {
+        let found = self.socket.set(family, name, (&spec.name.text).into(), |set| {
             head = Some(decompile::set(&set));
             Ok(())
         });

@@ -15,7 +15,7 @@ enum Slot {
     Id(u32),
 }
 
-type Key = (Family, Box<str>, Box<str>);
+type Key = (Family, crate::Name, crate::Name);
 
 /// The chains in which rules are counted.
 #[derive(Debug, Default)]
@@ -32,7 +32,7 @@ impl Positions {
             if let CommandKind::AddRule { chain, position, .. } = &command.kind
                 && matches!(position, RulePosition::AfterIndex(..) | RulePosition::BeforeIndex(..))
             {
-                let key = (chain.table.family, chain.table.name.text.clone(), chain.name.text.clone());
+                let key = (chain.table.family, (&chain.table.name.text).into(), (&chain.name.text).into());
                 chains.insert(key, None);
             }
         }
@@ -45,8 +45,8 @@ impl Positions {
         &mut self,
         socket: &mut Socket,
         family: Family,
-        table: &str,
-        chain: &str,
+        table: crate::Text<'_>,
+        chain: crate::Text<'_>,
         position: RulePosition,
     ) -> Result<Option<(BatchPosition, Option<u32>)>, Error> {
         let plain = |position| Ok(Some((BatchPosition::Kernel(position), None)));
@@ -107,8 +107,8 @@ impl Positions {
         &mut self,
         socket: &mut Socket,
         family: Family,
-        table: &str,
-        chain: &str,
+        table: crate::Text<'_>,
+        chain: crate::Text<'_>,
         handle: u64,
     ) -> Result<(), Error> {
         let key = (family, table.into(), chain.into());
@@ -122,11 +122,16 @@ impl Positions {
     }
 
     /// All rules go: of a family or of all, of a table, of a chain.
-    pub(super) fn flush(&mut self, family: Family, table: Option<&str>, chain: Option<&str>) {
+    pub(super) fn flush(
+        &mut self,
+        family: Family,
+        table: Option<crate::Text<'_>>,
+        chain: Option<crate::Text<'_>>,
+    ) {
         for ((of_family, of_table, of_chain), slots) in &mut self.chains {
             let same = (family == Family::Unspec || *of_family == family)
-                && table.is_none_or(|table| **of_table == *table)
-                && chain.is_none_or(|chain| **of_chain == *chain);
+                && table.is_none_or(|table| *of_table == table)
+                && chain.is_none_or(|chain| *of_chain == chain);
             if same {
                 *slots = Some(Vec::new());
             }
@@ -135,9 +140,14 @@ impl Positions {
 }
 
 /// The handles of a chain's rules in their order; none where there is no such chain.
-fn read(socket: &mut Socket, family: Family, table: &str, chain: &str) -> Result<Vec<Slot>, Error> {
+fn read(
+    socket: &mut Socket,
+    family: Family,
+    table: crate::Text<'_>,
+    chain: crate::Text<'_>,
+) -> Result<Vec<Slot>, Error> {
     let mut slots = Vec::new();
-    let query = Query::Rules { table: Some(table), chain: Some(chain) };
+    let query = Query::Rules { table: Some(table.into()), chain: Some(chain.into()) };
     socket.dump(family, query, |datagram| {
         for message in datagram.messages() {
             slots.push(Slot::Handle(nftwire::Rule::decode(&message?)?.handle));

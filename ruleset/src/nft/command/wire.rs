@@ -6,9 +6,10 @@ use nftwire::{CtExpect, CtHelper, CtTimeout, Device, Family, FlowtableFlags, Tab
 use crate::model::object::ObjectData;
 use crate::nft::compile::NamedSet;
 use crate::{Chain, Flowtable, Object, Policy, Set, Table};
+use crate::{Name, Text};
 
 /// What the kernel keeps of a comment.
-pub(super) fn comment(comment: Option<&str>) -> Result<Vec<u8>, String> {
+pub(super) fn comment(comment: Option<&Name>) -> Result<Vec<u8>, String> {
     match comment {
         None => Ok(Vec::new()),
         Some(comment) => userdata::with_comment(comment).map_err(|error| error.to_string()),
@@ -26,7 +27,7 @@ pub(super) fn table<'a>(table: &'a Table, userdata: &'a [u8]) -> nftwire::Table<
 /// The policy of a chain that exists stays where none is said.
 pub(super) fn chain<'a>(
     family: Family,
-    table: &'a str,
+    table: Text<'a>,
     chain: &'a Chain,
     policy: Option<Policy>,
     userdata: &'a [u8],
@@ -41,16 +42,16 @@ pub(super) fn chain<'a>(
     nftwire::Chain { base, devices, userdata, ..nftwire::Chain::new(family, table, &chain.name) }
 }
 
-fn device(name: &str) -> Device<'_> {
-    match name.strip_suffix('*') {
-        Some(prefix) => Device::Prefix(prefix),
-        None => Device::Name(name),
+fn device(name: &Name) -> Device<'_> {
+    match name.as_bytes().strip_suffix(b"*") {
+        Some(prefix) => Device::Prefix(Text::from_bytes(prefix)),
+        None => Device::Name(name.into()),
     }
 }
 
 pub(super) fn object<'a>(
     family: Family,
-    table: &'a str,
+    table: Text<'a>,
     object: &'a Object,
     userdata: &'a [u8],
 ) -> Option<nftwire::Object<'a>> {
@@ -71,7 +72,7 @@ pub(super) fn object<'a>(
             inverted: limit.over,
         }),
         ObjectData::CtHelper { helper, l3proto, l4proto } => nftwire::ObjectData::CtHelper(CtHelper {
-            helper,
+            helper: helper.into(),
             l3proto: Some((*l3proto).into()),
             l4proto: *l4proto,
         }),
@@ -92,7 +93,7 @@ pub(super) fn object<'a>(
                 size: *size,
             })
         }
-        ObjectData::Secmark(context) => nftwire::ObjectData::Secmark(context),
+        ObjectData::Secmark(context) => nftwire::ObjectData::Secmark(context.into()),
         ObjectData::Synproxy(synproxy) => nftwire::ObjectData::Synproxy(Synproxy {
             mss: synproxy.mss,
             wscale: synproxy.wscale,
@@ -105,7 +106,7 @@ pub(super) fn object<'a>(
 
 pub(super) fn flowtable<'a>(
     family: Family,
-    table: &'a str,
+    table: Text<'a>,
     flowtable: &'a Flowtable,
 ) -> nftwire::Flowtable<'a> {
     nftwire::Flowtable {
@@ -118,7 +119,7 @@ pub(super) fn flowtable<'a>(
 
 pub(super) fn set<'a>(
     family: Family,
-    table: &'a str,
+    table: Text<'a>,
     set: &'a Set,
     compiled: &'a NamedSet,
 ) -> nftwire::Set<'a> {

@@ -99,7 +99,7 @@ impl HostInterception {
             Rule::new()
                 .tcp()
                 .compare(Selector::SKUID, Op::Eq, uids.clone())
-                .compare(Selector::Payload(daddr), Op::Eq, Operand::SetName(set.to_owned()))
+                .compare(Selector::Payload(daddr), Op::Eq, Operand::SetName(set.to_owned().into()))
                 .counter()
                 .nat(NatKind::Source, probe)
         };

@@ -81,7 +81,7 @@ impl Evaluator<'_> {
     ) -> Evaluated<Expression> {
         if let Some(Set { value: Some(SetValue::Object(_)), .. }) = set {
             return match &value.kind {
-                ExprKind::Word(name) | ExprKind::Quoted(name) => Ok(Expression::Name(name.clone())),
+                ExprKind::Word(name) | ExprKind::Quoted(name) => Ok(Expression::Name(name.clone().into())),
                 _ => Err(Fault::new(value.span, "not the name of an object")),
             };
         }
@@ -93,7 +93,7 @@ impl Evaluator<'_> {
                 Ok(Expression::Verdict(verdict(found)))
             }
             // The names of objects, as in `counter name ip saddr map { … }`
-            (ExprKind::Word(name) | ExprKind::Quoted(name), []) => Ok(Expression::Name(name.clone())),
+            (ExprKind::Word(name) | ExprKind::Quoted(name), []) => Ok(Expression::Name(name.clone().into())),
             (_, []) => Err(Fault::new(value.span, "not the name of an object")),
             _ => self.key(value, kinds),
         }
@@ -104,7 +104,7 @@ impl Evaluator<'_> {
         Ok(ElementDetails {
             timeout: details.timeout.unwrap_or(0),
             expires: details.expires.unwrap_or(0),
-            comment: details.comment.as_ref().map(|comment| comment.text.clone()),
+            comment: details.comment.as_ref().map(|comment| comment.text.clone().into()),
             statements: statements.collect::<Result<_, _>>()?,
         })
     }

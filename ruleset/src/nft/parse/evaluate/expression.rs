@@ -240,7 +240,7 @@ impl Evaluator<'_> {
                     return Err(Fault::new(map.span, "Expression is not a map"));
                 }
                 self.check_key(&set, &read.kinds, map.span)?;
-                Expression::SetName(name.clone())
+                Expression::SetName(name.clone().into())
             }
             ExprKind::Set(elements) => {
                 let elements = self.elements(elements, &read.kinds, Some(values), None)?;
@@ -306,7 +306,7 @@ impl Evaluator<'_> {
                 if let Some(set) = self.declared(name).cloned() {
                     self.check_key(&set, &kinds, right.span)?;
                 }
-                Ok(Statement::Match { left: expression, op, right: Expression::SetName(name.clone()) })
+                Ok(Statement::Match { left: expression, op, right: Expression::SetName(name.clone().into()) })
             }
             _ => {
                 let [kind] = kinds.as_slice() else {
@@ -405,8 +405,8 @@ pub(super) fn verdict(verdict: &syntax::Verdict) -> Verdict {
         syntax::Verdict::Drop => Verdict::Drop,
         syntax::Verdict::Continue => Verdict::Continue,
         syntax::Verdict::Return => Verdict::Return,
-        syntax::Verdict::Jump(chain) => Verdict::Jump(chain.text.to_string()),
-        syntax::Verdict::Goto(chain) => Verdict::Goto(chain.text.to_string()),
+        syntax::Verdict::Jump(chain) => Verdict::Jump(chain.text.to_string().into()),
+        syntax::Verdict::Goto(chain) => Verdict::Goto(chain.text.to_string().into()),
     }
 }
 

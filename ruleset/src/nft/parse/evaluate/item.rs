@@ -270,8 +270,8 @@ impl Evaluator<'_> {
             }
             None => None,
         };
-        let comment = block.comment.as_ref().map(|comment| comment.text.to_string());
-        let chain = Chain { name: name.text.to_string(), comment, base, devices, ..Chain::default() };
+        let comment = block.comment.as_ref().map(|comment| comment.text.clone().into());
+        let chain = Chain { name: (&name.text).into(), comment, base, devices, ..Chain::default() };
         Ok(ItemData::Chain(chain, policy))
     }
 
@@ -318,7 +318,7 @@ impl Evaluator<'_> {
             _ => 0,
         };
         Ok(Flowtable {
-            name: name.text.to_string(),
+            name: (&name.text).into(),
             handle: 0,
             priority,
             devices: names(&block.devices)?,
@@ -344,13 +344,17 @@ impl Evaluator<'_> {
                 over: false,
             })),
             ObjectSpec::Secmark(context) => ObjectData::Secmark(
-                context.as_ref().map_or(String::new(), |context| context.text.to_string()),
+                context
+                    .as_ref()
+                    .map_or(nftwire::Name::default(), |context| nftwire::Name::from(&context.text)),
             ),
             ObjectSpec::Synproxy(synproxy) => {
                 ObjectData::Synproxy(synproxy.unwrap_or(Synproxy { mss: 0, wscale: 0, flags: 0 }))
             }
             ObjectSpec::CtHelper { helper, l4proto, l3proto } => ObjectData::CtHelper {
-                helper: helper.as_ref().map_or(String::new(), |helper| helper.text.to_string()),
+                helper: helper
+                    .as_ref()
+                    .map_or(nftwire::Name::default(), |helper| nftwire::Name::from(&helper.text)),
                 l3proto: l3(l3proto),
                 l4proto: *l4proto,
             },
@@ -369,14 +373,14 @@ impl Evaluator<'_> {
                 }
             }
         };
-        let comment = block.comment.as_ref().map(|comment| comment.text.to_string());
-        Ok(Object { name: name.text.to_string(), handle: 0, comment, data })
+        let comment = block.comment.as_ref().map(|comment| comment.text.clone().into());
+        Ok(Object { name: (&name.text).into(), handle: 0, comment, data })
     }
 }
 
 fn table(spec: &TableSpec, block: &TableBlock) -> Evaluated<Table> {
     let mut table = Table::new(spec.family, &spec.name.text);
-    table.comment = block.comment.as_ref().map(|comment| comment.text.to_string());
+    table.comment = block.comment.as_ref().map(|comment| comment.text.clone().into());
     for flag in &block.flags {
         table.flags |= match &*flag.text {
             "dormant" => uapi::NFT_TABLE_F_DORMANT,
@@ -401,15 +405,15 @@ fn policy(expr: &syntax::Expr) -> Evaluated<Policy> {
 }
 
 /// The names in a list of devices; a variable may be a set of them.
-fn names(devices: &[syntax::Expr]) -> Evaluated<Vec<String>> {
-    let mut names = Vec::new();
+fn names(devices: &[syntax::Expr]) -> Evaluated<Vec<nftwire::Name>> {
+    let mut names: Vec<nftwire::Name> = Vec::new();
     for device in devices {
         match &device.kind {
-            ExprKind::Word(name) | ExprKind::Quoted(name) => names.push(name.to_string()),
+            ExprKind::Word(name) | ExprKind::Quoted(name) => names.push(name.into()),
             ExprKind::Set(elements) => {
                 for element in elements {
                     match &element.key.kind {
-                        ExprKind::Word(name) | ExprKind::Quoted(name) => names.push(name.to_string()),
+                        ExprKind::Word(name) | ExprKind::Quoted(name) => names.push(name.into()),
                         _ => return Err(Fault::new(element.key.span, "not a device's name")),
                     }
                 }

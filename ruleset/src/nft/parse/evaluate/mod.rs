@@ -109,7 +109,7 @@ impl<'a> Evaluator<'a> {
             }
             evaluated.push(statement);
         }
-        let comment = rule.comment.as_ref().map(|comment| comment.text.clone());
+        let comment = rule.comment.as_ref().map(|comment| comment.text.clone().into());
         Ok(Rule { handle: 0, statements: evaluated, comment })
     }
 

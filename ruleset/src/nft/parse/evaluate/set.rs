@@ -58,7 +58,7 @@ impl Evaluator<'_> {
             gc_interval: narrow(block.gc_interval)?,
             memory_policy: block.memory_policy.unwrap_or(false),
             auto_merge: block.auto_merge,
-            comment: block.comment.as_ref().map(|comment| comment.text.to_string()),
+            comment: block.comment.as_ref().map(|comment| comment.text.clone().into()),
             statements,
             ..Set::new(&name.text, DataType::Integer)
         })
@@ -110,7 +110,7 @@ impl Evaluator<'_> {
 
     /// Remembers a set for what comes after.
     pub(super) fn declare(&mut self, set: &Set) {
-        let key = (self.context.family, self.table.clone(), set.name.as_str().into());
+        let key = (self.context.family, self.table.clone(), set.name.to_string().into());
         self.sets.entry(key).or_insert_with(|| set.clone());
     }
 }

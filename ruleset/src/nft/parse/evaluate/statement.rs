@@ -42,7 +42,7 @@ impl Evaluator<'_> {
             }
             StmtKind::Set(target, value) => self.set_target(*target, value, span)?,
             StmtKind::NoTrack => Statement::NoTrack,
-            StmtKind::FlowAdd(name) => Statement::FlowAdd(name.text.clone()),
+            StmtKind::FlowAdd(name) => Statement::FlowAdd(name.text.clone().into()),
             StmtKind::Dup(address, device) => self.duplicate(address, device.as_ref())?,
             StmtKind::Forward { family, address, device } => {
                 let device = Some(self.value_of(device, &[Kind::new(DataType::InterfaceIndex)])?);
@@ -64,7 +64,7 @@ impl Evaluator<'_> {
         {
             // The kernel knows whether it is a map of verdicts.
             let key = self.read(key)?.expression;
-            let map = Expression::SetName(name.clone());
+            let map = Expression::SetName(name.clone().into());
             return Ok(Expression::Map(Box::new(Map { key, map, verdicts: true })));
         }
         self.map(key, map, &[Kind { data_type: DataType::Verdict, bits: 32 }])
@@ -72,7 +72,7 @@ impl Evaluator<'_> {
 
     fn object_name(&mut self, name: &Expr) -> Evaluated<Expression> {
         match &name.kind {
-            ExprKind::Word(text) | ExprKind::Quoted(text) => Ok(Expression::Name(text.clone())),
+            ExprKind::Word(text) | ExprKind::Quoted(text) => Ok(Expression::Name(text.clone().into())),
             ExprKind::Map(pair) => self.map(&pair.0, &pair.1, &[]),
             _ => Err(Fault::new(name.span, "not the name of an object")),
         }
@@ -259,7 +259,15 @@ impl Evaluator<'_> {
             }
         };
         let (op, set, key) = (update.op, update.set.text.clone(), read.expression);
-        Ok(Statement::Update(Box::new(Update { op, set, key, value, timeout, statements, meter })))
+        Ok(Statement::Update(Box::new(Update {
+            op,
+            set: set.into(),
+            key,
+            value,
+            timeout,
+            statements,
+            meter,
+        })))
     }
 }
 
@@ -310,7 +318,7 @@ fn log(log: &syntax::Log, span: Span) -> Evaluated<Log> {
         Some(Err(_)) => return fail("value too large"),
     };
     Ok(Log {
-        prefix: log.prefix.as_ref().map(|prefix| prefix.text.to_string()),
+        prefix: log.prefix.as_ref().map(|prefix| prefix.text.clone().into()),
         group: short(log.group)?,
         snaplen,
         queue_threshold: short(log.queue_threshold)?,
