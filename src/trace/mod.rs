@@ -246,8 +246,12 @@ impl Texts {
         for table in &ruleset.tables {
             for chain in &table.chains {
                 for rule in &chain.rules {
-                    let key =
-                        (table.family, table.name.clone().into(), chain.name.clone().into(), rule.handle);
+                    let key = (
+                        table.family,
+                        table.name.as_bytes().into(),
+                        chain.name.as_bytes().into(),
+                        rule.handle,
+                    );
                     texts.insert(key, rule.to_string());
                 }
             }

@@ -125,7 +125,7 @@ fn new_flow(filter: &Filter, layer: &Layer, protocol: u8, rate: u32) -> Vec<Expr
     rule.push(limit(rate));
     rule.push(
         Dynset {
-            set: layer.set,
+            set: layer.set.into(),
             set_id: 0,
             op: DynsetOp::Update,
             key: Register::R1,
@@ -155,7 +155,7 @@ fn reply(layer: &Layer, protocol: u8, rate: u32) -> Vec<Expr<'static>> {
 
 /// Whether the key in the registers is that of a flow that was remembered, or is not.
 fn is_opened(layer: &Layer, is: bool) -> Expr<'static> {
-    Lookup { set: layer.set, set_id: 0, sreg: Register::R1, dreg: None, inverted: !is }.into()
+    Lookup { set: layer.set.into(), set_id: 0, sreg: Register::R1, dreg: None, inverted: !is }.into()
 }
 
 fn of_protocol(layer: &Layer, protocol: u8) -> Vec<Expr<'static>> {

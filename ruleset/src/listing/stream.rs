@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use nftwire::Received;
 #[cfg(fuzzing)]
 use nftwire::Text;
 use nftwire::{DecodeError, Error, Message, Query, Reader};

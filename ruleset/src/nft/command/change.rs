@@ -93,7 +93,7 @@ impl Change {
             }
             ItemData::Set(model) => self.add_set(subject, family, (&table).into(), model, create)?,
             ItemData::Elements(set) => {
-                self.add_elements(subject, family, (&table).into(), set, create, socket)?
+                self.add_elements(subject, family, (&table).into(), set, create, socket)?;
             }
             ItemData::Rule { chain, position, rule } => {
                 self.add_rule(subject, (family, (&table).into(), chain.into()), *position, rule, socket)?;
@@ -243,7 +243,7 @@ impl Change {
             }
             Flush::Chain(chain) => {
                 let (family, table) = (chain.table.family, crate::Text::from(&chain.table.name.text));
-                self.positions.flush(family, Some(table.into()), Some((&chain.name.text).into()));
+                self.positions.flush(family, Some(table), Some((&chain.name.text).into()));
                 let subject = Subject { name: chain.name.span, ..of_table(span, &chain.table) };
                 self.push(subject, |batch| batch.flush_chain(family, table, &chain.name.text));
             }

@@ -198,7 +198,7 @@ impl<'a> Lister<'a> {
             Ok(())
         });
         match found {
-            Ok(()) if matches => self.scope(Scope::Set(family, table.into(), name.into()), set.name.span),
+            Ok(()) if matches => self.scope(Scope::Set(family, table, name), set.name.span),
             Ok(()) => Err(missing(set.name.span)),
             Err(error) if is_missing(&error) => Err(missing(set.name.span)),
             Err(error) => Err(failure(self.span, &error)),

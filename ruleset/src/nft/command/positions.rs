@@ -147,7 +147,7 @@ fn read(
     chain: crate::Text<'_>,
 ) -> Result<Vec<Slot>, Error> {
     let mut slots = Vec::new();
-    let query = Query::Rules { table: Some(table.into()), chain: Some(chain.into()) };
+    let query = Query::Rules { table: Some(table), chain: Some(chain) };
     socket.dump(family, query, |datagram| {
         for message in datagram.messages() {
             slots.push(Slot::Handle(nftwire::Rule::decode(&message?)?.handle));
