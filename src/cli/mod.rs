@@ -27,6 +27,7 @@ mod log;
 mod netns;
 #[cfg(feature = "nft")]
 mod nft;
+mod pre_stop;
 mod privileges;
 mod program;
 mod proxy_init;
@@ -101,6 +102,9 @@ fn named(name: &str) -> Option<&'static Subcommand> {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     privileges::raise();
     let mut arguments: Vec<_> = arguments.into_iter().collect();
+    if let Some(code) = pre_stop::as_shell(&arguments) {
+        return code;
+    }
     if let Err(error) = program::by_name(&mut arguments) {
         Log::Plain.error(&error.to_string());
         return ExitCode::from(USAGE);
