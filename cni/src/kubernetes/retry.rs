@@ -42,6 +42,7 @@ pub(super) fn retry<T>(
     let mut refused_since = None;
     let mut pause = FIRST_PAUSE;
     let mut count = 0;
+    let mut telling = None;
     loop {
         count += 1;
         let limit = limits.attempt.min(limits.total.saturating_sub(started.elapsed()));
@@ -49,9 +50,13 @@ pub(super) fn retry<T>(
             Ok(value) => return Ok(value),
             Err(fault) => fault,
         };
-        let give_up = |fault| Err(ApiError { fault, attempts: count, elapsed: started.elapsed() });
+        // The last attempt has little time left: that it took too long says less than what the ones before met with.
+        let give_up = |fault, telling: Option<Fault>| {
+            let fault = if matches!(fault, Fault::Timeout { .. }) { telling.unwrap_or(fault) } else { fault };
+            Err(ApiError { fault, attempts: count, elapsed: started.elapsed() })
+        };
         let wait = match fault.remedy() {
-            Remedy::None => return give_up(fault),
+            Remedy::None => return give_up(fault, telling),
             Remedy::NewKubeconfig if attempts.renew() => {
                 refused_since = None;
                 Duration::ZERO
@@ -59,7 +64,7 @@ pub(super) fn retry<T>(
             Remedy::NewKubeconfig => {
                 let since = *refused_since.get_or_insert_with(Instant::now);
                 if since.elapsed() + RENEWAL > REFUSED && !agent_replies() {
-                    return give_up(fault);
+                    return give_up(fault, telling);
                 }
                 RENEWAL
             }
@@ -70,7 +75,10 @@ pub(super) fn retry<T>(
             }
         };
         if started.elapsed() + wait >= limits.total {
-            return give_up(fault);
+            return give_up(fault, telling);
+        }
+        if !matches!(fault, Fault::Timeout { .. }) {
+            telling = Some(fault);
         }
         sleep(wait);
     }
