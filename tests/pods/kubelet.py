@@ -60,6 +60,11 @@ class Node:
         self.socket = self.folder / "containerd.sock"
         self.cgroup = f"/meshwire-pods-{os.path.basename(folder)}"
         self.pods = []
+        # The reference plugins, and room for others.
+        self.plugins = self.folder / "plugins"
+        self.plugins.mkdir()
+        for plugin in os.listdir(PLUGINS):
+            (self.plugins / plugin).symlink_to(pathlib.Path(PLUGINS) / plugin)
         self.write_configuration()
         self.log = open(self.folder / "containerd.log", "wb")
         command = ["containerd", "--config", str(self.folder / "containerd.toml")]
@@ -103,7 +108,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
   restrict_oom_score_adj = true
   disable_apparmor = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{PLUGINS}"
+    bin_dir = "{self.plugins}"
     conf_dir = "{self.folder}/net.d"
 [plugins."io.containerd.internal.v1.opt"]
   path = "{self.folder}/opt"

@@ -2,7 +2,7 @@
 """Pods with a real Envoy, from the image, on containerd, as their manifests say. Needs root, containerd, runc, busybox (static),
 the CNI reference plugins, and grpcio-tools and PyYAML for Python.
 
-    tests/pods/run.py --program target/dist/x86_64/meshwire --envoy FILE [SCENARIO …]
+    tests/pods/run.py --program FILE --plugin FILE --apiserver FILE [--envoy FILE] [SCENARIO …]
 
 Everything happens in namespaces of its own: a node without any link to the machine's network, and pods on it. Each scenario
 prints one line; the first one that fails ends it all with the logs.
@@ -28,6 +28,8 @@ INSIDE = "MESHWIRE_PODS_INSIDE"
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--program", type=pathlib.Path, required=True, help="the release build")
+    parser.add_argument("--plugin", type=pathlib.Path, required=True, help="the release build of meshwire-cni")
+    parser.add_argument("--apiserver", type=pathlib.Path, required=True, help="testkit's fake-kube-apiserver")
     parser.add_argument("--envoy", type=pathlib.Path, help="Envoy's executable; by default that of the Python package")
     parser.add_argument("scenarios", nargs="*")
     given = parser.parse_args()
@@ -37,14 +39,16 @@ def main():
         command = ["unshare", *flags, sys.executable, *sys.argv]
         sys.exit(subprocess.run(command, env={**os.environ, INSIDE: "1"}).returncode)
 
+    import chained
     import scenarios
 
-    names = given.scenarios or [name for name in vars(scenarios) if name.startswith("it_")]
+    known = {name: it for module in (scenarios, chained) for name, it in vars(module).items() if name.startswith("it_")}
+    names = given.scenarios or list(known)
     with tempfile.TemporaryDirectory(prefix="pods-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         with world(pathlib.Path(folder), given) as node:
             print(f"on {node.runtime}", flush=True)
             for name in names:
-                run(name, getattr(scenarios, name), node)
+                run(name, known[name], node)
 
 
 def run(name, scenario, node):
@@ -80,7 +84,7 @@ def world(folder, given):
     try:
         node.load(images.meshwire(folder, given.program))
         node.load(images.busybox(folder))
-        node.program = given.program
+        node.program, node.plugin, node.apiserver = given.program, given.plugin, given.apiserver
         node.envoy = given.envoy or images.packaged_envoy()
         server = http.server.ThreadingHTTPServer((OUTSIDE, 80), Outside)
         threading.Thread(target=server.serve_forever, daemon=True).start()

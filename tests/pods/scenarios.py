@@ -116,9 +116,10 @@ class Meshed:
 
     def __init__(self, node, name, init, place=proxy.ISTIO, user=USER):
         containers = [envoy_container(user, place), app_container()]
-        self.pod = Pod(node, manifest(node, name, [init], containers))
-        [self.init] = self.pod.initialise()
-        assert self.init.status().exit_code == 0, self.init.log()
+        self.pod = Pod(node, manifest(node, name, [init] if init else [], containers))
+        # Without an init container, a CNI plugin makes the rules.
+        for self.init in self.pod.initialise():
+            assert self.init.status().exit_code == 0, self.init.log()
         self.envoy, self.app = (self.pod.start(container) for container in containers)
         wait_for("Envoy", lambda: self.envoy.execute(*self.admin("ready"))[0] == 0)
         wait_for("the app", lambda: self.app.execute("wget", "-q", "-O", "-", APP)[0] == 0)
