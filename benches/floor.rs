@@ -21,7 +21,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket, sockopt,
 };
 
-use common::{CHAIN, TABLE, clear, enter_namespace, rules};
+use common::{CHAIN, TABLE, clear, rules};
 
 /// How many rules, and how often each variant is measured.
 const SIZES: [(u32, usize); 2] = [(1_000, 31), (10_000, 11)];
@@ -280,7 +280,7 @@ fn commit(messages: &Messages) -> Duration {
 type Contender<'n> = (&'n str, usize, Box<dyn FnMut() -> Duration>);
 
 fn main() {
-    enter_namespace();
+    meshwire_testkit::enter_new();
     let form = AS_NOW;
     let variants = [
         ("as now", form),

@@ -22,7 +22,7 @@ use nft_ruleset::update::update;
 use nft_ruleset::{Family, Ruleset};
 use nftwire::{Batch, Chain, ElementList, Position, Query, Set, Socket, Table};
 
-use common::{CHAIN, SIZES, TABLE, clear, elements, enter_namespace, excluding, iptables, rules, ruleset};
+use common::{CHAIN, SIZES, TABLE, clear, elements, excluding, iptables, rules, ruleset};
 
 const FAMILY: Family = Family::Inet;
 
@@ -78,7 +78,7 @@ fn encoded(batch: &mut Batch, compiled: &[Vec<nftwire::Expr<'_>>]) {
 }
 
 fn commit_rules(criterion: &mut Criterion) {
-    enter_namespace();
+    meshwire_testkit::enter_new();
     let mut group = criterion.benchmark_group("commit rules");
     for size in SIZES {
         let rules = rules(size);
@@ -122,7 +122,7 @@ fn commit_rules(criterion: &mut Criterion) {
 }
 
 fn commit_elements(criterion: &mut Criterion) {
-    enter_namespace();
+    meshwire_testkit::enter_new();
     let mut group = criterion.benchmark_group("commit elements");
     for size in SIZES {
         let elements = elements(size);
@@ -148,7 +148,7 @@ fn commit_elements(criterion: &mut Criterion) {
 }
 
 fn dump(criterion: &mut Criterion) {
-    enter_namespace();
+    meshwire_testkit::enter_new();
     let mut group = criterion.benchmark_group("dump rules");
     for size in SIZES {
         clear();
@@ -182,7 +182,7 @@ fn load(ruleset: &Ruleset) {
 }
 
 fn excluded_networks(criterion: &mut Criterion) {
-    enter_namespace();
+    meshwire_testkit::enter_new();
     assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
     let count = 10_000;
     let (none, plain) = (excluding(0), excluding(count));

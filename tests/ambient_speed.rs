@@ -5,38 +5,20 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the run")]
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{Seek, Write as _};
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd;
-use std::process::{self, Command, Stdio};
-use std::thread;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use meshwire::mesh::istio::ambient::{HostInterception, PodInterception};
-use meshwire::netns::Namespace;
+use meshwire_testkit::Namespace;
 use nftwire::{Batch, Element, ElementList, Family, Socket, userdata};
-use nix::sched::{CloneFlags, unshare};
 
 const MESHWIRE: &str = env!("CARGO_BIN_EXE_meshwire");
 const PODS: usize = 250;
 const ADDRESSES: u32 = 100_000;
 /// Of each kind, in turns; the shortest ones count, so that what else the machine does counts least.
 const RUNS: usize = 7;
-
-/// A fresh network namespace.
-fn namespace() -> File {
-    let make = || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        File::open("/proc/thread-self/ns/net").unwrap()
-    };
-    thread::scope(|scope| scope.spawn(make).join().unwrap())
-}
-
-/// Does the work inside the namespace.
-fn inside<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> T {
-    Namespace::from(std::os::fd::OwnedFd::from(namespace.try_clone().unwrap())).enter(work).unwrap()
-}
 
 fn run(command: &mut Command) {
     let output = command.stdout(Stdio::null()).output().unwrap();
@@ -56,21 +38,18 @@ fn many_pods_beside_nft_in_each() {
         PodInterception { ipv6: true, dns: true, ..PodInterception::default() }.ruleset().to_string();
     let mut text = tempfile::NamedTempFile::new().unwrap();
     text.write_all(ruleset.as_bytes()).unwrap();
-    let (theirs, ours): (Vec<_>, Vec<_>) = (0..PODS).map(|_| (namespace(), namespace())).unzip();
-    // IPv6 routes need it up.
-    for pod in theirs.iter().chain(&ours) {
-        inside(pod, || run(Command::new("ip").args(["link", "set", "lo", "up"])));
-    }
+    // With `lo` up, which IPv6 routes need.
+    let (theirs, ours): (Vec<_>, Vec<_>) = (0..PODS).map(|_| (Namespace::new(), Namespace::new())).unzip();
     let nft = timed(|| {
         for pod in &theirs {
-            inside(pod, || run(Command::new("nft").arg("-f").arg(text.path())));
+            pod.run(|| run(Command::new("nft").arg("-f").arg(text.path())));
         }
     });
     let command = |what: &[&str]| {
         let mut command = Command::new(MESHWIRE);
         command.args(["ambient", "pod"]).args(what);
         for pod in &ours {
-            command.arg("--netns").arg(format!("/proc/{}/fd/{}", process::id(), pod.as_raw_fd()));
+            command.arg("--netns").arg(pod.path());
         }
         timed(|| run(&mut command))
     };
@@ -100,12 +79,12 @@ fn the_probe_set_beside_the_kernel_alone() {
 
     let (mut kernel, mut command, mut bytes) = (Duration::MAX, Duration::MAX, 0);
     for _ in 0..RUNS {
-        let commit = inside(&node(), || Socket::open().unwrap().commit(&mut batch).unwrap());
+        let commit = node().run(|| Socket::open().unwrap().commit(&mut batch).unwrap());
         (kernel, bytes) = (kernel.min(commit.elapsed), commit.bytes);
         input.rewind().unwrap();
         let stdin = input.try_clone().unwrap();
         let sync = || timed(|| run(Command::new(MESHWIRE).args(["ambient", "probes", "sync"]).stdin(stdin)));
-        command = command.min(inside(&node(), sync));
+        command = command.min(node().run(sync));
     }
     let ratio = command.as_secs_f64() / kernel.as_secs_f64();
     println!(
@@ -116,9 +95,9 @@ fn the_probe_set_beside_the_kernel_alone() {
 }
 
 /// A namespace with the host's rules and an empty set.
-fn node() -> File {
-    let node = namespace();
-    inside(&node, || HostInterception::new([0]).apply(&mut Socket::open().unwrap()).unwrap());
+fn node() -> Namespace {
+    let node = Namespace::new();
+    node.run(|| HostInterception::new([0]).apply(&mut Socket::open().unwrap()).unwrap());
     node
 }
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::{env, fs, io, thread};
 
-use nix::sched::{CloneFlags, unshare};
+use meshwire_testkit::{enter_new, in_thread, oracle, privileged, say};
 use program::program;
 use serde_json::Value as Json;
 
@@ -27,11 +27,6 @@ const DEVICES: &str =
 /// Of rules that nft 1.0.6 makes something else of when it loads its own listing: the shift of a field inside a byte
 /// as one more operation, and sets of flags that it does not compare, in any order.
 const UNSTABLE: [&str; 2] = ["ip dscp >> 2", "syn | ack"];
-
-/// `capabilities(7)`: networking, rules and routes.
-const CAP_NET_ADMIN: u32 = 12;
-/// `capabilities(7)`: namespaces and mounts.
-const CAP_SYS_ADMIN: u32 = 21;
 
 #[test]
 fn every_ruleset_is_listed_as_nft_lists_it() {
@@ -56,7 +51,7 @@ fn every_ruleset_is_listed_as_nft_lists_it() {
 
 #[test]
 fn rules_of_iptables_nft_are_listed_as_nft_lists_them() {
-    if !can_run() || !is_there("iptables-nft") {
+    if !can_run() || !oracle("iptables-nft") {
         return;
     }
     let known = fs::read_to_string("tests/corpus/iptables/different.txt").unwrap();
@@ -398,12 +393,11 @@ fn load(file: &Path) -> bool {
 
 /// Runs the closure in a fresh network namespace, with devices.
 fn inside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let enter = || {
-        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    in_thread(|| {
+        enter_new();
         run("sh", &["-c", DEVICES]);
         work()
-    };
-    thread::scope(|scope| scope.spawn(enter).join()).unwrap_or_else(|cause| std::panic::resume_unwind(cause))
+    })
 }
 
 fn meshwire(arguments: &[&str]) -> Output {
@@ -438,41 +432,10 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Whether this process may make namespaces and rules in them, and nft is there to judge.
+/// Whether all tests can run that look at the kernel and at nft's listing of it.
 ///
 /// # Panics
-/// Under CI (`CI` is set), where a test that cannot run must not look like one that passed.
+/// Under CI, where they have to.
 fn can_run() -> bool {
-    let status = fs::read_to_string("/proc/thread-self/status").unwrap();
-    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
-    let capabilities = u64::from_str_radix(mask.trim(), 16).unwrap();
-    let has = |capability: u32| capabilities & (1 << capability) != 0;
-    let privileged = nix::unistd::geteuid().is_root() && has(CAP_NET_ADMIN) && has(CAP_SYS_ADMIN);
-    if !privileged {
-        skip("it needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN");
-    }
-    privileged && is_there("nft")
-}
-
-/// Whether a program that a test needs is there.
-///
-/// # Panics
-/// As [`can_run`].
-fn is_there(program: &str) -> bool {
-    let is_there = Command::new(program).arg("-V").output().is_ok();
-    if !is_there {
-        skip(&format!("it needs {program}"));
-    }
-    is_there
-}
-
-fn skip(reason: &str) {
-    let test = thread::current().name().unwrap_or("a test").to_owned();
-    assert!(env::var_os("CI").is_none(), "{test} cannot run: {reason}");
-    say(&format!("skipped {test}: {reason}"));
-}
-
-/// Past what libtest captures.
-fn say(text: &str) {
-    let _ = io::stderr().write_all(format!("{}\n", text.trim_end()).as_bytes());
+    privileged() && oracle("nft")
 }

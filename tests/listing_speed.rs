@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
+use meshwire_testkit::{enter_new, in_thread};
 use nftwire::{Family, Query, Socket};
-use nix::sched::{CloneFlags, unshare};
 
 /// Of each kind; the medians are shown.
 const RUNS: usize = 11;
@@ -25,13 +25,11 @@ fn listings_beside_raw_dumps_and_nft() {
         ("100,000 elements", set(100_000)),
     ];
     for (name, ruleset) in rulesets {
-        thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        in_thread(|| {
+            enter_new();
             load(&ruleset);
             measure(name);
-        })
-        .join()
-        .unwrap();
+        });
     }
 }
 

@@ -8,7 +8,6 @@ use ipnet::IpNet;
 use meshwire::mesh::istio::sidecar::{ServiceCidr, Sidecar};
 use nft_ruleset::{Chain, Family, Op, Rule, Ruleset, TCP_DPORT, Table};
 use nftwire::{Batch, Data, Element, Socket};
-use nix::sched::{CloneFlags, unshare};
 
 /// How many rules or elements.
 pub(crate) const SIZES: [u32; 5] = [10, 100, 1_000, 10_000, 100_000];
@@ -47,11 +46,6 @@ pub(crate) fn elements(count: u32) -> Vec<Element<'static>> {
 pub(crate) fn iptables(count: u32) -> String {
     let rule = |number| format!("-A {CHAIN} -d {}/32 -p tcp -m tcp --dport 443 -j RETURN\n", address(number));
     format!("*filter\n:{CHAIN} - [0:0]\n{}COMMIT\n", (0..count).map(rule).collect::<String>())
-}
-
-/// Into a network namespace of our own, for good. Needs root.
-pub(crate) fn enter_namespace() {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
 }
 
 /// Takes everything away; what the kernel does about it behind the scenes is over when the socket is closed.

@@ -471,7 +471,7 @@ mod tests {
     /// A reply that was left in the socket is not taken for the next request's.
     #[test]
     fn an_answer_that_nobody_read() {
-        crate::testing::namespace::in_new_namespace(|| {
+        meshwire_testkit::in_new_namespace(|| {
             let mut socket = Socket::open().unwrap();
             let mut writer = AttrWriter::default();
             let start = message::begin(&mut writer, uapi::NFT_MSG_GETGEN, 0, Family::Unspec);

@@ -2,9 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
-#[path = "kernel/namespace.rs"]
-mod namespace;
-
 use nftwire::expr::{
     Access, Bitwise, Cmp, CmpOp, Counter, Immediate, Lookup, Meta, MetaKey, Operation, Redir,
 };
@@ -87,7 +84,7 @@ fn a_batch_that_requires_a_generation_does_not_allocate_either() {
 /// Nor does the socket that sends it and reads the answers.
 #[test]
 fn a_warm_commit_does_not_allocate() {
-    namespace::in_new_namespace(|| {
+    meshwire_testkit::in_new_namespace(|| {
         let mut socket = Socket::open().unwrap();
         let mut batch = Batch::new();
         let mut fill = |socket: &mut Socket| {

@@ -6,15 +6,12 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
-#[path = "kernel/namespace.rs"]
-mod namespace;
-
 use std::io;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 
-use namespace::{in_new_namespace, skip};
+use meshwire_testkit::{in_new_namespace, skipped};
 use nftwire::expr::{
     Access, Counter, Immediate, Inner, InnerKind, Last, Meta, MetaKey, Payload, PayloadAction, PayloadBase,
 };
@@ -30,7 +27,7 @@ const CHAIN: &str = "input";
 /// What `nft` prints; nothing where there is no `nft`.
 fn nft(arguments: &[&str]) -> Option<String> {
     let output = match Command::new("nft").args(arguments).output() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return skip("there is no nft"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return skipped("there is no nft"),
         output => output.unwrap(),
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -201,7 +198,7 @@ fn rules_and_their_reset() {
         match packets(&mut socket, true) {
             Ok(before) => assert_eq!(before, [5]),
             Err(Error::Refused(refusal)) if refusal.errno == 22 => {
-                return skip("this kernel cannot reset rules");
+                return skipped("this kernel cannot reset rules");
             }
             Err(error) => panic!("{error}"),
         }
@@ -270,7 +267,7 @@ fn expressions_that_nft_cannot_write() {
             Ok(_) => {}
             Err(Error::Refused(refusal)) if refusal.errno == nix::errno::Errno::ENOENT as i32 => {
                 let (_, name) = refusal.location.expression.unwrap();
-                skip::<()>(&format!("this kernel has no expression {name}"));
+                meshwire_testkit::skip(&format!("this kernel has no expression {name}"));
                 return;
             }
             Err(error) => panic!("{error}"),
@@ -418,7 +415,7 @@ fn a_ruleset_of_nfts_read_and_written() {
         {
             let errors = String::from_utf8_lossy(&output.stderr);
             let error = errors.lines().next().unwrap_or_default();
-            return skip(&format!("this kernel does not know all of the ruleset: {error}"));
+            return skipped(&format!("this kernel does not know all of the ruleset: {error}"));
         }
         let mut batch = copy(&mut Socket::open().unwrap()).unwrap();
         let theirs = nft(&["list", "ruleset"])?;

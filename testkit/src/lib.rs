@@ -1,6 +1,15 @@
-//! What the tests of several crates need: network namespaces, links and pods.
+//! What the tests of several crates need: network namespaces, links, a check of what the machine has, and with the feature
+//! `kubernetes` an API server and ztunnel's side of ZDS.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what goes wrong here fails a test")]
 
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+pub mod link;
+mod namespace;
+mod prerequisite;
 #[cfg(feature = "kubernetes")]
 pub mod ztunnel;
+
+pub use namespace::{Namespace, enter_new, finish, in_new_namespace, in_thread};
+pub use prerequisite::{oracle, privileged, say, skip, skipped};

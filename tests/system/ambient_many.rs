@@ -28,7 +28,7 @@ struct Linked {
 impl Linked {
     fn new(node: &Namespace, number: usize) -> Self {
         let (namespace, link) = (Namespace::new(), format!("pod{number}"));
-        node.run(|| link::cable(&link, &namespace));
+        node.run(|| link::veth_pair(&link, &namespace));
         Self { namespace, link }
     }
 }

@@ -30,7 +30,7 @@ fn second_pod(pod: &Pod, address: &str, here: &str) -> (Namespace, SocketAddr) {
     let (address, here): (IpAddr, IpAddr) = (address.parse().unwrap(), here.parse().unwrap());
     let prefix = if address.is_ipv4() { 24 } else { 64 };
     pod.namespace.run(|| {
-        link::cable("eth2", &second);
+        link::veth_pair("eth2", &second);
         link::address("eth2", here, prefix);
     });
     second.run(|| {

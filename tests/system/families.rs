@@ -13,7 +13,7 @@ pub(crate) fn with_links(eth0: &[&str], eth1: &[&str]) -> Option<(Namespace, Nam
     let (namespace, other) = (Namespace::new(), Namespace::new());
     namespace.run(|| {
         for (name, addresses) in [("eth0", eth0), ("eth1", eth1)] {
-            link::cable(name, &other);
+            link::veth_pair(name, &other);
             for address in addresses {
                 let address: IpAddr = address.parse().unwrap();
                 link::address(name, address, if address.is_ipv4() { 24 } else { 64 });

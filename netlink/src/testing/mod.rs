@@ -6,8 +6,6 @@
 
 mod bindings;
 mod listed;
-#[path = "../../tests/kernel/namespace.rs"]
-pub(crate) mod namespace;
 mod properties;
 mod read_back;
 mod strategy;

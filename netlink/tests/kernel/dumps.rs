@@ -6,7 +6,7 @@ use std::time::Duration;
 use nftwire::{DecodeError, Query, Reader, SetFlags, TableFlags};
 
 use super::*;
-use crate::namespace::in_new_namespace;
+use meshwire_testkit::in_new_namespace;
 
 #[test]
 fn tables_and_chains() {

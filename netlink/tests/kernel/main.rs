@@ -6,7 +6,6 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
 mod dumps;
-mod namespace;
 mod oracle;
 mod places;
 mod privileges;
@@ -89,7 +88,7 @@ fn rules(socket: &mut Socket, chain: &str) -> Vec<(u64, String)> {
 /// What `nft` prints in the namespace that the thread is in.
 fn nft(arguments: &[&str]) -> Option<String> {
     let Ok(output) = Command::new("nft").args(arguments).output() else {
-        return namespace::skip("there is no nft to compare with");
+        return meshwire_testkit::skipped("there is no nft to compare with");
     };
     assert!(output.status.success(), "nft {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     Some(String::from_utf8(output.stdout).unwrap())

@@ -8,7 +8,7 @@ use nftwire::expr::{
 use nftwire::{ChainFlags, Register, SetFlags, uapi};
 
 use super::*;
-use crate::namespace::in_new_namespace;
+use meshwire_testkit::in_new_namespace;
 
 const R1: Register = Register::R1;
 const R2: Register = Register::R2;
@@ -356,7 +356,7 @@ fn bitwise_with_two_registers() {
                 .unwrap(),
             Err(Error::Refused(refusal)) => {
                 assert_eq!(refusal.location.expression, Some((2, "bitwise".to_owned())));
-                namespace::skip::<()>("this kernel has no bitwise operations with two registers");
+                meshwire_testkit::skip("this kernel has no bitwise operations with two registers");
             }
             Err(other) => panic!("{other}"),
         }

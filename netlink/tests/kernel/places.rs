@@ -1,7 +1,7 @@
 //! Where rules go, and what goes away.
 
 use super::*;
-use crate::namespace::in_new_namespace;
+use meshwire_testkit::in_new_namespace;
 
 fn counter(packets: u64) -> [Expr<'static>; 1] {
     [expr::Counter { packets, bytes: 0 }.into()]

@@ -7,7 +7,7 @@ use std::process::Command;
 use nix::errno::Errno;
 
 use super::*;
-use crate::namespace::{in_new_namespace, skip};
+use meshwire_testkit::{in_new_namespace, skipped};
 
 /// How the process inside is told net.core.wmem_max, and that it is inside.
 const INSIDE: &str = "NFTWIRE_TEST_WMEM_MAX";
@@ -17,7 +17,7 @@ const INSIDE: &str = "NFTWIRE_TEST_WMEM_MAX";
 fn in_user_namespace(test: &str, owned: bool) {
     // Older kernels tell it in the initial network namespace only.
     let Ok(limit) = std::fs::read_to_string("/proc/sys/net/core/wmem_max") else {
-        skip::<()>("net.core.wmem_max cannot be read");
+        meshwire_testkit::skip("net.core.wmem_max cannot be read");
         return;
     };
     in_new_namespace(|| {
@@ -25,11 +25,11 @@ fn in_user_namespace(test: &str, owned: bool) {
         command.args(["--user", "--map-root-user"]).args(owned.then_some("--net"));
         command.arg(std::env::current_exe().unwrap()).args(["--exact", test, "--ignored", "--nocapture"]);
         let Ok(output) = command.env(INSIDE, limit.trim()).output() else {
-            return skip("there is no unshare to make a user namespace with");
+            return skipped("there is no unshare to make a user namespace with");
         };
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if err.contains("unshare failed") {
-            return skip(&format!("no user namespace could be made: {err}"));
+            return skipped(&format!("no user namespace could be made: {err}"));
         }
         assert!(output.status.success() && out.contains("1 passed"), "{out}{err}");
         Some(())
@@ -39,7 +39,7 @@ fn in_user_namespace(test: &str, owned: bool) {
 /// net.core.wmem_max, in the process inside.
 fn inside() -> Option<usize> {
     let Ok(limit) = std::env::var(INSIDE) else {
-        return skip("it is started by another test, in a user namespace");
+        return skipped("it is started by another test, in a user namespace");
     };
     limit.parse().ok()
 }

@@ -4,7 +4,7 @@ use nftwire::{Location, SetFlags, uapi};
 use nix::errno::Errno;
 
 use super::*;
-use crate::namespace::in_new_namespace;
+use meshwire_testkit::in_new_namespace;
 
 const ENOENT: i32 = Errno::ENOENT as i32;
 

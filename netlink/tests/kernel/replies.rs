@@ -4,7 +4,7 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nftwire::uapi;
 
-use crate::namespace::in_new_namespace;
+use meshwire_testkit::in_new_namespace;
 
 /// Sequence numbers of the batch's messages.
 const BEGIN: u32 = 100;

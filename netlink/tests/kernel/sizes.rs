@@ -1,7 +1,7 @@
 //! Large transactions: elements over several messages, a send buffer that has to grow, lengths that cannot be told.
 
 use super::*;
-use crate::namespace::in_new_namespace;
+use meshwire_testkit::in_new_namespace;
 
 /// What the kernel takes of one transaction without being asked for a larger buffer.
 const DEFAULT_SEND_BUFFER: usize = 212_960;
@@ -105,7 +105,7 @@ fn a_send_buffer_that_grows() {
 fn a_send_buffer_beyond_the_limit() {
     // Older kernels tell it in the initial network namespace only.
     let Ok(limit) = std::fs::read_to_string("/proc/sys/net/core/wmem_max") else {
-        namespace::skip::<()>("net.core.wmem_max cannot be read");
+        meshwire_testkit::skip("net.core.wmem_max cannot be read");
         return;
     };
     let limit: usize = limit.trim().parse().unwrap();

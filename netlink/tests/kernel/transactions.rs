@@ -4,7 +4,7 @@ use nftwire::Namespace;
 use nix::errno::Errno;
 
 use super::*;
-use crate::namespace::in_new_namespace;
+use meshwire_testkit::in_new_namespace;
 
 #[test]
 fn a_commit_tells_what_it_sent() {
@@ -121,7 +121,7 @@ fn a_table_of_another_owner() {
         let mut batch = Batch::new();
         batch.add_table(&Table { flags: nftwire::TableFlags::OWNER, ..Table::new(FAMILY, TABLE) });
         if others.commit(&mut batch).is_err() {
-            namespace::skip::<()>("this kernel's tables have no owner (Linux 5.12 and later)");
+            meshwire_testkit::skip("this kernel's tables have no owner (Linux 5.12 and later)");
             return;
         }
         let refusal = refused(&mut ours, &mut table_and_chain());

@@ -11,8 +11,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use super::age::without_age;
-use super::namespace::finish;
 use super::{Namespace, User, program};
+use meshwire_testkit::finish;
 
 /// Where the command finds itself: in its own /etc, where every user may read it.
 const FOLDER: &str = "/etc";

@@ -213,8 +213,8 @@ impl Pod {
 
 fn connect(pod: &Namespace, peer: &Namespace, families: &[Addresses]) {
     pod.run(|| {
-        link::cable("eth0", peer);
-        link::cable("eth1", peer);
+        link::veth_pair("eth0", peer);
+        link::veth_pair("eth1", peer);
     });
     for ip in families {
         let host_prefix = if ip.pod.is_ipv4() { 32 } else { 128 };

@@ -20,13 +20,13 @@ use neli::{FromBytesWithInput, Size, ToBytes};
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
-use super::Namespace;
+use crate::Namespace;
 
-/// `linux/veth.h`: the other end, as a link message of its own.
+/// VETH_INFO_PEER (`linux/veth.h`): the other end, as a link message of its own.
 const VETH_INFO_PEER: u16 = 1;
 
-/// Two ends of a cable: `name` here and `name` in the other namespace, both up and ready to carry packets.
-pub(crate) fn cable(name: &str, other: &Namespace) {
+/// A veth pair: `name` here and `name` in the other namespace, both up and ready to carry packets.
+pub fn veth_pair(name: &str, other: &Namespace) {
     let descriptor = other.as_fd().as_raw_fd();
     let there = link([text(Ifla::Ifname, name), attribute(Ifla::NetNsFd, descriptor)]);
     let data: RtBuffer<u16, Buffer> = [attribute(VETH_INFO_PEER, there)].into_iter().collect();
@@ -41,7 +41,7 @@ pub(crate) fn cable(name: &str, other: &Namespace) {
 }
 
 /// Sets the link up.
-pub(crate) fn up(name: &str) {
+pub fn up(name: &str) {
     let link = IfinfomsgBuilder::default()
         .ifi_family(RtAddrFamily::Unspecified)
         .ifi_index(index(name).cast_signed())
@@ -50,7 +50,7 @@ pub(crate) fn up(name: &str) {
 }
 
 /// Gives the link an address that is usable at once, without duplicate address detection.
-pub(crate) fn address(name: &str, address: IpAddr, prefix: u8) {
+pub fn address(name: &str, address: IpAddr, prefix: u8) {
     let message = IfaddrmsgBuilder::default()
         .ifa_family(family(address))
         .ifa_prefixlen(prefix)
@@ -65,7 +65,7 @@ pub(crate) fn address(name: &str, address: IpAddr, prefix: u8) {
 }
 
 /// Routes everything of the gateway's family that has no route of its own through the gateway.
-pub(crate) fn default_route(gateway: IpAddr) {
+pub fn default_route(gateway: IpAddr) {
     let message = RtmsgBuilder::default()
         .rtm_family(family(gateway))
         .rtm_dst_len(0)
@@ -92,7 +92,7 @@ fn wait_until_local(address: IpAddr) {
     }
 }
 
-/// The end of a cable that is set up first has no carrier then. The kernel makes it ready once the other one is up, in
+/// The end of a veth pair that is set up first has no carrier then. The kernel makes it ready once the other one is up, in
 /// a work queue; until then it drops what it is given. The end that is set up last is ready at once.
 fn wait_until_running(name: &str) {
     let deadline = Instant::now() + Duration::from_secs(2);
