@@ -1,23 +1,24 @@
-//! Command lines and environments: one argument a line, the name of the program first; behind an empty line, one variable
-//! a line. What they want is looked at as the kernel would get it and as a user would see it.
+//! Command lines and environments: one argument a line, the name of the program first; after an empty line, one variable
+//! a line. What they ask for is looked at as the kernel would get it and as a user would see it.
 
 #![no_main]
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::hint::black_box;
 use std::os::unix::ffi::OsStringExt;
 
 use libfuzzer_sys::fuzz_target;
+use nft_ruleset::Ruleset;
 use nft_ruleset::nft::compile::compile;
+use nft_ruleset::nft::json;
 use nft_ruleset::validate::validate;
-use nft_ruleset::{Ruleset, json};
 
 fuzz_target!(|input: &[u8]| {
     let mut lines = input.split(|&byte| byte == b'\n');
     let arguments = lines.by_ref().take_while(|line| !line.is_empty());
     let arguments: Vec<_> = arguments.map(|line| OsString::from_vec(line.to_vec())).collect();
-    let environment: HashMap<_, _> = lines
+    let environment: BTreeMap<_, _> = lines
         .filter_map(|line| {
             let line = String::from_utf8_lossy(line);
             line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -6,7 +6,7 @@ use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 
 fuzz_target!(|datagram: &[u8]| {
     nftwire::fuzzing::dump(datagram);
-    nftwire::fuzzing::answers(datagram);
+    nftwire::fuzzing::replies(datagram);
 });
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {

@@ -9,7 +9,8 @@ use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use nft_ruleset::nft::decompile::{self, Decompiler, SetReader, Sets};
 use nft_ruleset::graph::Graph;
 use nft_ruleset::nft::print::{Options, Printer};
-use nft_ruleset::{self, Ruleset, json, listing};
+use nft_ruleset::nft::json;
+use nft_ruleset::{Ruleset, listing};
 use nftwire::{Chain, DecodeError, ElementList, Flowtable, Message, Object, Rule, Set, Table, uapi};
 
 fuzz_target!(|datagram: &[u8]| {
@@ -40,7 +41,7 @@ fn tables(messages: &[Message<'_>], ruleset: &mut Ruleset) {
     }
 }
 
-fn fill(messages: &[Message<'_>], table: &mut ruleset::Table) {
+fn fill(messages: &[Message<'_>], table: &mut nft_ruleset::Table) {
     let mut sets = Sets::new();
     for message in messages {
         match message.kind {
@@ -79,7 +80,7 @@ fn fill(messages: &[Message<'_>], table: &mut ruleset::Table) {
     table.sets = sets.into_values().collect();
 }
 
-fn read_set(set: &Set<'_>, messages: &[Message<'_>]) -> ruleset::Set {
+fn read_set(set: &Set<'_>, messages: &[Message<'_>]) -> nft_ruleset::Set {
     let mut reader = SetReader::new(decompile::set(set));
     for message in messages.iter().filter(|message| message.kind == uapi::NFT_MSG_NEWSETELEM) {
         let Ok(list) = ElementList::decode(message) else { continue };
@@ -91,7 +92,7 @@ fn read_set(set: &Set<'_>, messages: &[Message<'_>]) -> ruleset::Set {
 }
 
 /// The rules' text, or why a listing would end.
-fn listed(datagram: &[u8], table: &ruleset::Table) -> Result<Vec<String>, DecodeError> {
+fn listed(datagram: &[u8], table: &nft_ruleset::Table) -> Result<Vec<String>, DecodeError> {
     let sets: Sets = table.sets.iter().map(|set| (set.name.clone(), set.clone())).collect();
     listing::rules_in(&nftwire::fuzzing::received(datagram), table, &sets, &|_, _, rule, out: &mut String| {
         Printer { out, options: Options::default() }.rule_line(&rule);
