@@ -5,16 +5,13 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
-#[path = "kernel/namespace.rs"]
-mod namespace;
-
 use std::collections::HashSet;
 use std::net::UdpSocket;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use namespace::{in_new_namespace, skip};
+use meshwire_testkit::{in_new_namespace, skipped};
 use nftwire::events::{Event, Events, Group, Trace, TraceKind};
 use nftwire::expr::{Access, Counter, Immediate, Meta, MetaKey};
 use nftwire::{
@@ -160,7 +157,7 @@ fn the_way_of_a_traced_packet() {
     in_new_namespace(|| {
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
         if !up.is_ok_and(|status| status.success()) {
-            return skip("there is no ip to set the loopback interface up");
+            return skipped("there is no ip to set the loopback interface up");
         }
         let mut events = Events::open(&[Group::Trace]).unwrap();
         let mut batch = Batch::new();

@@ -19,6 +19,12 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 /// A network namespace, held by nothing but a descriptor: it ends with the value and the last socket in it.
 pub struct Namespace(File);
 
+impl Default for Namespace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Namespace {
     /// A fresh namespace with `lo` up, and so with 127.0.0.1 and ::1.
     pub fn new() -> Self {

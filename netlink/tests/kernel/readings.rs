@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nftwire::{Dump, Query, Reader};
 
 use super::*;
-use crate::namespace::in_new_namespace;
+use meshwire_testkit::in_new_namespace;
 
 const OTHER: &str = "other";
 
