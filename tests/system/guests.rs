@@ -76,7 +76,7 @@ fn pod_with_guest() -> Option<(Pod, Namespace)> {
         return None;
     }
     let guest = Namespace::new();
-    pod.namespace.run(|| link::cable("guest0", &guest));
+    pod.namespace.run(|| link::veth_pair("guest0", &guest));
     for (here, there) in [("10.4.0.1", "10.4.0.2"), ("fd04::1", "fd04::2")] {
         let (here, there): (IpAddr, IpAddr) = (here.parse().unwrap(), there.parse().unwrap());
         let prefix = if here.is_ipv4() { 24 } else { 64 };
