@@ -199,7 +199,26 @@ pub(super) fn with_flags(command: Command, flags: Flags) -> Command {
     command.args(flags.iter().map(|flag| argument(*flag)))
 }
 
-/// As clap takes it.
+/// Only what it takes to parse these flags: no help, and no words for errors.
+pub(super) fn parser(name: &'static str, flags: Flags) -> Command {
+    Command::new(name).disable_help_flag(true).args(flags.iter().map(|flag| bare(flag.definition())))
+}
+
+/// As clap parses it.
+fn bare(definition: &Definition) -> Arg {
+    let argument = Arg::new(definition.name).long(definition.name).short(definition.short);
+    match definition.kind {
+        Kind::Text(_) | Kind::Number(_) => argument.action(ArgAction::Set).allow_hyphen_values(true),
+        Kind::List(_) => return argument.action(ArgAction::Append).allow_hyphen_values(true),
+        // As in Go: `--flag`, `--flag=true`, never `--flag true`.
+        Kind::Switch | Kind::Variable => {
+            argument.num_args(0..=1).require_equals(true).default_missing_value("true").action(ArgAction::Set)
+        }
+    }
+    .overrides_with(definition.name)
+}
+
+/// As clap parses it, with all texts.
 pub(super) fn argument(flag: &dyn AnyFlag) -> Arg {
     let definition = flag.definition();
     let mut help = definition.help.to_owned();
@@ -209,28 +228,15 @@ pub(super) fn argument(flag: &dyn AnyFlag) -> Arg {
     if let [first, ..] = definition.environment {
         help += &format!(" [env: {first}]");
     }
-    let argument = Arg::new(definition.name).long(definition.name).short(definition.short).help(help);
+    let argument = bare(definition).help(help);
     let argument = match definition.choices {
         [] => argument,
         choices => argument.value_parser(Choices(choices)),
     };
     match definition.kind {
-        Kind::Text(value) | Kind::Number(value) => {
-            argument.value_name(value).action(ArgAction::Set).allow_hyphen_values(true)
-        }
-        Kind::List(value) => {
-            return argument.value_name(value).action(ArgAction::Append).allow_hyphen_values(true);
-        }
-        // As in Go: `--flag`, `--flag=true`, never `--flag true`.
-        Kind::Switch | Kind::Variable => argument
-            .value_name("BOOL")
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-            .hide_possible_values(true)
-            .action(ArgAction::Set),
+        Kind::Text(value) | Kind::Number(value) | Kind::List(value) => argument.value_name(value),
+        Kind::Switch | Kind::Variable => argument.value_name("BOOL").hide_possible_values(true),
     }
-    .overrides_with(definition.name)
 }
 
 /// Environment variables for the end of the help, one a line.

@@ -11,7 +11,7 @@ use crate::cli::flag::{Flag, Flags, Given, UsageError};
 use crate::cli::lockdown;
 use crate::mesh::istio::sidecar::{Interface, Mode, ServiceCidr, Sidecar};
 
-pub(super) static FLAGS: Flags = &[
+pub(in crate::cli) static FLAGS: Flags = &[
     &ENVOY_PORT,
     &INBOUND_CAPTURE_PORT,
     &INBOUND_TUNNEL_PORT,

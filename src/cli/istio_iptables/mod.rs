@@ -20,6 +20,7 @@ use crate::diagnostic::{Explain, Explanation};
 use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar, deciding_address};
 use crate::network::RouteSocket;
 use crate::redirect_check::{self, RedirectCheck, RedirectCheckError};
+pub(super) use flags::FLAGS;
 use options::{Options, Probe};
 
 /// The command's name, and that of Istio's program.
@@ -38,7 +39,7 @@ pub(super) fn command() -> Command {
 pub(super) fn command_with(notes: &str) -> Command {
     let variables = variables_help(flags::VARIABLES);
     let text = format!("Environment only:\n{variables}\n{}\n\n{notes}", flags::LISTS);
-    with_flags(Command::new(NAME), flags::FLAGS).after_help(text)
+    with_flags(Command::new(NAME), FLAGS).after_help(text)
 }
 
 /// Takes out Istio's logging flags that mean nothing here: `--log_output_level=default:info`, …

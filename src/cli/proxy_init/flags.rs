@@ -11,7 +11,7 @@ use crate::cli::lockdown;
 use crate::cli::log::{Level, Log};
 use crate::mesh::value::ValueError;
 
-pub(super) static FLAGS: Flags = &[
+pub(in crate::cli) static FLAGS: Flags = &[
     &INCOMING_PROXY_PORT,
     &OUTGOING_PROXY_PORT,
     &PROXY_UID,

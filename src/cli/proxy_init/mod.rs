@@ -17,6 +17,7 @@ use super::{lockdown, netns};
 use crate::conntrack::{CLOSE_WAIT_TIMEOUT, set_close_wait_timeout};
 use crate::network::RouteSocket;
 use crate::verify::verify as differences;
+pub(super) use flags::FLAGS;
 use options::Options;
 
 /// The command's name, and that of Linkerd's image.
@@ -31,7 +32,7 @@ pub(super) fn command() -> Command {
 
 /// The same flags, with other notes at the end of the help.
 pub(super) fn command_with(notes: &str) -> Command {
-    with_flags(Command::new(NAME), flags::FLAGS).after_help(format!("{}\n\n{notes}", flags::LISTS))
+    with_flags(Command::new(NAME), FLAGS).after_help(format!("{}\n\n{notes}", flags::LISTS))
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
