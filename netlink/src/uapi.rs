@@ -568,3 +568,7 @@ pub const NF_SYNPROXY_OPT_WSCALE: u32 = 0x2;
 pub const NF_SYNPROXY_OPT_SACK_PERM: u32 = 0x4;
 pub const NF_SYNPROXY_OPT_TIMESTAMP: u32 = 0x8;
 pub const NF_SYNPROXY_OPT_ECN: u32 = 0x10;
+
+// include/uapi/linux/if_ether.h
+pub const ETH_P_IP: u16 = 0x0800;
+pub const ETH_P_IPV6: u16 = 0x86dd;

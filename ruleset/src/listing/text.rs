@@ -30,10 +30,14 @@ pub fn text(socket: &mut Socket, scope: Scope<'_>, options: Options<'_>) -> Resu
 fn table(printer: &mut Printer<'_>, listed: Listed<String>, scope: Scope<'_>) {
     let Listed { mut table, rules } = listed;
     if scope.is_part() {
-        // nft shows them of whole tables only.
+        // nft shows these of whole tables only,
         (table.flags, table.comment) = (0, None);
     }
+    // nor their handles.
+    let handles = printer.options.handles;
+    printer.options.handles = handles && !scope.is_part();
     let mut first = printer.table_head(&table);
+    printer.options.handles = handles;
     for object in &table.objects {
         printer.separate(&mut first);
         printer.object(object);

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command};
 use nft_ruleset::nft::command::{self, Outcome, Settings};
 use nft_ruleset::nft::parse::source::{Fault, Source, Sources};
-use nft_ruleset::nft::parse::{Variables, parse};
+use nft_ruleset::nft::parse::{Variables, json, parse};
 use nftwire::Socket;
 
 use super::interfaces::interfaces;
@@ -138,6 +138,14 @@ impl<'a> Session<'a> {
     }
 
     fn run(&mut self, name: Option<String>, text: String) -> ExitCode {
+        // As nft: with the option for JSON, what is no JSON is read as text.
+        let (name, text) = match serde_json::from_str(&text) {
+            Ok(document) if self.options.json => match json::text(&document) {
+                Ok(text) => (None, text),
+                Err(error) => return fail(&format!("Error: {error}")),
+            },
+            _ => (name, text),
+        };
         let source = self.sources.add(Source { name, text, included: None });
         let commands = parse(&mut self.sources, source, &mut self.includes, &mut self.variables);
         let commands = match commands {

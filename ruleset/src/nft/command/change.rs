@@ -26,6 +26,8 @@ struct Subject {
     command: Span,
     table: Span,
     name: Span,
+    /// A handle or an index
+    position: Span,
 }
 
 /// A transaction that is being filled.
@@ -51,7 +53,7 @@ impl Change {
     /// Adds one object.
     pub(super) fn add(&mut self, item: Item, socket: &mut Socket) -> Result<(), Fault> {
         let Item { family, table, verb, data, span, table_span, name_span } = item;
-        let subject = Subject { command: span, table: table_span, name: name_span };
+        let subject = Subject { command: span, table: table_span, name: name_span, position: name_span };
         let refuse = |message: String| Fault::new(span, message);
         let create = verb == Verb::Create;
         match &data {
@@ -163,9 +165,14 @@ impl Change {
         let placed = self.positions.place(socket, family, table, chain, position);
         let placed = placed.map_err(|error| failure(subject.name, &error))?;
         let span = match position {
-            RulePosition::AfterIndex(_, span) | RulePosition::BeforeIndex(_, span) => span,
-            _ => subject.command,
+            RulePosition::AfterIndex(_, span)
+            | RulePosition::BeforeIndex(_, span)
+            | RulePosition::AfterHandle(_, span)
+            | RulePosition::BeforeHandle(_, span)
+            | RulePosition::Replace(_, span) => span,
+            _ => subject.name,
         };
+        let subject = Subject { position: span, ..subject };
         let Some((position, id)) = placed else {
             return Err(Fault::new(span, "Could not process rule: No such file or directory"));
         };
@@ -219,8 +226,11 @@ impl Change {
                     handle = chain.handle;
                     Ok(())
                 });
-                read.map_err(|error| failure(chain.name.span, &error))?;
-                let subject = Subject { command: span, table: chain.table.name.span, name: chain.name.span };
+                read.map_err(|error| match is_missing(&error) {
+                    true => Fault::new(chain.name.span, "No such file or directory"),
+                    false => failure(chain.name.span, &error),
+                })?;
+                let subject = Subject { name: chain.name.span, ..of_table(span, &chain.table) };
                 self.push(subject, |batch| batch.rename_chain(family, table, handle, &name.text));
                 Ok(())
             }
@@ -233,7 +243,7 @@ impl Change {
             Flush::Ruleset(family) => {
                 let family = family.unwrap_or(Family::Unspec);
                 self.positions.flush(family, None, None);
-                let subject = Subject { command: span, table: span, name: span };
+                let subject = Subject { command: span, table: span, name: span, position: span };
                 self.push(subject, |batch| batch.flush_ruleset(family));
             }
             Flush::Table(table) => {
@@ -266,11 +276,19 @@ impl Change {
         let (family, removal, subject) = match what {
             Deletion::Table(family, table) => {
                 let name = span_of(table);
-                (*family, Removal::Table(reference(table)), Subject { command: span, table: name, name })
+                (
+                    *family,
+                    Removal::Table(reference(table)),
+                    Subject { command: span, table: name, name, position: name },
+                )
             }
             Deletion::Chain(table, chain) => {
                 let removal = Removal::Chain { table: (&table.name.text).into(), chain: reference(chain) };
-                (table.family, removal, Subject { name: span_of(chain), ..of_table(span, table) })
+                (
+                    table.family,
+                    removal,
+                    Subject { name: span_of(chain), position: span_of(chain), ..of_table(span, table) },
+                )
             }
             Deletion::Rule(chain, handle, name) => {
                 let (family, table) = (chain.table.family, crate::Text::from(&chain.table.name.text));
@@ -278,22 +296,42 @@ impl Change {
                 let deleted = self.positions.delete(socket, family, table, chain_name, handle);
                 deleted.map_err(|error| failure(*name, &error))?;
                 let removal = Removal::Rule { table, chain: chain_name, handle };
-                (family, removal, Subject { name: *name, ..of_table(span, &chain.table) })
+                (
+                    family,
+                    removal,
+                    Subject { name: chain.name.span, position: *name, ..of_table(span, &chain.table) },
+                )
             }
             Deletion::Set(table, set) => {
                 let removal = Removal::Set { table: (&table.name.text).into(), set: reference(set) };
-                (table.family, removal, Subject { name: span_of(set), ..of_table(span, table) })
+                (
+                    table.family,
+                    removal,
+                    Subject { name: span_of(set), position: span_of(set), ..of_table(span, table) },
+                )
             }
             Deletion::Object(kind, table, object) => {
                 let kind = wire_kind(*kind);
                 let removal =
                     Removal::Object { table: (&table.name.text).into(), kind, object: reference(object) };
-                (table.family, removal, Subject { name: span_of(object), ..of_table(span, table) })
+                (
+                    table.family,
+                    removal,
+                    Subject { name: span_of(object), position: span_of(object), ..of_table(span, table) },
+                )
             }
             Deletion::Flowtable(table, flowtable) => {
                 let removal =
                     Removal::Flowtable { table: (&table.name.text).into(), flowtable: reference(flowtable) };
-                (table.family, removal, Subject { name: span_of(flowtable), ..of_table(span, table) })
+                (
+                    table.family,
+                    removal,
+                    Subject {
+                        name: span_of(flowtable),
+                        position: span_of(flowtable),
+                        ..of_table(span, table)
+                    },
+                )
             }
             Deletion::FlowtableDevices(flowtable, block) => {
                 return self.delete_devices(span, flowtable, block, evaluator);
@@ -432,7 +470,8 @@ impl Change {
         };
         let span = match refusal.location.attribute {
             Some((_, "table")) => subject.table,
-            Some((_, "name" | "chain" | "set" | "handle")) => subject.name,
+            Some((_, "handle" | "position")) => subject.position,
+            Some((_, "name" | "chain" | "set")) => subject.name,
             _ => subject.command,
         };
         Fault::new(span, message)
@@ -443,7 +482,8 @@ impl Change {
 const ERESTART: i32 = 85;
 
 fn of_table(command: Span, table: &TableSpec) -> Subject {
-    Subject { command, table: table.name.span, name: table.name.span }
+    let table = table.name.span;
+    Subject { command, table, name: table, position: table }
 }
 
 fn reference(name: &NameOrHandle) -> Reference<'_> {

@@ -131,6 +131,25 @@ impl<'a> Lister<'a> {
         }
     }
 
+    /// Parts of tables, without lines between them.
+    fn parts(&self, tables: &[Table]) -> String {
+        let mut out = String::new();
+        for table in tables {
+            out.push_str(&format!("table {table} {{\n"));
+            let printer = &mut Printer { out: &mut out, options: self.options() };
+            table.objects.iter().for_each(|object| printer.object(object));
+            table.sets.iter().for_each(|set| printer.set(set));
+            table.flowtables.iter().for_each(|flowtable| printer.flowtable(flowtable));
+            for chain in &table.chains {
+                printer.chain_head(table.family, chain);
+                chain.rules.iter().for_each(|rule| printer.rule_line(rule));
+                printer.out.push_str("\t}\n");
+            }
+            out.push_str("}\n");
+        }
+        out
+    }
+
     /// A family and a table, where one is said; it has to exist.
     fn scope_of<'s>(
         &mut self,
@@ -254,8 +273,7 @@ impl<'a> Lister<'a> {
             let parts = table.chains.len() + table.sets.len() + table.objects.len() + table.flowtables.len();
             parts > 0 || (empty && !self.settings.json)
         });
-        tables.iter_mut().for_each(|table| (table.flags, table.comment) = (0, None));
-        self.render(tables, true)
+        if self.settings.json { self.render(tables, true) } else { self.parts(&tables) }
     }
 
     /// Tables, or in JSON only what they hold.

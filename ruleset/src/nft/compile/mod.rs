@@ -221,7 +221,19 @@ impl<'a> Compiler<'a> {
 
     /// Makes sure that only packets with a header of this protocol come further.
     fn depend_on(&mut self, protocol: Protocol) -> Result<(), NotCompiled> {
+        let link = matches!(self.network, Some(Family::Bridge | Family::Netdev));
         let (selector, number) = match protocol {
+            // Where frames of any kind come by, the family of the table is not that of the packet.
+            Protocol::Ip | Protocol::Ip6 if link => {
+                let (family, ether_type) = match protocol {
+                    Protocol::Ip => (Family::Ipv4, uapi::ETH_P_IP),
+                    _ => (Family::Ipv6, uapi::ETH_P_IPV6),
+                };
+                self.load_selector(Selector::Meta(MetaKey::Protocol))?;
+                self.compare(CmpOp::Eq, Data::be16(ether_type));
+                self.network = Some(family);
+                return Ok(());
+            }
             Protocol::Ip if self.network != Some(Family::Ipv4) => (Selector::NFPROTO, Family::Ipv4.number()),
             Protocol::Ip6 if self.network != Some(Family::Ipv6) => (Selector::NFPROTO, Family::Ipv6.number()),
             Protocol::Tcp if self.transport != Some(Protocol::TCP) => (Selector::L4PROTO, Protocol::TCP),
@@ -242,6 +254,11 @@ impl<'a> Compiler<'a> {
             (Selector::Meta(MetaKey::NfProto), &[number]) => {
                 self.network = Some(Family::from_number(number));
             }
+            (Selector::Meta(MetaKey::Protocol), &[high, low]) => match u16::from_be_bytes([high, low]) {
+                uapi::ETH_P_IP => self.network = Some(Family::Ipv4),
+                uapi::ETH_P_IPV6 => self.network = Some(Family::Ipv6),
+                _ => {}
+            },
             (Selector::Meta(MetaKey::L4Proto), &[number]) => self.transport = Some(number),
             _ => {}
         }

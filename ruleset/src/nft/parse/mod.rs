@@ -1,6 +1,7 @@
 //! nft's language, read: from a text to commands, and from commands to the model.
 
 pub mod evaluate;
+pub mod json;
 mod lexer;
 mod parser;
 pub mod source;

@@ -590,6 +590,8 @@ pub struct SetBlock {
     pub statements: Vec<Stmt>,
     /// The elements
     pub elements: Option<Expr>,
+    /// Where all that is
+    pub span: Span,
 }
 
 /// `type …` or `typeof …`

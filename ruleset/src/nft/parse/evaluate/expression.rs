@@ -111,6 +111,9 @@ impl Evaluator<'_> {
                 used.map_err(|conflict| conflict.at(span))?;
                 Ok(selector)
             }
+            Selector::Meta(MetaKey::NfProto) if !matches!(self.context.family, Family::Inet) => {
+                Err(Fault::new(span, "meta nfproto is only useful in the inet family"))
+            }
             Selector::CtOf(of @ CtOf { key: CtKey::Src | CtKey::Dst, .. }) => match self.context.network() {
                 Some(family) => Ok(Selector::CtOf(CtOf { family: Some(family), ..of })),
                 None => Err(Fault::new(span, "specify either ip or ip6 for address matching")),
@@ -284,6 +287,13 @@ impl Evaluator<'_> {
         }
         match &right.kind {
             ExprKind::Set(elements) => {
+                // As in nft, a set of one value is that value.
+                if let Some(value) = only_value(elements) {
+                    let [kind] = kinds.as_slice() else {
+                        return Err(Fault::new(right.span, "a value for each part is needed"));
+                    };
+                    return self.singleton(expression, op, value, *kind);
+                }
                 if elements.is_empty() {
                     return Err(Fault::new(right.span, "Set is empty"));
                 }
@@ -429,6 +439,17 @@ pub(super) fn kind_of(selector: Selector) -> Kind {
         },
     };
     Kind { data_type, bits }
+}
+
+/// The only value of a set that has one, with nothing else.
+fn only_value(elements: &[syntax::Element]) -> Option<&Expr> {
+    let [syntax::Element { key, value: None, details }] = elements else { return None };
+    let counts = details.as_ref().is_some_and(|details| !details.statements.is_empty());
+    let is_set = matches!(
+        key.kind,
+        ExprKind::Concat(_) | ExprKind::Set(_) | ExprKind::SetName(_) | ExprKind::Wildcard
+    );
+    (!counts && !is_set).then_some(key)
 }
 
 /// An address of a connection whose family only the table tells: it can be compared, but not looked up.

@@ -290,10 +290,12 @@ impl Evaluator<'_> {
         ];
         let named = |hook: &Hook| crate::nft::print::hook_name(family, *hook) == &*spec.hook.text;
         let Some(hook) = hooks.into_iter().find(named) else {
-            return Err(Fault::new(
-                spec.hook.span,
-                format!("The {family} family does not support this hook"),
-            ));
+            let known = ["prerouting", "input", "forward", "output", "postrouting", "ingress", "egress"];
+            let message = match known.contains(&&*spec.hook.text) {
+                true => format!("The {family} family does not support this hook"),
+                false => "unknown chain hook".to_owned(),
+            };
+            return Err(Fault::new(spec.hook.span, message));
         };
         let on_device = matches!((family, &*spec.hook.text), (Family::Netdev, _) | (Family::Inet, "ingress"));
         if on_device && spec.devices.is_empty() {
@@ -445,13 +447,13 @@ fn priority(spec: &Priority, family: Family, hook: Hook) -> Evaluated<i32> {
             Err(_) => {
                 let mut words = text.split_whitespace();
                 let name = words.next().unwrap_or("");
-                let Some(base) = named_priority(name, family, hook) else { return invalid("symbol") };
+                let Some(base) = named_priority(name, family, hook) else { return invalid("value") };
                 // A variable may have `filter - 10` between quotes.
                 let offset = match (words.next(), words.next().map(str::parse::<i32>), words.next()) {
                     (None, None, None) => 0,
                     (Some("+"), Some(Ok(offset)), None) => offset,
                     (Some("-"), Some(Ok(offset)), None) => -offset,
-                    _ => return invalid("symbol"),
+                    _ => return invalid("value"),
                 };
                 i64::from(base) + i64::from(offset)
             }

@@ -101,11 +101,8 @@ impl<'a> Evaluator<'a> {
             let statement = statement?;
             if is_terminal(&statement) && index + 1 < rule.statements.len() {
                 let next = rule.statements[index + 1].span;
-                return Err(Fault::new(
-                    rule.statements[index].span,
-                    "Statement after terminal statement has no effect",
-                )
-                .with(next));
+                let message = "Statement after terminal statement has no effect";
+                return Err(Fault::new(next, message).with(rule.statements[index].span));
             }
             evaluated.push(statement);
         }

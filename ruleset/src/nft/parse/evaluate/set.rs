@@ -13,13 +13,13 @@ impl Evaluator<'_> {
     pub(super) fn set_block(&mut self, name: &Name, block: &SetBlock) -> Evaluated<Set> {
         let what = if block.map { "map" } else { "set" };
         let Some(key) = &block.key else {
-            return Err(Fault::new(name.span, format!("{what} definition does not specify key")));
+            return Err(Fault::new(block.span, format!("{what} definition does not specify key")));
         };
         let key = self.set_type(key, what)?;
         let mut flags = block.flags;
         let value = match &block.value {
             None if block.map => {
-                return Err(Fault::new(name.span, "map definition does not specify mapping data type"));
+                return Err(Fault::new(block.span, "map definition does not specify mapping data type"));
             }
             None => None,
             Some(ValueSpec::Object(kind)) => {
@@ -32,7 +32,7 @@ impl Evaluator<'_> {
             }
         };
         if block.auto_merge && flags & uapi::NFT_SET_INTERVAL == 0 {
-            return Err(Fault::new(name.span, "auto-merge only works with interval sets"));
+            return Err(Fault::new(block.span, "auto-merge only works with interval sets"));
         }
         if block.timeout.is_some() {
             flags |= uapi::NFT_SET_TIMEOUT;

@@ -149,6 +149,10 @@ impl Evaluator<'_> {
                 Some(port) => Some(port.into()),
                 None => return fail("Could not resolve service: Servname not supported for ai_socktype"),
             },
+            DataType::InetService => match digits(text) {
+                Some(port) if port > u16::MAX.into() => return fail("Service out of range"),
+                port => port,
+            },
             DataType::Uid if !is_number => match world.user(text) {
                 Some(uid) => Some(uid.into()),
                 None => return fail("User does not exist"),

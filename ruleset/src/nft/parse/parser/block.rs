@@ -172,8 +172,8 @@ impl Parser<'_> {
     }
 
     fn priority(&mut self) -> Parsed<Priority> {
-        self.expect_keyword("priority")?;
         let start = self.peek().span;
+        self.expect_keyword("priority")?;
         let mut base = None;
         let negative = |parser: &mut Self| parser.sign(Sign::Dash);
         let offset = if self.at(Kind::Number) {
@@ -204,76 +204,80 @@ impl Parser<'_> {
     }
 
     pub(super) fn set_block(&mut self, map: bool) -> Parsed<SetBlock> {
-        let mut block = SetBlock { map, ..SetBlock::default() };
+        let start = self.peek().span;
+        let mut block = SetBlock { map, span: start, ..SetBlock::default() };
         self.block(|parser| {
-            match parser.word() {
-                "type" | "typeof" => parser.set_type(&mut block)?,
-                "flags" => {
-                    parser.next();
-                    loop {
-                        block.flags |= parser.set_flag()?;
-                        if !parser.sign(Sign::Comma) {
-                            break;
-                        }
-                    }
-                }
-                "timeout" => {
-                    parser.next();
-                    block.timeout = Some(parser.duration()?);
-                }
-                "gc-interval" => {
-                    parser.next();
-                    block.gc_interval = Some(parser.duration()?);
-                }
-                "size" => {
-                    parser.next();
-                    block.size = Some(parser.number()?);
-                }
-                "policy" => {
-                    parser.next();
-                    block.memory_policy = Some(match parser.word() {
-                        "memory" => true,
-                        "performance" => false,
-                        _ => return Err(parser.unexpected()),
-                    });
-                    parser.next();
-                }
-                "auto-merge" => {
-                    parser.next();
-                    block.auto_merge = true;
-                }
-                "comment" => block.comment = Some(parser.comment()?),
-                "elements" => {
-                    parser.next();
-                    parser.expect(Sign::Assign)?;
-                    let elements = if parser.at_sign(Sign::Dollar) {
-                        parser.primary(Side::Right)?
-                    } else {
-                        parser.set()?
-                    };
-                    match &mut block.elements {
-                        Some(Expr { kind: ExprKind::Set(before), .. }) => {
-                            before.push(super::super::syntax::Element {
-                                key: elements,
-                                value: None,
-                                details: None,
-                            });
-                        }
-                        before => *before = Some(elements),
-                    }
-                    // nft needs no end of a line here.
-                    return Ok(());
-                }
-                "counter" | "limit" | "quota" | "last" | "ct" => {
-                    while matches!(parser.word(), "counter" | "limit" | "quota" | "last" | "ct") {
-                        block.statements.push(parser.stateful()?);
-                    }
-                }
-                _ => return Err(parser.unexpected()),
-            }
-            parser.end_in_block()
+            let line = parser.set_line(&mut block);
+            block.span = start.to(parser.last);
+            line
         })?;
         Ok(block)
+    }
+
+    fn set_line(&mut self, block: &mut SetBlock) -> Parsed<()> {
+        match self.word() {
+            "type" | "typeof" => self.set_type(block)?,
+            "flags" => {
+                self.next();
+                loop {
+                    block.flags |= self.set_flag()?;
+                    if !self.sign(Sign::Comma) {
+                        break;
+                    }
+                }
+            }
+            "timeout" => {
+                self.next();
+                block.timeout = Some(self.duration()?);
+            }
+            "gc-interval" => {
+                self.next();
+                block.gc_interval = Some(self.duration()?);
+            }
+            "size" => {
+                self.next();
+                block.size = Some(self.number()?);
+            }
+            "policy" => {
+                self.next();
+                block.memory_policy = Some(match self.word() {
+                    "memory" => true,
+                    "performance" => false,
+                    _ => return Err(self.unexpected()),
+                });
+                self.next();
+            }
+            "auto-merge" => {
+                self.next();
+                block.auto_merge = true;
+            }
+            "comment" => block.comment = Some(self.comment()?),
+            "elements" => {
+                self.next();
+                self.expect(Sign::Assign)?;
+                let elements =
+                    if self.at_sign(Sign::Dollar) { self.primary(Side::Right)? } else { self.set()? };
+                match &mut block.elements {
+                    Some(Expr { kind: ExprKind::Set(before), .. }) => {
+                        before.push(super::super::syntax::Element {
+                            key: elements,
+                            value: None,
+                            details: None,
+                        });
+                    }
+                    before => *before = Some(elements),
+                }
+                // nft needs no end of a line here.
+                return Ok(());
+            }
+            "counter" | "limit" | "quota" | "last" | "ct" => {
+                while matches!(self.word(), "counter" | "limit" | "quota" | "last" | "ct") {
+                    block.statements.push(self.stateful()?);
+                }
+            }
+            _ => return Err(self.unexpected()),
+        }
+        self.end_in_block()
     }
 
     fn set_flag(&mut self) -> Parsed<u32> {

@@ -159,7 +159,7 @@ impl Parser<'_> {
             ("handle" | "position" | "index", _) if has_number => {
                 let start = self.next().span;
                 let number = self.number()?;
-                let span = start.to(self.last);
+                let span = if keyword == "handle" { self.last } else { start.to(self.last) };
                 match (keyword.as_str(), insert) {
                     ("index", true) => RulePosition::BeforeIndex(number, span),
                     ("index", false) => RulePosition::AfterIndex(number, span),
@@ -174,10 +174,9 @@ impl Parser<'_> {
     }
 
     fn handle(&mut self) -> Parsed<(u64, Span)> {
-        let start = self.peek().span;
         self.expect_keyword("handle")?;
         let handle = self.number()?;
-        Ok((handle, start.to(self.last)))
+        Ok((handle, self.last))
     }
 
     /// The family, or that of IPv4 where none is said.
@@ -209,6 +208,9 @@ impl Parser<'_> {
         if self.word() == "handle" && self.peek_at(1).kind == Kind::Number {
             let (handle, span) = self.handle()?;
             return Ok(NameOrHandle::Handle(handle, span));
+        }
+        if self.peek().kind != Kind::Word {
+            return Err(self.unexpected_instead_of("handle or string"));
         }
         Ok(NameOrHandle::Name(self.identifier()?))
     }

@@ -137,8 +137,8 @@ impl Parser<'_> {
             "include" => {
                 let start = self.next().span;
                 let path = self.quoted()?;
-                let span = start.to(self.last);
                 self.end_of_statement()?;
+                let span = start.to(self.last);
                 self.include(&path.text, span)?;
             }
             keyword @ ("define" | "redefine") => {
@@ -269,11 +269,11 @@ impl Parser<'_> {
     }
 
     fn expect(&mut self, sign: Sign) -> Parsed<()> {
-        if self.sign(sign) { Ok(()) } else { Err(self.unexpected()) }
+        if self.sign(sign) { Ok(()) } else { Err(self.unexpected_instead_of(words::sign(sign))) }
     }
 
     fn expect_keyword(&mut self, word: &str) -> Parsed<()> {
-        if self.keyword(word) { Ok(()) } else { Err(self.unexpected()) }
+        if self.keyword(word) { Ok(()) } else { Err(self.unexpected_instead_of(word)) }
     }
 
     /// What comes next is nothing that may.
@@ -281,6 +281,12 @@ impl Parser<'_> {
         let token = self.peek();
         let what = words::describe(token.kind, self.text_of(token));
         Fault::new(token.span, format!("syntax error, unexpected {what}"))
+    }
+
+    /// As [`unexpected`](Self::unexpected), where it is known what may.
+    fn unexpected_instead_of(&mut self, expected: &str) -> Fault {
+        let fault = self.unexpected();
+        Fault { message: format!("{}, expecting {expected}", fault.message), ..fault }
     }
 
     fn newlines(&mut self) {
@@ -299,16 +305,22 @@ impl Parser<'_> {
     }
 
     fn end_of_statement(&mut self) -> Parsed<()> {
-        if self.separator() || self.at(Kind::End) { Ok(()) } else { Err(self.unexpected()) }
+        if self.separator() || self.at(Kind::End) {
+            return Ok(());
+        }
+        Err(self.unexpected_instead_of("end of file or newline or semicolon"))
     }
 
     /// As [`end_of_statement`](Self::end_of_statement), or just before the brace that ends a block.
     fn end_in_block(&mut self) -> Parsed<()> {
-        if self.at_sign(Sign::BraceClose) { Ok(()) } else { self.end_of_statement() }
+        if self.at_sign(Sign::BraceClose) || self.separator() {
+            return Ok(());
+        }
+        Err(self.unexpected_instead_of("newline or semicolon"))
     }
 
     fn identifier(&mut self) -> Parsed<Name> {
-        if self.at(Kind::Word) { Ok(self.take()) } else { Err(self.unexpected()) }
+        if self.at(Kind::Word) { Ok(self.take()) } else { Err(self.unexpected_instead_of("string")) }
     }
 
     /// Any text: a word, between quotes, or with an asterisk.
@@ -316,7 +328,9 @@ impl Parser<'_> {
         match self.peek().kind {
             Kind::Word | Kind::Asterisk | Kind::Value => Ok(self.take()),
             Kind::Quoted => self.quoted(),
-            _ => Err(self.unexpected()),
+            _ => {
+                Err(self.unexpected_instead_of("string or quoted string or string with a trailing asterisk"))
+            }
         }
     }
 
@@ -341,7 +355,7 @@ impl Parser<'_> {
                 self.next();
                 Ok(number)
             }
-            None => Err(self.unexpected()),
+            None => Err(self.unexpected_instead_of("number")),
         }
     }
 

@@ -155,12 +155,13 @@ impl Parser<'_> {
     fn meta(&mut self) -> Parsed<MetaKey> {
         let Some(key) = meta_key(self.word()) else {
             let token = self.peek();
-            let message = format!("unknown meta key {}", self.text_of(token));
-            return Err(if token.kind == Kind::Word {
-                Fault::new(token.span, message)
-            } else {
-                self.unexpected()
-            });
+            if token.kind != Kind::Word {
+                return Err(self.unexpected());
+            }
+            let known: Vec<_> = (0..=34).map(|number| meta_name(MetaKey::from_number(number)).0).collect();
+            let (found, known) = (self.text_of(token), known.join(", "));
+            let message = format!("syntax error, unexpected {found}, known keys are {known}");
+            return Err(Fault::new(self.last.to(token.span), message));
         };
         self.next();
         Ok(key)

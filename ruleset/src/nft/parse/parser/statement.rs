@@ -22,6 +22,11 @@ impl Parser<'_> {
         loop {
             match self.peek().kind {
                 Kind::Newline | Kind::End | Kind::Sign(Sign::Semicolon | Sign::BraceClose) => break,
+                Kind::Sign(sign)
+                    if !matches!(sign, Sign::At | Sign::Dollar | Sign::BraceOpen | Sign::ParenthesisOpen) =>
+                {
+                    return Err(self.unexpected_instead_of("end of file or newline or semicolon"));
+                }
                 _ if self.word() == "comment" => {
                     comment = Some(self.comment()?);
                     break;
@@ -35,7 +40,9 @@ impl Parser<'_> {
     fn statement(&mut self) -> Parsed<Stmt> {
         let start = self.peek().span;
         let kind = self.statement_kind()?;
-        Ok(Stmt { kind, span: start.to(self.last) })
+        // As in nft, the first word stands for the statement, but a comparison for itself.
+        let span = if matches!(kind, StmtKind::Match { .. }) { start.to(self.last) } else { start };
+        Ok(Stmt { kind, span })
     }
 
     fn statement_kind(&mut self) -> Parsed<StmtKind> {

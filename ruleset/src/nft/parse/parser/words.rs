@@ -146,3 +146,23 @@ pub(super) fn describe(kind: Kind, text: &str) -> &str {
         },
     }
 }
+
+/// A sign as bison names it, where it is expected.
+pub(super) fn sign(sign: Sign) -> &'static str {
+    match sign {
+        Sign::Colon => "colon",
+        Sign::Semicolon => "semicolon",
+        Sign::Comma => "comma",
+        Sign::BraceOpen => "'{'",
+        Sign::BraceClose => "'}'",
+        Sign::BracketOpen => "'['",
+        Sign::BracketClose => "']'",
+        Sign::ParenthesisOpen => "'('",
+        Sign::ParenthesisClose => "')'",
+        Sign::Assign => "'='",
+        Sign::Dot => ".",
+        Sign::Slash => "/",
+        Sign::At => "@",
+        _ => "something else",
+    }
+}

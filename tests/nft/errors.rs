@@ -1,0 +1,119 @@
+//! What is said of texts that are wrong.
+
+use crate::harness::{Nft, can_run, inside, text};
+
+const TABLE: &str =
+    "add table inet t; add chain inet t c { type filter hook input priority 0; }; add chain inet t d\n";
+
+/// Of these, both say the same, carets included.
+const SAME: &[&str] = &[
+    "add rule inet t c tcp dport 70000",
+    "add rule inet t c ip saddr 1.2.3.4.5",
+    "add rule inet t c tcp dport",
+    "add rule inet t c ip saddr 10.0.0.0/33",
+    "add rule inet t c tcp dport 90-80",
+    "add rule inet t c ip saddr $x",
+    "add rule inet nosuch c accept",
+    "add rule inet t nosuch accept",
+    "add rule inet t c accept accept",
+    "add rule inet t c ip saddr 1.2.3.4 ip6 saddr ::1",
+    "add rule inet t c iif nosuch",
+    "add rule inet t c meta skuid nosuchuser",
+    "add rule inet t c meta nosuch 1",
+    "add rule inet t c dnat to 1.2.3.4",
+    "add rule inet t c redirect to :80",
+    "add rule inet t c tcp dport nosuchservice",
+    "add rule inet t c ct state nosuch",
+    "add rule inet t c tcp flags nosuch",
+    "add rule inet t c log prefix",
+    "add rule inet t c counter packets x",
+    "add rule inet t c reject with icmp type nosuch",
+    "add rule inet t c index 7 accept",
+    "add rule inet t c @nh,1",
+    "add rule inet t c ether saddr 00:11:22",
+    "add chain inet t x { type nosuch hook input priority 0; }",
+    "add chain inet t x { type filter hook nosuch priority 0; }",
+    "add chain inet t x { type filter hook input priority nosuch; }",
+    "add chain inet t x { type filter hook input priority srcnat; }",
+    "add set inet t s { type ipv4_addr; elements = { 1.1.1.0/24 } }",
+    "add set inet t s { type ipv4_addr; auto-merge; }",
+    "add table inet t2 }",
+    "add element inet t nosuch { 1.1.1.1 }",
+    "create table inet t",
+    "create chain inet t c",
+    "delete table inet nosuch",
+    "delete chain inet t nosuch",
+    "delete rule inet t c handle 99",
+    "delete table",
+    "flush chain inet t nosuch",
+    "rename chain inet t nosuch x",
+    "replace rule inet t c handle 99 accept",
+    "list table inet nosuch",
+    "list chain inet t nosuch",
+    "list set inet t nosuch",
+    "include \"nosuch\"",
+    "define x =",
+    "add",
+    "add rule",
+];
+
+#[test]
+fn errors_are_nfts() {
+    if !can_run() {
+        return;
+    }
+    let mut wrong = String::new();
+    for line in SAME {
+        let said = |nft: Nft| {
+            inside(|| {
+                assert!(Nft::Theirs.load(TABLE).status.success());
+                let output = nft.load(&format!("{line}\n"));
+                (output.status.code(), text(&output.stderr))
+            })
+        };
+        let (theirs, ours) = (said(Nft::Theirs), said(Nft::Ours));
+        if theirs != ours {
+            wrong.push_str(&format!("nft:  {theirs:?}\nours: {ours:?}\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn every_error_of_a_file_is_reported() {
+    if !can_run() {
+        return;
+    }
+    let bad = "add table inet t\nadd chain inet t c { type filter hook nosuch priority 0; }\n\
+        add rule inet t c tcp dport 70000\nadd rule inet t c iif nosuch\n";
+    let said = inside(|| text(&Nft::Ours.load(bad).stderr));
+    let places: Vec<_> = said.lines().filter(|line| line.starts_with("/dev/stdin:")).collect();
+    assert_eq!(places.len(), 3, "{said}");
+    for (place, line) in places.iter().zip(["2:", "3:", "4:"]) {
+        assert!(place.starts_with(&format!("/dev/stdin:{line}")), "{said}");
+    }
+}
+
+/// What cannot be loaded faithfully is refused at its place, and nothing of the text is applied.
+#[test]
+fn a_text_that_is_refused_changes_nothing() {
+    if !can_run() {
+        return;
+    }
+    let texts = [
+        "add table ip x\nadd rule inet t c jump { accept; }\n",
+        "add table ip x\nadd chain netdev n c { flags offload; }\n",
+        "add table ip x\nadd rule inet t nosuch accept\n",
+        "add table ip x { flags owner; }\n",
+    ];
+    for bad in texts {
+        inside(|| {
+            assert!(Nft::Theirs.load(TABLE).status.success());
+            let before = crate::harness::state();
+            let output = Nft::Ours.load(bad);
+            assert_eq!(output.status.code(), Some(1), "{bad}");
+            assert!(text(&output.stderr).starts_with("/dev/stdin:"), "{}", text(&output.stderr));
+            assert_eq!(crate::harness::state(), before, "{bad}");
+        });
+    }
+}

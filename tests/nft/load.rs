@@ -1,0 +1,216 @@
+//! What both leave in the kernel.
+
+use std::fs;
+use std::path::Path;
+
+use crate::harness::{Nft, assert_same, can_run, inside, loaded, say, text};
+
+const TABLE: &str = "add table inet t
+add chain inet t c { type filter hook input priority filter; policy drop; }
+add chain inet t n { type nat hook output priority -100; }
+add chain inet t d
+";
+
+/// Rules of the chain `c`.
+const RULES: &[&str] = &[
+    "accept",
+    "counter",
+    "counter packets 1 bytes 2 drop",
+    "tcp dport 80 accept",
+    "tcp dport ssh accept",
+    "tcp dport 80-90 accept",
+    "tcp dport { 22, 80-90, 443 } accept",
+    "tcp dport != { 22, 23 } drop",
+    "udp sport 53 return",
+    "ip saddr 10.0.0.0/8 drop",
+    "ip saddr 10.1.2.3/8 drop",
+    "ip saddr 10.0.0.1/12 drop",
+    "ip daddr != 127.0.0.1/32 jump d",
+    "ip daddr { 1.1.1.1, 2.2.2.2 } counter",
+    "ip daddr { 10.0.0.0/8, 192.168.0.0/16, 172.16.0.1-172.16.0.9 } drop",
+    "ip6 saddr fe80::/10 drop",
+    "ip6 daddr { ::1, fd00::/8 } accept",
+    "iifname \"lo\" accept",
+    "iifname eth0 oifname != \"eth1\" goto d",
+    "meta l4proto tcp accept",
+    "meta l4proto { tcp, udp } accept",
+    "meta nfproto ipv6 drop",
+    "meta skuid 1337 return",
+    "meta skuid root return",
+    "meta skgid != 1337 return",
+    "meta mark 0x10 accept",
+    "meta mark & 0xff == 0x10 jump d",
+    "meta mark and 0xff == 16 jump d",
+    "meta mark set 0x10",
+    "meta mark set 1 accept",
+    "ct mark set 7",
+    "ct mark set meta mark",
+    "meta mark set ct mark",
+    "ct state established,related accept",
+    "ct state new accept",
+    "ct state { established, related } accept",
+    "tcp flags syn drop",
+    "tcp flags == syn drop",
+    "tcp dport vmap { 22 : accept, 80 : jump d, 443 : drop }",
+    "ip saddr 1.2.3.4 tcp dport 80 accept comment \"a comment\"",
+    "meta l4proto tcp tcp dport 80 accept",
+    "ip protocol tcp accept",
+];
+
+#[test]
+fn rules_leave_the_same_state() {
+    if !can_run() {
+        return;
+    }
+    for rule in RULES {
+        assert_same(&[TABLE, &format!("add rule inet t c {rule}\n")]);
+    }
+}
+
+/// Several commands, blocks, variables and comments.
+const TEXTS: &[&[&str]] = &[
+    &[
+        "table inet t {\n\tchain c {\n\t\ttype filter hook input priority 0; policy drop;\n\t\ttcp dport 80 accept\n\t}\n}\n",
+    ],
+    &["table t { chain d { accept; }; chain c { jump d; }; }\n"],
+    &[
+        "define web = { 80, 443 }\ndefine net = 10.0.0.0/8\ntable inet t { chain c { ip saddr $net tcp dport $web accept; }; }\n",
+    ],
+    &[
+        "# nothing\nadd table ip t # more\nadd chain ip t c \\\n { type filter hook forward priority mangle + 5; }\n",
+    ],
+    &[
+        "table ip t { set s { type ipv4_addr; elements = { 1.1.1.1, 2.2.2.2 } }; chain c { ip saddr @s drop; }; }\n",
+    ],
+    &["table ip6 t { set s { type ipv6_addr; flags interval; elements = { fd00::/8, ::1 } }; }\n"],
+    &[TABLE, "insert rule inet t c drop\nadd rule inet t c accept\n"],
+    &[
+        TABLE,
+        "add rule inet t c counter\n",
+        "insert rule inet t c index 0 drop\nadd rule inet t c index 1 return\n",
+    ],
+    &[
+        TABLE,
+        "add rule inet t c counter\nadd rule inet t c index 0 accept\ninsert rule inet t c index 1 drop\n",
+    ],
+    &[
+        TABLE,
+        "add rule inet t d accept\nadd rule inet t c jump d\n",
+        "flush chain inet t c\nrename chain inet t d e\n",
+    ],
+    &[TABLE, "delete chain inet t d\ncreate table ip x\ndelete table ip x\n"],
+    &[TABLE, "flush ruleset\nadd table arp a\n"],
+    &[TABLE, "flush ruleset ip\nflush table inet t\n"],
+    // What is said of an existing chain changes only that.
+    &[TABLE, "add chain inet t c { type filter hook input priority filter; }\n"],
+    &[TABLE, "add chain inet t c { policy accept; }\n"],
+    &[
+        "add table ip t\nadd set ip t s { type inet_service; flags interval; }\n",
+        "add element ip t s { 10-20 }\n",
+        "add element ip t s { 30, 40-50 }\n",
+        "delete element ip t s { 10-20 }\n",
+    ],
+    &[
+        "add table ip t\nadd set ip t s { type ipv4_addr; flags interval; auto-merge; }\n",
+        "add element ip t s { 10.0.0.0/25 }\n",
+        "add element ip t s { 10.0.0.128/25 }\n",
+    ],
+    &[
+        "add table ip t\nadd set ip t s { type ipv4_addr; }\nadd element ip t s { 1.1.1.1, 1.1.1.2 }\n",
+        "delete element ip t s { 1.1.1.1 }\n",
+    ],
+    &["add table ip t { comment \"a table\"; }\nadd chain ip t c { comment \"a chain\"; }\n"],
+    &[
+        "table ip t { counter n { packets 1 bytes 2; }; quota q { over 10 mbytes; }; limit l { rate 5/minute burst 7 packets; }; }\n",
+    ],
+    &["table netdev t { chain c { type filter hook ingress device eth0 priority 0; meta mark 1 drop; }; }\n"],
+];
+
+#[test]
+fn texts_leave_the_same_state() {
+    if !can_run() {
+        return;
+    }
+    for texts in TEXTS {
+        assert_same(texts);
+    }
+}
+
+/// As Istio writes a sidecar's rules, in its own words.
+const SIDECAR: &str = "add table inet mesh-nat
+add chain inet mesh-nat prerouting { type nat hook prerouting priority -100 ; }
+add chain inet mesh-nat output { type nat hook output priority -100 ; }
+add chain inet mesh-nat inbound
+add chain inet mesh-nat out-redirect
+add chain inet mesh-nat in-redirect
+add chain inet mesh-nat out
+add rule inet mesh-nat inbound meta l4proto tcp tcp dport 15008 counter return
+add rule inet mesh-nat out-redirect meta l4proto tcp counter redirect to :15001
+add rule inet mesh-nat in-redirect meta l4proto tcp counter redirect to :15006
+add rule inet mesh-nat prerouting meta l4proto tcp counter jump inbound
+add rule inet mesh-nat output counter jump out
+add rule inet mesh-nat inbound meta l4proto tcp tcp dport 22 counter return
+add rule inet mesh-nat inbound meta l4proto tcp counter jump in-redirect
+add rule inet mesh-nat out oifname \"lo\" ip saddr 127.0.0.6/32 counter return
+add rule inet mesh-nat out oifname \"lo\" ip daddr != 127.0.0.1/32 tcp dport != { 53, 15008 } meta skuid 1337 counter jump in-redirect
+add rule inet mesh-nat out oifname \"lo\" meta skuid != 1337 counter return
+add rule inet mesh-nat out meta skgid 1337 counter return
+add rule inet mesh-nat out ip daddr 127.0.0.1/32 counter return
+add rule inet mesh-nat out counter jump out-redirect
+";
+
+#[test]
+fn a_sidecars_rules_leave_the_same_state() {
+    if can_run() {
+        assert_same(&[SIDECAR]);
+    }
+}
+
+/// A text loads as nft loads it, or is refused: it never becomes something else. Listings of the corpus that load do so
+/// again.
+#[test]
+fn the_corpus_leaves_the_same_state_or_is_refused() {
+    if !can_run() {
+        return;
+    }
+    let folders = ["tests/corpus/statements", "tests/corpus/foreign"];
+    let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
+    let (mut same, mut refused, mut wrong) = (0, 0, String::new());
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        let text = fs::read_to_string(&path).unwrap();
+        let Ok(theirs) = loaded(Nft::Theirs, &[&text]) else { continue };
+        match loaded(Nft::Ours, &[&text]) {
+            Ok(ours) if ours == theirs => {
+                same += 1;
+                reloads(&path, &text, &mut wrong);
+            }
+            Ok(ours) => wrong.push_str(&first_difference(&path, &theirs, &ours)),
+            Err(error) => {
+                refused += 1;
+                assert!(error.contains("Error: "), "{}: {error}", path.display());
+            }
+        }
+    }
+    say(&format!("of the corpus {same} leave the same state, {refused} are refused"));
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(same > 0, "nothing of the corpus loads");
+}
+
+/// What we list of it loads again into the same state.
+fn reloads(path: &Path, source: &str, wrong: &mut String) {
+    let (before, listing) = inside(|| {
+        Nft::Ours.load(source);
+        (crate::harness::state(), text(&Nft::Ours.run(&["list", "ruleset"]).stdout))
+    });
+    match loaded(Nft::Ours, &[&listing]) {
+        Ok(after) if after == before => {}
+        Ok(after) => wrong.push_str(&first_difference(path, &before, &after)),
+        Err(error) => wrong.push_str(&format!("{}: its listing is refused: {error}\n", path.display())),
+    }
+}
+
+fn first_difference(path: &Path, theirs: &str, ours: &str) -> String {
+    let pair = theirs.lines().zip(ours.lines()).find(|(theirs, ours)| theirs != ours);
+    let (theirs, ours) = pair.unwrap_or(("another number of lines", ""));
+    format!("{}:\n  nft:  {theirs}\n  ours: {ours}\n", path.display())
+}

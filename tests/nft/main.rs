@@ -1,0 +1,14 @@
+//! `meshwire nft` against nft itself: what the kernel holds after both have loaded the same text, and what both say of a
+//! text that is wrong. Every text is loaded into a network namespace of its own.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+
+#[path = "../common/program.rs"]
+mod program;
+
+mod commands;
+mod errors;
+mod harness;
+mod json;
+mod load;
+mod random;

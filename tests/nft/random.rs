@@ -1,0 +1,158 @@
+//! Random rulesets, made by the grammar.
+
+use std::env;
+
+use crate::harness::{Nft, can_run, inside, loaded, say, text};
+
+/// xorshift64*: the same rulesets in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % sides
+    }
+
+    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.roll(of.len())]
+    }
+
+    fn list(&mut self, mut item: impl FnMut(&mut Self) -> String) -> String {
+        let count = 1 + self.roll(4);
+        let items: Vec<_> = (0..count).map(|_| item(self)).collect();
+        format!("{{ {} }}", items.join(", "))
+    }
+
+    fn port(&mut self) -> String {
+        (1 + self.roll(65_000)).to_string()
+    }
+
+    fn ports(&mut self) -> String {
+        // Ranges apart from each other, so that they never overlap.
+        let from = 1 + 1_000 * self.roll(60);
+        match self.roll(3) {
+            0 => format!("{from}-{}", from + 1 + self.roll(900)),
+            _ => from.to_string(),
+        }
+    }
+
+    fn address(&mut self) -> String {
+        format!("10.{}.{}.{}", self.roll(256), self.roll(256), self.roll(256))
+    }
+
+    fn network(&mut self) -> String {
+        match self.roll(3) {
+            0 => format!("{}/{}", self.address(), 9 + self.roll(23)),
+            1 => format!("10.{0}.0.1-10.{0}.0.{1}", self.roll(256), 2 + self.roll(200)),
+            _ => self.address(),
+        }
+    }
+
+    fn address6(&mut self) -> String {
+        format!("fd00:{:x}::{:x}", self.roll(65_536), self.roll(65_536))
+    }
+
+    fn matching(&mut self) -> String {
+        let op = self.pick(&["", "", "== ", "!= "]);
+        match self.roll(14) {
+            0 => format!("tcp dport {op}{}", self.ports()),
+            1 => format!("tcp sport {}", self.list(Self::ports)),
+            2 => format!("udp dport {op}{}", self.port()),
+            3 => format!("ip saddr {op}{}", self.network()),
+            4 => format!("ip daddr {op}{}", self.list(Self::address)),
+            5 => format!("ip6 saddr {op}{}", self.address6()),
+            6 => format!("ip6 daddr {op}{}/{}", self.address6(), 8 * (1 + self.roll(15))),
+            7 => format!("iifname {op}\"{}\"", self.pick(&["lo", "eth0", "eth1", "tun0"])),
+            8 => format!("meta mark {op}{:#x}", self.roll(1 << 16)),
+            9 => format!("meta mark & {:#x} == {:#x}", 1 + self.roll(255), self.roll(2)),
+            10 => {
+                format!("ct state {}", self.pick(&["new", "established", "established,related", "invalid"]))
+            }
+            11 => format!("meta skuid {op}{}", self.roll(70_000)),
+            12 => format!("meta l4proto {op}{}", self.pick(&["tcp", "udp", "icmp", "{ tcp, udp }"])),
+            _ => format!("meta nfproto {op}{}", self.pick(&["ipv4", "ipv6"])),
+        }
+    }
+
+    fn verdict(&mut self) -> &'static str {
+        self.pick(&[
+            "accept",
+            "drop",
+            "return",
+            "continue",
+            "jump d",
+            "goto d",
+            "meta mark set 0x7",
+            "ct mark set 3",
+        ])
+    }
+
+    fn rule(&mut self) -> String {
+        let matches: Vec<_> = (0..self.roll(4)).map(|_| self.matching()).collect();
+        let counter = self.pick(&["", "counter", "counter packets 1 bytes 2"]);
+        let comment = self.pick(&["", "", "comment \"why not\""]);
+        let rule = [&matches.join(" "), counter, self.verdict(), comment].join(" ");
+        rule.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    fn ruleset(&mut self) -> String {
+        let family = self.pick(&["inet", "inet", "inet", "ip", "ip6", "bridge"]);
+        let rules: String = (0..=self.roll(4)).map(|_| format!("\t\t{}\n", self.rule())).collect();
+        let policy = self.pick(&["accept", "drop"]);
+        format!(
+            "table {family} t {{\n\tchain d {{ counter; }}\n\tchain c {{\n\t\ttype filter hook input priority {}; policy {policy};\n{rules}\t}}\n}}\n",
+            self.roll(100)
+        )
+    }
+}
+
+/// A text that nft loads, we load into the same state or refuse; one that nft refuses for what it says, we refuse.
+#[test]
+fn random_rulesets_leave_the_same_state() {
+    if !can_run() {
+        return;
+    }
+    let count = env::var("MESHWIRE_NFT_RULESETS").map_or(1_000, |count| count.parse().unwrap());
+    let mut dice = Dice(env::var("MESHWIRE_NFT_SEED").map_or(0x6d65_7368, |seed| seed.parse().unwrap()));
+    let (mut same, mut both, mut ours_only) = (0, 0, 0);
+    for _ in 0..count {
+        let ruleset = dice.ruleset();
+        match (loaded(Nft::Theirs, &[&ruleset]), loaded(Nft::Ours, &[&ruleset])) {
+            (Ok(theirs), Ok(ours)) => {
+                assert_eq!(ours, theirs, "{ruleset}");
+                same += 1;
+            }
+            (Err(_), Err(_)) => both += 1,
+            (Ok(_), Err(error)) => {
+                ours_only += 1;
+                assert!(error.contains("Error: "), "{ruleset}{error}");
+                if ours_only < 4 {
+                    say(&format!("refused only here:\n{ruleset}{error}"));
+                }
+            }
+            (Err(error), Ok(_)) => panic!("nft refuses, we load:\n{ruleset}{error}"),
+        }
+    }
+    say(&format!("{same} alike, {both} refused by both, {ours_only} only here"));
+    assert!(ours_only * 20 <= count, "{ours_only} of {count} are refused only here");
+}
+
+/// What we load, we list so that it loads again into the same state.
+#[test]
+fn random_listings_load_again() {
+    if !can_run() {
+        return;
+    }
+    let mut dice = Dice(0x7269_6e67);
+    for _ in 0..50 {
+        let ruleset = dice.ruleset();
+        let listed = inside(|| {
+            let loads = Nft::Ours.load(&ruleset).status.success();
+            loads.then(|| (crate::harness::state(), text(&Nft::Ours.run(&["list", "ruleset"]).stdout)))
+        });
+        let Some((state, listing)) = listed else { continue };
+        assert_eq!(loaded(Nft::Ours, &[&listing]).as_ref(), Ok(&state), "{listing}");
+    }
+}
