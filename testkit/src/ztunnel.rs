@@ -236,6 +236,11 @@ impl Ztunnel {
         self.shared.lock().faults.extend(faults);
     }
 
+    /// From now on all is well.
+    pub fn forgive(&self) {
+        self.shared.lock().faults.clear();
+    }
+
     /// Ends the connection; it connects again.
     pub fn reconnect(&self) {
         if let Some(socket) = &self.shared.lock().socket {

@@ -90,6 +90,9 @@ impl Host {
             Job::Program => Input::HostProgrammed(text(self.program())),
             Job::Add(uid, addresses) => {
                 let result = text(self.add(&uid, &addresses));
+                if let Err(error) = &result {
+                    tracing::warn!(target: "cni-agent", "cannot add the addresses of pod {uid} to the probe set yet: {error}");
+                }
                 Input::ProbesAdded(uid, addresses, result)
             }
             Job::Remove(uid, addresses) => {

@@ -34,6 +34,8 @@ const PASS: Duration = Duration::from_secs(30);
 const ANSWER: Duration = Duration::from_millis(4500);
 /// How long a pod that the plugin reports is awaited from the watch, before the API server is asked.
 const WATCH: Duration = Duration::from_secs(1);
+/// When it is asked again after a failure.
+const AGAIN: Duration = Duration::from_millis(500);
 /// So many annotations are written at once.
 const PATCHES: usize = 16;
 
@@ -134,7 +136,7 @@ enum Step {
     /// An event's namespace is open, and the pod's
     Opened(Event, Netns, oneshot::Sender<Result<(), String>>),
     /// The API server was asked for an event's pod
-    Asked(u64, Result<Box<(Pod, Namespace)>, String>),
+    Asked(u64, Result<Box<(Pod, Namespace)>, kube::Error>),
     /// Namespaces were found
     Found(BTreeMap<Uid, Netns>),
 }
@@ -196,7 +198,10 @@ impl Node {
         let host_jobs =
             host::start(host_netns.clone(), settings.clone(), report).map_err(StartError::Thread)?;
         let changes = inputs.clone();
-        let changed = move || changes.send(Input::HostChanged).is_ok();
+        let changed = move |happened| match happened {
+            true => changes.send(Input::HostChanged).is_ok(),
+            false => !changes.is_closed(),
+        };
         super::host_watch::start(host_netns, changed).map_err(StartError::Thread)?;
         let (pods, pods_receiver) = mpsc::channel(64);
         tokio::spawn(inform(client.clone(), Kind::pods_of(&settings.node), pods));
@@ -337,7 +342,16 @@ impl Node {
                 }
                 self.give_up(number, "the API server does not have the pod on this node");
             }
-            Step::Asked(number, Err(error)) => self.give_up(number, &error),
+            Step::Asked(number, Err(kube::Error::Api(status))) if status.code == 404 => {
+                self.give_up(number, "the API server does not have the pod");
+            }
+            Step::Asked(number, Err(error)) => {
+                tracing::warn!(target: "cni-agent", "cannot ask the API server for a pod: {error}");
+                let again = self.now() + AGAIN;
+                if let Some(lookup) = self.lookups.get_mut(&number) {
+                    lookup.ask_at = Some(again);
+                }
+            }
             Step::Found(found) => {
                 let ids = found.iter().map(|(uid, netns)| (uid.clone(), netns.id)).collect();
                 self.namespaces.extend(found.into_values().map(|netns| (netns.id, netns)));
@@ -369,8 +383,7 @@ impl Node {
                 let (namespace, name) = (pod_namespace.clone(), pod_name.clone());
                 tokio::spawn(async move {
                     let asked = api::pod_and_namespace(&client, &namespace, &name).await;
-                    let _ = steps
-                        .send(Step::Asked(number, asked.map(Box::new).map_err(|error| error.to_string())));
+                    let _ = steps.send(Step::Asked(number, asked.map(Box::new)));
                 });
             }
         }

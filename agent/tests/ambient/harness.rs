@@ -300,17 +300,7 @@ impl Node {
     }
 
     fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = UnixStream::connect(self.settings().event_socket()).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}"
-        )
-        .unwrap();
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).unwrap();
-        let (head, text) = reply.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), text.to_owned())
+        post(&self.settings().event_socket(), method, path, body).unwrap()
     }
 
     /// The probe set of the family, as nft lists it: address and owner.
@@ -335,6 +325,18 @@ pub(crate) async fn client(kubeconfig: &str) -> Client {
     config.proxy_url = None;
     config.default_retry = false;
     Client::try_from(config).unwrap()
+}
+
+/// One request on the agent's socket; none where nobody answers.
+pub(crate) fn post(socket: &Path, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    let length = body.len();
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}")
+        .ok()?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).ok()?;
+    let (head, text) = reply.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, text.to_owned()))
 }
 
 /// Waits until this holds.

@@ -8,7 +8,9 @@
     reason = "what goes wrong here fails the test"
 )]
 
+mod chaos;
 mod harness;
+mod measure;
 
 use std::time::Duration;
 

@@ -421,7 +421,9 @@ impl State {
                     pod.rules = Rules::Absent;
                 }
             }),
-            Input::ProbesAdded(uid, addresses, result) => self.probes_added(now, &uid, &addresses, result),
+            Input::ProbesAdded(uid, addresses, result) => {
+                self.probes_added(now, &uid, &addresses, result.is_ok());
+            }
             Input::ProbesRemoved(uid, addresses, result) => self.with(&uid, |pod| {
                 pod.busy = false;
                 if pod.note(now, result) {
@@ -574,18 +576,14 @@ impl State {
         pod.attempted = true;
     }
 
-    fn probes_added(
-        &mut self,
-        now: Moment,
-        uid: &Uid,
-        addresses: &BTreeSet<IpAddr>,
-        result: Result<(), String>,
-    ) {
-        let added = result.is_ok();
+    fn probes_added(&mut self, now: Moment, uid: &Uid, addresses: &BTreeSet<IpAddr>, added: bool) {
         self.with(uid, |pod| {
             pod.busy = false;
-            if pod.note(now, result) {
+            if added {
                 pod.probes.extend(addresses);
+            } else {
+                // The set is missing, most likely, and comes back with the host's rules: no fault of the pod's.
+                pod.retry.failed(now);
             }
         });
         if added {

@@ -1,0 +1,108 @@
+//! How long a pod takes, next to `nft` called as Istio's agent calls it: one process for each of the pod's three tables,
+//! and one for the host's set.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::harness::{Namespace, Node, Sandbox, within};
+use super::{privileged, running};
+
+/// What `nft -f -` takes for one text, in a namespace.
+fn nft(namespace: &Namespace, text: &str) {
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--net=/run/netns/{}", namespace.name))
+        .args(["nft", "-f", "-"])
+        .stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+/// Creates a pod that has a sandbox, and nothing in it yet.
+fn prepared(node: &Node, number: u32) -> (String, String, String, Sandbox) {
+    let name = format!("p{number}");
+    let address = format!("10.2.{}.{}", number / 200, 1 + number % 200);
+    let uid = node.create(&name);
+    let sandbox = node.sandbox(&[&address]);
+    (name, address, uid, sandbox)
+}
+
+/// The tables' texts, as the contender loads them.
+fn tables(sandbox: &Sandbox) -> Vec<String> {
+    let names = ["nat", "mangle", "raw"].map(|name| format!("istio-ambient-{name}"));
+    names.iter().map(|name| sandbox.namespace.output(&format!("nft list table inet {name}"))).collect()
+}
+
+#[test]
+fn an_event_is_answered_four_times_faster_than_nft_alone_takes() {
+    if !privileged() {
+        return;
+    }
+    let (node, _ztunnel) = running(false);
+    let (name, address, uid, sandbox) = prepared(&node, 0);
+    assert_eq!(node.report(&name, Some(&uid), &sandbox.namespace.path(), &[&address]).0, 200);
+    let texts = tables(&sandbox);
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for number in 1..=20 {
+        let (name, address, uid, sandbox) = prepared(&node, number);
+        let path = sandbox.namespace.path();
+        let start = Instant::now();
+        assert_eq!(node.report(&name, Some(&uid), &path, &[&address]).0, 200);
+        ours.push(start.elapsed());
+
+        let other = Namespace::new();
+        let element =
+            format!("add element inet istio-ambient-nat istio-inpod-probes-v4 {{ 10.3.0.{number} }}");
+        let start = Instant::now();
+        texts.iter().for_each(|text| nft(&other, text));
+        nft(&node.host, &element);
+        theirs.push(start.elapsed());
+    }
+    let (ours, theirs) = (median(ours), median(theirs));
+    eprintln!("event to 200 with ztunnel and the API server: {ours:?}; four nft processes alone: {theirs:?}");
+    // Without optimization nothing is said about speed.
+    assert!(cfg!(debug_assertions) || ours * 4 <= theirs, "{ours:?} and {theirs:?}");
+}
+
+#[test]
+#[ignore = "makes 500 namespaces; run by hand and at night"]
+fn a_start_with_250_pods_is_ten_times_faster_than_nft_alone() {
+    if !privileged() {
+        return;
+    }
+    let mut node = Node::new(false);
+    let pods: Vec<_> = (0..250).map(|number| prepared(&node, number)).collect();
+    let mut sandboxes = Vec::new();
+    for (name, address, uid, mut sandbox) in pods {
+        node.start_process(&mut sandbox, &uid);
+        node.running(&name, &[&address]);
+        sandboxes.push(sandbox);
+    }
+    let ztunnel = node.ztunnel();
+    let start = Instant::now();
+    node.start();
+    within(Duration::from_secs(60), "all pods are in the mesh", || node.summary().enabled == 250);
+    let ours = start.elapsed();
+    assert_eq!(ztunnel.proxies().len(), 250);
+    // Next time the rules are there already.
+    let start = Instant::now();
+    node.start();
+    within(Duration::from_secs(60), "all pods are in the mesh", || node.summary().enabled == 250);
+    let again = start.elapsed();
+    assert_eq!(node.api.quorum_lists(), 0);
+
+    let texts = tables(&sandboxes[0]);
+    let others: Vec<_> = (0..250).map(|_| Namespace::new()).collect();
+    let start = Instant::now();
+    others.iter().for_each(|other| texts.iter().for_each(|text| nft(other, text)));
+    let theirs = start.elapsed();
+    eprintln!("250 pods: {ours:?}, again {again:?}; nft alone {theirs:?}");
+    assert!(cfg!(debug_assertions) || ours * 10 <= theirs, "{ours:?} and {theirs:?}");
+}
