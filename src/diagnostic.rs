@@ -191,7 +191,13 @@ impl Explain for NamespaceError {
         match self {
             Self::Gone { path } => Explanation::of_errno(Errno::ENOENT as i32)
                 .at("file", path.display().to_string())
-                .help("the pod was deleted or the process has ended, or its namespace is at another path"),
+                .help("a namespace is named by a file, by a process in it, or as `ip netns` names it; that of a pod goes with the pod"),
+            Self::NoProcess { pid } => Explanation::default()
+                .at("pid", *pid)
+                .help("a namespace is named by a file, by a process in it, or as `ip netns` names it"),
+            Self::NotANamespace { path } => Explanation::default()
+                .at("file", path.display().to_string())
+                .help("a namespace's file is such as /run/netns/NAME or /proc/PID/ns/net"),
             Self::Open { path, source } => {
                 let explanation = source.explanation().at("file", path.display().to_string());
                 match source.kind() {

@@ -31,6 +31,13 @@ impl Interception {
         self
     }
 
+    /// That nothing of it is desired any more.
+    #[must_use]
+    pub fn to_remove(&self) -> Self {
+        let (ruleset, network, handover) = (Ruleset::default(), Network::default(), Ruleset::default());
+        Self { ruleset, network, handover, ..self.clone() }
+    }
+
     /// The same without the rules that take the expression `fib`, for a kernel that has none (CONFIG_NFT_FIB_INET);
     /// `None` where no rule takes it. Without them, DNS of guests is lost where DNS is intercepted.
     #[must_use]

@@ -25,6 +25,7 @@ pub mod diagnostic;
 pub mod explain;
 pub mod interception;
 pub mod kubelet;
+pub mod leftovers;
 pub mod mesh;
 pub mod netns;
 pub mod network;

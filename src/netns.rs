@@ -15,6 +15,8 @@
 //! }
 //! ```
 
+use std::cell::Cell;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -41,7 +43,31 @@ pub fn inside<T: Send, E>(
 where
     E: Send + From<NamespaceError> + From<nftwire::Error> + From<RouteError>,
 {
-    namespace.enter(|| work(&mut Socket::open()?, &mut RouteSocket::open()?))?
+    let work = || work(&mut Socket::open()?, &mut RouteSocket::open()?);
+    if ENDS_WITH_ITS_WORK.get() {
+        namespace.enter_for_good()?;
+        return work();
+    }
+    namespace.enter(work)?
+}
+
+thread_local! {
+    /// Whether the thread is one of [`in_each`], and may be left in any namespace. So no thread starts another one, which
+    /// fails where all that a container may have (its limit of PIDs) are waiting for that.
+    static ENDS_WITH_ITS_WORK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The namespace that a text names: a process by its number, a file by its path, or anything else by the name that
+/// `ip netns` gives it, in `/run/netns`.
+///
+/// # Errors
+/// [`NamespaceError::NoProcess`], or as [`Namespace::from_path`].
+pub fn named(text: &str) -> Result<Namespace, NamespaceError> {
+    match text.parse() {
+        Ok(pid) if text.bytes().all(|byte| byte.is_ascii_digit()) => Namespace::from_pid(pid),
+        _ if text.contains('/') => Namespace::from_path(text),
+        _ => Namespace::from_path(Path::new("/run/netns").join(text)),
+    }
 }
 
 /// Does `work` with each of the items, many at once, and returns the results in the items' order.
@@ -54,12 +80,17 @@ pub fn in_each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> 
         };
         std::iter::from_fn(take).collect::<Vec<_>>()
     };
+    let helper = || {
+        ENDS_WITH_ITS_WORK.set(true);
+        some()
+    };
     let mut results = thread::scope(|scope| {
-        let helpers = 1..items.len().min(CONCURRENT);
+        // The caller's own thread works only where no other one can be had: what enters a namespace here starts one.
+        let helpers = 0..items.len().min(CONCURRENT);
         // Where no more threads can be had, those that are there do it all.
         let helpers: Vec<_> =
-            helpers.map_while(|_| thread::Builder::new().spawn_scoped(scope, some).ok()).collect();
-        let mut results = some();
+            helpers.map_while(|_| thread::Builder::new().spawn_scoped(scope, helper).ok()).collect();
+        let mut results = if helpers.is_empty() { some() } else { Vec::new() };
         for helper in helpers {
             results.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }

@@ -51,7 +51,7 @@ fn help_is_a_result() {
         for part in [
             "\nUsage: meshwire istio-iptables [OPTIONS]\n",
             "\n  -p, --envoy-port <PORT>",
-            "[env: ENVOY_PORT]",
+            "[env: INBOUND_CAPTURE_PORT]",
             "\n  ISTIO_OUTBOUND_OWNER_GROUPS ",
             "\nExit codes: 0 ",
         ] {
@@ -153,8 +153,8 @@ fn values_that_cannot_be_used_are_named_with_their_flag_or_variable() {
     assert_refused(&istio(&["-p", "70000"]), &[], "--envoy-port: \"70000\" is not a port (0 to 65535)");
     assert_refused(
         &istio(&[]),
-        &[("ENVOY_PORT", "70000")],
-        "environment variable ENVOY_PORT: \"70000\" is not a port (0 to 65535)",
+        &[("INBOUND_CAPTURE_PORT", "70000")],
+        "environment variable INBOUND_CAPTURE_PORT: \"70000\" is not a port (0 to 65535)",
     );
     assert_refused(
         &istio(&["-i", "10.0.0.0/8,10.0.0.1"]),
@@ -246,7 +246,7 @@ fn the_validators_values_are_named_too() {
 fn the_last_of_two_flags_counts() {
     assert_refused(
         &["istio-iptables", "-p", "15001", "--envoy-port=99999"],
-        &[("ENVOY_PORT", "15002")],
+        &[("INBOUND_CAPTURE_PORT", "15002")],
         "--envoy-port: \"99999\" is not a port (0 to 65535)",
     );
 }

@@ -1,12 +1,16 @@
 //! Network namespaces: to do something inside one without moving the caller.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::libc::O_NONBLOCK;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{NSFS_MAGIC, Statfs, fstatfs, statfs};
 
 use crate::error::io_text;
 
@@ -23,8 +27,20 @@ pub struct Namespace {
 #[derive(Debug, thiserror::Error)]
 pub enum NamespaceError {
     /// There is no such file: the namespace is gone, or the process that was in it.
-    #[error("the network namespace {} is gone: {}", path.display(), Errno::ENOENT)]
+    #[error("there is no network namespace {}: {}", path.display(), Errno::ENOENT)]
     Gone {
+        /// The file
+        path: PathBuf,
+    },
+    /// No process has this number.
+    #[error("there is no process {pid}")]
+    NoProcess {
+        /// The number
+        pid: u32,
+    },
+    /// The file is no namespace: a file, a folder, a FIFO, a device.
+    #[error("{} is not a namespace", path.display())]
+    NotANamespace {
         /// The file
         path: PathBuf,
     },
@@ -56,7 +72,16 @@ impl Namespace {
             io::ErrorKind::NotFound => NamespaceError::Gone { path: path.to_owned() },
             _ => NamespaceError::Open { path: path.to_owned(), source },
         };
-        Ok(Self { fd: File::open(path).map_err(failed)?.into() })
+        let checked = |kind: nix::Result<Statfs>| match kind {
+            Ok(file_system) if file_system.filesystem_type() == NSFS_MAGIC => Ok(()),
+            Ok(_) => Err(NamespaceError::NotANamespace { path: path.to_owned() }),
+            Err(errno) => Err(failed(errno.into())),
+        };
+        // Before it is opened: that of a FIFO would wait for somebody, that of a device may do something.
+        checked(statfs(path))?;
+        let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path).map_err(failed)?;
+        checked(fstatfs(&file))?;
+        Ok(Self { fd: file.into() })
     }
 
     /// The namespace that the process is in.
@@ -64,7 +89,27 @@ impl Namespace {
     /// # Errors
     /// [`NamespaceError::Gone`] where there is no such process; it may not be looked at.
     pub fn from_pid(pid: u32) -> Result<Self, NamespaceError> {
-        Self::from_path(format!("/proc/{pid}/ns/net"))
+        Self::from_path(format!("/proc/{pid}/ns/net")).map_err(|error| match error {
+            NamespaceError::Gone { .. } => NamespaceError::NoProcess { pid },
+            error => error,
+        })
+    }
+
+    /// What tells it from all others: the device and the inode of its file.
+    ///
+    /// # Errors
+    /// Those of fstat(2).
+    pub fn identity(&self) -> io::Result<(u64, u64)> {
+        let stat = fstat(&self.fd)?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
+    /// Enters the namespace for good: the calling thread must not return to others that expect to be elsewhere.
+    ///
+    /// # Errors
+    /// As [`Namespace::enter`]; the thread stays where it was then.
+    pub fn enter_for_good(&self) -> Result<(), NamespaceError> {
+        setns(self.fd.as_fd(), CloneFlags::CLONE_NEWNET).map_err(NamespaceError::Enter)
     }
 
     /// Runs `work` inside the namespace, on a thread that ends with it.
@@ -77,7 +122,7 @@ impl Namespace {
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NamespaceError> {
         std::thread::scope(|scope| {
             let inside = || {
-                setns(self.fd.as_fd(), CloneFlags::CLONE_NEWNET).map_err(NamespaceError::Enter)?;
+                self.enter_for_good()?;
                 Ok(work())
             };
             let thread = std::thread::Builder::new()
@@ -104,9 +149,9 @@ mod tests {
         let error = Namespace::from_path("/nowhere/netns").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the network namespace /nowhere/netns is gone: ENOENT: No such file or directory"
+            "there is no network namespace /nowhere/netns: ENOENT: No such file or directory"
         );
-        assert!(matches!(Namespace::from_pid(u32::MAX), Err(NamespaceError::Gone { .. })));
+        assert!(matches!(Namespace::from_pid(u32::MAX), Err(NamespaceError::NoProcess { .. })));
     }
 
     #[test]
@@ -120,9 +165,21 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_namespace() {
-        let file = Namespace::from_path("/dev/null").unwrap();
-        let error = file.enter(|| ()).unwrap_err();
+        for path in ["/dev/null", "/etc/passwd", "/"] {
+            let error = Namespace::from_path(path).unwrap_err();
+            assert_eq!(error.to_string(), format!("{path} is not a namespace"));
+        }
+        let other = Namespace::from_path("/proc/self/ns/mnt").unwrap();
+        let error = other.enter(|| ()).unwrap_err();
         assert!(matches!(error, NamespaceError::Enter(nix::Error::EINVAL)), "{error:?}");
         assert_eq!(error.to_string(), "cannot enter the network namespace: EINVAL: Invalid argument");
+    }
+
+    #[test]
+    fn a_namespace_is_itself() {
+        let net = || Namespace::from_path("/proc/self/ns/net").unwrap().identity().unwrap();
+        let mnt = Namespace::from_path("/proc/self/ns/mnt").unwrap().identity().unwrap();
+        assert_eq!(net(), net());
+        assert_ne!(net(), mnt);
     }
 }

@@ -1,4 +1,5 @@
-//! Users and groups by name, out of /etc/passwd and /etc/group (passwd(5), group(5)).
+//! Users, groups and services by name, out of /etc/passwd, /etc/group and /etc/services (passwd(5), group(5),
+//! services(5)).
 //!
 //! The files are read here, and not by the C library: in a static binary its name service would load shared objects
 //! that an empty image does not have. Go's os/user, through which Istio looks them up, does the same.
@@ -20,6 +21,22 @@ pub(super) fn uid(name: &str) -> io::Result<Option<u32>> {
 /// The gid of a group; `None` if there is no such group, or no such file.
 pub(super) fn gid(name: &str) -> io::Result<Option<u32>> {
     look_up("/etc/group", name)
+}
+
+/// The TCP port of a service (services(5)); `None` if there is no such service, or the file cannot be read.
+pub(super) fn service(name: &str) -> Option<u16> {
+    port_in(&text_file::read("/etc/services", LIMIT).ok()?, name)
+}
+
+/// A line has the name, port and protocol, and other names.
+fn port_in(text: &str, name: &str) -> Option<u16> {
+    text.lines().find_map(|line| {
+        let line = line.split('#').next()?;
+        let mut words = line.split_whitespace();
+        let (first, port) = (words.next()?, words.next()?);
+        let port = port.strip_suffix("/tcp")?;
+        (first == name || words.any(|word| word == name)).then(|| port.parse().ok())?
+    })
 }
 
 fn look_up(path: &str, name: &str) -> io::Result<Option<u32>> {
@@ -52,6 +69,15 @@ mod tests {
         assert_eq!(id_in(text, "root"), Some(0));
         assert_eq!(id_in(text, "nobody"), None);
         assert_eq!(id_in("ftp:x:50:", "ftp"), Some(50));
+    }
+
+    #[test]
+    fn a_services_port_by_any_of_its_names() {
+        let text = "# services\ndomain 53/udp\nhttp\t80/tcp\twww # WorldWideWeb HTTP\nbad x/tcp\n";
+        assert_eq!((port_in(text, "http"), port_in(text, "www")), (Some(80), Some(80)));
+        for none in ["domain", "bad", "WorldWideWeb", ""] {
+            assert_eq!(port_in(text, none), None, "{none}");
+        }
     }
 
     #[test]

@@ -6,14 +6,15 @@ use nftwire::{Commit, Socket, io_text};
 use serde_json::{Value as Json, json};
 
 use super::failure::Failure;
-use super::flag::shared::{KEEP_COUNTERS, Output};
-use super::flag::{Flag, UsageError, Values};
+use super::flag::shared::{ALLOW_HOST_NETWORK, ALLOW_HOST_NETWORK_VARIABLE, CHECK, KEEP_COUNTERS, Output};
+use super::flag::{Flag, Given, UsageError, Values};
 use super::log::Log;
 use crate::apply::{ApplyError, Counters};
 use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
+use crate::leftovers;
 use crate::network::RouteSocket;
-use crate::preflight::{self, OLDEST};
+use crate::preflight::{HostNetwork, OLDEST};
 use nft_ruleset::Ruleset;
 use nft_ruleset::validate::validate;
 use nftwire::{Version, release};
@@ -23,11 +24,22 @@ use nftwire::{Version, release};
 pub(super) enum Action {
     Apply(Counters),
     Check,
+    /// The kernel validates the removal
+    CheckRemoval,
     Remove,
     Print,
     /// The profile says what a removal would take away
     PrintRemoval,
     Nothing,
+}
+
+/// Where it is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In a pod, in which a mesh's older rules are in the way
+    Pod,
+    /// On a node, where they may be in use
+    Node,
 }
 
 /// The result could not be told.
@@ -47,7 +59,12 @@ impl Explain for OutputError {
 impl Action {
     /// Whether the kernel is asked to do something.
     pub(super) fn needs_kernel(self) -> bool {
-        matches!(self, Self::Apply(_) | Self::Check | Self::Remove)
+        matches!(self, Self::Apply(_) | Self::Check | Self::CheckRemoval | Self::Remove)
+    }
+
+    /// Whether it is not done in the machine's own network namespace: a removal takes away only what does no good there.
+    pub(super) fn is_for_pods(self) -> bool {
+        matches!(self, Self::Apply(_) | Self::Check)
     }
 }
 
@@ -62,9 +79,19 @@ pub(super) fn action(values: &Values<'_>, switches: &[(&Flag<bool>, Action)]) ->
     }
     Ok(match given[..] {
         [] => Action::Apply(counters),
+        // Whether the kernel is to be asked cannot be both.
+        [Action::Print, Action::Check, ..] => return Err(contradiction(values)),
         [Action::Print, .., Action::Remove] => Action::PrintRemoval,
+        [Action::Check, .., Action::Remove] => Action::CheckRemoval,
         [first, ..] => first,
     })
+}
+
+/// One asks the kernel, and the other one does not.
+pub(super) fn contradiction(values: &Values<'_>) -> UsageError {
+    let check =
+        values.given(&CHECK).unwrap_or_else(|| Given::new(format!("--{}", CHECK.name()), String::new()));
+    check.fault("it asks the kernel, which a dry run does not: give one of the two")
 }
 
 /// Says that the kernel is older than what this is made for. What it lacks, it refuses by itself.
@@ -77,11 +104,34 @@ pub(super) fn warn_of_old_kernel(warn: impl FnOnce(&str)) {
     }
 }
 
-/// Refuses to work in the machine's own network namespace.
-pub(super) fn refuse_host_network(routes: &mut RouteSocket) -> Result<(), Failure> {
-    match preflight::host_network(routes)? {
-        Some(host) => Err(host.into()),
-        None => Ok(()),
+/// Refuses what is known to be the machine's own network namespace, and says where that is not known.
+pub(super) fn refuse_host_network(is_host: Option<bool>, warn: impl FnOnce(&str)) -> Result<(), OnHost> {
+    match is_host {
+        Some(true) => Err(OnHost(HostNetwork)),
+        Some(false) => Ok(()),
+        None => {
+            warn(HOST_UNKNOWN);
+            Ok(())
+        }
+    }
+}
+
+/// Where the guard cannot do its work.
+pub(super) const HOST_UNKNOWN: &str =
+    "whether this is the machine's own network namespace cannot be determined";
+
+/// The machine's own network namespace, and how to work there nevertheless.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) struct OnHost(#[from] pub(super) HostNetwork);
+
+impl Explain for OnHost {
+    fn explanation(&self) -> Explanation {
+        let flag = ALLOW_HOST_NETWORK.name();
+        self.0.explanation().help(format!(
+            "run it in the pod's namespace (nsenter --net=…), or, on a virtual machine of the mesh, with --{flag} or the \
+             environment variable {ALLOW_HOST_NETWORK_VARIABLE}=true"
+        ))
     }
 }
 
@@ -89,6 +139,7 @@ pub(super) fn refuse_host_network(routes: &mut RouteSocket) -> Result<(), Failur
 pub(super) fn perform(
     action: Action,
     interception: &Interception,
+    place: Place,
     routes: &mut RouteSocket,
     output: Output,
 ) -> Result<(), Failure> {
@@ -98,11 +149,31 @@ pub(super) fn perform(
     if !action.needs_kernel() {
         return Ok(());
     }
-    let done = carry_out(action, interception, &mut Socket::open()?, routes)?;
+    let done = carry_out(action, interception, place, &mut Socket::open()?, routes)?;
     for warning in &done.warnings {
         Log::beside(output == Output::Json).warn(warning);
     }
     tell(done.word, &format!("{}\n", done.line(output, None)))
+}
+
+/// Says what iptables has left of a mesh's rules in the thread's network namespace.
+pub(super) fn warn_of_leftovers(nft: &mut Socket, mut warn: impl FnMut(&str)) -> Result<(), nftwire::Error> {
+    for leftover in leftovers::find(nft)? {
+        warn(&format!("rules of a mesh are there already, and stay in effect: {leftover}"));
+    }
+    Ok(())
+}
+
+/// Says that legacy iptables has tables, whose rules it alone can show and remove.
+pub(super) fn warn_of_legacy_tables(mut warn: impl FnMut(&str)) {
+    for table in leftovers::legacy_tables() {
+        let (family, name) = table.split_once(' ').unwrap_or_default();
+        let command = if family == "ip6" { "ip6tables-legacy" } else { "iptables-legacy" };
+        warn(&format!(
+            "legacy iptables has the table {table}, which can hold rules of a mesh: `{command} -t {name} -S` shows them, and \
+             `{command} -t {name} -F` and `{command} -t {name} -X` remove all that is in it"
+        ));
+    }
 }
 
 /// Writes the result to standard output; where that fails, the error tells what was done nevertheless.
@@ -125,21 +196,35 @@ pub(super) struct Done {
 pub(super) fn carry_out(
     action: Action,
     interception: &Interception,
+    place: Place,
     nft: &mut Socket,
     routes: &mut RouteSocket,
 ) -> Result<Done, ApplyError> {
+    // What may fail comes before what changes something.
+    let mut leftovers = Vec::new();
+    if place == Place::Pod && matches!(action, Action::Apply(_)) {
+        warn_of_leftovers(nft, |text| leftovers.push(text.to_owned()))?;
+    }
     let nothing = Ruleset::default();
     let (word, ruleset, applied) = match action {
         Action::Apply(counters) => {
             ("applied", &interception.ruleset, interception.apply(nft, routes, counters)?)
         }
         Action::Remove => ("removed", &nothing, interception.remove(nft, routes)?),
+        Action::CheckRemoval => ("valid", &nothing, interception.to_remove().check(nft)?),
         _ => ("valid", &interception.ruleset, interception.check(nft)?),
     };
+    let mut warnings = applied.warnings();
+    warnings.extend(leftovers);
+    // On a node they may be in use.
+    if place == Place::Pod && action == Action::Remove {
+        let removed = leftovers::remove(nft)?;
+        warnings.extend(removed.iter().map(|leftover| format!("removed, too: {leftover}")));
+    }
     let rest = if applied.without_fib { interception.without_fib() } else { None };
     let ruleset = rest.as_ref().map_or(ruleset, |rest| &rest.ruleset);
     let (tables, chains, rules) = (ruleset.tables.len(), ruleset.chain_count(), ruleset.rule_count());
-    Ok(Done { word, tables, chains, rules, commit: applied.commit, warnings: applied.warnings() })
+    Ok(Done { word, tables, chains, rules, commit: applied.commit, warnings })
 }
 
 /// The ruleset as nft shows it, or as libnftables' JSON.

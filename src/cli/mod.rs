@@ -34,6 +34,7 @@ mod proxy_init;
 mod reset;
 mod resolv_conf;
 mod sandbox;
+mod signals;
 mod trace;
 mod validate;
 mod verify;
@@ -165,7 +166,10 @@ fn refuse(error: &clap::Error, log: Log) -> ExitCode {
 /// Clap's text as one line of a log: what is wrong, its tips, and where the rest of it can be had.
 fn in_one_line(text: &str) -> String {
     let lines = text.trim_start_matches("error: ").lines().map(str::trim).filter(|line| !line.is_empty());
-    let beside = |line: &&str| line.starts_with("Usage: ") || line.starts_with("For more information");
+    // No command takes a flag as a value.
+    let beside = |line: &&str| {
+        ["Usage: ", "For more information", "tip: to pass "].iter().any(|start| line.starts_with(start))
+    };
     let lines = lines.filter(|line| !beside(line)).collect::<Vec<_>>();
     lines.join("; ").replace(":; ", ": ") + " (see --help)"
 }
@@ -194,12 +198,16 @@ fn command_with(commands: &[Subcommand]) -> Command {
         .subcommands(commands.iter().map(|command| (command.define)()))
 }
 
-/// Whether Istio's flag or Linkerd's asks for log lines in JSON, where the command line itself cannot be read.
+/// Whether a flag asks for log lines or for the result in JSON, where the command line itself cannot be read.
 fn wants_json(arguments: &[OsString]) -> bool {
     let one = |flag: &OsString| {
-        ["--log_as_json", "--log_as_json=true", "--log-format=json"].iter().any(|json| flag == json)
+        ["--log_as_json", "--log_as_json=true", "--log-format=json", "--output=json"]
+            .iter()
+            .any(|json| flag == json)
     };
-    let two = |pair: &[OsString]| pair[0] == "--log-format" && pair[1] == "json";
+    let two = |pair: &[OsString]| {
+        ["--log-format", "--output"].iter().any(|flag| pair[0] == *flag) && pair[1] == "json"
+    };
     arguments.iter().any(one) || arguments.windows(2).any(two)
 }
 

@@ -1,10 +1,13 @@
 //! The network namespace in which a command works: that of `--netns`, or the one that it was started in.
 
-use nftwire::{Namespace, NamespaceError};
+use nftwire::NamespaceError;
 
+use super::action::refuse_host_network;
 use super::failure::Failure;
 use super::flag::Given;
 use crate::diagnostic::{Explain, Explanation};
+use crate::netns::named;
+use crate::preflight::{Host, is_initial_namespace};
 
 /// A namespace that cannot be entered, and the setting that named it.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +21,10 @@ impl NoNamespace {
     /// `origin` is `--netns` or a setting of the same meaning; the file is told where the error itself does not.
     fn new(origin: &str, file: &str, error: NamespaceError) -> Self {
         let origin = match error {
-            NamespaceError::Gone { .. } | NamespaceError::Open { .. } => origin.to_owned(),
+            NamespaceError::Gone { .. }
+            | NamespaceError::NoProcess { .. }
+            | NamespaceError::NotANamespace { .. }
+            | NamespaceError::Open { .. } => origin.to_owned(),
             _ => format!("{origin}: {file}"),
         };
         Self { origin, error }
@@ -39,17 +45,31 @@ pub(super) fn inside<T: Send>(
     work: impl FnOnce() -> Result<T, Failure> + Send,
 ) -> Result<T, Failure> {
     match setting {
-        Some(given) => namespace(&given.text)
+        Some(given) => named(&given.text)
             .and_then(|namespace| namespace.enter(work))
             .map_err(|error| NoNamespace::new(given.origin(), &given.text, error))?,
         None => work(),
     }
 }
 
-/// A process by its number, or a namespace's file.
-pub(super) fn namespace(netns: &str) -> Result<Namespace, NamespaceError> {
-    match netns.parse() {
-        Ok(pid) if netns.bytes().all(|byte| byte.is_ascii_digit()) => Namespace::from_pid(pid),
-        _ => Namespace::from_path(netns),
+/// As [`inside`], and with `is_guarded` not where that is the machine's own network namespace.
+pub(super) fn inside_pod<T: Send>(
+    setting: Option<&Given>,
+    is_guarded: bool,
+    warn: impl FnOnce(&str),
+    work: impl FnOnce() -> Result<T, Failure> + Send,
+) -> Result<T, Failure> {
+    if is_guarded {
+        let is_host = match setting {
+            Some(given) => named(&given.text)
+                .and_then(|namespace| match Host::query().is(&namespace) {
+                    None => namespace.enter(is_initial_namespace),
+                    known => Ok(known),
+                })
+                .map_err(|error| NoNamespace::new(given.origin(), &given.text, error))?,
+            None => is_initial_namespace(),
+        };
+        refuse_host_network(is_host, warn)?;
     }
+    inside(setting, work)
 }

@@ -1,5 +1,6 @@
 //! `meshwire reset counters [table FAMILY NAME]`: what the counters were; from then on they count from zero.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
@@ -59,7 +60,11 @@ fn reset_here(matches: &ArgMatches, output: Output) -> Result<(), Failure> {
             Output::Text => readings.to_string(),
             Output::Json => format!("{}\n", readings.to_json()),
         };
-        write_result(&text)?;
+        if let Err(error) = write_result(&text) {
+            // Nothing is left to be done where standard error is closed, too.
+            let _ = io::stderr().write_all(text.as_bytes());
+            return Err(error.into());
+        }
     }
     Ok(outcome?)
 }

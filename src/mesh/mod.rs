@@ -25,6 +25,12 @@ pub fn uses(table: &Table) -> bool {
     owns(table) || table.chains.iter().any(|chain| begins(&chain.name, &CHAINS))
 }
 
+/// Whether iptables makes a chain of this name for a mesh.
+#[must_use]
+pub fn is_iptables_chain(name: &[u8]) -> bool {
+    CHAINS.iter().any(|beginning| name.starts_with(beginning.as_bytes()))
+}
+
 fn begins(name: &Name, beginnings: &[&str]) -> bool {
     beginnings.iter().any(|beginning| name.as_bytes().starts_with(beginning.as_bytes()))
 }

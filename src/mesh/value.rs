@@ -21,6 +21,9 @@ pub enum ValueError {
     /// Neither a port nor a range of ports
     #[error("{0:?} is neither a port nor a range of ports (0 to 65535, such as 80 or 8000-8080)")]
     PortRange(String),
+    /// Neither a port, nor a range of ports, nor a service that is known here
+    #[error("{0:?} is neither a port (0 to 65535), nor a range of ports, nor a service that is known here")]
+    Service(String),
     /// A range whose last port is below its first one
     #[error("{0:?} is not a range: it ends before it begins")]
     ReversedRange(String),
@@ -86,6 +89,22 @@ pub fn port_range(text: &str) -> Result<RangeInclusive<u16>, ValueError> {
     Ok(first..=last)
 }
 
+/// Ports as Istio takes them, who hands them on: iptables writes a range with a colon, nft with a hyphen; `service` knows
+/// the ports of services by their names.
+///
+/// # Errors
+/// [`ValueError::PortRange`], [`ValueError::ReversedRange`].
+pub fn ports(text: &str, service: impl Fn(&str) -> Option<u16>) -> Result<RangeInclusive<u16>, ValueError> {
+    if text.starts_with(|first: char| first.is_ascii_digit()) {
+        return port_range(&text.replace(':', "-")).map_err(|error| match error {
+            ValueError::PortRange(_) => ValueError::PortRange(text.to_owned()),
+            ValueError::ReversedRange(_) => ValueError::ReversedRange(text.to_owned()),
+            error => error,
+        });
+    }
+    service(text).map(|port| port..=port).ok_or_else(|| ValueError::Service(text.to_owned()))
+}
+
 /// A number of 32 bits: decimal, or hexadecimal after `0x`.
 ///
 /// # Errors
@@ -137,7 +156,32 @@ mod tests {
     }
 
     #[test]
-    fn ports() {
+    fn ports_as_iptables_and_nft_write_them() {
+        let services = |name: &str| (name == "http").then_some(80);
+        let read = |text: &str| ports(text, services);
+        for (text, expected) in
+            [("80", 80..=80), ("http", 80..=80), ("1-65535", 1..=65535), ("10:20", 10..=20)]
+        {
+            assert_eq!(read(text), Ok(expected), "{text}");
+        }
+        for (text, fault) in [
+            ("20:10", "\"20:10\" is not a range: it ends before it begins"),
+            (
+                "1:2:3",
+                "\"1:2:3\" is neither a port nor a range of ports (0 to 65535, such as 80 or 8000-8080)",
+            ),
+            (
+                "gopher",
+                "\"gopher\" is neither a port (0 to 65535), nor a range of ports, nor a service that is known here",
+            ),
+        ] {
+            assert_eq!(read(text).unwrap_err().to_string(), fault);
+        }
+        assert!(read("").is_err() && read("-5").is_err() && read("80-").is_err());
+    }
+
+    #[test]
+    fn single_ports() {
         assert_eq!(port("0"), Ok(0));
         assert_eq!(port("65535"), Ok(65535));
         for wrong in ["", "65536", "70000", "-1", "http", "80-90", "0x50", "8 0"] {

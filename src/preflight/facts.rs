@@ -7,10 +7,10 @@ use std::path::Path;
 use nftwire::{Error, Socket};
 use nix::errno::Errno;
 
+use super::is_initial_namespace;
 use super::modules::{self, Module, Sources, State};
 use super::owners::{self, Owner};
 use super::probe::{Answer, Probed, Stage};
-use super::{HostNetwork, host_network, is_initial_namespace};
 use crate::network::{Family, RouteSocket};
 use crate::privilege::Capabilities;
 use nftwire::{Version, feature, release};
@@ -26,8 +26,8 @@ pub struct Facts {
     pub users_of_its_own: Option<bool>,
     /// Whether the network namespace is the machine's own; `None` without a mounted /proc
     pub network_of_the_machine: Option<bool>,
-    /// Links out of the machine's own network namespace, where it is that
-    pub host_network: Option<HostNetwork>,
+    /// Links whose other end is in another namespace
+    pub links_to_others: Vec<String>,
     /// Whether rules may be read and changed
     pub access: Access,
     /// What of nf_tables there is
@@ -107,7 +107,10 @@ impl Facts {
             capabilities: Capabilities::effective(),
             users_of_its_own: has_users_of_its_own(),
             network_of_the_machine: is_initial_namespace(),
-            host_network: routes.as_mut().and_then(|routes| host_network(routes).ok()).flatten(),
+            links_to_others: routes
+                .as_mut()
+                .and_then(|routes| routes.links_with_peer_elsewhere().ok())
+                .unwrap_or_default(),
             access,
             asked: Probed::nothing(&[]),
             loaded_by_asking: Vec::new(),

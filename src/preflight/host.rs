@@ -1,27 +1,28 @@
-//! Whether this is the machine's own network namespace, where a mistyped run would cut off a node.
+//! Whether this is the machine's own network namespace, where a mistyped run would cut off a node or a virtual machine.
 
+use nftwire::Namespace;
 use nix::unistd::{AccessFlags, access};
 
 use crate::diagnostic::{Explain, Explanation};
-use crate::network::{RouteError, RouteSocket};
 
 /// Exists in the initial network namespace alone (`netns_core_table` and `net_core_table` in
 /// net/core/sysctl_net_core.c).
 const INITIAL_NAMESPACE_ONLY: &str = "/proc/sys/net/core/netdev_max_backlog";
 
-/// The network namespace is the machine's own, and other namespaces hang on it.
+/// The network namespace is the machine's own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "this is the machine's own network namespace, and it holds links to others ({}): intercepting here would cut the \
-     node off",
-    some_of(links)
-)]
-pub struct HostNetwork {
-    /// Links whose other end is in another namespace
-    pub links: Vec<String>,
+#[error("this is the machine's own network namespace: intercepting here can cut the machine off")]
+pub struct HostNetwork;
+
+impl Explain for HostNetwork {
+    fn explanation(&self) -> Explanation {
+        Explanation::default()
+    }
 }
 
 /// Whether the calling thread is in the machine's own network namespace; `None` where no /proc is mounted to tell.
+///
+/// The kernel looks at every network namespace for it: ask once, and see [`Host`] for many.
 #[must_use]
 pub fn is_initial_namespace() -> Option<bool> {
     exists("/proc/sys/net/core").then(|| exists(INITIAL_NAMESPACE_ONLY))
@@ -31,31 +32,42 @@ fn exists(path: &str) -> bool {
     access(path, AccessFlags::F_OK).is_ok()
 }
 
-/// The links to other namespaces if the caller's network namespace is the machine's own; a run that was mistyped
-/// there must not cut off a node.
-///
-/// Without a mounted /proc it cannot be told; then no links are reported.
-///
-/// # Errors
-/// The links cannot be listed.
-pub fn host_network(routes: &mut RouteSocket) -> Result<Option<HostNetwork>, RouteError> {
-    if !exists(INITIAL_NAMESPACE_ONLY) {
-        return Ok(None);
-    }
-    let links = routes.links_with_peer_elsewhere()?;
-    Ok((!links.is_empty()).then_some(HostNetwork { links }))
+/// The machine's own network namespace, as far as it can be known from here.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// The device and the inode of its file
+    known: Option<(u64, u64)>,
+    /// Those of the caller's, which is another one
+    other: Option<(u64, u64)>,
 }
 
-impl Explain for HostNetwork {
-    fn explanation(&self) -> Explanation {
-        Explanation::default()
-            .at("links", self.links.clone())
-            .help("run it in the pod's namespace, or pass --allow-host-network")
+impl Host {
+    /// Looks for it: it is the caller's own, or that of the first process, or unknown, as in a pod that sees no process of
+    /// the machine, or on a node that is a container itself.
+    #[must_use]
+    pub fn query() -> Self {
+        let own = Namespace::from_path("/proc/thread-self/ns/net").ok().and_then(|own| own.identity().ok());
+        match is_initial_namespace() {
+            Some(true) => Self { known: own, other: None },
+            Some(false) => {
+                let first = Namespace::from_pid(1).ok();
+                let is_initial =
+                    |first: &Namespace| first.enter(is_initial_namespace).ok().flatten() == Some(true);
+                let first = first.filter(is_initial).and_then(|first| first.identity().ok());
+                Self { known: first, other: own }
+            }
+            None => Self { known: None, other: None },
+        }
     }
-}
 
-fn some_of(links: &[String]) -> String {
-    let shown = links.len().min(3);
-    let more = if links.len() > shown { ", …" } else { "" };
-    links[..shown].join(", ") + more
+    /// Whether this namespace is the machine's own; `None` where that is not known, and has to be asked
+    /// [inside](is_initial_namespace).
+    #[must_use]
+    pub fn is(&self, namespace: &Namespace) -> Option<bool> {
+        let identity = namespace.identity().ok()?;
+        match self.known {
+            Some(known) => Some(known == identity),
+            None => (self.other == Some(identity)).then_some(false),
+        }
+    }
 }

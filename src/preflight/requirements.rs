@@ -73,7 +73,7 @@ impl Profile {
     #[must_use]
     pub fn interception(self) -> Interception {
         let sidecar = Sidecar {
-            inbound_ports: InboundPorts::AllExcept(vec![15090]),
+            inbound_ports: InboundPorts::AllExcept([15090].map(|port| port..=port).into()),
             service_cidr: ServiceCidr::All,
             drop_invalid: true,
             ipv6: true,

@@ -57,6 +57,17 @@ pub enum RedirectCheckError {
         /// What became of the last one
         last: Missed,
     },
+    /// No connection could be made in time, for want of a route or of an address.
+    #[error(
+        "whether the workload is ready for the mesh cannot be told: {destination} cannot be reached: {}",
+        io_text(error)
+    )]
+    Unreachable {
+        /// Where the connections were to be made to
+        destination: SocketAddr,
+        /// What the system call said
+        error: io::Error,
+    },
     /// Not one of the ports can be listened on.
     #[error("whether the workload is ready for the mesh cannot be told: cannot listen on {}", join(failures))]
     NoListener {
@@ -78,6 +89,11 @@ impl Explain for RedirectCheckError {
         match self {
             Self::NotIntercepted { destination, .. } => {
                 Explanation::default().at("destination", destination.to_string()).help(NOT_READY)
+            }
+            Self::Unreachable { destination, error } => {
+                error.explanation().at("destination", destination.to_string()).help(
+                    "is lo up, and does it have the address, as an IPv6 one gets it from the run that intercepts?",
+                )
             }
             Self::NoListener { .. } => {
                 Explanation::default().help("is the proxy running already, or another program at its ports?")
@@ -125,10 +141,22 @@ pub fn run(validation: &RedirectCheck) -> Result<(), RedirectCheckError> {
             return Ok(());
         }
         if started.elapsed() >= timeout {
-            let last = missed(probe);
+            let last = match missed(probe) {
+                Missed::Failed(error) if is_unreachable(&error) => {
+                    return Err(RedirectCheckError::Unreachable { destination, error });
+                }
+                last => last,
+            };
             return Err(RedirectCheckError::NotIntercepted { destination, timeout, attempts, last });
         }
     }
+}
+
+/// Whether there is no way to the destination, so that nothing is known of what would happen on it.
+fn is_unreachable(error: &io::Error) -> bool {
+    use Errno::{EADDRNOTAVAIL, EHOSTUNREACH, ENETDOWN, ENETUNREACH};
+    let unreachable = [EADDRNOTAVAIL, EHOSTUNREACH, ENETDOWN, ENETUNREACH];
+    error.raw_os_error().is_some_and(|number| unreachable.contains(&Errno::from_raw(number)))
 }
 
 /// Where a connection was going before it was redirected to the socket that accepted it (`SO_ORIGINAL_DST` of

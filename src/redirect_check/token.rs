@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use nftwire::io_text;
 
-use super::{accept, listener, start_connecting, wait};
+use super::{accept, is_unreachable, listener, start_connecting, wait};
 use crate::diagnostic::{Explain, Explanation};
 
 /// What has to be redirected, and where it has to arrive.
@@ -60,6 +60,17 @@ pub enum TokenError {
         /// What the system call said
         error: io::Error,
     },
+    /// No connection could be made, for want of a route or of an address.
+    #[error(
+        "whether connections are redirected cannot be told: {connect} cannot be reached: {}",
+        io_text(error)
+    )]
+    Unreachable {
+        /// Where it was to be made to
+        connect: SocketAddr,
+        /// What the system call said
+        error: io::Error,
+    },
     /// Somebody else answered.
     #[error("a connection to {connect} was not redirected to {listen}: something else answered")]
     AnsweredElsewhere {
@@ -82,7 +93,8 @@ pub enum TokenError {
 
 /// What to do about it.
 const HELP: &str = "has proxy-init run in this pod, or the CNI plugin on this node before the pod was scheduled there? \
-                    If not, delete the pod, so that it is created again";
+                    If not, delete the pod, so that it is created again. (Connections of the proxy's own user are \
+                    never redirected: does this run as another one?)";
 
 impl Explain for TokenError {
     fn explanation(&self) -> Explanation {
@@ -92,6 +104,10 @@ impl Explain for TokenError {
                 .at("address", address.to_string())
                 .help("is the proxy running already, or another program at its port?"),
             Self::Accept(error) => error.explanation(),
+            Self::Unreachable { connect, error } => error
+                .explanation()
+                .at("destination", connect.to_string())
+                .help("the pod needs a route there, usually its default route, even though nobody is there"),
             Self::Failed { connect, error, .. } => {
                 error.explanation().at("destination", connect.to_string()).help(HELP)
             }
@@ -110,7 +126,10 @@ pub fn run(validation: &TokenValidation) -> Result<(), TokenError> {
     let &TokenValidation { listen, connect, timeout } = validation;
     let started = Instant::now();
     let listener = listener(listen).map_err(|error| TokenError::Listen { address: listen, error })?;
-    let failed = |error| TokenError::Failed { connect, listen, error };
+    let failed = |error| match is_unreachable(&error) {
+        true => TokenError::Unreachable { connect, error },
+        false => TokenError::Failed { connect, listen, error },
+    };
     let connection = start_connecting(None, connect).map_err(failed)?;
     let token = token();
     let mut received = Vec::new();

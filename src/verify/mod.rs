@@ -8,6 +8,7 @@ use nix::errno::Errno;
 
 use crate::diagnostic::{self, Explain, Explanation};
 use crate::interception::Interception;
+use crate::leftovers::Leftover;
 use crate::network::{Network, RouteError, RouteSocket};
 use nft_ruleset::diff::{self, TableDifference};
 use nft_ruleset::nft::compile::NotCompiled;
@@ -22,6 +23,8 @@ pub struct Differences {
     pub missing_network: Network,
     /// Those that other settings of the profile need, and that are there
     pub extra_network: Network,
+    /// What iptables has left of a mesh's rules, where that is looked for
+    pub leftovers: Vec<Leftover>,
 }
 
 /// Why it cannot be told what differs.
@@ -92,6 +95,7 @@ pub fn verify(
         tables,
         missing_network: network.without(&there),
         extra_network: there.without(&network),
+        leftovers: Vec::new(),
     })
 }
 

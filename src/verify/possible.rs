@@ -5,6 +5,7 @@ use nftwire::Socket;
 use super::{Differences, VerifyError, verify};
 use crate::apply::WITHOUT_FIB;
 use crate::interception::Interception;
+use crate::leftovers;
 use crate::network::RouteSocket;
 
 /// What differs from what the kernel can hold.
@@ -24,8 +25,8 @@ impl PossibleDifferences {
     }
 }
 
-/// As [`verify`], on a kernel that has no `fib` without the rules that take it. Whether it has, it is asked only where
-/// those rules are missing.
+/// As [`verify`], for a pod: with what iptables has left there of a mesh's rules, and, on a kernel that has no `fib`,
+/// without the rules that take it. Whether it has, it is asked only where those rules are missing.
 ///
 /// # Errors
 /// As [`verify`].
@@ -34,11 +35,12 @@ pub fn verify_possible(
     nft: &mut Socket,
     routes: &mut RouteSocket,
 ) -> Result<PossibleDifferences, VerifyError> {
-    let differences = verify(desired, nft, routes)?;
+    let leftovers = leftovers::find(nft)?;
+    let differences = Differences { leftovers, ..verify(desired, nft, routes)? };
     if !differences.is_empty()
         && let Some(rest) = desired.without_fib()
     {
-        let others = verify(&rest, nft, routes)?;
+        let others = Differences { leftovers: differences.leftovers.clone(), ..verify(&rest, nft, routes)? };
         if others != differences && desired.check(nft).is_ok_and(|checked| checked.without_fib) {
             return Ok(PossibleDifferences { differences: others, without_fib: true });
         }

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde_json::{Value as Json, json};
 
 use super::Differences;
+use crate::leftovers::Leftover;
 use crate::network::Network;
 use nft_ruleset::diff::{
     ChainDifference, ChangedChain, ChangedTable, RuleDifference, SetDifference, TableDifference,
@@ -32,6 +33,9 @@ impl Display for Differences {
             for line in network_lines(network) {
                 writeln!(f, "{sign} {line}")?;
             }
+        }
+        for leftover in &self.leftovers {
+            writeln!(f, "+ {leftover}")?;
         }
         Ok(())
     }
@@ -162,6 +166,15 @@ impl Differences {
             for line in network_lines(network) {
                 list.push(json!({ "difference": difference, "object": "network", side: line }));
             }
+        }
+        for Leftover { family, table, chains } in &self.leftovers {
+            list.push(json!({
+                "difference": "extra",
+                "object": "iptables",
+                "family": family.to_string(),
+                "table": table.to_string(),
+                "chains": chains.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            }));
         }
         json!({ "equal": list.is_empty(), "differences": list })
     }

@@ -6,7 +6,10 @@ use super::{assert_changes, default_sidecar, interfaces, networks};
 
 #[test]
 fn all_ports_but_the_excluded_ones_are_redirected() {
-    let sidecar = Sidecar { inbound_ports: InboundPorts::AllExcept(vec![15090, 15021]), ..default_sidecar() };
+    let sidecar = Sidecar {
+        inbound_ports: InboundPorts::AllExcept([15090, 15021].map(|port| port..=port).into()),
+        ..default_sidecar()
+    };
     assert_changes(
         &sidecar,
         r#"
@@ -28,7 +31,10 @@ fn all_ports_but_the_excluded_ones_are_redirected() {
 
 #[test]
 fn only_the_listed_ports_are_redirected() {
-    let sidecar = Sidecar { inbound_ports: InboundPorts::Only(vec![8080, 53]), ..default_sidecar() };
+    let sidecar = Sidecar {
+        inbound_ports: InboundPorts::Only([8080, 53].map(|port| port..=port).into()),
+        ..default_sidecar()
+    };
     assert_changes(
         &sidecar,
         r#"

@@ -91,8 +91,8 @@ fn every_uid_and_then_every_gid_of_the_proxy_has_its_rules() {
 fn exceptions_come_before_what_is_redirected() {
     let sidecar = Sidecar {
         proxy_gids: vec![],
-        outbound_ports_exclude: vec![22, 3306],
-        outbound_ports: vec![8080, 9090],
+        outbound_ports_exclude: [22, 3306].map(|port| port..=port).into(),
+        outbound_ports: [8080, 9090].map(|port| port..=port).into(),
         service_cidr: ServiceCidr::All,
         service_cidr_exclude: networks(&["10.1.2.3/8", "192.168.7.9/32"]),
         owner_groups: OwnerGroups::AllExcept(vec![888, 50]),

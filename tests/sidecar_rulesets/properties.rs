@@ -1,6 +1,7 @@
 //! What holds for any settings.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use ipnet::{IpNet, Ipv4Net};
 use meshwire::mesh::istio::sidecar::{self, DnsCapture, InboundPorts, Interface, Mode};
@@ -90,8 +91,9 @@ fn dns() -> impl Strategy<Value = Option<DnsCapture>> {
     proptest::option::of(prop_oneof![Just(DnsCapture::All), servers])
 }
 
-fn ports() -> impl Strategy<Value = Vec<u16>> {
-    vec(any::<u16>(), 0..4)
+fn ports() -> impl Strategy<Value = Vec<RangeInclusive<u16>>> {
+    let range = |(first, more): (u16, u16)| first..=first.saturating_add(more);
+    vec((any::<u16>(), prop_oneof![Just(0_u16), any::<u16>()]).prop_map(range), 0..4)
 }
 
 fn address() -> impl Strategy<Value = IpAddr> {

@@ -13,8 +13,11 @@ fn tproxy() -> Sidecar {
 
 #[test]
 fn all_ports_but_the_excluded_ones_of_both_families() {
-    let sidecar =
-        Sidecar { inbound_ports: InboundPorts::AllExcept(vec![15090, 15021]), ipv6: true, ..tproxy() };
+    let sidecar = Sidecar {
+        inbound_ports: InboundPorts::AllExcept([15090, 15021].map(|port| port..=port).into()),
+        ipv6: true,
+        ..tproxy()
+    };
     assert_ruleset(
         &sidecar,
         r#"
@@ -88,7 +91,7 @@ fn all_ports_but_the_excluded_ones_of_both_families() {
 #[test]
 fn only_the_listed_ports_and_after_the_excluded_interfaces() {
     let sidecar = Sidecar {
-        inbound_ports: InboundPorts::Only(vec![8080, 9090]),
+        inbound_ports: InboundPorts::Only([8080, 9090].map(|port| port..=port).into()),
         exclude_interfaces: interfaces(&["net1", "net2"]),
         drop_invalid: true,
         tproxy_mark: 0xabcd,

@@ -147,7 +147,9 @@ fn without_a_set_nothing_can_be_added_and_it_is_said_what_to_do() {
     assert_eq!(ended(&node, "probes add 10.0.0.1 --pod-uid a", ""), (1, String::new(), no_v4.clone()));
     assert_eq!(ended(&node, "probes sync", "10.0.0.1 a\n"), (1, String::new(), no_v4));
     assert_eq!(ambient(&node, "probes remove 10.0.0.1"), "removed: addresses 0\n");
-    assert!(ended(&node, "probes sync", "").1.starts_with("synced: added 0, changed 0, removed 0,"));
+    assert!(
+        ended(&node, "probes sync --allow-empty", "").1.starts_with("synced: added 0, changed 0, removed 0,")
+    );
     ambient(&node, "host apply --kubelet-uid 0");
     let no_v6 = first("istio-inpod-probes-v6", " --ipv6");
     let both = "probes add 10.0.0.1 fd00::1 --pod-uid a";
@@ -183,7 +185,15 @@ fn the_set_becomes_what_standard_input_says() {
     assert_eq!(list(&node), "10.0.0.2 b\n10.0.0.3 c\nfd00::1 b\n");
     // What it lists, it takes.
     assert_eq!(sync(&node, &list(&node)), "synced: added 0, changed 0, removed 0");
-    assert_eq!(sync(&node, ""), "synced: added 0, changed 0, removed 3");
+    // Whoever writes there may have failed.
+    for nothing in ["", "\n \n"] {
+        let (code, stdout, stderr) = ended(&node, "probes sync", nothing);
+        assert_eq!((code, stdout.as_str()), (2, ""));
+        let text = "error: standard input has no address, and the set would be emptied\nhelp: --allow-empty does that\n";
+        assert_eq!(stderr, text);
+    }
+    let (code, stdout, _) = ended(&node, "probes sync --allow-empty", "");
+    assert!(code == 0 && stdout.starts_with("synced: added 0, changed 0, removed 3,"), "{stdout}");
     assert_eq!(list(&node), "");
 }
 

@@ -417,10 +417,10 @@ fn one_pod_that_fails_stops_no_other() {
     assert_eq!(
         stderr,
         format!(
-            "error: {gone}: the network namespace {gone} is gone: ENOENT: No such file or directory\n\
-             help: the pod was deleted or the process has ended, or its namespace is at another path\n\
-             error: /etc/passwd: cannot enter the network namespace: EINVAL: Invalid argument\n\
-             help: the file is not a network namespace, or not any more\n"
+            "error: {gone}: there is no network namespace {gone}: ENOENT: No such file or directory\n\
+             help: a namespace is named by a file, by a process in it, or as `ip netns` names it; that of a pod goes with the pod\n\
+             error: /etc/passwd: /etc/passwd is not a namespace\n\
+             help: a namespace's file is such as /run/netns/NAME or /proc/PID/ns/net\n"
         )
     );
     assert!(pods.iter().all(|pod| objects(pod).len() == objects(&pods[0]).len()));

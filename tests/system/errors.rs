@@ -61,9 +61,17 @@ fn wrong_usage_is_refused_in_one_line() {
         ("envoy-port", "70000", "\"70000\" is not a port (0 to 65535)"),
         ("envoy-port", "0", "port 0 cannot be listened at"),
         ("inbound-capture-port", "http", "\"http\" is not a port (0 to 65535)"),
-        ("istio-inbound-ports", "80,-1", "\"-1\" is not a port (0 to 65535) (item 2)"),
-        ("istio-local-exclude-ports", "22;80", "\"22;80\" is not a port (0 to 65535)"),
-        ("istio-outbound-ports", "1-9", "\"1-9\" is not a port (0 to 65535)"),
+        (
+            "istio-inbound-ports",
+            "80,-1",
+            "\"-1\" is neither a port (0 to 65535), nor a range of ports, nor a service that is known here (item 2)",
+        ),
+        (
+            "istio-local-exclude-ports",
+            "22;80",
+            "\"22;80\" is neither a port nor a range of ports (0 to 65535, such as 80 or 8000-8080)",
+        ),
+        ("istio-outbound-ports", "9-1", "\"9-1\" is not a range: it ends before it begins"),
         ("istio-service-cidr", "10.0.0.0/33", "\"10.0.0.0/33\" is not a network (ADDRESS/PREFIX-LENGTH)"),
         (
             "istio-service-cidr",
@@ -108,6 +116,10 @@ fn wrong_usage_is_refused_in_one_line() {
             let by_flag = files().with(&[&format!("--{flag}={value}")]).with(keep);
             assert_fails(&namespace, by_flag, 2, &format!("error: --{flag}: {error}\n"));
         }
+        // It is no variable of Istio's, or one in which Istio ignores what is no boolean.
+        if ["envoy-port", "redirect-dns", "dry-run"].contains(&flag) {
+            continue;
+        }
         let by_variable = files().env(&variable, value);
         assert_fails(
             &namespace,
@@ -132,7 +144,6 @@ fn wrong_usage_is_refused_in_one_line() {
             "10.0.0.0/8",
             "\"10.0.0.0/8\" is not a loopback network of IPv4 (127.0.0.0/8 or a part of it)",
         ),
-        ("INVALID_DROP", "on", "\"on\" is neither true nor false"),
     ] {
         let text = format!("error: environment variable {variable}: {error}\n");
         assert_fails(&namespace, files().env(variable, value), 2, &text);
@@ -155,14 +166,20 @@ fn servers_that_are_written_down_nowhere_are_not_redirected_to() {
 #[test]
 fn a_namespace_that_cannot_be_entered_is_named() {
     let Some(namespace) = place() else { return };
-    let missing = "the network namespace /run/netns/nowhere is gone: ENOENT: No such file or directory\n\
-                   help: the pod was deleted or the process has ended, or its namespace is at another path\n";
+    let missing = "there is no network namespace /run/netns/nowhere: ENOENT: No such file or directory\n\
+                   help: a namespace is named by a file, by a process in it, or as `ip netns` names it; that of a pod goes with the pod\n";
     let no_namespace = "cannot enter the network namespace: EINVAL: Invalid argument\n\
                         help: the file is not a network namespace, or not any more\n";
+    let named = "help: a namespace is named by a file, by a process in it, or as `ip netns` names it\n";
+    let file = "help: a namespace's file is such as /run/netns/NAME or /proc/PID/ns/net\n";
     for (path, error) in [
         ("/run/netns/nowhere", missing.to_owned()),
-        ("/etc/passwd", format!("/etc/passwd: {no_namespace}")),
-        ("/etc", format!("/etc: {no_namespace}")),
+        // As `ip netns` names it: no word of a pod that was deleted.
+        ("nowhere", missing.to_owned()),
+        ("4294967295", format!("there is no process 4294967295\n{named}")),
+        ("/etc/passwd", format!("/etc/passwd is not a namespace\n{file}")),
+        ("/etc", format!("/etc is not a namespace\n{file}")),
+        ("/dev/null", format!("/dev/null is not a namespace\n{file}")),
         ("/proc/self/ns/mnt", format!("/proc/self/ns/mnt: {no_namespace}")),
     ] {
         let command = || Intercept::new(&["-b", "*"]).etc("passwd", "");
@@ -195,9 +212,10 @@ fn the_machines_own_namespace_is_left_alone() {
     let core = tempfile::tempdir().unwrap();
     fs::write(core.path().join("netdev_max_backlog"), "1000\n").unwrap();
     let on_the_machine = |args: &[&str]| Intercept::new(args).folder(core.path(), ONLY_THERE);
-    let text = "error: this is the machine's own network namespace, and it holds links to others (eth0, eth1): \
-                intercepting here would cut the node off\nhelp: run it in the pod's namespace, or pass --allow-host-network\n";
-    for args in [&["-b", "*"][..], &["-b", "*", "--keep-counters"], &["--check"], &["--cleanup-only"]] {
+    let text = "error: this is the machine's own network namespace: intercepting here can cut the machine off\n\
+                help: run it in the pod's namespace (nsenter --net=…), or, on a virtual machine of the mesh, with \
+                --allow-host-network or the environment variable MESHWIRE_ALLOW_HOST_NETWORK=true\n";
+    for args in [&["-b", "*"][..], &["-b", "*", "--keep-counters"], &["--check"]] {
         assert_fails(&namespace, on_the_machine(args), 1, text);
     }
     // Looking is no harm, and neither is working in a pod's namespace from there.
@@ -208,8 +226,16 @@ fn the_machines_own_namespace_is_left_alone() {
 
     on_the_machine(&["-b", "*", "--allow-host-network"]).apply(&namespace);
     assert!(!objects(&namespace).is_empty());
-    // Without links that lead elsewhere, it is as good as any.
-    on_the_machine(&["-b", "*"]).apply(&pod);
+    on_the_machine(&["--cleanup-only"]).apply(&namespace);
+    assert!(objects(&namespace).is_empty());
+    on_the_machine(&["-b", "*"]).env("MESHWIRE_ALLOW_HOST_NETWORK", "true").apply(&namespace);
+    // A machine without links that lead elsewhere is one all the same.
+    assert_fails(&Setting::namespace().unwrap(), on_the_machine(&["-b", "*"]), 1, text);
+    // Where /proc is not there to tell, the run goes on.
+    let nothing = tempfile::tempdir().unwrap();
+    let run = Intercept::new(&["-b", "*"]).folder(nothing.path(), "/proc/sys/net").run(&pod);
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert!(run.status.success() && said.contains("cannot be determined"), "{said}");
 }
 
 // Privileges.

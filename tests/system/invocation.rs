@@ -112,7 +112,7 @@ fn the_name_istio_iptables_is_the_subcommand() {
 fn every_flag_has_its_variable() {
     let Some(namespace) = Setting::namespace() else { return };
     for (context, flag, variables, value) in [
-        ("-i *", "envoy-port", &["ENVOY_PORT"][..], "16001"),
+        ("-i *", "envoy-port", &[][..], "16001"),
         ("-b *", "inbound-capture-port", &["INBOUND_CAPTURE_PORT"], "16006"),
         ("-b *", "inbound-tunnel-port", &["INBOUND_TUNNEL_PORT"], "16008"),
         ("", "proxy-uid", &["PROXY_UID"], "3,4"),
@@ -179,8 +179,14 @@ fn what_is_done_can_be_said_by_variables() {
 #[test]
 fn an_empty_variable_is_no_number_and_no_switch() {
     let Some(namespace) = Setting::namespace() else { return };
-    let empty =
-        ["ENVOY_PORT", "ISTIO_INBOUND_TPROXY_MARK", "PROBE_TIMEOUT", "DRY_RUN", "DROP_INVALID", "PROXY_UID"];
+    let empty = [
+        "INBOUND_CAPTURE_PORT",
+        "ISTIO_INBOUND_TPROXY_MARK",
+        "PROBE_TIMEOUT",
+        "DRY_RUN",
+        "DROP_INVALID",
+        "PROXY_UID",
+    ];
     let command = empty.iter().fold(Intercept::new(&["-b", "*"]), |command, name| command.env(name, ""));
     assert_eq!(printed(&namespace, command), printed(&namespace, Intercept::new(&["-b", "*"])));
     // An empty first name does not hide the second one.
@@ -281,11 +287,30 @@ fn a_dry_run_prints_the_ruleset_alone() {
     );
 }
 
+/// Istio's command takes them, and does nothing with them.
+#[test]
+fn stray_arguments_are_ignored_with_a_warning() {
+    let Some(namespace) = Setting::namespace() else { return };
+    let expected = printed(&namespace, Intercept::new(&["-b", "*", "-n"]));
+    for (args, warnings) in [
+        (&["init"][..], &["the argument \"init\" is ignored"][..]),
+        (&["--vklog=6"], &[]),
+        (&["--vklog", "6"], &[]),
+        (&["--dry-run", "true"], &["the argument \"true\" is ignored"]),
+    ] {
+        let run = Intercept::new(&["-b", "*"]).with(args).with(&["-n"]).run(&namespace);
+        assert_eq!(String::from_utf8(run.stdout.clone()).unwrap(), expected, "{args:?}");
+        let said = stderr(&run);
+        let found: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("warn: ")).collect();
+        assert_eq!(found, warnings, "{args:?}");
+    }
+}
+
 #[test]
 fn logs_in_json_are_one_object_a_line() {
     let Some(namespace) = Setting::namespace() else { return };
     for (args, levels) in [
-        (&["--force-iptables-binary", "nft"][..], &["warn", "info"][..]),
+        (&["--force-iptables-binary", "nft"][..], &["warn", "info", "warn"][..]),
         (&["--check", "-i", "10.0.0.0/8"], &["info"]),
         (&["--cleanup-only"], &[]),
         (&["-p", "70000"], &["error"]),

@@ -306,3 +306,41 @@ impl Chance {
         f64::from(u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap()) / f64::from(u32::MAX)
     }
 }
+
+/// A signal that asks a process to end waits until the run is over: either nothing has begun, or all of it is done.
+#[test]
+fn a_run_that_is_asked_to_end_does_all_or_nothing() {
+    if !privileged() || !oracle("ip") || !oracle("nft") {
+        return;
+    }
+    let argv: Vec<_> = EVERYTHING.split_whitespace().filter(|word| *word != "--redirect-dns").collect();
+    let (mut nothing, mut everything) = (0, 0);
+    let left = |namespace: &Namespace| {
+        let tables = namespace.command(&["nft", "list", "tables"]).lines().count();
+        (tables, of_the_command(&network(namespace)).len())
+    };
+    let whole = Namespace::with_addresses(&["10.0.0.2", "fd00::2"]);
+    crate::harness::intercept(&whole, &argv);
+    let whole = left(&whole);
+    for round in 0..60 {
+        let namespace = Namespace::with_addresses(&["10.0.0.2", "fd00::2"]);
+        let mut child = namespace.run(|| {
+            let mut command = Command::new(program());
+            command.arg("istio-iptables").args(&argv).stdout(Stdio::null()).stderr(Stdio::null());
+            command.spawn().unwrap()
+        });
+        thread::sleep(Duration::from_micros(100 * round));
+        let signal = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP][usize::try_from(round).unwrap() % 3];
+        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+        // It may have ended already.
+        let _ = nix::sys::signal::kill(pid, signal);
+        child.wait().unwrap();
+        match left(&namespace) {
+            (0, 0) => nothing += 1,
+            all if all == whole => everything += 1,
+            half => panic!("after {signal} in round {round}: {half:?}"),
+        }
+    }
+    say(&format!("asked to end: {nothing} runs had done nothing, {everything} everything"));
+    assert!(everything > 0);
+}

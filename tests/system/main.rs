@@ -30,6 +30,7 @@ mod image;
 mod invocation;
 mod killed;
 mod lacking;
+mod leftovers;
 mod linkerd_invocation;
 mod linkerd_matrix;
 mod linkerd_privileges;

@@ -241,3 +241,62 @@ fn the_command_needs_no_capability_and_ends_with_126() {
     let output = validation_container(&namespace);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// The command's exit code and what it says, as this user, where it validates with dual stack.
+fn validate_both(namespace: &Namespace, uid: u32) -> (Option<i32>, String) {
+    let args = ["istio-iptables", "-u", "1337", "--dual-stack", "--run-validation", "--skip-rule-apply"];
+    let mut command = Command::new(harness::program());
+    command.args(args).args(["--probe-timeout", "1s"]).uid(uid).gid(uid);
+    let output = namespace.output(&mut command, "");
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn both_families_are_proved_and_the_one_that_is_not_intercepted_is_named() {
+    if !harness::privileged() || !harness::oracle("nft") {
+        return;
+    }
+    let namespace = Namespace::with_addresses(&["10.0.0.2", "fd00::2"]);
+    harness::intercept(&namespace, &["-u", "1337", "-i", "*", "-b", "*", "--dual-stack"]);
+    let (code, said) = validate_both(&namespace, 1337);
+    assert_eq!(code, Some(0), "{said}");
+    for (family, named, other) in [("ipv4", "IPv4: ", "IPv6: "), ("ipv6", "IPv6: ", "IPv4: ")] {
+        let rule = [
+            "nft",
+            "insert",
+            "rule",
+            "inet",
+            "istio-proxy-nat",
+            "output",
+            "meta",
+            "nfproto",
+            family,
+            "return",
+        ];
+        namespace.command(&rule);
+        let (code, said) = validate_both(&namespace, 1337);
+        assert_eq!(code, Some(126), "{said}");
+        let error = said.lines().find(|line| line.starts_with("error: ")).unwrap();
+        assert!(error.contains(named) && !error.contains(other), "{said}");
+        harness::intercept(&namespace, &["-u", "1337", "-i", "*", "-b", "*", "--dual-stack"]);
+    }
+}
+
+#[test]
+fn a_validation_that_cannot_prove_anything_says_why() {
+    if !harness::privileged() {
+        return;
+    }
+    let namespace = Namespace::with_addresses(&["10.0.0.2", "fd00::2"]);
+    harness::intercept(&namespace, &["-u", "1337", "-i", "*", "-b", "*", "--dual-stack"]);
+    let (code, said) = validate_both(&namespace, 4321);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("cannot be determined: this runs with uid 4321"), "{said}");
+    assert!(!said.contains("delete the pod"), "{said}");
+    let mut linkerd = Command::new(harness::program());
+    linkerd.args(["validate", "linkerd", "--timeout", "1s"]);
+    let output = namespace.output(&mut linkerd, "");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("192.0.2.2:1404 cannot be reached: ENETUNREACH"), "{said}");
+    assert!(!said.contains("delete the pod"), "{said}");
+}

@@ -9,14 +9,14 @@ use nftwire::Socket;
 use super::{
     APPLY, DESTROY, DRY_RUN, IPV6, NATIVE_NFTABLES, PROBE_IPV4, PROBE_IPV6, REMOVE, VERIFY, action, group,
 };
-use crate::cli::action::{Action, perform};
+use crate::cli::action::{Action, Place, perform};
 use crate::cli::differences::report;
 use crate::cli::failure::{Failure, USAGE};
 use crate::cli::flag::shared::{CHECK, NETNS, OUTPUT, Output};
 use crate::cli::flag::value::number;
 use crate::cli::flag::{Flag, Flags, Values, with_flags};
 use crate::cli::log::Log;
-use crate::cli::netns;
+use crate::cli::{netns, signals};
 use crate::interception::Interception;
 use crate::kubelet;
 use crate::mesh::istio::ambient::HostInterception;
@@ -103,6 +103,7 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
             .info(&format!("it takes away the host's rules{sets}; nothing is changed"));
         return Ok(ExitCode::SUCCESS);
     }
+    let _deferred = signals::defer();
     let work = || carry_out(action, &interception, output);
     if action == Some(Action::Print) { work() } else { netns::inside(netns.as_ref(), work) }
 }
@@ -115,7 +116,7 @@ fn carry_out(
     let mut routes = RouteSocket::open()?;
     match action {
         Some(action) => {
-            perform(action, interception, &mut routes, output)?;
+            perform(action, interception, Place::Node, &mut routes, output)?;
             Ok(ExitCode::SUCCESS)
         }
         None => {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
-use super::action::{Action, warn_of_old_kernel};
+use super::action::{Action, contradiction, warn_of_old_kernel};
 use super::failure::{Failure, USAGE, end};
 use super::flag::shared::{CHECK, Output};
 use super::flag::{Flag, UsageError, Values};
@@ -108,7 +108,7 @@ fn action(subcommand: &str, values: &Values<'_>) -> Result<Option<Action>, Usage
         VERIFY => return Ok(None),
         REMOVE | DESTROY if values.read(&DRY_RUN)? => Action::PrintRemoval,
         REMOVE | DESTROY => Action::Remove,
-        // The one that changes least wins.
+        _ if values.read(&DRY_RUN)? && values.read(&CHECK)? => return Err(contradiction(values)),
         _ if values.read(&DRY_RUN)? => Action::Print,
         _ if values.read(&CHECK)? => Action::Check,
         _ => Action::Apply(Counters::Keep),

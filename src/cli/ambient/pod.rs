@@ -1,13 +1,16 @@
 //! `meshwire ambient pod`: pods, one or many at once.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{ArgMatches, Command};
 use nftwire::Socket;
 use serde_json::json;
 
 use super::{APPLY, DRY_RUN, IPV6, NATIVE_NFTABLES, PROBE_IPV4, PROBE_IPV6, REMOVE, VERIFY, action, group};
-use crate::cli::action::{Action, Done, carry_out, of, print, refuse_host_network, tell};
+use crate::cli::action::{
+    Action, Done, HOST_UNKNOWN, Place, carry_out, of, print, refuse_host_network, tell,
+};
 use crate::cli::differences;
 use crate::cli::failure::{Failure, USAGE};
 use crate::cli::flag::shared::{
@@ -15,12 +18,13 @@ use crate::cli::flag::shared::{
 };
 use crate::cli::flag::{Flag, Flags, UsageError, Values, with_flags};
 use crate::cli::log::Log;
-use crate::cli::netns::namespace;
+use crate::cli::signals;
 use crate::interception::Interception;
 use crate::mesh::istio::Interface;
 use crate::mesh::istio::ambient::PodInterception;
-use crate::netns::{in_each, inside};
+use crate::netns::{in_each, inside, named};
 use crate::network::RouteSocket;
+use crate::preflight::{Host, is_initial_namespace};
 use crate::verify::{PossibleDifferences, verify_possible};
 
 /// The command's name.
@@ -111,9 +115,14 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
         }
         _ => {}
     }
+    let _deferred = signals::defer();
     let namespaces: Vec<_> = values.each(&EACH_NETNS).collect();
     match namespaces.as_slice() {
         [] => {
+            if task.is_guarded() {
+                let warn = |text: &str| Log::beside(output == Output::Json).warn(text);
+                refuse_host_network(is_initial_namespace(), warn)?;
+            }
             let outcome = task.carry_out(&mut Socket::open()?, &mut RouteSocket::open()?)?;
             for warning in outcome.warnings() {
                 Log::beside(output == Output::Json).warn(&warning);
@@ -165,12 +174,14 @@ impl Task {
         })
     }
 
+    /// Whether it is not done in the machine's own network namespace.
+    fn is_guarded(&self) -> bool {
+        !self.allow_host_network && self.action.is_some_and(Action::is_for_pods)
+    }
+
     fn carry_out(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Outcome, Failure> {
-        if !self.allow_host_network {
-            refuse_host_network(routes)?;
-        }
         Ok(match self.action {
-            Some(action) => Outcome::Done(carry_out(action, &self.interception, nft, routes)?),
+            Some(action) => Outcome::Done(carry_out(action, &self.interception, Place::Pod, nft, routes)?),
             None => Outcome::Compared(verify_possible(&self.interception, nft, routes)?),
         })
     }
@@ -199,10 +210,22 @@ impl Outcome {
 
 /// In all of them at the same time; the results in the order in which they were given.
 fn in_several(task: &Task, namespaces: &[&str], output: Output) -> Result<ExitCode, Failure> {
+    let host = task.is_guarded().then(Host::query);
+    let unknown = AtomicBool::new(false);
     let outcomes = in_each(namespaces, |netns| {
-        let namespace = namespace(netns)?;
-        inside(&namespace, |nft, routes| task.carry_out(nft, routes))
+        let namespace = named(netns)?;
+        let is_host = host.map(|host| host.is(&namespace));
+        inside(&namespace, |nft, routes| {
+            if let Some(is_host) = is_host {
+                let warn = |_: &str| unknown.store(true, Ordering::Relaxed);
+                refuse_host_network(is_host.or_else(is_initial_namespace), warn)?;
+            }
+            task.carry_out(nft, routes)
+        })
     });
+    if unknown.into_inner() {
+        Log::beside(output == Output::Json).warn(HOST_UNKNOWN);
+    }
     let (mut failed, mut differs, mut text) = (None, false, String::new());
     for (netns, outcome) in namespaces.iter().zip(outcomes) {
         match outcome {

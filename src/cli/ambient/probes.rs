@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use super::{DESTROY, REMOVE, group};
 use crate::cli::failure::{Failure, USAGE, write_result};
 use crate::cli::flag::shared::{NETNS, OUTPUT, Output};
-use crate::cli::flag::{Flags, Values, with_flags};
+use crate::cli::flag::{Flag, Flags, Values, argument, with_flags};
 use crate::cli::log::Log;
 use crate::cli::netns;
 use crate::diagnostic::{Explain, Explanation};
@@ -31,6 +31,20 @@ const ADDRESSES: &str = "addresses";
 const POD_UID: &str = "pod-uid";
 
 static FLAGS: Flags = &[&OUTPUT, &NETNS];
+
+static ALLOW_EMPTY: Flag<bool> =
+    Flag::switch("allow-empty").help("Empty the set where standard input has no address");
+
+/// Whoever writes to standard input may have failed before it wrote anything.
+#[derive(Debug, thiserror::Error)]
+#[error("standard input has no address, and the set would be emptied")]
+struct NothingToSync;
+
+impl Explain for NothingToSync {
+    fn explanation(&self) -> Explanation {
+        Explanation::default().help(format!("--{} does that", ALLOW_EMPTY.name()))
+    }
+}
 
 pub(super) fn command() -> Command {
     let command = |name, about| with_flags(Command::new(name).about(about), FLAGS);
@@ -60,7 +74,8 @@ pub(super) fn command() -> Command {
             command(
                 SYNC,
                 "Makes the set hold what standard input says, in lines of ADDR POD-UID, and nothing else",
-            ),
+            )
+            .arg(argument(&ALLOW_EMPTY)),
         ])
 }
 
@@ -82,6 +97,9 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
         io::stdin().read_to_string(&mut text)?;
     }
     let desired = desired(&text).map_err(|error| Failure::new(error, USAGE))?;
+    if subcommand == SYNC && desired.is_empty() && !values.read(&ALLOW_EMPTY)? {
+        return Err(Failure::new(NothingToSync, USAGE));
+    }
     let work = || execute(subcommand, matches, desired, output);
     netns::inside(netns.as_ref(), work)
 }

@@ -265,7 +265,7 @@ fn file(text: &str) -> Result<File, BenchError> {
 
 fn sidecar() -> Sidecar {
     Sidecar {
-        inbound_ports: InboundPorts::AllExcept(vec![15090, 15021, 15020]),
+        inbound_ports: InboundPorts::AllExcept([15090, 15021, 15020].map(|port| port..=port).into()),
         service_cidr: ServiceCidr::All,
         ..Sidecar::default()
     }

@@ -47,7 +47,7 @@ const FLAGS: &str = "-p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -b '*' -d 1509
 
 fn settings() -> Sidecar {
     Sidecar {
-        inbound_ports: InboundPorts::AllExcept(vec![15090, 15021, 15020]),
+        inbound_ports: InboundPorts::AllExcept([15090, 15021, 15020].map(|port| port..=port).into()),
         service_cidr: ServiceCidr::All,
         ..Sidecar::default()
     }

@@ -30,8 +30,11 @@ pub(in crate::cli) static CHECK: Flag<bool> =
 pub(in crate::cli) static KEEP_COUNTERS: Flag<bool> =
     Flag::switch("keep-counters").help("Leave rules that do not change in place, with their counters");
 
+pub(in crate::cli) const ALLOW_HOST_NETWORK_VARIABLE: &str = "MESHWIRE_ALLOW_HOST_NETWORK";
+
 pub(in crate::cli) static ALLOW_HOST_NETWORK: Flag<bool> = Flag::switch("allow-host-network")
-    .help("Work in the machine's own network namespace even if other network namespaces are attached to it");
+    .environment(&[ALLOW_HOST_NETWORK_VARIABLE])
+    .help("Work in the machine's own network namespace, as on a virtual machine of the mesh");
 
 pub(in crate::cli) static OPTIMIZE: Flag<bool> = Flag::switch("optimize")
     .help("Replace rules that differ in one value by one lookup, at the same cost for any number of them");
@@ -40,8 +43,8 @@ pub(in crate::cli) static ELEMENT_COUNTERS: Flag<bool> = Flag::switch("element-c
     .help("With --optimize: a counter for each element of a set, not one for the rule");
 
 const NETNS_NAME: &str = "netns";
-const NETNS_VALUE: &str = "PATH|PID";
-const NETNS_HELP: &str = "The network namespace: a file such as /var/run/netns/NAME, or a process in it";
+const NETNS_VALUE: &str = "PATH|PID|NAME";
+const NETNS_HELP: &str = "The network namespace: a file, a process in it, or its name for `ip netns`";
 const NETNS_DEFAULT: &str = "here";
 
 pub(in crate::cli) static NETNS: Flag<Option<Given>> =

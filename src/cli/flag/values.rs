@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
-use super::{Definition, Flag, Given, Kind, UsageError};
+use super::{Definition, Flag, Flags, Given, Kind, UsageError};
+use crate::mesh::value::boolean;
 
 /// Everything that was given.
 pub(in crate::cli) struct Values<'a> {
@@ -67,10 +68,23 @@ impl<'a> Values<'a> {
 
     fn first_variable(&self, definition: &Definition) -> Option<Given> {
         let set = |variable: &&&str| {
-            let text = self.environment.get(**variable);
-            text.is_some_and(|text| !text.is_empty() || matches!(definition.kind, Kind::Text(_)))
+            self.environment.get(**variable).is_some_and(|text| match definition.kind {
+                Kind::Text(_) => true,
+                // As with Istio, what is no boolean is not set.
+                Kind::Switch => boolean(text).is_ok(),
+                Kind::Number(_) | Kind::List(_) | Kind::Variable => !text.is_empty(),
+            })
         };
         self.variable(definition.environment.iter().find(set)?)
+    }
+
+    /// The variables that stand for switches and are neither empty nor a boolean, as what to say of them.
+    pub(in crate::cli) fn ignored_variables(&self, flags: Flags) -> Vec<String> {
+        let switches = flags.iter().map(|flag| flag.definition()).filter(|flag| flag.kind == Kind::Switch);
+        let variables = switches.flat_map(|flag| flag.environment).filter_map(|&name| self.variable(name));
+        let wrong =
+            variables.filter(|given| !given.text.is_empty()).filter_map(|given| given.boolean().err());
+        wrong.map(|error| format!("{error}: it is ignored")).collect()
     }
 
     fn variable(&self, name: &str) -> Option<Given> {
@@ -82,7 +96,7 @@ impl<'a> Values<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::value::port;
-    use super::super::{Flags, with_flags};
+    use super::super::with_flags;
     use super::*;
 
     static PORT: Flag<u16> =
@@ -160,8 +174,12 @@ mod tests {
             assert_eq!(dns(&[], &[("DNS", no)]), Ok(false), "{no}");
         }
         for neither in ["yes", "no", "on", "tRUE", "2", " true"] {
-            let fault = format!("environment variable DNS: {neither:?} is neither true nor false");
-            assert_eq!(dns(&[], &[("DNS", neither)]), Err(fault));
+            // As with Istio, a variable that is no boolean is ignored.
+            let variables = [("DNS", neither), ("OLD_DNS", "true")];
+            assert_eq!(dns(&[], &variables), Ok(true), "{neither}");
+            let warning =
+                format!("environment variable DNS: {neither:?} is neither true nor false: it is ignored");
+            assert_eq!(given(&[], &variables, |values| values.ignored_variables(FLAGS)), [warning]);
         }
     }
 

@@ -1,15 +1,17 @@
 //! The flags and variables of Istio's command, and a few of our own.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::cli::accounts;
 use crate::cli::flag::shared;
-use crate::cli::flag::value::{duration, listening_port, network, number, port};
+use crate::cli::flag::value::{duration, listening_port, network, number};
 use crate::cli::flag::{Flag, Flags, Given, UsageError};
 use crate::cli::lockdown;
 use crate::mesh::istio::sidecar::{Interface, Mode, ServiceCidr, Sidecar};
+use crate::mesh::value::{self, ValueError};
 
 pub(in crate::cli) static FLAGS: Flags = &[
     &ENVOY_PORT,
@@ -63,7 +65,6 @@ const DEFAULT_PROXY_UID: u32 = 1337;
 pub(super) static ENVOY_PORT: Flag<u16> =
     Flag::number("envoy-port", "PORT", || Sidecar::default().envoy_port, |given| given.one(listening_port))
         .short('p')
-        .environment(&["ENVOY_PORT"])
         .help("Port of the proxy to which outbound TCP is redirected")
         .shown();
 
@@ -130,7 +131,7 @@ pub(super) static INBOUND_PORTS: Flag<Option<Ports>> = Flag::text(
         if given.is_wildcard() {
             Ok(Some(Ports::All))
         } else {
-            given.list(port).map(|ports| Some(Ports::Only(ports)))
+            given.list(ports).map(|ports| Some(Ports::Only(ports)))
         }
     },
 )
@@ -139,8 +140,8 @@ pub(super) static INBOUND_PORTS: Flag<Option<Ports>> = Flag::text(
 .help("Inbound ports that are intercepted, or * for all")
 .show(|_| "none".to_owned());
 
-pub(super) static INBOUND_PORTS_EXCLUDE: Flag<Vec<u16>> =
-    Flag::text("istio-local-exclude-ports", "PORTS", Vec::new, |given| given.list(port))
+pub(super) static INBOUND_PORTS_EXCLUDE: Flag<Vec<RangeInclusive<u16>>> =
+    Flag::text("istio-local-exclude-ports", "PORTS", Vec::new, |given| given.list(ports))
         .short('d')
         .environment(&["ISTIO_LOCAL_EXCLUDE_PORTS"])
         .help("Inbound ports that are left alone where all others are intercepted");
@@ -164,14 +165,14 @@ pub(super) static SERVICE_CIDR_EXCLUDE: Flag<Vec<IpNet>> =
         .environment(&["ISTIO_SERVICE_EXCLUDE_CIDR"])
         .help("Networks to which outbound traffic is left alone");
 
-pub(super) static OUTBOUND_PORTS: Flag<Vec<u16>> =
-    Flag::text("istio-outbound-ports", "PORTS", Vec::new, |given| given.list(port))
+pub(super) static OUTBOUND_PORTS: Flag<Vec<RangeInclusive<u16>>> =
+    Flag::text("istio-outbound-ports", "PORTS", Vec::new, |given| given.list(ports))
         .short('q')
         .environment(&["ISTIO_OUTBOUND_PORTS"])
         .help("Outbound ports that are intercepted wherever they lead to");
 
-pub(super) static OUTBOUND_PORTS_EXCLUDE: Flag<Vec<u16>> =
-    Flag::text("istio-local-outbound-ports-exclude", "PORTS", Vec::new, |given| given.list(port))
+pub(super) static OUTBOUND_PORTS_EXCLUDE: Flag<Vec<RangeInclusive<u16>>> =
+    Flag::text("istio-local-outbound-ports-exclude", "PORTS", Vec::new, |given| given.list(ports))
         .short('o')
         .environment(&["ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE"])
         .help("Outbound ports that are left alone, TCP and UDP");
@@ -230,7 +231,7 @@ pub(super) static RUN_VALIDATION: Flag<bool> = Flag::switch("run-validation")
     .help("Prove by a connection that traffic is intercepted; exit with 126 if it is not");
 
 pub(super) static REDIRECT_DNS: Flag<bool> = Flag::switch("redirect-dns")
-    .environment(&["REDIRECT_DNS", "ISTIO_META_DNS_CAPTURE"])
+    .environment(&["ISTIO_META_DNS_CAPTURE", "REDIRECT_DNS"])
     .help("Redirect DNS to the agent at port 15053: what goes to the servers in /etc/resolv.conf");
 
 pub(super) static CAPTURE_ALL_DNS: Flag<bool> = Flag::switch("capture-all-dns")
@@ -238,15 +239,15 @@ pub(super) static CAPTURE_ALL_DNS: Flag<bool> = Flag::switch("capture-all-dns")
     .help("With --redirect-dns: all that goes to port 53");
 
 pub(super) static DROP_INVALID: Flag<bool> = Flag::switch("drop-invalid")
-    .environment(&["DROP_INVALID", "INVALID_DROP"])
+    .environment(&["INVALID_DROP", "DROP_INVALID"])
     .help("Drop packets that connection tracking finds invalid");
 
 pub(super) static DUAL_STACK: Flag<bool> = Flag::switch("dual-stack")
-    .environment(&["DUAL_STACK", "ISTIO_DUAL_STACK"])
+    .environment(&["ISTIO_DUAL_STACK", "DUAL_STACK"])
     .help("Rules for IPv6 as soon as any address is IPv6, not only if the first one is");
 
 pub(super) static NETWORK_NAMESPACE: Flag<Option<Given>> =
-    Flag::text("network-namespace", "PATH|PID", || None, |given| Ok(Some(given.clone())))
+    Flag::text("network-namespace", "PATH|PID|NAME", || None, |given| Ok(Some(given.clone())))
         .environment(&["NETWORK_NAMESPACE"])
         .help("Istio's name for --netns")
         .empty_is_none();
@@ -316,7 +317,7 @@ pub(super) static ENVOY_USER: Flag<String> =
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ports {
     All,
-    Only(Vec<u16>),
+    Only(Vec<RangeInclusive<u16>>),
 }
 
 /// The proxy's uid by its user's name. As with Istio, a file that cannot be read is a user that does not exist, but that is
@@ -341,6 +342,11 @@ fn account(item: &str, what: &str, look_up: fn(&str) -> std::io::Result<Option<u
         Ok(None) => Err(format!("there is no {what} {item:?} here, and it is not a number")),
         Err(error) => Err(format!("cannot look up the {what} {item:?}: {error}")),
     }
+}
+
+/// Ports, a range of them, or the name of a service: Istio hands them on to iptables and nft, which take all of these.
+fn ports(item: &str) -> Result<RangeInclusive<u16>, ValueError> {
+    value::ports(item, accounts::service)
 }
 
 fn group(item: &str) -> Result<u32, String> {

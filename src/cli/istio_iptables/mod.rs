@@ -2,32 +2,29 @@
 
 mod flags;
 mod options;
+mod validation;
 mod verify;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::process::ExitCode;
 
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 
-use super::action::{Action, perform, refuse_host_network, warn_of_old_kernel};
+use super::action::{Action, Place, perform, warn_of_legacy_tables, warn_of_old_kernel};
 use super::failure::{Failure, end};
 use super::flag::shared::Output;
 use super::flag::{Values, variables_help, with_flags};
 use super::log::Log;
-use super::{lockdown, netns};
+use super::{lockdown, netns, signals};
 use crate::diagnostic::{Explain, Explanation};
-use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, PASSTHROUGH_V6, Sidecar, deciding_address};
-use crate::network::RouteSocket;
-use crate::redirect_check::{self, RedirectCheck, RedirectCheckError};
+use crate::mesh::istio::sidecar::{InboundPorts, ServiceCidr, Sidecar, deciding_address};
+use crate::network::{Family, RouteSocket};
 pub(super) use flags::FLAGS;
-use options::{Options, Probe};
+use options::Options;
 
 /// The command's name, and that of Istio's program.
 pub(super) const NAME: &str = "istio-iptables";
-
-/// Exit code when traffic is not intercepted; Istio's repair controller looks for it.
-const NOT_INTERCEPTED: u8 = 126;
 
 pub(super) fn command() -> Command {
     command_with(flags::NOTES).about(
@@ -39,8 +36,13 @@ pub(super) fn command() -> Command {
 pub(super) fn command_with(notes: &str) -> Command {
     let variables = variables_help(flags::VARIABLES);
     let text = format!("Environment only:\n{variables}\n{}\n\n{notes}", flags::LISTS);
-    with_flags(Command::new(NAME), FLAGS).after_help(text)
+    // Istio's command takes operands, and does nothing with them.
+    let ignored = Arg::new(IGNORED).num_args(0..).hide(true).help("Ignored, as Istio's command does");
+    with_flags(Command::new(NAME), FLAGS).arg(ignored).after_help(text)
 }
+
+/// What is no flag.
+const IGNORED: &str = "ignored";
 
 /// Takes out Istio's logging flags that mean nothing here: `--log_output_level=default:info`, …
 pub(super) fn drop_log_flags(arguments: &mut Vec<OsString>) {
@@ -48,8 +50,11 @@ pub(super) fn drop_log_flags(arguments: &mut Vec<OsString>) {
     let mut rest = std::mem::take(arguments).into_iter().peekable();
     while let Some(argument) = rest.next() {
         match argument.to_str() {
-            Some(flag) if flag.starts_with("--log_") && !flag.starts_with("--log_as_json") => {
-                // The command takes no operands, so what follows and is no flag is this one's value.
+            Some(flag)
+                if flag.starts_with("--vklog")
+                    || flag.starts_with("--log_") && !flag.starts_with("--log_as_json") =>
+            {
+                // What follows and is no flag is this one's value.
                 let is_value = |next: &OsString| !next.as_encoded_bytes().starts_with(b"-");
                 if !flag.contains('=') {
                     rest.next_if(is_value);
@@ -75,12 +80,12 @@ impl Explain for NoAddress {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    with_settings(matches, |options, log| execute_here(options, log).map(|()| ExitCode::SUCCESS))
+    with_settings(matches, true, |options, log| execute_here(options, log).map(|()| ExitCode::SUCCESS))
 }
 
 /// Compares instead of applying.
 pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
-    with_settings(matches, verify::verify_here)
+    with_settings(matches, false, verify::verify_here)
 }
 
 /// What is desired of the kernel, or what is wrong with the settings.
@@ -97,24 +102,41 @@ pub(super) fn desired(
 /// What is done with the settings, inside the namespace that they name.
 type Work = fn(&Options, Log) -> Result<ExitCode, Failure>;
 
-fn with_settings(matches: &ArgMatches, work: Work) -> ExitCode {
+fn with_settings(matches: &ArgMatches, changes: bool, work: Work) -> ExitCode {
     let values = Values::new(matches);
+    // The quick parser knows only flags.
+    let ignored = matches.try_get_many::<String>(IGNORED).ok().flatten();
+    let ignored: Vec<_> = ignored.into_iter().flatten().collect();
     let log = Log::beside(Output::is_json(&values) || values.read(&flags::LOG_AS_JSON) == Ok(true));
-    end(execute(&values, log, work), log)
+    for argument in ignored {
+        log.warn(&format!("the argument {argument:?} is ignored"));
+    }
+    end(execute(&values, log, changes, work), log)
 }
 
-fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failure> {
+fn execute(values: &Values<'_>, log: Log, changes: bool, work: Work) -> Result<ExitCode, Failure> {
     values.read(&flags::LOG_AS_JSON)?;
     let options = Options::new(values)?;
     for warning in &options.warnings {
         log.warn(warning);
     }
-    netns::inside(options.network_namespace.as_ref(), || {
-        if options.lockdown {
-            lockdown::lock_down(options.validation.is_some())?;
-        }
-        work(&options, log)
-    })
+    let _deferred = signals::defer();
+    let is_guarded = changes && options.action.is_for_pods() && !options.allow_host_network;
+    netns::inside_pod(
+        options.network_namespace.as_ref(),
+        is_guarded,
+        |text| log.warn(text),
+        || {
+            // A file can be opened only before the lockdown.
+            if matches!(options.action, Action::Apply(_) | Action::Remove) {
+                warn_of_legacy_tables(|text| log.warn(text));
+            }
+            if options.lockdown {
+                lockdown::lock_down(options.validation.is_some())?;
+            }
+            work(&options, log)
+        },
+    )
 }
 
 fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
@@ -122,61 +144,74 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
     if options.action.needs_kernel() {
         warn_of_old_kernel(|text| log.warn(text));
     }
-    if options.action.needs_kernel() && !options.allow_host_network {
-        refuse_host_network(&mut routes)?;
-    }
     if options.action == Action::PrintRemoval {
         log.info("a cleanup removes the sidecar's tables, policy rules, routes and its address of lo; nothing is changed");
         return Ok(());
     }
     // What is removed does not depend on the addresses in the namespace, which may be gone already.
-    let sidecar = match options.action {
-        Action::Remove => options.sidecar.clone(),
+    let (sidecar, families) = match options.action {
+        Action::Remove | Action::CheckRemoval => (options.sidecar.clone(), Vec::new()),
         _ => sidecar_here(options, &mut routes, log)?,
     };
+    if matches!(options.action, Action::Apply(_)) {
+        warn_of_nothing(&sidecar, log);
+    }
     let interception = sidecar.interception().optimized(options.optimize);
-    perform(options.action, &interception, &mut routes, options.output)?;
+    perform(options.action, &interception, Place::Pod, &mut routes, options.output)?;
     if let Some(probe) = options.validation
-        && !matches!(options.action, Action::Print | Action::Remove)
+        && !matches!(options.action, Action::Print | Action::Remove | Action::CheckRemoval)
     {
-        prove(&sidecar, probe).map_err(|error| Failure::new(error, NOT_INTERCEPTED))?;
+        signals::allow();
+        validation::prove(&sidecar, &families, probe)?;
         log.info("traffic is intercepted");
     }
     Ok(())
 }
 
+/// Says that nothing is intercepted: what was meant is usually something else.
+fn warn_of_nothing(sidecar: &Sidecar, log: Log) {
+    let nothing = |ports: &InboundPorts| *ports == InboundPorts::Only(Vec::new());
+    let outbound = sidecar.service_cidr == ServiceCidr::Only(Vec::new()) && sidecar.outbound_ports.is_empty();
+    if nothing(&sidecar.inbound_ports) && outbound && sidecar.dns.is_none() {
+        let [inbound, networks, ports] =
+            [flags::INBOUND_PORTS.name(), flags::SERVICE_CIDR.name(), flags::OUTBOUND_PORTS.name()];
+        log.warn(&format!(
+            "nothing is intercepted: neither --{inbound} nor --{networks} nor --{ports} says what"
+        ));
+    }
+}
+
 /// The settings, with what the addresses in the namespace decide.
-fn sidecar_here(options: &Options, routes: &mut RouteSocket, log: Log) -> Result<Sidecar, Failure> {
-    let ipv6 = decide_ipv6(routes, options.dual_stack, log)?;
+fn sidecar_here(
+    options: &Options,
+    routes: &mut RouteSocket,
+    log: Log,
+) -> Result<(Sidecar, Vec<Family>), Failure> {
+    let (ipv6, families) = families(routes, options.dual_stack, log)?;
     let sidecar = Sidecar { ipv6, ..options.sidecar.clone() };
     if sidecar.dns.is_some() && !sidecar.captures_dns() {
         log.warn("DNS is not redirected: all servers in /etc/resolv.conf are IPv6, and IPv6 is off");
     }
-    Ok(sidecar)
+    Ok((sidecar, families))
 }
 
-/// Whether there are rules for IPv6: the first address of the pod decides, with dual stack any.
-fn decide_ipv6(routes: &mut RouteSocket, dual_stack: bool, log: Log) -> Result<bool, Failure> {
+/// Whether there are rules for IPv6: the first address of the pod decides, with dual stack any; and which families are to be
+/// proved to be intercepted: the one that decides, with dual stack all that the pod has.
+fn families(routes: &mut RouteSocket, dual_stack: bool, log: Log) -> Result<(bool, Vec<Family>), Failure> {
     let addresses = routes.interface_addresses()?;
-    let addresses = addresses.iter().map(|interface| interface.address);
-    let address = deciding_address(addresses, dual_stack).ok_or(NoAddress)?;
+    let addresses: Vec<_> = addresses.iter().map(|interface| interface.address).collect();
+    let address = deciding_address(addresses.iter().copied(), dual_stack).ok_or(NoAddress)?;
     let ipv6 = address.is_ipv6();
     let state = if ipv6 { "on" } else { "off" };
     log.info(&format!("IPv6 is {state}: {address} decides"));
-    Ok(ipv6)
-}
-
-/// A connection to the passthrough address must arrive at the proxy.
-fn prove(sidecar: &Sidecar, probe: Probe) -> Result<(), RedirectCheckError> {
-    let (loopback, destination): (IpAddr, IpAddr) = match sidecar.ipv6 {
-        true => (Ipv6Addr::LOCALHOST.into(), PASSTHROUGH_V6.into()),
-        false => (Ipv4Addr::LOCALHOST.into(), PASSTHROUGH_V4.into()),
-    };
-    redirect_check::run(&RedirectCheck {
-        listen_ports: vec![sidecar.envoy_port, sidecar.inbound_capture_port],
-        loopback,
-        destination,
-        probe_port: probe.port,
-        timeout: probe.timeout,
-    })
+    let of_ipv4 = || addresses.iter().copied().filter(IpAddr::is_ipv4);
+    let both = ipv6 && dual_stack && deciding_address(of_ipv4(), false).is_some();
+    Ok((
+        ipv6,
+        match (both, ipv6) {
+            (true, _) => vec![Family::V4, Family::V6],
+            (false, true) => vec![Family::V6],
+            (false, false) => vec![Family::V4],
+        },
+    ))
 }

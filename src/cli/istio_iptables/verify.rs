@@ -7,19 +7,16 @@ use crate::cli::action::Action;
 use crate::cli::differences::report;
 use crate::cli::failure::Failure;
 use crate::cli::log::Log;
-use crate::interception::Interception;
-use crate::network::{Network, RouteSocket};
+use crate::network::RouteSocket;
 use crate::verify::verify_possible;
-use nft_ruleset::Ruleset;
 
 /// With `--cleanup-only`, what an earlier run left.
 pub(super) fn verify_here(options: &Options, log: Log) -> Result<ExitCode, Failure> {
     let mut routes = RouteSocket::open()?;
     let desired = if options.action == Action::Remove {
-        let (ruleset, network) = (Ruleset::default(), Network::default());
-        Interception { ruleset, network, ..options.sidecar.interception() }
+        options.sidecar.interception().to_remove()
     } else {
-        sidecar_here(options, &mut routes, log)?.interception().optimized(options.optimize)
+        sidecar_here(options, &mut routes, log)?.0.interception().optimized(options.optimize)
     };
     let compared = verify_possible(&desired, &mut nftwire::Socket::open()?, &mut routes)?;
     for warning in compared.warnings() {

@@ -7,16 +7,16 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
-use super::action::{Action, perform, refuse_host_network, warn_of_old_kernel};
+use super::action::{Action, Place, perform, warn_of_legacy_tables, warn_of_old_kernel};
 use super::differences::report;
 use super::failure::{Failure, end};
 use super::flag::shared::Output;
 use super::flag::{Values, with_flags};
 use super::log::{Filtered, Log};
-use super::{lockdown, netns};
+use super::{lockdown, netns, signals};
 use crate::conntrack::{CLOSE_WAIT_TIMEOUT, set_close_wait_timeout};
 use crate::network::RouteSocket;
-use crate::verify::verify as differences;
+use crate::verify::verify_possible;
 pub(super) use flags::FLAGS;
 use options::Options;
 
@@ -36,12 +36,12 @@ pub(super) fn command_with(notes: &str) -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    with_settings(matches, |options, log| execute_here(options, log).map(|()| ExitCode::SUCCESS))
+    with_settings(matches, true, |options, log| execute_here(options, log).map(|()| ExitCode::SUCCESS))
 }
 
 /// Compares instead of applying.
 pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
-    with_settings(matches, verify_here)
+    with_settings(matches, false, verify_here)
 }
 
 /// What is desired of the kernel, or what is wrong with the settings.
@@ -57,13 +57,13 @@ pub(super) fn desired(
 /// What is done with the settings, inside the namespace that they name.
 type Work = fn(&Options, Filtered) -> Result<ExitCode, Failure>;
 
-fn with_settings(matches: &ArgMatches, work: Work) -> ExitCode {
+fn with_settings(matches: &ArgMatches, changes: bool, work: Work) -> ExitCode {
     let values = Values::new(matches);
     let log = Log::beside(Output::is_json(&values) || values.read(&flags::LOG_FORMAT) == Ok(Log::Json));
-    end(execute(&values, log, work), log)
+    end(execute(&values, log, changes, work), log)
 }
 
-fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failure> {
+fn execute(values: &Values<'_>, log: Log, changes: bool, work: Work) -> Result<ExitCode, Failure> {
     let options = Options::new(values)?;
     let log = Filtered { log, level: options.level };
     if let Some(note) = &options.note {
@@ -72,16 +72,15 @@ fn execute(values: &Values<'_>, log: Log, work: Work) -> Result<ExitCode, Failur
     for warning in &options.warnings {
         log.warn(warning);
     }
-    netns::inside(options.netns.as_ref(), || work(&options, log))
+    let _deferred = signals::defer();
+    let is_guarded = changes && options.action.is_for_pods() && !options.allow_host_network;
+    netns::inside_pod(options.netns.as_ref(), is_guarded, |text| log.warn(text), || work(&options, log))
 }
 
 fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
     let mut routes = RouteSocket::open()?;
     if options.action.needs_kernel() {
         warn_of_old_kernel(|text| log.warn(text));
-    }
-    if options.action.needs_kernel() && !options.allow_host_network {
-        refuse_host_network(&mut routes)?;
     }
     match (options.action, options.close_wait_timeout) {
         (Action::PrintRemoval, _) => {
@@ -95,18 +94,21 @@ fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
         }
         _ => {}
     }
-    // The setting above is a file, which cannot be opened any more from here on.
+    if matches!(options.action, Action::Apply(_) | Action::Remove) {
+        warn_of_legacy_tables(|text| log.warn(text));
+    }
+    // The files that were read and written above cannot be opened any more from here on.
     if options.lockdown {
         lockdown::lock_down(false)?;
     }
-    perform(options.action, &options.desired, &mut routes, options.output)
+    perform(options.action, &options.desired, Place::Pod, &mut routes, options.output)
 }
 
 fn verify_here(options: &Options, _log: Filtered) -> Result<ExitCode, Failure> {
     if options.lockdown {
         lockdown::lock_down(false)?;
     }
-    let differences =
-        differences(&options.desired, &mut nftwire::Socket::open()?, &mut RouteSocket::open()?)?;
-    Ok(report(&differences, options.output)?)
+    let compared =
+        verify_possible(&options.desired, &mut nftwire::Socket::open()?, &mut RouteSocket::open()?)?;
+    Ok(report(&compared.differences, options.output)?)
 }

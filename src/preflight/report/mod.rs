@@ -170,16 +170,18 @@ fn users(facts: &Facts) -> Finding {
 }
 
 fn network(facts: &Facts) -> Finding {
-    let links = facts.host_network.as_ref().map_or(&[][..], |host| &host.links);
+    let links = &facts.links_to_others;
     let json = json!({ "of_the_machine": facts.network_of_the_machine, "links_to_others": links });
     let subject = "network namespace";
     match facts.network_of_the_machine {
-        Some(true) if !links.is_empty() => {
-            let says = format!("the machine's own, with {} links into others", links.len());
+        Some(true) => {
+            let says = match links.len() {
+                0 => "the machine's own".to_owned(),
+                links => format!("the machine's own, with {links} links into others"),
+            };
             finding(subject, Verdict::Warning, says, json)
-                .advise("profiles for pods are refused here: run them in the pod, or with --netns")
+                .advise("profiles for pods are refused here: run them in the pod's namespace")
         }
-        Some(true) => finding(subject, Verdict::Ok, "the machine's own", json),
         Some(false) => finding(subject, Verdict::Ok, "its own", json),
         None => finding(subject, Verdict::Unknown, "no /proc to see it in", json),
     }

@@ -3,7 +3,6 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::*;
-use crate::preflight::HostNetwork;
 use crate::preflight::modules::{FOR_IPTABLES, FOR_NFTABLES};
 use crate::preflight::owners::Owner;
 use crate::preflight::probe::Probed;
@@ -21,7 +20,7 @@ fn healthy() -> Facts {
         capabilities: Some(Capabilities(1 << NET_ADMIN)),
         users_of_its_own: Some(false),
         network_of_the_machine: Some(false),
-        host_network: None,
+        links_to_others: Vec::new(),
         access: Access::Granted,
         asked: Probed { stage: Stage::Throwaway, answers, elapsed: Duration::from_millis(2) },
         loaded_by_asking: Vec::new(),
@@ -206,8 +205,8 @@ fn others_rules_are_listed() {
 
 #[test]
 fn the_machines_own_namespace_is_pointed_out() {
-    let host_network = Some(HostNetwork { links: vec!["veth1".to_owned(), "veth2".to_owned()] });
-    let facts = Facts { network_of_the_machine: Some(true), host_network, ..healthy() };
+    let links_to_others = vec!["veth1".to_owned(), "veth2".to_owned()];
+    let facts = Facts { network_of_the_machine: Some(true), links_to_others, ..healthy() };
     let (verdict, text) = finding_of(&facts, "network namespace");
     assert!(verdict == Verdict::Warning && text.contains("2 links"), "{text}");
 }

@@ -46,7 +46,7 @@ pub(super) struct Probe {
 
 impl Options {
     pub(super) fn new(values: &Values<'_>) -> Result<Self, UsageError> {
-        let mut warnings = Vec::new();
+        let mut warnings = values.ignored_variables(flags::FLAGS);
         if values.read(&flags::FORCE_IPTABLES_BINARY)? {
             warnings.push("--force-iptables-binary is ignored: no iptables is used here".to_owned());
         }

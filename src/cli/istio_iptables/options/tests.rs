@@ -130,9 +130,9 @@ fn every_setting_by_its_short_flag() {
         mode: Mode::Tproxy,
         tproxy_mark: 10,
         tproxy_route_table: 11,
-        inbound_ports: InboundPorts::AllExcept(vec![6, 7]),
-        outbound_ports: vec![8],
-        outbound_ports_exclude: vec![9],
+        inbound_ports: InboundPorts::AllExcept([6, 7].map(|port| port..=port).into()),
+        outbound_ports: [8].map(|port| port..=port).into(),
+        outbound_ports_exclude: [9].map(|port| port..=port).into(),
         service_cidr: ServiceCidr::Only(networks(&["10.0.0.0/8"])),
         service_cidr_exclude: networks(&["fd00::/8"]),
         virtual_interfaces: interfaces(&["b*"]),
@@ -146,7 +146,6 @@ fn every_setting_by_its_short_flag() {
 #[test]
 fn every_setting_by_its_variable() {
     let environment = [
-        ("ENVOY_PORT", "1"),
         ("INBOUND_CAPTURE_PORT", "2"),
         ("INBOUND_TUNNEL_PORT", "3"),
         ("PROXY_UID", "4"),
@@ -169,7 +168,6 @@ fn every_setting_by_its_variable() {
         ("ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE", "12,13"),
     ];
     let expected = Sidecar {
-        envoy_port: 1,
         inbound_capture_port: 2,
         inbound_tunnel_port: 3,
         proxy_uids: vec![4],
@@ -177,9 +175,10 @@ fn every_setting_by_its_variable() {
         mode: Mode::Tproxy,
         tproxy_mark: 1337,
         tproxy_route_table: 11,
-        inbound_ports: InboundPorts::Only(vec![6, 7]),
-        outbound_ports: vec![8],
-        outbound_ports_exclude: vec![9],
+        envoy_port: 15001,
+        inbound_ports: InboundPorts::Only([6, 7].map(|port| port..=port).into()),
+        outbound_ports: [8].map(|port| port..=port).into(),
+        outbound_ports_exclude: [9].map(|port| port..=port).into(),
         service_cidr: ServiceCidr::All,
         service_cidr_exclude: networks(&["10.0.0.0/8", "fd00::/8"]),
         owner_groups: OwnerGroups::AllExcept(vec![12, 13]),
@@ -195,12 +194,53 @@ fn every_setting_by_its_variable() {
     assert!(options(&[], &[("ISTIO_DUAL_STACK", "true")]).unwrap().dual_stack);
 }
 
+/// As Istio's agent passes them on: what is set for the pod's proxy overrides the flag's own variable.
+#[test]
+fn istios_own_variables_come_first() {
+    let dns = |own, meta| {
+        let environment =
+            [("REDIRECT_DNS", own), ("ISTIO_META_DNS_CAPTURE", meta), ("CAPTURE_ALL_DNS", "true")];
+        sidecar(&[], &environment).dns.is_some()
+    };
+    assert_eq!((dns("true", "false"), dns("false", "true"), dns("true", "")), (false, true, true));
+    let invalid = |own, meta| sidecar(&[], &[("DROP_INVALID", own), ("INVALID_DROP", meta)]).drop_invalid;
+    assert_eq!((invalid("false", "true"), invalid("true", "false")), (true, false));
+    let dual = |own, meta| options(&[], &[("DUAL_STACK", own), ("ISTIO_DUAL_STACK", meta)]).unwrap();
+    assert!(!dual("true", "false").dual_stack && dual("false", "true").dual_stack);
+    // What is no boolean is as if it were not set, but for a warning.
+    let ignored = dual("true", "yes");
+    let warning = "environment variable ISTIO_DUAL_STACK: \"yes\" is neither true nor false: it is ignored";
+    assert!(
+        ignored.dual_stack && ignored.warnings.iter().any(|text| text == warning),
+        "{:?}",
+        ignored.warnings
+    );
+    assert_eq!(sidecar(&[], &[("ENVOY_PORT", "18000")]).envoy_port, 15001);
+}
+
+#[test]
+fn ports_are_what_iptables_and_nft_take() {
+    let ports = |text: &str| sidecar(&["-o", text], &[]).outbound_ports_exclude;
+    assert_eq!(ports("10000:20000"), [10000..=20000]);
+    assert_eq!(ports("80,10000-20000,443"), [80..=80, 10000..=20000, 443..=443]);
+    for flag in ["-b", "-q"] {
+        assert!(options(&[flag, "9000:9100"], &[]).is_ok());
+    }
+    assert_eq!(
+        sidecar(&["-b", "*", "-d", "9000:9100"], &[]).inbound_ports,
+        InboundPorts::AllExcept([9000..=9100].into())
+    );
+    let wrong = options(&["-o", "80,20000:10000"], &[]).unwrap_err().to_string();
+    let fault = "\"20000:10000\" is not a range: it ends before it begins (item 2)";
+    assert_eq!(wrong, format!("--istio-local-outbound-ports-exclude: {fault}"));
+}
+
 #[test]
 fn a_flag_wins_over_its_variable() {
-    let environment = [("ENVOY_PORT", "1"), ("ISTIO_INBOUND_PORTS", "*"), ("DROP_INVALID", "true")];
-    let flags = ["--envoy-port=2", "--istio-inbound-ports=", "--drop-invalid=false"];
+    let environment = [("INBOUND_CAPTURE_PORT", "1"), ("ISTIO_INBOUND_PORTS", "*"), ("DROP_INVALID", "true")];
+    let flags = ["--inbound-capture-port=2", "--istio-inbound-ports=", "--drop-invalid=false"];
     let sidecar = sidecar(&flags, &environment);
-    assert_eq!(sidecar.envoy_port, 2);
+    assert_eq!(sidecar.inbound_capture_port, 2);
     assert_eq!(sidecar.inbound_ports, InboundPorts::Only(vec![]));
     assert!(!sidecar.drop_invalid);
 }
@@ -252,7 +292,12 @@ fn of_several_actions_the_one_that_changes_least() {
     let action = |flags: &[&str]| options(flags, &[]).unwrap().action;
     assert_eq!(action(&["--keep-counters"]), Action::Apply(Counters::Keep));
     assert_eq!(action(&["--cleanup-only"]), Action::Remove);
-    assert_eq!(action(&["--cleanup-only", "--check"]), Action::Check);
+    assert_eq!(action(&["--cleanup-only", "--check"]), Action::CheckRemoval);
+    refused(
+        &["--dry-run", "--check"],
+        &[],
+        "--check: it asks the kernel, which a dry run does not: give one of the two",
+    );
     assert_eq!(action(&["--check", "--skip-rule-apply"]), Action::Nothing);
     assert_eq!(action(&["--skip-rule-apply", "--dry-run"]), Action::Print);
 }
@@ -292,9 +337,21 @@ fn every_wrong_value_is_refused_by_name() {
             r#"there is no group "no-such-group" here, and it is not a number (item 2)"#,
         ),
         ("istio-inbound-interception-mode", "tproxy", r#""tproxy" is neither REDIRECT nor TPROXY"#),
-        ("istio-inbound-ports", "80,70000", r#""70000" is not a port (0 to 65535) (item 2)"#),
-        ("istio-inbound-ports", "*,80", r#""*" is not a port (0 to 65535) (item 1)"#),
-        ("istio-local-exclude-ports", "8000-9000", r#""8000-9000" is not a port (0 to 65535)"#),
+        (
+            "istio-inbound-ports",
+            "80,70000",
+            r#""70000" is neither a port nor a range of ports (0 to 65535, such as 80 or 8000-8080) (item 2)"#,
+        ),
+        (
+            "istio-inbound-ports",
+            "*,80",
+            r#""*" is neither a port (0 to 65535), nor a range of ports, nor a service that is known here (item 1)"#,
+        ),
+        (
+            "istio-local-exclude-ports",
+            "8000-70000",
+            r#""8000-70000" is neither a port nor a range of ports (0 to 65535, such as 80 or 8000-8080)"#,
+        ),
         (
             "istio-exclude-interfaces",
             "abcdefghijklmnop",
@@ -322,8 +379,16 @@ fn every_wrong_value_is_refused_by_name() {
             "*",
             "* would exclude all traffic: name the networks, or leave it out",
         ),
-        ("istio-outbound-ports", "http", r#""http" is not a port (0 to 65535)"#),
-        ("istio-local-outbound-ports-exclude", "-1", r#""-1" is not a port (0 to 65535)"#),
+        (
+            "istio-outbound-ports",
+            "no-service",
+            r#""no-service" is neither a port (0 to 65535), nor a range of ports, nor a service that is known here"#,
+        ),
+        (
+            "istio-local-outbound-ports-exclude",
+            "-1",
+            r#""-1" is neither a port (0 to 65535), nor a range of ports, nor a service that is known here"#,
+        ),
         ("istio-inbound-tproxy-mark", "0", "mark 0 is that of all packets"),
         ("istio-inbound-tproxy-route-table", "254", "table 254 is one of the system's own"),
         ("iptables-probe-port", "70000", r#""70000" is not a port (0 to 65535)"#),
@@ -333,7 +398,8 @@ fn every_wrong_value_is_refused_by_name() {
         ("force-iptables-binary", "iptables", r#""iptables" is neither legacy nor nft"#),
     ] {
         refused(&[&format!("--{flag}={value}")], &[], &format!("--{flag}: {fault}"));
-        if value.is_empty() {
+        // No variable stands for the first, and in a variable what is no boolean is ignored.
+        if value.is_empty() || ["envoy-port", "dry-run", "reconcile"].contains(&flag) {
             continue;
         }
         let variable = flag.to_uppercase().replace('-', "_");

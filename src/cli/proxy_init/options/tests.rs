@@ -183,8 +183,7 @@ fn what_changes_least_is_done() {
     let action = |flags: &[&str]| options(flags).action;
     assert_eq!(action(&["--keep-counters"]), Action::Apply(Counters::Keep));
     assert_eq!(action(&["--simulate"]), Action::Print);
-    assert_eq!(action(&["--simulate", "--check"]), Action::Print);
-    assert_eq!(action(&["--simulate=false", "--check", "--cleanup-only"]), Action::Check);
+    assert_eq!(action(&["--simulate=false", "--check", "--cleanup-only"]), Action::CheckRemoval);
     assert_eq!(action(&["--cleanup-only"]), Action::Remove);
     assert_eq!(action(&["--cleanup-only", "--check=0", "--simulate"]), Action::PrintRemoval);
 }

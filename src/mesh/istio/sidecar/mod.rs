@@ -8,6 +8,7 @@ mod tables;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -55,9 +56,9 @@ pub struct Sidecar {
     /// Which inbound ports are intercepted
     pub inbound_ports: InboundPorts,
     /// Outbound ports that are intercepted wherever they lead to
-    pub outbound_ports: Vec<u16>,
+    pub outbound_ports: Vec<RangeInclusive<u16>>,
     /// Outbound ports that are left alone, TCP and UDP
-    pub outbound_ports_exclude: Vec<u16>,
+    pub outbound_ports_exclude: Vec<RangeInclusive<u16>>,
     /// To which networks outbound traffic is intercepted
     pub service_cidr: ServiceCidr,
     /// Networks to which outbound traffic is left alone
@@ -124,9 +125,9 @@ pub enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum InboundPorts {
     /// All but these
-    AllExcept(Vec<u16>),
+    AllExcept(Vec<RangeInclusive<u16>>),
     /// These; none if there are none
-    Only(Vec<u16>),
+    Only(Vec<RangeInclusive<u16>>),
 }
 
 /// To which networks outbound traffic is intercepted.
@@ -277,12 +278,12 @@ impl Sidecar {
         nat.prerouting.push(Rule::new().tcp().counter().jump("istio-inbound"));
         match &self.inbound_ports {
             InboundPorts::AllExcept(ports) => {
-                nat.inbound.extend(ports.iter().map(|&port| tcp_dport(port).counter().returns()));
+                nat.inbound.extend(ports.iter().map(|ports| tcp_dports(ports).counter().returns()));
                 nat.inbound.push(Rule::new().tcp().counter().jump("istio-in-redirect"));
             }
             InboundPorts::Only(ports) => {
                 nat.inbound
-                    .extend(ports.iter().map(|&port| tcp_dport(port).counter().jump("istio-in-redirect")));
+                    .extend(ports.iter().map(|ports| tcp_dports(ports).counter().jump("istio-in-redirect")));
             }
         }
     }
@@ -306,15 +307,15 @@ impl Sidecar {
         let established = || Rule::new().tcp().ct_state(CtKey::STATE_ESTABLISHED | CtKey::STATE_RELATED);
         match &self.inbound_ports {
             InboundPorts::AllExcept(ports) => {
-                mangle.inbound.extend(ports.iter().map(|&port| tcp_dport(port).counter().returns()));
+                mangle.inbound.extend(ports.iter().map(|ports| tcp_dports(ports).counter().returns()));
                 mangle.inbound.push(established().counter().jump("istio-divert"));
                 mangle.inbound.push(Rule::new().tcp().counter().jump("istio-tproxy"));
             }
             InboundPorts::Only(ports) => {
-                for &port in ports {
-                    let divert = established().port(TCP_DPORT, Op::Eq, port);
+                for ports in ports {
+                    let divert = established().ports(TCP_DPORT, std::slice::from_ref(ports));
                     mangle.inbound.push(divert.counter().jump("istio-divert"));
-                    mangle.inbound.push(tcp_dport(port).counter().jump("istio-tproxy"));
+                    mangle.inbound.push(tcp_dports(ports).counter().jump("istio-tproxy"));
                 }
             }
         }
@@ -322,9 +323,10 @@ impl Sidecar {
 
     fn outbound_exceptions(&self, nat: &mut Nat) {
         nat.output.push(Rule::new().counter().jump("istio-output"));
-        for &port in &self.outbound_ports_exclude {
-            nat.istio_output.push(tcp_dport(port).counter().returns());
-            nat.istio_output.push(udp_dport(port).counter().returns());
+        for ports in &self.outbound_ports_exclude {
+            nat.istio_output.push(tcp_dports(ports).counter().returns());
+            let udp = Rule::new().ports(UDP_DPORT, std::slice::from_ref(ports));
+            nat.istio_output.push(udp.counter().returns());
         }
         let passthrough =
             |address: IpAddr| Rule::new().oifname("lo").saddr(Op::Eq, address).counter().returns();
@@ -436,8 +438,8 @@ impl Sidecar {
         for network in self.networks(&self.service_cidr_exclude) {
             nat.istio_output.push(Rule::new().daddr(Op::Eq, network).counter().returns());
         }
-        for &port in &self.outbound_ports {
-            nat.istio_output.push(tcp_dport(port).counter().jump("istio-redirect"));
+        for ports in &self.outbound_ports {
+            nat.istio_output.push(tcp_dports(ports).counter().jump("istio-redirect"));
         }
         match &self.service_cidr {
             ServiceCidr::All => {
@@ -523,6 +525,10 @@ fn tcp_dport(port: u16) -> Rule {
 
 fn udp_dport(port: u16) -> Rule {
     Rule::new().port(UDP_DPORT, Op::Eq, port)
+}
+
+fn tcp_dports(ports: &RangeInclusive<u16>) -> Rule {
+    Rule::new().ports(TCP_DPORT, std::slice::from_ref(ports))
 }
 
 fn to_server(server: Option<IpAddr>) -> Rule {

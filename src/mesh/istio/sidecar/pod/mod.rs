@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
@@ -247,7 +248,7 @@ fn read<T>(
 
 fn inbound_ports(pod: &Pod) -> Result<InboundPorts, AnnotationError> {
     let mut except = read(pod, annotation::EXCLUDE_INBOUND_PORTS, "15020", ports)?;
-    except.extend(OWN_PORTS);
+    except.extend(OWN_PORTS.map(|port| port..=port));
     let mut seen = Vec::with_capacity(except.len());
     for port in except {
         if !seen.contains(&port) {
@@ -268,13 +269,14 @@ fn mode(text: &str) -> Result<Mode, Fault> {
     }
 }
 
-/// Ports, with white space around them; empty items do not count.
-fn ports(text: &str) -> Result<Vec<u16>, Fault> {
+/// Ports, with white space around them; empty items do not count. Istio checks that they are numbers here, so that neither
+/// ranges nor services come through.
+fn ports(text: &str) -> Result<Vec<RangeInclusive<u16>>, Fault> {
     let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
     items
         .map(|item| match item {
             "*" => Err(Fault::Wildcard("ports")),
-            item => Ok(port(item)?),
+            item => Ok(port(item).map(|port| port..=port)?),
         })
         .collect()
 }

@@ -27,8 +27,8 @@ fn sidecar(pod: &Pod) -> Sidecar {
 /// What the plugin does without annotations.
 fn by_default() -> Sidecar {
     Sidecar {
-        inbound_ports: InboundPorts::AllExcept(vec![15020, 15021, 15090]),
-        outbound_ports_exclude: vec![15020],
+        inbound_ports: InboundPorts::AllExcept([15020, 15021, 15090].map(|port| port..=port).into()),
+        outbound_ports_exclude: [15020].map(|port| port..=port).into(),
         service_cidr: ServiceCidr::All,
         ..Sidecar::default()
     }
@@ -42,8 +42,8 @@ fn networks_of(texts: &[&str]) -> Vec<IpNet> {
 fn each_annotation_and_its_default() {
     assert_eq!(sidecar(&injected(&[])), by_default());
     let eth = |name: &str| vec![name.parse::<Interface>().unwrap()];
-    let only = |ports: &[u16]| InboundPorts::Only(ports.to_vec());
-    let except = |ports: &[u16]| InboundPorts::AllExcept(ports.to_vec());
+    let only = |ports: &[u16]| InboundPorts::Only(ports.iter().map(|&port| port..=port).collect());
+    let except = |ports: &[u16]| InboundPorts::AllExcept(ports.iter().map(|&port| port..=port).collect());
     let default = by_default;
     for (name, value, expected) in [
         (annotation::INTERCEPTION_MODE, "TPROXY", Sidecar { mode: Mode::Tproxy, ..default() }),
@@ -77,11 +77,15 @@ fn each_annotation_and_its_default() {
             Sidecar { inbound_ports: except(&[80, 15021, 15020, 15090]), ..default() },
         ),
         (annotation::EXCLUDE_INBOUND_PORTS, "", default()),
-        (annotation::INCLUDE_OUTBOUND_PORTS, "3306", Sidecar { outbound_ports: vec![3306], ..default() }),
+        (
+            annotation::INCLUDE_OUTBOUND_PORTS,
+            "3306",
+            Sidecar { outbound_ports: [3306].map(|port| port..=port).into(), ..default() },
+        ),
         (
             annotation::EXCLUDE_OUTBOUND_PORTS,
             "25,26",
-            Sidecar { outbound_ports_exclude: vec![25, 26], ..default() },
+            Sidecar { outbound_ports_exclude: [25, 26].map(|port| port..=port).into(), ..default() },
         ),
         (annotation::EXCLUDE_OUTBOUND_PORTS, "", Sidecar { outbound_ports_exclude: Vec::new(), ..default() }),
         (annotation::EXCLUDE_INTERFACES, "eth1", Sidecar { exclude_interfaces: eth("eth1"), ..default() }),

@@ -1,0 +1,34 @@
+//! Signals that would end a run between its routes and its rules wait until it is over.
+//!
+//! A run takes some milliseconds, and the kernel keeps the signal that long. What is left is SIGKILL, which nothing can
+//! delay.
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+
+/// Those by which a terminal, a container's runtime and a user end a process.
+const SIGNALS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
+
+/// Until it is dropped, the signals wait, for this thread and those that it starts meanwhile.
+#[must_use]
+pub(super) struct Deferred {
+    before: Option<SigSet>,
+}
+
+/// From here on they wait. Threads that are there already would get them: call it before there are any.
+pub(super) fn defer() -> Deferred {
+    Deferred { before: SIGNALS.into_iter().collect::<SigSet>().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok() }
+}
+
+/// They may end the process again, for what takes seconds and changes nothing.
+pub(super) fn allow() {
+    // It cannot fail: the set is valid.
+    let _ = SIGNALS.into_iter().collect::<SigSet>().thread_unblock();
+}
+
+impl Drop for Deferred {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ = before.thread_set_mask();
+        }
+    }
+}
