@@ -1,4 +1,13 @@
-//! The node agent.
+//! The node agent: installs the CNI plugins, repairs pods, and runs Istio's ambient mode on a node.
 
 pub mod ambient;
+pub mod cli;
+pub mod files;
+pub mod http;
+pub mod install;
+pub mod kubernetes;
+pub mod log;
+pub mod metrics;
+pub mod node;
+pub mod repair;
 pub mod zds;

@@ -1,3 +1,7 @@
 //! The executable `meshwire-agent`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    meshwire_agent::cli::main()
+}
