@@ -15,6 +15,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Node, PATIENCE, PRIMARY, Running, endurance, get, oracle, root, until};
+use meshwire_agent::install::istio::{IstioInstaller, Placement};
+use meshwire_agent::install::kubeconfig::Kubeconfig;
+use meshwire_agent::install::{Binary, Installed, Installer};
 use meshwire_testkit::kubernetes::{ADMIN, Access, Rule};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -191,24 +194,39 @@ fn it_waits_for_a_primary() {
 fn lists_of_its_own() {
     let node = Node::new();
     fs::write(node.net(LIST), PRIMARY).unwrap();
-    let mut owned = node.istio();
-    owned
-        .env("AMBIENT_ENABLED", "true")
-        .env("ISTIO_OWNED_CNI_CONFIG", "true")
-        .env("ISTIO_OWNED_CNI_CONF_FILENAME", "02-own.conflist");
-    let mut running = node.start(&mut owned);
-    until("ready", || running.log(), || node.ready());
+    // As a value: in ambient mode the whole agent would take on this machine.
+    let owned = IstioInstaller {
+        binary: Binary {
+            source: node.path("image/istio-cni"),
+            target: node.path("host/opt/cni/bin/istio-cni"),
+            remove: false,
+        },
+        net_dir: node.path("host/etc/cni/net.d"),
+        run_dir: node.path("run"),
+        placement: Placement::Owned { name: "02-own.conflist".into(), primary: None },
+        config_mode: 0o600,
+        kubeconfig: Kubeconfig {
+            server: node.server.url(),
+            ca: Some(node.path("account/ca.crt")),
+            token: node.path("account/token"),
+            user: "istio-cni",
+            context: "istio-cni-context",
+        },
+        kubeconfig_mode: 0o600,
+        entry: json!({"name": "istio-cni", "type": "istio-cni"}),
+    };
+    assert!(!owned.is_installed());
+    owned.install().unwrap();
+    assert!(owned.is_installed());
+    assert_eq!(owned.install().unwrap(), Installed::default());
     assert_eq!(node.types("02-own.conflist"), ["bridge", "portmap", "istio-cni"]);
     assert_eq!(fs::read_to_string(node.net(LIST)).unwrap(), PRIMARY);
     // The primary's changes arrive in it.
     fs::write(node.net(LIST), PRIMARY.replace("portmap", "bandwidth")).unwrap();
-    until(
-        "followed",
-        || running.log(),
-        || node.types("02-own.conflist") == ["bridge", "bandwidth", "istio-cni"],
-    );
-    // Nobody deletes the DaemonSet, but nobody says that it exists either: 404.
-    assert_eq!(running.stop(), Some(0));
+    assert!(!owned.is_installed());
+    owned.install().unwrap();
+    assert_eq!(node.types("02-own.conflist"), ["bridge", "bandwidth", "istio-cni"]);
+    assert!(owned.uninstall().is_empty());
     assert_eq!(node.configurations(), [LIST]);
 
     let mut alone = node.istio();
