@@ -16,7 +16,7 @@ import grpc
 
 import proxy
 import scenarios
-from kubelet import PLUGINS, Pod, wait_for
+from kubelet import PLUGINS, Pod, cri, wait_for
 from run import OUTSIDE, call
 
 STATUS = {"sidecar.istio.io/status": "{}"}
@@ -230,6 +230,43 @@ def it_starts_no_pod_without_its_rules(node):
         pod = Pod(node, scenarios.manifest(node, "late", []))
         assert "redirect to :15006" in rules(node, pod)
     return said
+
+
+# Debian's plugins know no 1.1.0.
+OF_1_0_0 = """#!/bin/sh
+case $CNI_COMMAND in STATUS|GC) exit 0 ;; esac
+sed 's/"cniVersion": *"1.1.0"/"cniVersion":"1.0.0"/g' | %s | sed 's/"cniVersion": *"1.0.0"/"cniVersion":"1.1.0"/g'
+"""
+
+
+def it_keeps_the_node_ready_with_a_list_of_1_1_0(node):
+    """containerd 2 calls STATUS on each plugin whenever it is asked for its status; 1.6 knows no 1.1.0."""
+    if node.runtime.startswith("containerd 1."):
+        return f"skipped: {node.runtime} knows no 1.1.0"
+    for name in ("bridge", "portmap"):
+        file = node.plugins / f"new-{name}"
+        file.write_text(OF_1_0_0 % (pathlib.Path(PLUGINS) / name))
+        file.chmod(0o755)
+    with cluster(node) as api:
+        network = json.loads(api.conflist.read_text())
+        network["cniVersion"] = "1.1.0"
+        for plugin in network["plugins"][:2]:
+            plugin["type"] = "new-" + plugin["type"]
+        api.conflist.unlink()
+        api.wait_for_network("10.89.")
+        api.write(network)
+        announce(api, "latest", istio_proxy(), STATUS, False)
+        pod = Pod(node, scenarios.manifest(node, "latest", []))
+        assert "redirect to :15006" in rules(node, pod)
+        # Without a kubeconfig and an API server, too: else the agent that brings them could never start.
+        api.kubeconfig.unlink()
+        for _ in range(3):
+            status = node.call("Status", cri.StatusRequest(), cri.StatusResponse).status
+            conditions = {condition.type: condition for condition in status.conditions}
+            assert conditions["NetworkReady"].status, status
+            time.sleep(0.2)
+        pod.remove()
+        api.kubeconfig.touch()
 
 
 def plugin_call(plugin, config, netns):

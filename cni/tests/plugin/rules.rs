@@ -1,6 +1,8 @@
 //! A pod gets the ruleset that the init container makes for the flags which its annotations stand for.
 
 use std::ffi::OsString;
+use std::io::Read;
+use std::process::{Command, Stdio};
 
 use meshwire::netns::Namespace;
 use meshwire_testkit::kubernetes::ApiServer;
@@ -274,6 +276,45 @@ fn a_second_add_and_a_second_delete_do_no_harm() {
         let done = node.call("DEL", &config, &[("CNI_NETNS", netns)]);
         assert_eq!((done.code, done.stdout.as_str()), (0, ""), "{done:?}");
     }
+}
+
+/// A pod with `hostUsers: false`: its network namespace belongs to a user namespace of its own.
+#[test]
+fn a_network_namespace_of_another_user_namespace() {
+    let api = api();
+    api.put(istio("web", &[]));
+    let node = Node::new();
+    node.install(&api, TOKEN);
+    let Some(netns) = Netns::with(V4) else { return };
+    let config = node.istio(&json!({}));
+    node.add(&config, &netns.path(), "shop", "web").passed();
+
+    let prepare = "ip link set lo up && ip address add 10.0.0.5/32 dev lo && echo ready && exec sleep 60";
+    let mut pod = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "sh", "-c", prepare])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 6];
+    pod.stdout.take().unwrap().read_exact(&mut ready).unwrap();
+    let id = pod.id().to_string();
+    let done = node.add(&config, &format!("/proc/{id}/ns/net"), "shop", "web");
+    let inside = [
+        "--user",
+        "--net",
+        "--preserve-credentials",
+        "--target",
+        &id,
+        "nft",
+        "--stateless",
+        "list",
+        "ruleset",
+    ];
+    let listed = Command::new("nsenter").args(inside).output().unwrap();
+    pod.kill().unwrap();
+    pod.wait().unwrap();
+    done.passed();
+    assert_eq!(String::from_utf8(listed.stdout).unwrap(), netns.rules());
 }
 
 #[test]
