@@ -51,14 +51,14 @@ impl From<RouteError> for ProgramError {
 }
 
 /// Programs what the addresses in the namespace lead to, on a thread that enters nothing but the network namespace and
-/// then ends.
+/// then ends. Returns what is not as it should be nevertheless.
 ///
 /// # Errors
 /// Nothing was changed, unless the error says so.
 pub(crate) fn program(
     netns: &str,
     interception: impl FnOnce(&[IpAddr]) -> Option<Interception> + Send,
-) -> Result<(), ProgramError> {
+) -> Result<Vec<String>, ProgramError> {
     let namespace = Namespace::from_path(netns)?;
     inside(&namespace, |nft, routes| {
         let addresses: Vec<_> =

@@ -131,8 +131,11 @@ impl Call<'_> {
         let interception = |addresses: &[std::net::IpAddr]| {
             settings.with_addresses(addresses.iter().copied()).as_ref().map(Sidecar::interception)
         };
-        program(self.netns, interception)
+        let warnings = program(self.netns, interception)
             .map_err(|error| AddError::Program { pod, error: Box::new(error) })?;
+        for warning in &warnings {
+            self.log.warn(warning);
+        }
         self.log.info("the pod's traffic is intercepted");
         Ok(())
     }

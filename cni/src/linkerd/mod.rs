@@ -138,8 +138,11 @@ impl Call<'_> {
             ));
             return Ok(());
         }
-        program(self.netns, |_| Some(settings.interception()))
+        let warnings = program(self.netns, |_| Some(settings.interception()))
             .map_err(|error| AddError::Program { pod, error: Box::new(error) })?;
+        for warning in &warnings {
+            self.log.warn(warning);
+        }
         self.log.info("the pod's traffic is intercepted");
         Ok(())
     }
