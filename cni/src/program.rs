@@ -1,6 +1,5 @@
 //! Programming a pod's network namespace.
 
-use std::io::Write;
 use std::net::IpAddr;
 
 use meshwire::apply::{ApplyError, Counters};
@@ -64,10 +63,6 @@ pub(crate) fn program(
         let addresses: Vec<_> =
             routes.interface_addresses()?.iter().map(|interface| interface.address).collect();
         let interception = interception(&addresses).ok_or(ProgramError::NoAddress)?;
-        for warning in interception.apply(nft, routes, Counters::Reset)?.warnings() {
-            // The runtime keeps it with its own log.
-            let _ = writeln!(std::io::stderr(), "{netns}: {warning}");
-        }
-        Ok(())
+        Ok(interception.apply(nft, routes, Counters::Reset)?.warnings())
     })
 }
