@@ -98,10 +98,12 @@ pub(crate) fn state() -> String {
             for (family, name) in &tables {
                 let mut sets = Vec::new();
                 reader.sets(*family, name, |set| {
-                    // What nft keeps beside anonymous sets, no listing needs.
+                    // What nft keeps beside anonymous sets, no listing needs; and of values that a text repeats nft
+                    // counts each into the size.
                     let anonymous = set.flags.contains(nftwire::SetFlags::ANONYMOUS);
                     let userdata = if anonymous { &[] } else { set.userdata };
-                    let set = nftwire::Set { userdata, ..set };
+                    let size = if anonymous { 0 } else { set.size };
+                    let set = nftwire::Set { userdata, size, ..set };
                     sets.push((
                         set.name.to_string(),
                         format!("{:?}", nftwire::Set { handle: 0, id: 0, ..set }),
