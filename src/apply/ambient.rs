@@ -52,7 +52,7 @@ impl PodInterception {
 }
 
 impl HostInterception {
-    /// Makes it so in the socket's namespace, which is the node's own: all of it, or nothing. The [probe set](probes)
+    /// Makes it so in the socket's namespace, which is the node's own: all of it, or nothing. The [probe set](crate::probes)
     /// keeps what is in it.
     ///
     /// # Errors
