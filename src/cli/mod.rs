@@ -27,6 +27,7 @@ mod log;
 mod netns;
 #[cfg(feature = "nft")]
 mod nft;
+mod node;
 mod pre_stop;
 mod privileges;
 mod program;
@@ -97,6 +98,7 @@ subcommands! {
     #[cfg(feature = "tools")] graph,
     #[cfg(feature = "tools")] list,
     #[cfg(feature = "nft")] nft,
+    #[cfg(feature = "tools")] node,
     #[cfg(feature = "tools")] reset,
     #[cfg(feature = "tools")] trace,
     #[cfg(feature = "tools")] verify,
