@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nftwire::{Family, Query, Set, Socket};
+use nftwire::{Family, Name, Query, Set, Socket};
 
 /// A seed that is longer than that makes the fuzzer slow.
 const LONGEST: usize = 16 * 1024;
@@ -17,24 +17,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut socket = Socket::open()?;
     let mut tables = Vec::new();
     socket.tables(Family::Unspec, |table| {
-        tables.push((table.family, table.name.to_owned()));
+        tables.push((table.family, Name::new(table.name.as_bytes())));
         Ok(())
     })?;
     for (family, table) in tables {
-        let name = Some(table.as_str());
+        let name = Some(table.as_text());
         let mut whole = Vec::new();
         for query in [Query::Tables, Query::Chains, Query::Objects { table: name, kind: None }] {
             whole.extend(dump(&mut socket, family, query)?);
         }
         whole.extend(dump(&mut socket, family, Query::Flowtables { table: name })?);
         let mut sets = Vec::new();
-        socket.sets(family, &table, |set: Set<'_>| {
-            sets.push(set.name.to_owned());
+        socket.sets(family, table.as_text(), |set: Set<'_>| {
+            sets.push(Name::new(set.name.as_bytes()));
             Ok(())
         })?;
         whole.extend(dump(&mut socket, family, Query::Sets { table: name })?);
         for set in &sets {
-            whole.extend(dump(&mut socket, family, Query::Elements { table: &table, set })?);
+            whole.extend(dump(
+                &mut socket,
+                family,
+                Query::Elements { table: table.as_text(), set: set.as_text() },
+            )?);
         }
         whole.extend(dump(&mut socket, family, Query::Rules { table: name, chain: None })?);
         write(&folder, &whole)?;

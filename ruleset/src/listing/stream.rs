@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 #[cfg(fuzzing)]
-use nftwire::Text;
+use nftwire::Received;
 use nftwire::{DecodeError, Error, Message, Query, Reader};
 
 use crate::Text;
