@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
+use nft_ruleset::desired::{Desired, Owned};
 use nft_ruleset::nft::compile::compile;
 use nft_ruleset::nft::{json, print};
 use nft_ruleset::optimize::{Counting, optimize};
-use nft_ruleset::transaction::Transaction;
-use nft_ruleset::update::update;
+use nft_ruleset::plan::{Counters, Plan};
 use nft_ruleset::{Family, Ruleset};
 use nftwire::{Batch, Chain, ElementList, Position, Query, Set, Socket, Table};
 
@@ -109,8 +109,7 @@ fn commit_rules(criterion: &mut Criterion) {
             BenchmarkId::new("compile, encode and commit", size),
             || (),
             |socket, ()| {
-                let mut update = update(socket, &ruleset, &ruleset, false).unwrap();
-                socket.commit(update.transaction.batch()).unwrap();
+                update(socket, &ruleset);
             },
         );
         process(&mut group, size, &["nft", "-f", "-"], &ruleset.to_string());
@@ -154,8 +153,7 @@ fn dump(criterion: &mut Criterion) {
         clear();
         let ruleset = ruleset(rules(size));
         let mut socket = Socket::open().unwrap();
-        let mut update = update(&mut socket, &ruleset, &ruleset, false).unwrap();
-        socket.commit(update.transaction.batch()).unwrap();
+        update(&mut socket, &ruleset);
         group.bench_function(BenchmarkId::new("received", size), |bencher| {
             let query = Query::Rules { table: Some(TABLE.into()), chain: None };
             bencher.iter(|| socket.dump(FAMILY, query, |received| Ok(received.into_buffer())).unwrap());
@@ -175,10 +173,16 @@ fn dump(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn update(socket: &mut Socket, ruleset: &Ruleset) {
+    let owned = Owned::default();
+    let limit = Duration::from_secs(2);
+    let plan = Plan::read_for(socket, Desired::new(ruleset, &owned), Counters::Reset, limit).unwrap();
+    socket.commit(plan.transaction(Counters::Reset).unwrap().batch()).unwrap();
+}
+
 fn load(ruleset: &Ruleset) {
     let mut socket = Socket::open().unwrap();
-    let mut update = update(&mut socket, ruleset, ruleset, false).unwrap();
-    socket.commit(update.transaction.batch()).unwrap();
+    update(&mut socket, ruleset);
 }
 
 fn excluded_networks(criterion: &mut Criterion) {
@@ -190,14 +194,15 @@ fn excluded_networks(criterion: &mut Criterion) {
     let by_element = optimize(&plain, Counting::ByElement);
 
     let mut group = criterion.benchmark_group("load excluded networks");
-    let ready = || Transaction::from_nothing(&optimized).unwrap();
+    let owned = Owned::default();
+    let desired = Desired::new(&optimized, &owned);
+    let ready = || Plan::from_nothing(desired).unwrap().transaction(Counters::Reset).unwrap();
     loading(&mut group, BenchmarkId::new("floor, optimized", count), ready, |socket, transaction| {
         socket.commit(transaction.batch()).unwrap();
     });
     let optimizing = |socket: &mut Socket, (): &mut ()| {
         let optimized = optimize(&plain, Counting::ByRule);
-        let mut update = update(socket, &optimized, &optimized, false).unwrap();
-        socket.commit(update.transaction.batch()).unwrap();
+        update(socket, &optimized);
     };
     loading(&mut group, BenchmarkId::new("optimized", count), || (), optimizing);
     for (name, ruleset) in [("optimized, element counters", &by_element), ("plain", &plain)] {

@@ -11,10 +11,11 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use netlink_bindings::nftables::{Nfgenmsg, OpNewruleDo};
 use nft_ruleset::Family;
+use nft_ruleset::desired::{Desired, Owned};
 use nft_ruleset::nft::compile::compile;
 use nft_ruleset::nft::decompile::{Decompiler, Sets};
 use nft_ruleset::optimize::{Counting, optimize};
-use nft_ruleset::transaction::Transaction;
+use nft_ruleset::plan::{Counters, Plan};
 use nftwire::{AttrReader, AttrWriter, Batch, ElementList, Expr, Message, Position, uapi};
 
 use common::{CHAIN, SIZES, TABLE, elements, excluding, rules, ruleset};
@@ -195,7 +196,10 @@ fn excluded_networks(criterion: &mut Criterion) {
         });
         let optimized = optimize(&plain, Counting::ByRule);
         group.bench_function(BenchmarkId::new("compile and encode", size), |bencher| {
-            bencher.iter(|| black_box(Transaction::from_nothing(&optimized).unwrap().batch().len()));
+            let owned = Owned::default();
+            let desired = Desired::new(&optimized, &owned);
+            let transaction = || Plan::from_nothing(desired).unwrap().transaction(Counters::Reset).unwrap();
+            bencher.iter(|| black_box(transaction().batch().len()));
         });
     }
     group.finish();

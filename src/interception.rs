@@ -1,6 +1,7 @@
 //! What a profile wants of the kernel: rules, and the network beside them.
 
 use crate::network::Network;
+use nft_ruleset::desired::{Desired, Owned};
 use nft_ruleset::optimize::{Counting, optimize};
 use nft_ruleset::{Expression, Rule, Ruleset, Selector, Statement};
 
@@ -14,20 +15,29 @@ pub struct Interception {
     /// Where the kernel holds a base chain of these tables that the ruleset has not, this is committed first: in one
     /// commit the old chain would go before the new one sees packets. Empty where no settings lead to such a chain
     pub handover: Ruleset,
-    /// Every table and chain that some settings of the profile need, empty; and those of their sets that others fill,
-    /// which stay with what is in them
-    pub owned: Ruleset,
+    /// Every table that some settings of the profile need, besides those of the ruleset, and those of their sets that
+    /// others fill, which stay with what is in them
+    pub owned: Owned,
     /// What some settings of the profile need beside their rules
     pub owned_network: Network,
 }
 
 impl Interception {
+    /// The ruleset, and nothing else in its tables and in those that are owned.
+    #[must_use]
+    pub fn desired(&self) -> Desired<'_> {
+        Desired::new(&self.ruleset, &self.owned)
+    }
+
+    /// As [`Interception::desired`], for the handover.
+    pub(crate) fn handed_over(&self) -> Desired<'_> {
+        Desired::new(&self.handover, &self.owned)
+    }
+
     /// The same, with the sets that others fill as its own: they go when they are not desired.
     #[must_use]
     pub fn without_kept_sets(mut self) -> Self {
-        for table in &mut self.owned.tables {
-            table.sets.clear();
-        }
+        self.owned = self.owned.without_kept_sets();
         self
     }
 

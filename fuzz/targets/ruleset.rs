@@ -10,7 +10,7 @@ use nft_ruleset::nft::decompile::{self, Decompiler, SetReader, Sets};
 use nft_ruleset::graph::Graph;
 use nft_ruleset::nft::print::{Options, Printer};
 use nft_ruleset::nft::json;
-use nft_ruleset::{Ruleset, listing};
+use nft_ruleset::{Ruleset, snapshot};
 use nftwire::{Chain, DecodeError, ElementList, Flowtable, Message, Object, Rule, Set, Table, uapi};
 
 fuzz_target!(|datagram: &[u8]| {
@@ -31,13 +31,13 @@ fn tables(messages: &[Message<'_>], ruleset: &mut Ruleset) {
         if message.kind == uapi::NFT_MSG_NEWTABLE
             && let Ok(table) = Table::decode(message)
         {
-            ruleset.tables.push(listing::table(&table));
+            ruleset.tables.push(snapshot::table(&table));
         }
     }
     ruleset.tables.truncate(4);
     if ruleset.tables.is_empty() {
         let family = messages.first().map_or(nftwire::Family::Inet, |message| message.family);
-        ruleset.tables.push(listing::table(&Table::new(family, "any")));
+        ruleset.tables.push(snapshot::table(&Table::new(family, "any")));
     }
 }
 
@@ -46,7 +46,7 @@ fn fill(messages: &[Message<'_>], table: &mut nft_ruleset::Table) {
     for message in messages {
         match message.kind {
             uapi::NFT_MSG_NEWCHAIN => {
-                table.chains.extend(Chain::decode(message).ok().map(|chain| listing::chain(&chain)));
+                table.chains.extend(Chain::decode(message).ok().map(|chain| snapshot::chain(&chain)));
             }
             uapi::NFT_MSG_NEWOBJ => {
                 table.objects.extend(Object::decode(message).ok().map(|object| decompile::object(&object)));
@@ -71,7 +71,7 @@ fn fill(messages: &[Message<'_>], table: &mut nft_ruleset::Table) {
         match table.chains.iter_mut().find(|chain| chain.name == rule.chain) {
             Some(chain) => chain.rules.push(model),
             None => {
-                let mut chain = listing::chain(&Chain::new(rule.family, rule.table, rule.chain));
+                let mut chain = snapshot::chain(&Chain::new(rule.family, rule.table, rule.chain));
                 chain.rules.push(model);
                 table.chains.push(chain);
             }
@@ -94,7 +94,8 @@ fn read_set(set: &Set<'_>, messages: &[Message<'_>]) -> nft_ruleset::Set {
 /// The rules' text, or why a listing would end.
 fn listed(datagram: &[u8], table: &nft_ruleset::Table) -> Result<Vec<String>, DecodeError> {
     let sets: Sets = table.sets.iter().map(|set| (set.name.clone(), set.clone())).collect();
-    listing::rules_in(&nftwire::fuzzing::received(datagram), table, &sets, &|_, _, rule, out: &mut String| {
+    let received = nftwire::fuzzing::received(datagram);
+    snapshot::decompile_rules(table, &sets, received.messages(), &|_, _, rule, out: &mut String| {
         Printer { out, options: Options::default() }.rule_line(&rule);
     })
 }

@@ -19,16 +19,16 @@ pub enum Query<'a> {
     /// One table; ENOENT if there is none
     Table {
         /// Its name
-        table: &'a str,
+        table: Text<'a>,
     },
     /// Chains
     Chains,
     /// One chain, without its rules; ENOENT if there is none
     Chain {
         /// Its table
-        table: &'a str,
+        table: Text<'a>,
         /// Its name
-        chain: &'a str,
+        chain: Text<'a>,
     },
     /// Rules, chain by chain, in the order of evaluation
     Rules {
@@ -45,9 +45,9 @@ pub enum Query<'a> {
     /// One set, without its elements; ENOENT if there is none
     Set {
         /// Its table
-        table: &'a str,
+        table: Text<'a>,
         /// Its name
-        set: &'a str,
+        set: Text<'a>,
     },
     /// The elements of a set; ENOENT if there is none
     Elements {
@@ -99,14 +99,14 @@ impl Query<'_> {
         };
         match *self {
             Self::Tables | Self::Chains => {}
-            Self::Table { table } => name(uapi::NFTA_TABLE_NAME, Some(table.into())),
+            Self::Table { table } => name(uapi::NFTA_TABLE_NAME, Some(table)),
             Self::Chain { table, chain } => {
-                name(uapi::NFTA_CHAIN_TABLE, Some(table.into()));
-                name(uapi::NFTA_CHAIN_NAME, Some(chain.into()));
+                name(uapi::NFTA_CHAIN_TABLE, Some(table));
+                name(uapi::NFTA_CHAIN_NAME, Some(chain));
             }
             Self::Set { table, set } => {
-                name(uapi::NFTA_SET_TABLE, Some(table.into()));
-                name(uapi::NFTA_SET_NAME, Some(set.into()));
+                name(uapi::NFTA_SET_TABLE, Some(table));
+                name(uapi::NFTA_SET_NAME, Some(set));
             }
             Self::Rules { table, chain } => {
                 name(uapi::NFTA_RULE_TABLE, table);

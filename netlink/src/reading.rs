@@ -54,7 +54,7 @@ impl<'s> Reader<'s> {
     /// Everything that the query asks for, each once: proven.
     ///
     /// Elements of a set that packets fill, or that time out, come and go without a new generation: ask for those with
-    /// [`Reader::volatile_elements`], see [`SetFlags::is_volatile`].
+    /// [`Reader::read_unproven`], see [`SetFlags::is_volatile`].
     ///
     /// # Errors
     /// The kernel refuses, such as with ENOENT for what does not exist; [`Error::GenerationChanged`] when the ruleset
@@ -115,22 +115,12 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// The elements of a set whose elements come and go by themselves, as they were at some moment. Some may be missing,
-    /// or be there twice.
+    /// As [`Socket::read_unproven`].
     ///
     /// # Errors
-    /// As [`Reader::read`].
-    pub fn volatile_elements<'n>(
-        &mut self,
-        family: Family,
-        table: impl Into<Text<'n>>,
-        set: impl Into<Text<'n>>,
-    ) -> Result<Dump, Error> {
-        let mut dump = Dump::default();
-        self.socket.dump(family, Query::Elements { table: table.into(), set: set.into() }, |received| {
-            Ok(dump.keep(received))
-        })?;
-        Ok(dump)
+    /// As [`Socket::read_unproven`].
+    pub fn read_unproven(&mut self, family: Family, query: Query<'_>) -> Result<Dump, Error> {
+        self.socket.read_unproven(family, query)
     }
 }
 
@@ -308,6 +298,17 @@ impl Socket {
     /// Those of [`Reader::read`]; [`Error::GenerationChanged`] when no reading could be proven for 10 seconds.
     pub fn read(&mut self, family: Family, query: Query<'_>) -> Result<Dump, Error> {
         self.consistent(|reader| reader.read(family, query)).map(|(_, dump)| dump)
+    }
+
+    /// One reading as it came, without a proof: entries may be missing, or be there twice. For sets whose elements come
+    /// and go without a new generation, see [`SetFlags::is_volatile`].
+    ///
+    /// # Errors
+    /// The kernel refuses; [`Error::GenerationChanged`] when the ruleset changed meanwhile.
+    pub fn read_unproven(&mut self, family: Family, query: Query<'_>) -> Result<Dump, Error> {
+        let mut dump = Dump::default();
+        self.dump(family, query, |received| Ok(dump.keep(received)))?;
+        Ok(dump)
     }
 }
 

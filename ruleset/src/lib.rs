@@ -2,18 +2,18 @@
 //!
 //! A [`Ruleset`] is what everything else takes or makes: [`listing`] reads one from the kernel, by way of
 //! [`decompile`](nft::decompile); [`validate`] finds what the kernel would refuse or, worse, accept;
-//! [`compile`](nft::compile) turns rules into expressions; [`update`] makes the kernel hold a ruleset;
+//! [`compile`](nft::compile) turns rules into expressions; [`plan`] makes the kernel hold a ruleset;
 //! [`print`](mod@nft::print) and [`json`](nft::json) show it as nft does.
 
-pub mod diff;
+pub mod desired;
 pub mod evaluate;
 pub mod graph;
 pub mod listing;
 mod model;
 pub mod nft;
 pub mod optimize;
-pub mod transaction;
-pub mod update;
+pub mod plan;
+pub mod snapshot;
 pub mod validate;
 
 pub use model::*;

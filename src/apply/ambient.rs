@@ -57,7 +57,7 @@ impl HostInterception {
     ///
     /// # Errors
     /// See [`ApplyError`]; whatever fails, what was there before is there again.
-    pub fn apply(&self, nft: &mut Socket) -> Result<Commit, ApplyError> {
+    pub fn apply(&self, nft: &mut Socket) -> Result<Applied, ApplyError> {
         apply_ruleset(nft, &self.interception(), Counters::Keep)
     }
 
@@ -66,7 +66,7 @@ impl HostInterception {
     /// # Errors
     /// As [`HostInterception::apply`].
     pub fn remove(nft: &mut Socket) -> Result<Commit, ApplyError> {
-        apply_ruleset(nft, &Self::nothing(), Counters::Keep)
+        Ok(apply_ruleset(nft, &Self::nothing(), Counters::Keep)?.commit)
     }
 
     /// Takes the rules away, and the probe set with all that is in it. What is gone already is no error.
@@ -74,6 +74,6 @@ impl HostInterception {
     /// # Errors
     /// As [`HostInterception::apply`].
     pub fn destroy(nft: &mut Socket) -> Result<Commit, ApplyError> {
-        apply_ruleset(nft, &Self::nothing().without_kept_sets(), Counters::Keep)
+        Ok(apply_ruleset(nft, &Self::nothing().without_kept_sets(), Counters::Keep)?.commit)
     }
 }

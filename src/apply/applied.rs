@@ -14,6 +14,8 @@ pub struct Applied {
     pub commit: Commit,
     /// Whether the kernel has no `fib`, and all was done [without](Interception::without_fib)
     pub without_fib: bool,
+    /// Whether rules that were to stay were replaced, so that their counters are lost: others disturbed every reading
+    pub lost_counters: bool,
     /// Why it was done without the lock that keeps others of our kind waiting, if it was
     pub without_lock: Option<LockError>,
 }
@@ -23,6 +25,10 @@ pub(crate) const WITHOUT_FIB: &str = "this kernel has no expression fib (module 
                                       DNS is captured, guests in the pod, such as virtual machines and docker's \
                                       containers, have none over UDP";
 
+/// What it costs that no reading could be proven.
+const LOST_COUNTERS: &str = "all rules are new and count from zero: other processes kept changing or checking the ruleset, \
+                             so that it was not certain which rules could stay";
+
 impl Applied {
     /// What is not as it should be, a line each.
     #[must_use]
@@ -30,13 +36,14 @@ impl Applied {
         let without_lock =
             self.without_lock.map(|reason| format!("done without waiting for others: {reason}"));
         let without_fib = self.without_fib.then(|| WITHOUT_FIB.to_owned());
-        without_lock.into_iter().chain(without_fib).collect()
+        let lost_counters = self.lost_counters.then(|| LOST_COUNTERS.to_owned());
+        without_lock.into_iter().chain(without_fib).chain(lost_counters).collect()
     }
 }
 
 impl From<Commit> for Applied {
     fn from(commit: Commit) -> Self {
-        Self { commit, without_fib: false, without_lock: None }
+        Self { commit, without_fib: false, lost_counters: false, without_lock: None }
     }
 }
 

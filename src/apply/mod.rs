@@ -16,12 +16,13 @@ use serde_json::json;
 use crate::diagnostic::{self, Explain, Explanation};
 use crate::interception::Interception;
 use crate::network::{Lock, Network, RouteError, RouteSocket};
-use crate::retry::{self, LostRace, retry, retry_for};
+use crate::retry::{LostRace, retry, retry_for};
 pub use applied::Applied;
 pub(crate) use applied::WITHOUT_FIB;
+use nft_ruleset::desired::Desired;
 use nft_ruleset::nft::compile::NotCompiled;
-use nft_ruleset::transaction::{Subject, Transaction};
-use nft_ruleset::update::{Update, UpdateError, initial_transaction, update, update_any};
+pub use nft_ruleset::plan::Counters;
+use nft_ruleset::plan::{Plan, PlanError, Subject, Transaction};
 use nft_ruleset::validate::{Invalid, validate};
 use nft_ruleset::{Family, Ruleset};
 use nftwire::feature::Feature;
@@ -30,16 +31,11 @@ use settle::Committed;
 /// How long a generation is sought that lasts from the reading to the commit.
 const EXACT: Duration = Duration::from_secs(2);
 
-/// What to do with the rules that the new ruleset has, too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Counters {
-    /// All rules are new and count from zero
-    Reset,
-    /// Rules that do not change stay where they are, with their counters
-    Keep,
-}
+/// How long a proof is sought of what is there, where rules are to stay.
+const PROVEN: Duration = Duration::from_secs(5);
 
 /// Why an interception was not applied, checked or removed.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The ruleset is wrong in itself. Nothing was changed.
@@ -141,18 +137,17 @@ impl Interception {
             .map_err(ApplyError::from)
             .and_then(|()| commit_all(nft, self, counters, lock.as_ref()));
         match result {
-            Ok((commit, replaces)) => {
+            Ok((applied, replaces)) => {
                 let leftover =
                     if replaces { self.owned_network.without(&self.network) } else { Network::default() };
                 let committed = Committed {
-                    owned: &self.owned,
-                    ruleset: &self.ruleset,
+                    desired: self.desired(),
                     network: &network,
                     leftover: &leftover,
                     alone: lock.is_some(),
                 };
                 committed.settle(nft, routes).map_err(still_there("applied"))?;
-                Ok(Applied { without_lock, ..commit.into() })
+                Ok(Applied { without_lock, ..applied })
             }
             Err(error) if error.outcome_is_unknown() => Err(error),
             Err(error) => match added.remove(routes, &mut Network::default()) {
@@ -165,7 +160,8 @@ impl Interception {
     fn check_all(&self, nft: &mut Socket) -> Result<Commit, ApplyError> {
         validate(&self.ruleset)?;
         retry(|| {
-            let mut transaction = update(nft, &self.owned, &self.ruleset, false)?.transaction;
+            let plan = Plan::read_for(nft, self.desired(), Counters::Reset, EXACT)?;
+            let mut transaction = plan.transaction(Counters::Reset)?;
             let checked = nft.check(transaction.batch());
             checked.map_err(|error| explain(&transaction, error))
         })
@@ -177,17 +173,17 @@ impl Interception {
     /// As [`Interception::apply`]; what was removed before the failure stays removed.
     pub fn remove(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Applied, ApplyError> {
         let (lock, without_lock) = Lock::take_or_reason();
-        let nothing = Ruleset::default();
-        let (commit, _) = commit(nft, &self.owned, &nothing, Counters::Reset, None)?;
+        let (nothing, owned) = (Ruleset::default(), self.owned.clone().and(&self.ruleset));
+        let desired = Desired::new(&nothing, &owned);
+        let (applied, _) = commit(nft, desired, Counters::Reset, None)?;
         let committed = Committed {
-            owned: &self.owned,
-            ruleset: &nothing,
+            desired,
             network: &Network::default(),
             leftover: &self.owned_network,
             alone: lock.is_some(),
         };
         committed.settle(nft, routes).map_err(still_there("removed"))?;
-        Ok(Applied { without_lock, ..commit.into() })
+        Ok(Applied { without_lock, ..applied })
     }
 }
 
@@ -201,15 +197,23 @@ impl ApplyError {
 
 impl LostRace for ApplyError {
     fn is_lost_race(&self) -> bool {
-        matches!(self, Self::Netlink(error) if error.is_lost_race())
+        match self {
+            Self::Netlink(error) => error.is_lost_race(),
+            // What goes is gone already, or what comes is there: others were faster.
+            Self::Refused { subject: Some(subject), refusal, .. } => {
+                let is = |errno: Errno| refusal.errno == errno as i32;
+                if subject.is_removal { is(Errno::ENOENT) || is(Errno::EBUSY) } else { is(Errno::EEXIST) }
+            }
+            _ => false,
+        }
     }
 }
 
-impl From<UpdateError> for ApplyError {
-    fn from(error: UpdateError) -> Self {
+impl From<PlanError> for ApplyError {
+    fn from(error: PlanError) -> Self {
         match error {
-            UpdateError::Read(error) => error.into(),
-            UpdateError::NotCompiled(error) => error.into(),
+            PlanError::Read(error) => error.into(),
+            PlanError::NotCompiled(error) => error.into(),
         }
     }
 }
@@ -223,7 +227,7 @@ impl From<nftwire::Error> for ApplyError {
     }
 }
 
-/// Makes the rules so, for an interception that needs no network beside them.
+/// Makes the rules so, for an interception that needs no network besides them.
 ///
 /// # Errors
 /// As [`Interception::apply`].
@@ -231,7 +235,7 @@ pub(crate) fn apply_ruleset(
     nft: &mut Socket,
     interception: &Interception,
     counters: Counters,
-) -> Result<Commit, ApplyError> {
+) -> Result<Applied, ApplyError> {
     validate(&interception.ruleset)?;
     Ok(commit_all(nft, interception, counters, None)?.0)
 }
@@ -242,13 +246,12 @@ fn commit_all(
     interception: &Interception,
     counters: Counters,
     lock: Option<&Lock>,
-) -> Result<(Commit, bool), ApplyError> {
-    let Interception { ruleset, handover, owned, .. } = interception;
+) -> Result<(Applied, bool), ApplyError> {
     if retry(|| holds_predecessor(nft, interception))? {
-        validate(handover)?;
-        commit(nft, owned, handover, Counters::Keep, None)?;
+        validate(&interception.handover)?;
+        commit(nft, interception.handed_over(), Counters::Keep, None)?;
     }
-    commit(nft, owned, ruleset, counters, lock)
+    commit(nft, interception.desired(), counters, lock)
 }
 
 /// Whether the kernel holds a base chain that the handover has and the ruleset has not.
@@ -269,57 +272,70 @@ fn holds_predecessor(nft: &mut Socket, interception: &Interception) -> Result<bo
     Ok(found)
 }
 
-/// Returns whether tables of the owned were there before, too. With a turn, nobody else makes some at the same time.
+/// Returns whether desired or owned tables were there before, too. With the lock, nobody else makes some at the same
+/// time.
 fn commit(
     nft: &mut Socket,
-    owned: &Ruleset,
-    desired: &Ruleset,
+    desired: Desired<'_>,
     counters: Counters,
     lock: Option<&Lock>,
-) -> Result<(Commit, bool), ApplyError> {
+) -> Result<(Applied, bool), ApplyError> {
     if lock.is_some()
-        && let Some(mut transaction) = initial_transaction(nft, owned, desired)?
+        && let Some(plan) = Plan::initial(nft, desired)?
     {
-        match nft.commit(transaction.batch()) {
-            // Somebody without a turn, such as nft, made one of the tables meanwhile.
-            Err(nftwire::Error::Refused(refusal)) if refusal.errno == Errno::EEXIST as i32 => {}
-            committed => {
-                return committed.map(|commit| (commit, false)).map_err(|error| explain(&transaction, error));
+        match send(nft, &plan, Counters::Reset) {
+            // Somebody without the lock, such as nft, made one of the tables meanwhile.
+            Err(error) if error.is_lost_race() => {}
+            sent => {
+                let (commit, _) = sent?;
+                return Ok((commit.into(), false));
             }
         }
     }
-    let attempt = |update: Update<'_>, nft: &mut Socket| {
-        let Update { mut transaction, replaces } = update;
-        let committed = nft.commit(transaction.batch());
-        committed.map(|commit| (commit, replaces)).map_err(|error| explain(&transaction, error))
-    };
-    let keep = counters == Counters::Keep;
-    let limit = if keep { retry::LIMIT } else { EXACT };
-    match retry_for(limit, || attempt(update(nft, owned, desired, keep)?, nft)) {
-        // Where many commit, each waits for the others, and no generation lasts until a commit. Rules that stay have to
-        // be those that were read; where all are new, what was read matters little.
-        Err(error) if error.is_lost_race() && !keep => {
-            retry(|| attempt(update_any(nft, owned, desired)?, nft).map_err(gone_meanwhile))
+    let limit = if counters == Counters::Keep { PROVEN } else { EXACT };
+    let sent = retry_for(limit, || -> Result<_, ApplyError> {
+        let plan = Plan::read_for(nft, desired, counters, limit)?;
+        let (commit, kept) = send(nft, &plan, counters)?;
+        Ok((commit, kept, plan.replaces()))
+    });
+    match sent {
+        Ok((commit, kept, replaces)) => {
+            if kept == 0 || holds(nft, desired)? {
+                return Ok((commit.into(), replaces));
+            }
         }
-        result => result,
+        // Where many commit, each waits for the others, and no generation lasts until a commit; where many check, no
+        // reading can be proven. Where all rules are new, what was read matters little.
+        Err(ApplyError::Netlink(error)) if error.is_lost_race() => {}
+        Err(error) => return Err(error),
     }
+    let (commit, replaces) = retry(|| -> Result<_, ApplyError> {
+        let plan = Plan::rewrite(nft, desired)?;
+        let (commit, _) = send(nft, &plan, Counters::Reset)?;
+        Ok((commit, plan.replaces()))
+    })?;
+    Ok((Applied { lost_counters: counters == Counters::Keep, ..commit.into() }, replaces))
+}
+
+/// Whether the kernel holds what is desired. Where others disturb every reading, nobody knows, and it may not.
+fn holds(nft: &mut Socket, desired: Desired<'_>) -> Result<bool, ApplyError> {
+    match Plan::read_for(nft, desired, Counters::Keep, PROVEN) {
+        Ok(plan) => Ok(plan.is_empty()?),
+        Err(PlanError::Read(error)) if error.is_lost_race() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns how many rules stayed, too.
+fn send(nft: &mut Socket, plan: &Plan<'_>, counters: Counters) -> Result<(Commit, usize), ApplyError> {
+    let mut transaction = plan.transaction(counters)?;
+    let committed = nft.commit(transaction.batch());
+    let kept = transaction.kept_rules();
+    committed.map(|commit| (commit, kept)).map_err(|error| explain(&transaction, error))
 }
 
 fn still_there(done: &'static str) -> impl FnOnce(RouteError) -> ApplyError {
     move |error| ApplyError::Leftover { done, error }
-}
-
-/// What is to go is gone already: others were faster.
-fn gone_meanwhile(error: ApplyError) -> ApplyError {
-    const GONE: [i32; 2] = [Errno::ENOENT as i32, Errno::EBUSY as i32];
-    match error {
-        ApplyError::Refused { subject: Some(subject), refusal, .. }
-            if subject.is_removal && GONE.contains(&refusal.errno) =>
-        {
-            ApplyError::Netlink(nftwire::Error::GenerationChanged)
-        }
-        error => error,
-    }
 }
 
 /// Names the object that the kernel refused.

@@ -5,14 +5,13 @@
 use nftwire::Socket;
 
 use crate::network::{Network, RouteError, RouteSocket};
-use nft_ruleset::{Ruleset, diff};
+use nft_ruleset::desired::Desired;
+use nft_ruleset::plan::Plan;
 
 /// What a run has committed.
 pub(super) struct Committed<'a> {
-    /// Every table that it may have made
-    pub(super) owned: &'a Ruleset,
-    /// Those that it made
-    pub(super) ruleset: &'a Ruleset,
+    /// The tables that it made, and all that it may have made
+    pub(super) desired: Desired<'a>,
     /// What they need beside them
     pub(super) network: &'a Network,
     /// What other settings need
@@ -42,9 +41,6 @@ impl Committed<'_> {
 
     /// Whether the kernel holds these rules. Where it cannot be read, they may be another run's.
     fn is_there(&self, nft: &mut Socket) -> bool {
-        let held = diff::read(nft, self.owned);
-        held.is_ok_and(|held| {
-            diff::compare(self.ruleset, &held).is_ok_and(|differences| differences.is_empty())
-        })
+        Plan::read(nft, self.desired).is_ok_and(|plan| plan.is_empty().unwrap_or(false))
     }
 }

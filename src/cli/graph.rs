@@ -13,9 +13,10 @@ use super::interfaces::interfaces;
 use super::log::Log;
 use super::netns;
 use crate::mesh;
+use nft_ruleset::Ruleset;
 use nft_ruleset::graph::Graph;
 use nft_ruleset::nft::print::Options;
-use nft_ruleset::{Ruleset, listing};
+use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
 
 /// The command's name.
 pub(super) const NAME: &str = "graph";
@@ -72,7 +73,8 @@ fn execute(values: &Values<'_>) -> Result<(), Failure> {
 
 /// What is in the network namespace of the thread.
 fn read() -> Result<(Ruleset, HashMap<u32, String>), Failure> {
-    let ruleset = listing::read(&mut Socket::open()?, Family::Unspec)?;
+    let ruleset =
+        Snapshot::read(&mut Socket::open()?, Scope::Family(Family::Unspec), Depth::All)?.ruleset()?;
     let interfaces = interfaces()?;
     Ok((ruleset, interfaces))
 }

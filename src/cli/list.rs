@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
-use nftwire::{Family, Reader, Socket};
+use nftwire::{Family, Socket};
 use nix::errno::Errno;
 use serde_json::json;
 
@@ -18,9 +18,10 @@ use super::netns;
 use crate::diagnostic::{Explain, Explanation};
 use crate::mesh;
 use nft_ruleset::Ruleset;
-use nft_ruleset::listing::{self, Moved, Scope};
+use nft_ruleset::listing::{self, Moved};
 use nft_ruleset::nft::json as schema;
 use nft_ruleset::nft::print::Options;
+use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
 
 /// The command's name.
 pub(super) const NAME: &str = "list";
@@ -172,8 +173,8 @@ fn list(request: &Request<'_>, log: Log) -> Result<String, Failure> {
 }
 
 fn tables(socket: &mut Socket, request: &Request<'_>) -> Result<String, ReadError> {
-    let read = |reader: &mut Reader<'_>| listing::tables(reader, request.what.scope());
-    let (_, tables) = socket.consistent(read)?;
+    let snapshot = Snapshot::read(socket, request.what.scope(), Depth::Tables)?;
+    let tables: Vec<_> = snapshot.tables().iter().map(|table| table.head().clone()).collect();
     if request.json() {
         let ruleset = Ruleset { tables };
         return Ok(format!("{}\n", schema::ruleset(&ruleset, &Options::default())));
@@ -187,7 +188,7 @@ fn name(scope: Scope<'_>) -> String {
         Scope::Chain(family, table, chain) => format!("chain {chain} of table {family} {table}"),
         Scope::Set(family, table, set) => format!("set {set} of table {family} {table}"),
         Scope::Table(family, table) => format!("table {family} {table}"),
-        Scope::Family(_) | Scope::Where(_) => "the ruleset".to_owned(),
+        Scope::Family(_) | Scope::Where(_) | Scope::Desired(_) => "the ruleset".to_owned(),
     }
 }
 

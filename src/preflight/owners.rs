@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
 use nftwire::{Error, Family, Socket};
 
 /// Somebody's rules.
@@ -45,18 +46,13 @@ const OTHERS: &str = "others";
 /// # Errors
 /// It cannot be read: EPERM without CAP_NET_ADMIN.
 pub fn of_nf_tables(socket: &mut Socket) -> Result<Vec<Owner>, Error> {
-    let (_, tables) = socket.consistent(|socket| {
-        let mut tables: BTreeMap<(Family, String), Vec<String>> = BTreeMap::new();
-        socket.tables(Family::Unspec, |table| {
-            tables.entry((table.family, table.name.to_string())).or_default();
-            Ok(())
-        })?;
-        socket.chains(Family::Unspec, |chain| {
-            tables.entry((chain.family, chain.table.to_string())).or_default().push(chain.name.to_string());
-            Ok(())
-        })?;
-        Ok(tables)
-    })?;
+    let snapshot = Snapshot::read(socket, Scope::Family(Family::Unspec), Depth::Chains)?;
+    let mut tables = BTreeMap::new();
+    for table in snapshot.tables() {
+        let head = table.head();
+        let chains: Vec<_> = table.chain_names()?.iter().map(ToString::to_string).collect();
+        tables.insert((head.family, head.name.to_string()), chains);
+    }
     let mut owners: Vec<Owner> = Vec::new();
     for ((family, table), chains) in tables {
         for name in owners_of(family, &table, &chains) {

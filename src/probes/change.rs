@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use nftwire::userdata::{comment, with_comment};
-use nftwire::{Batch, Commit, Data, Element, ElementList, Error, Family, Reader, Socket};
+use nftwire::{Batch, Commit, Data, Dump, Element, ElementList, Error, Family, Socket};
 
 use super::{PodUid, Probe, ProbesError};
 use crate::mesh::istio::ambient::{HostInterception, NAT_TABLE, PROBES_V4, PROBES_V6};
 use crate::retry::retry;
-use nft_ruleset::nft::decompile;
+use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
 
 const SETS: [&str; 2] = [PROBES_V4, PROBES_V6];
 
@@ -61,51 +61,27 @@ pub(super) fn change_and_commit<T>(
 impl Held {
     /// What is there, and of which generation it is.
     pub(super) fn read(nft: &mut Socket, with_elements: bool) -> Result<(u32, Self), ProbesError> {
-        // A set of another kind is an error only where nothing has changed meanwhile, so it is carried out of there.
-        let read = nft.consistent(|nft| Self::read_once(nft, with_elements))?;
-        let (generation, held) = read;
-        Ok((generation, held?))
-    }
-
-    fn read_once(nft: &mut Reader<'_>, with_elements: bool) -> Result<Result<Self, ProbesError>, Error> {
+        let depth = if with_elements { Depth::NamedElements } else { Depth::Objects };
+        let snapshot = Snapshot::read(nft, Scope::Table(Family::Inet, NAT_TABLE.into()), depth)?;
         let mut held = Self::default();
-        nft.tables(Family::Inet, |table| {
-            held.table |= table.name == NAT_TABLE;
-            Ok(())
-        })?;
-        if !held.table {
-            return Ok(Ok(held));
-        }
-        let mut other_kind = None;
+        let Some(table) = snapshot.tables().first() else { return Ok((snapshot.generation(), held)) };
+        held.table = true;
+        held.more = !table.chain_names().map_err(Error::from)?.is_empty();
         let owned = HostInterception::nothing().owned;
-        let desired: Vec<_> = owned.tables.iter().flat_map(|table| &table.sets).collect();
-        nft.sets(Family::Inet, NAT_TABLE, |set| {
-            let place =
-                SETS.iter().zip(&mut held.sets).zip(&desired).find(|((name, _), _)| **name == set.name);
+        let kinds = owned.kept_sets(Family::Inet, NAT_TABLE.into());
+        for set in table.sets() {
+            let place = SETS.iter().zip(&mut held.sets).find(|(name, _)| **name == set.head().name);
             match place {
-                Some(((_, place), desired)) if desired.is_alike(&decompile::set(&set)) => {
-                    *place = Some(Vec::new());
+                Some((_, place))
+                    if kinds.iter().any(|kind| kind.name == set.head().name && kind.is_alike(set.head())) =>
+                {
+                    *place = Some(probes_in(set.elements())?);
                 }
-                Some(((&set, _), _)) => other_kind = Some(ProbesError::OtherKind { set }),
+                Some((&set, _)) => return Err(ProbesError::OtherKind { set }),
                 None => held.more = true,
             }
-            Ok(())
-        })?;
-        nft.chains(Family::Inet, |chain| {
-            held.more |= chain.table == NAT_TABLE;
-            Ok(())
-        })?;
-        if let Some(error) = other_kind {
-            return Ok(Err(error));
         }
-        if with_elements {
-            for (name, set) in SETS.into_iter().zip(&mut held.sets) {
-                if let Some(probes) = set {
-                    read_elements(nft, name, probes)?;
-                }
-            }
-        }
-        Ok(Ok(held))
+        Ok((snapshot.generation(), held))
     }
 
     #[cfg(test)]
@@ -128,9 +104,10 @@ impl Held {
     }
 }
 
-fn read_elements(nft: &mut Reader<'_>, set: &str, probes: &mut Vec<Probe>) -> Result<(), Error> {
-    nft.elements(Family::Inet, NAT_TABLE, set, |list| {
-        for element in list.elements() {
+fn probes_in(elements: &Dump) -> Result<Vec<Probe>, Error> {
+    let mut probes = Vec::new();
+    for list in elements.decode(ElementList::decode) {
+        for element in list?.elements() {
             let element = element?;
             let bytes = element.key.as_bytes();
             let v4 = bytes.try_into().map(|octets: [u8; 4]| IpAddr::from(octets));
@@ -143,10 +120,9 @@ fn read_elements(nft: &mut Reader<'_>, set: &str, probes: &mut Vec<Probe>) -> Re
                 });
             }
         }
-        Ok(())
-    })?;
+    }
     probes.sort_unstable_by_key(|probe| probe.address);
-    Ok(())
+    Ok(probes)
 }
 
 impl Change {

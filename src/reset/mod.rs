@@ -11,13 +11,13 @@ mod replace;
 use std::collections::HashMap;
 
 use nftwire::expr::Counter;
-use nftwire::{Error, Expr, Family, Name, ObjectData, ObjectKind, Reader, Socket, Text};
+use nftwire::{Dump, Error, Expr, Family, Name, ObjectData, ObjectKind, Rule, Socket, Text};
 use nix::errno::Errno;
 
 use crate::diagnostic::{self, Explain, Explanation};
 use crate::retry::retry;
-use nft_ruleset::listing;
 use nft_ruleset::nft::decompile::{Decompiler, Sets};
+use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
 
 pub use reading::{CounterLocation, Reading, Readings};
 pub use replace::replace_rules;
@@ -70,16 +70,10 @@ pub fn reset_counters(
     table: Option<(Family, Text<'_>)>,
     readings: &mut Readings,
 ) -> Result<(), ResetError> {
-    let (_, tables) = socket.consistent(|socket| {
-        let mut tables = Vec::new();
-        socket.tables(Family::Unspec, |found| {
-            if table.is_none_or(|desired| desired == (found.family, found.name)) {
-                tables.push((found.family, found.name.to_name()));
-            }
-            Ok(())
-        })?;
-        Ok(tables)
-    })?;
+    let scope = table.map_or(Scope::Family(Family::Unspec), |(family, name)| Scope::Table(family, name));
+    let snapshot = Snapshot::read(socket, scope, Depth::Tables)?;
+    let tables: Vec<_> =
+        snapshot.tables().iter().map(|table| (table.head().family, table.head().name.clone())).collect();
     if let (Some((family, name)), []) = (table, tables.as_slice()) {
         return Err(ResetError::NoSuchTable { family, name: name.to_string() });
     }
@@ -119,10 +113,9 @@ fn reset_sets_and_rules(
     table: &Name,
     readings: &mut Readings,
 ) -> Result<(), Error> {
-    let (_, (sets, chains)) = socket.consistent(|socket| {
-        let (sets, _) = listing::read_full_sets(socket, family, table)?;
-        Ok((sets, counting_chains(socket, family, table)?))
-    })?;
+    let snapshot = Snapshot::read(socket, Scope::Table(family, table.as_text()), Depth::All)?;
+    let Some(found) = snapshot.tables().first() else { return Ok(()) };
+    let (sets, chains) = (found.decompiled_sets()?, counting_chains(found.rules())?);
     elements::reset_elements(socket, &sets, (family, table), readings)?;
     let mut rest = Vec::new();
     for (chain, state) in chains {
@@ -154,13 +147,10 @@ enum State {
 }
 
 /// The chains that have counters in their rules, in order.
-fn counting_chains(
-    socket: &mut Reader<'_>,
-    family: Family,
-    table: &Name,
-) -> Result<Vec<(Name, State)>, Error> {
+fn counting_chains(rules: &Dump) -> Result<Vec<(Name, State)>, Error> {
     let mut chains: Vec<(Name, bool, State)> = Vec::new();
-    socket.rules(family, table, |rule| {
+    for rule in rules.decode(Rule::decode) {
+        let rule = rule?;
         // Rules come chain by chain.
         if chains.last().is_none_or(|(name, ..)| *name != rule.chain) {
             chains.push((rule.chain.to_name(), false, State::Counters));
@@ -175,8 +165,7 @@ fn counting_chains(
                 }
             }
         }
-        Ok(())
-    })?;
+    }
     Ok(chains.into_iter().filter(|(_, counts, _)| *counts).map(|(name, _, state)| (name, state)).collect())
 }
 

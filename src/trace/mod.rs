@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use nft_ruleset::{Family, listing};
+use nft_ruleset::Family;
+use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
 use nftwire::events::{Event, Events, Group, Trace, TraceKind};
 use nftwire::{Socket, Version, release};
 
@@ -241,7 +242,7 @@ struct Texts(HashMap<Key, String>);
 
 impl Texts {
     fn read(socket: &mut Socket) -> Result<Self, nftwire::Error> {
-        let ruleset = listing::read(socket, Family::Unspec)?;
+        let ruleset = Snapshot::read(socket, Scope::Family(Family::Unspec), Depth::All)?.ruleset()?;
         let mut texts = HashMap::new();
         for table in &ruleset.tables {
             for chain in &table.chains {

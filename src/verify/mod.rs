@@ -10,8 +10,8 @@ use crate::diagnostic::{self, Explain, Explanation};
 use crate::interception::Interception;
 use crate::leftovers::Leftover;
 use crate::network::{Network, RouteError, RouteSocket};
-use nft_ruleset::diff::{self, TableDifference};
 use nft_ruleset::nft::compile::NotCompiled;
+use nft_ruleset::plan::{Plan, PlanError, TableDifference};
 pub use possible::{PossibleDifferences, verify_possible};
 
 /// Everything that differs.
@@ -28,6 +28,7 @@ pub struct Differences {
 }
 
 /// Why it cannot be told what differs.
+#[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// The kernel answered EPERM: it lets nobody read rules without the privilege to change them.
@@ -52,6 +53,15 @@ impl From<nftwire::Error> for VerifyError {
         match error {
             nftwire::Error::Refused(refusal) if refusal.errno == Errno::EPERM as i32 => Self::NotPermitted,
             error => Self::Read(error),
+        }
+    }
+}
+
+impl From<PlanError> for VerifyError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Read(error) => error.into(),
+            PlanError::NotCompiled(error) => error.into(),
         }
     }
 }
@@ -87,8 +97,7 @@ pub fn verify(
     nft: &mut Socket,
     routes: &mut RouteSocket,
 ) -> Result<Differences, VerifyError> {
-    let held = diff::read(nft, &desired.owned)?;
-    let tables = diff::compare(&desired.ruleset, &held)?;
+    let tables = Plan::read(nft, desired.desired()).and_then(|plan| plan.differences())?;
     let there = present(&desired.owned_network, routes)?;
     let network = desired.network.possible_here(routes)?;
     Ok(Differences {

@@ -7,10 +7,10 @@ use serde_json::{Value as Json, json};
 use super::Differences;
 use crate::leftovers::Leftover;
 use crate::network::Network;
-use nft_ruleset::diff::{
+use nft_ruleset::nft::print::{Options, Printer, hook_name};
+use nft_ruleset::plan::{
     ChainDifference, ChangedChain, ChangedTable, RuleDifference, SetDifference, TableDifference,
 };
-use nft_ruleset::nft::print::{Options, Printer, hook_name};
 use nft_ruleset::{BaseChain, Chain, Family, Policy, Set, Table};
 
 /// Every difference in a line or two, below the table and the chain that it is in; nothing where there is none.

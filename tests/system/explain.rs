@@ -5,7 +5,8 @@ use std::process::Command;
 
 use meshwire::explain::{End, Explanation, Flow, Listener, Machine, Origin, Verdict, Via, explain};
 use nft_ruleset::evaluate::Fate;
-use nft_ruleset::{Family, Ruleset, listing};
+use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
+use nft_ruleset::{Family, Ruleset};
 use nftwire::Socket;
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
@@ -194,7 +195,9 @@ fn expected(explanation: &Explanation<'_>, flow: &Flow) -> Option<Result<SocketA
 
 fn read(pod: &Pod) -> (Ruleset, Vec<Listener>) {
     pod.namespace.run(|| {
-        let ruleset = listing::read(&mut Socket::open().unwrap(), Family::Unspec).unwrap();
+        let ruleset = Snapshot::read(&mut Socket::open().unwrap(), Scope::Family(Family::Unspec), Depth::All)
+            .and_then(|snapshot| snapshot.ruleset())
+            .unwrap();
         (ruleset, meshwire::explain::listeners().unwrap())
     })
 }

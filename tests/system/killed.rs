@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use meshwire::apply::{ApplyError, Counters};
 use meshwire::interception::Interception;
 use meshwire::network::{self, Change, Network, PolicyRule, RouteSocket};
+use nft_ruleset::desired::Owned;
 use nft_ruleset::{BaseChain, Chain, ChainKind, Data, Family, Hook, Policy, Rule, Ruleset, Table, Target};
 use nftwire::Name;
 use nftwire::Socket;
@@ -124,7 +125,7 @@ fn a_refused_rule_is_named_and_only_what_the_run_added_is_taken_back() {
     needed.add_marked_to_local(network::Family::V4, 1337, 133);
     needed.add_marked_to_local(network::Family::V6, 1337, 133);
     let interception = |rule| Interception {
-        owned: owned.clone(),
+        owned: Owned::with_kept_sets(&owned),
         ruleset: desired(rule),
         network: needed.clone(),
         ..Interception::default()

@@ -2,6 +2,7 @@
 
 use meshwire::apply::Counters;
 use meshwire::interception::Interception;
+use nft_ruleset::desired::Owned;
 use nft_ruleset::{
     Chain, ChainKind, DataType, Element, Expression, Family, Hook, IP_DADDR, Op, Operand, Rule, Ruleset,
     Selector, Set, Table,
@@ -24,7 +25,7 @@ fn interception(flags: SetFlags, elements: &[&str]) -> Interception {
     let other = Rule::new().tcp().counter();
     let chain = Chain::at_hook("output", ChainKind::Filter, Hook::LocalOut, 0, vec![rule, other]);
     let table = Table::with_chains(Family::Inet, "mine", [chain]);
-    let owned = Ruleset { tables: vec![table.clone()] };
+    let owned = Owned::with_kept_sets(&Ruleset { tables: vec![table.clone()] });
     let ruleset = Ruleset { tables: vec![Table { sets: vec![set], ..table }] };
     Interception { ruleset, owned, ..Interception::default() }
 }

@@ -4,10 +4,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsFd;
 
+use nft_ruleset::desired::{Desired, Owned};
 use nft_ruleset::evaluate::{Fate, Interface, Owner, Packet};
 use nft_ruleset::optimize::{Counting, optimize};
-use nft_ruleset::update::update;
-use nft_ruleset::{Protocol, Ruleset, diff};
+use nft_ruleset::plan::{Counters, Plan};
+use nft_ruleset::{Protocol, Ruleset};
 use nftwire::Socket;
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -35,8 +36,9 @@ fn place() -> Namespace {
 fn load(namespace: &Namespace, ruleset: &Ruleset) {
     namespace.run(|| {
         let mut socket = Socket::open().unwrap();
-        let mut update = update(&mut socket, ruleset, ruleset, false).unwrap();
-        socket.commit(update.transaction.batch()).unwrap();
+        let owned = Owned::default();
+        let plan = Plan::read(&mut socket, Desired::new(ruleset, &owned)).unwrap();
+        socket.commit(plan.transaction(Counters::Reset).unwrap().batch()).unwrap();
     });
 }
 
@@ -98,8 +100,10 @@ fn the_kernel_decides_as_the_model_says() {
             [Counting::ByRule, Counting::ByElement].map(|counting| optimize(&plain, counting));
         for ruleset in [&plain, &by_rule, &by_element] {
             load(&namespace, ruleset);
-            let held = namespace.run(|| diff::read(&mut Socket::open().unwrap(), ruleset).unwrap());
-            assert_eq!(diff::compare(ruleset, &held).unwrap(), [], "{ruleset}");
+            let owned = Owned::default();
+            let desired = Desired::new(ruleset, &owned);
+            let plan = namespace.run(|| Plan::read(&mut Socket::open().unwrap(), desired).unwrap());
+            assert_eq!(plan.differences().unwrap(), [], "{ruleset}");
             for packet in &packets {
                 let (fate, ..) = evaluated(&ruleset.tables[0], BASE, packet);
                 assert_eq!(is_let_out(&namespace, packet), fate != Fate::Dropped, "{packet:?}\n{ruleset}");

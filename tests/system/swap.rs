@@ -9,8 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nft_ruleset::desired::{Desired, Owned};
 use nft_ruleset::nft::compile::compile;
-use nft_ruleset::update::update;
+use nft_ruleset::plan::{Counters, Plan};
 use nft_ruleset::validate::validate;
 use nft_ruleset::{BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, Table, UDP_DPORT};
 use nftwire::{Batch, Expr, Position, Socket};
@@ -119,10 +120,15 @@ type Swap = fn(&mut Race);
 struct Race {
     namespace: Namespace,
     nft: Socket,
-    owned: Ruleset,
     rulesets: [Ruleset; 2],
     /// Which of them the kernel holds.
     current: usize,
+}
+
+fn commit(nft: &mut Socket, ruleset: &Ruleset, counters: Counters) {
+    let owned = Owned::default();
+    let plan = Plan::read(nft, Desired::new(ruleset, &owned)).unwrap();
+    nft.commit(plan.transaction(counters).unwrap().batch()).unwrap();
 }
 
 impl Race {
@@ -137,30 +143,25 @@ impl Race {
             validate(ruleset).unwrap();
         }
         for ruleset in [&rulesets[0], &witness()] {
-            let mut transaction = update(&mut nft, ruleset, ruleset, false).unwrap().transaction;
-            nft.commit(transaction.batch()).unwrap();
+            commit(&mut nft, ruleset, Counters::Reset);
         }
-        // The second one has all chains that the first has.
-        let mut owned = rulesets[1].clone();
-        owned.tables[0].chains.iter_mut().for_each(|chain| chain.rules.clear());
-        Some(Self { namespace, nft, owned, rulesets, current: 0 })
+        Some(Self { namespace, nft, rulesets, current: 0 })
     }
 
     /// As the command does.
     fn replace(&mut self) {
-        self.swap(false);
+        self.swap(Counters::Reset);
     }
 
     /// As the command does with `--keep-counters`.
     fn keep_counters(&mut self) {
-        self.swap(true);
+        self.swap(Counters::Keep);
     }
 
-    fn swap(&mut self, keep_counters: bool) {
+    fn swap(&mut self, counters: Counters) {
         self.current = 1 - self.current;
         let desired = &self.rulesets[self.current];
-        let mut transaction = update(&mut self.nft, &self.owned, desired, keep_counters).unwrap().transaction;
-        self.nft.commit(transaction.batch()).unwrap();
+        commit(&mut self.nft, desired, counters);
     }
 
     /// Deletes all chains and adds the others, in one transaction.

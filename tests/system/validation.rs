@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use meshwire::diagnostic::Explain;
 use meshwire::network::{Change, RouteSocket};
 use meshwire::redirect_check::{self, Missed, RedirectCheck, RedirectCheckError};
-use nft_ruleset::update::update;
+use nft_ruleset::desired::{Desired, Owned};
+use nft_ruleset::plan::{Counters, Plan};
 use nft_ruleset::{BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, TCP_DPORT, Table};
 use nix::unistd::{Uid, setfsuid};
 
@@ -42,7 +43,9 @@ fn rules(port: u16) -> Ruleset {
 fn intercept(port: u16) {
     let ruleset = rules(port);
     let mut nft = nftwire::Socket::open().unwrap();
-    let mut transaction = update(&mut nft, &ruleset, &ruleset, false).unwrap().transaction;
+    let owned = Owned::default();
+    let plan = Plan::read(&mut nft, Desired::new(&ruleset, &owned)).unwrap();
+    let mut transaction = plan.transaction(Counters::Reset).unwrap();
     nft.commit(transaction.batch()).unwrap();
 }
 

@@ -186,19 +186,20 @@ fn a_table_a_chain_and_a_set_by_name() {
     in_new_namespace(|| {
         let mut socket = Socket::open().unwrap();
         socket.commit(&mut ruleset()).unwrap();
-        let table = socket.read(FAMILY, Query::Table { table: TABLE }).unwrap();
+        let table = socket.read(FAMILY, Query::Table { table: TABLE.into() }).unwrap();
         assert_eq!(table.decode(Table::decode).next().unwrap().unwrap().name, TABLE);
-        let chain = socket.read(FAMILY, Query::Chain { table: TABLE, chain: "second" }).unwrap();
+        let chain =
+            socket.read(FAMILY, Query::Chain { table: TABLE.into(), chain: "second".into() }).unwrap();
         assert_eq!(chain.decode(Chain::decode).next().unwrap().unwrap().name, "second");
-        let set = socket.read(FAMILY, Query::Set { table: TABLE, set: "set-7" }).unwrap();
+        let set = socket.read(FAMILY, Query::Set { table: TABLE.into(), set: "set-7".into() }).unwrap();
         assert_eq!(
             set.decode(Set::decode).map(|set| set.unwrap().name.to_owned()).collect::<Vec<_>>(),
             ["set-7"]
         );
         for query in [
-            Query::Table { table: "nowhere" },
-            Query::Chain { table: TABLE, chain: "nowhere" },
-            Query::Set { table: TABLE, set: "nowhere" },
+            Query::Table { table: "nowhere".into() },
+            Query::Chain { table: TABLE.into(), chain: "nowhere".into() },
+            Query::Set { table: TABLE.into(), set: "nowhere".into() },
         ] {
             let refused = socket.read(FAMILY, query);
             assert!(matches!(&refused, Err(Error::Refused(refusal)) if refusal.errno == 2), "{refused:?}");

@@ -5,10 +5,11 @@ use std::cmp::Reverse;
 use nftwire::{Error, Socket};
 use serde_json::Value as Json;
 
-use super::{Scope, collect};
+use super::collect;
 use crate::model::statement::Counter;
 use crate::nft::json::Writer;
 use crate::nft::print::{Options, Printer};
+use crate::snapshot::Scope;
 use crate::{Rule, Statement};
 
 /// A rule whose counter is not zero.

@@ -3,9 +3,10 @@
 use nftwire::{Error, Socket};
 use serde_json::Value as Json;
 
-use super::{Listed, Scope, collect};
+use super::{Listed, collect};
 use crate::nft::json::Writer;
 use crate::nft::print::{Options, Printer};
+use crate::snapshot::Scope;
 use crate::{Rule, Table};
 
 /// The scope as nft lists it; of a chain or a set only that, in its table. `None` where a table, chain or set that the
@@ -101,7 +102,7 @@ fn push(out: &mut String, object: &Json) {
 fn is_complete<T>(listed: &[Listed<T>], scope: Scope<'_>) -> bool {
     let is_there = |part: fn(&Table) -> bool| listed.first().is_some_and(|listed| part(&listed.table));
     match scope {
-        Scope::Family(_) | Scope::Where(_) => true,
+        Scope::Family(_) | Scope::Where(_) | Scope::Desired(_) => true,
         Scope::Table(..) => is_there(|_| true),
         Scope::Chain(..) => is_there(|table| !table.chains.is_empty()),
         Scope::Set(..) => is_there(|table| !table.sets.is_empty()),

@@ -18,11 +18,11 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use super::BenchError;
 use crate::cli::istio_iptables;
 use crate::mesh::istio::sidecar::{InboundPorts, ServiceCidr, Sidecar};
+use nft_ruleset::desired::{Desired, Owned};
 use nft_ruleset::nft::json;
 use nft_ruleset::nft::print::Options;
 use nft_ruleset::optimize::{Counting, optimize};
-use nft_ruleset::transaction::Transaction;
-use nft_ruleset::update::update;
+use nft_ruleset::plan::{Counters, Plan};
 use nft_ruleset::{Chain, Family, Op, Rule, Ruleset, TCP_DPORT, Table};
 
 /// The address of the pod that the namespace stands for (TEST-NET-3 of RFC 5737).
@@ -66,6 +66,9 @@ pub(super) enum Load {
     /// As many rules `ip daddr A tcp dport P counter return`
     Rules(u32),
 }
+
+/// How long a generation is sought that lasts until the commit.
+const EXACT: Duration = Duration::from_secs(2);
 
 impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -183,14 +186,18 @@ impl Prepared {
         match (contender, self.load) {
             (Contender::Floor, _) => {
                 let desired = self.desired();
-                let mut transaction = Transaction::from_nothing(&desired)?;
+                let owned = Owned::default();
+                let plan = Plan::from_nothing(Desired::new(&desired, &owned))?;
+                let mut transaction = plan.transaction(Counters::Reset)?;
                 Ok(socket.commit(transaction.batch())?.elapsed)
             }
             (Contender::Meshwire, Load::Rules(_) | Load::Excluded) => {
                 let started = Instant::now();
                 let desired = self.desired();
-                let mut update = update(&mut socket, &desired, &desired, false)?;
-                socket.commit(update.transaction.batch())?;
+                let owned = Owned::default();
+                let plan =
+                    Plan::read_for(&mut socket, Desired::new(&desired, &owned), Counters::Reset, EXACT)?;
+                socket.commit(plan.transaction(Counters::Reset)?.batch())?;
                 Ok(started.elapsed())
             }
             (Contender::Meshwire, Load::Sidecar) => {
@@ -289,7 +296,9 @@ pub(super) fn neighbour() -> Result<File, BenchError> {
     let made = thread::spawn(move || make().map(|namespace| (namespace, Socket::open()))).join();
     let made = made.unwrap_or_else(|panic| resume_unwind(panic));
     let (namespace, socket) = made.map_err(BenchError::Neighbour)?;
-    socket?.commit(Transaction::from_nothing(&sidecar().ruleset())?.batch())?;
+    let (ruleset, owned) = (sidecar().ruleset(), Owned::default());
+    let plan = Plan::from_nothing(Desired::new(&ruleset, &owned))?;
+    socket?.commit(plan.transaction(Counters::Reset)?.batch())?;
     Ok(namespace)
 }
 

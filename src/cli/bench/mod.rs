@@ -25,7 +25,7 @@ use super::{link, sandbox};
 use crate::diagnostic::{Explain, Explanation};
 use contender::{Contender, Load};
 use nft_ruleset::nft::compile::NotCompiled;
-use nft_ruleset::update::UpdateError;
+use nft_ruleset::plan::PlanError;
 use progress::Progress;
 use report::{Measurement, Report};
 
@@ -84,7 +84,7 @@ enum BenchError {
     #[error(transparent)]
     NotCompiled(#[from] NotCompiled),
     #[error("nf_tables: {0}")]
-    Update(#[from] UpdateError),
+    Plan(#[from] PlanError),
     #[error("cannot give the namespace an address: {0}")]
     Address(io::Error),
     #[error("cannot make a second network namespace: {0}")]
@@ -100,8 +100,8 @@ impl Explain for BenchError {
                 error.explanation()
             }
             Self::Netlink(error) => error.explanation(),
-            Self::Update(UpdateError::Read(error)) => error.explanation(),
-            Self::Update(UpdateError::NotCompiled(_)) | Self::NotCompiled(_) | Self::Failed(..) => {
+            Self::Plan(PlanError::Read(error)) => error.explanation(),
+            Self::Plan(PlanError::NotCompiled(_)) | Self::NotCompiled(_) | Self::Failed(..) => {
                 Explanation::default()
             }
         }

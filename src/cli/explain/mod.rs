@@ -7,7 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
-use nft_ruleset::{Family, Protocol, listing};
+use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
+use nft_ruleset::{Family, Protocol};
 use nftwire::Socket;
 
 use super::failure::{Failure, end, write_result};
@@ -79,7 +80,8 @@ fn execute(values: &Values<'_>) -> Result<ExitCode, Failure> {
     let output = values.read(&OUTPUT)?;
     let netns = values.read(&NETNS)?;
     let (shown, verdict) = netns::inside(netns.as_ref(), || {
-        let ruleset = listing::read(&mut Socket::open()?, Family::Unspec)?;
+        let ruleset =
+            Snapshot::read(&mut Socket::open()?, Scope::Family(Family::Unspec), Depth::All)?.ruleset()?;
         let explanation = explain(&ruleset, &Machine::open()?, &flow)?;
         Ok((show(&flow, &explanation, output), explanation.verdict()))
     })?;

@@ -84,7 +84,8 @@ fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
     }
     match (options.action, options.close_wait_timeout) {
         (Action::PrintRemoval, _) => {
-            let tables: Vec<_> = options.desired.owned.tables.iter().map(ToString::to_string).collect();
+            let tables: Vec<_> =
+                options.desired.owned.tables().map(|(family, name)| format!("{family} {name}")).collect();
             log.info(&format!("a cleanup removes the tables {}; nothing is changed", tables.join(" and ")));
         }
         // Before any rule: where it fails, nothing is intercepted by halves.

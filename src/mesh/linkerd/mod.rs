@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use crate::interception::Interception;
+use nft_ruleset::desired::Owned;
 use nft_ruleset::nft::compile::COMMENT_MAX;
 use nft_ruleset::{BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, TCP_DPORT, Table};
 
@@ -110,7 +111,7 @@ impl ProxyInit {
 /// What is desired of the kernel where nothing is to be intercepted any more.
 #[must_use]
 pub fn nothing() -> Interception {
-    Interception { owned: owned(), ..Interception::default() }
+    Interception { owned: Owned::with_kept_sets(&owned()), ..Interception::default() }
 }
 
 /// All tables and chains that some settings need, empty: with IPv6 and without.

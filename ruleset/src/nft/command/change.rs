@@ -14,7 +14,7 @@ use crate::nft::parse::source::{Fault, Span};
 use crate::nft::parse::syntax::{
     Command, CommandKind, Deletion, Flush, NameOrHandle, RulePosition, TableSpec, Verb,
 };
-use crate::transaction::add_anonymous_set;
+use crate::plan::add_anonymous_set;
 use crate::{Rule, Set};
 
 /// From which kernel on deletions need not find anything (`NFT_MSG_DESTROY*`).

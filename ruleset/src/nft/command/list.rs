@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::change::wire_kind;
 use super::{Settings, failure, interval, is_missing};
-use crate::listing::{self, Scope};
+use crate::listing;
 use crate::model::statement::ObjectKind;
 use crate::nft::compile::{SetKey, named_set};
 use crate::nft::decompile::{self, SetReader};
@@ -14,6 +14,7 @@ use crate::nft::parse::evaluate::Evaluator;
 use crate::nft::parse::source::{Fault, Span};
 use crate::nft::parse::syntax::{Command, CommandKind, Expr, ItemSpec, ListWhat, SetKind, TableSpec};
 use crate::nft::print::{Options, Printer};
+use crate::snapshot::{self, Depth, Scope};
 use crate::{Ruleset, Set, SetValue, Table};
 
 /// What a command shows; nothing for one that changes something.
@@ -63,7 +64,7 @@ impl<'a> Lister<'a> {
                 let tables = self.read(family.unwrap_or(Family::Unspec), None, |reader, table| {
                     reader.chains(table.family, |chain| {
                         if chain.table == table.name {
-                            table.chains.push(listing::chain(&chain));
+                            table.chains.push(snapshot::chain(&chain));
                         }
                         Ok(())
                     })
@@ -75,9 +76,9 @@ impl<'a> Lister<'a> {
                 let scope = self.scope_of(*family, table.as_ref())?;
                 let terse = self.settings.terse;
                 let tables = self.read(scope.0, scope.1, |reader, table| {
-                    let read = if terse { listing::read_sets } else { listing::read_full_sets };
-                    let (mut sets, names) = read(reader, table.family, &table.name)?;
-                    table.sets = names.iter().filter_map(|name| sets.remove(name)).collect();
+                    let depth = if terse { Depth::Objects } else { Depth::NamedElements };
+                    table.sets = snapshot::read_sets(reader, table.family, table.name.as_text(), depth)?;
+                    table.sets.retain(|set| !set.is_anonymous());
                     table.sets.retain(|set| is_of_kind(set, kind));
                     Ok(())
                 })?;
@@ -257,7 +258,7 @@ impl<'a> Lister<'a> {
         mut fill: impl FnMut(&mut Reader<'_>, &mut Table) -> Result<(), Error>,
     ) -> Result<Vec<Table>, Fault> {
         let read = self.socket.consistent(|reader| {
-            let mut tables = listing::tables(reader, Scope::Family(family))?;
+            let mut tables = snapshot::read_tables(reader, Scope::Family(family))?;
             tables.retain(|table| name.is_none_or(|name| table.name == name));
             for table in &mut tables {
                 fill(reader, table)?;
@@ -373,13 +374,16 @@ impl<'a> Lister<'a> {
         let mut chains = Vec::new();
         let read = self.socket.chains(family, |chain| {
             if chain.table == name {
-                chains.push(listing::chain(&chain));
+                chains.push(snapshot::chain(&chain));
             }
             Ok(())
         });
         read.map_err(|error| failure(span, &error))?;
-        let read = self.socket.consistent(|reader| listing::read_sets(reader, family, &name));
-        let (_, (sets, _)) = read.map_err(|error| failure(span, &error))?;
+        let read = self
+            .socket
+            .consistent(|reader| snapshot::read_sets(reader, family, name.as_text(), Depth::Rules));
+        let (_, sets) = read.map_err(|error| failure(span, &error))?;
+        let sets = sets.into_iter().map(|set| (set.name.clone(), set)).collect();
         let mut decompiler = decompile::Decompiler::new(family, &sets);
         let rules = reset(self.socket, family, (&name).into(), &mut |rule| {
             let model = decompiler.rule(&rule)?;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{NAT_TABLE, PROBE_V4, PROBE_V6};
 use crate::interception::Interception;
+use nft_ruleset::desired::Owned;
 use nft_ruleset::statement::NatKind;
 use nft_ruleset::{
     Chain, ChainKind, Data, DataType, Family, Field, Hook, IP_DADDR, IP6_DADDR, Op, Operand, Rule, Ruleset,
@@ -71,7 +72,9 @@ impl HostInterception {
     #[must_use]
     pub fn nothing() -> Interception {
         Interception {
-            owned: Ruleset { tables: vec![table([false, true].map(|native| chain(native, Vec::new())))] },
+            owned: Owned::with_kept_sets(&Ruleset {
+                tables: vec![table([false, true].map(|native| chain(native, Vec::new())))],
+            }),
             ..Interception::default()
         }
     }

@@ -12,6 +12,7 @@ use crate::mesh::istio::guest::to_elsewhere;
 use crate::mesh::istio::interface::{Interface, iifname};
 use crate::mesh::istio::priority;
 use crate::network::{self, LocalRoute, Network, PolicyRule};
+use nft_ruleset::desired::Owned;
 use nft_ruleset::{
     Chain, ChainKind, DataType, Expression, Family, Hook, Op, Operator, Rule, Ruleset, Selector, Statement,
     TCP_DPORT, Table, Target, UDP_DPORT, UDP_SPORT, Verdict,
@@ -117,7 +118,7 @@ impl PodInterception {
     #[must_use]
     pub fn nothing() -> Interception {
         Interception {
-            owned: Rules::default().into_tables(),
+            owned: Owned::with_kept_sets(&Rules::default().into_tables()),
             owned_network: network([network::Family::V4, network::Family::V6]),
             ..Interception::default()
         }

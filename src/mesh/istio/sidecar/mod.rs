@@ -17,6 +17,7 @@ use super::interface::iifname;
 pub use super::interface::{Interface, InterfaceError};
 use crate::interception::Interception;
 use crate::network::{self, Network};
+use nft_ruleset::desired::Owned;
 use nft_ruleset::{
     Data, Family, Op, Operand, Rule, Ruleset, Selector, TCP_DPORT, Target, UDP_DPORT, UDP_SPORT,
 };
@@ -238,7 +239,7 @@ impl Sidecar {
         Interception {
             ruleset: self.ruleset(),
             network: self.network(),
-            owned: owned(),
+            owned: Owned::with_kept_sets(&owned()),
             owned_network: self.owned_network(),
             ..Interception::default()
         }

@@ -4,13 +4,14 @@ use std::fmt;
 
 use nftwire::{Batch, ElementList, Position, Set};
 
-use super::validate::RulePlace;
 use crate::nft::compile::{ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, SetKey, compile, named_set};
+use crate::validate::RulePlace;
 use crate::{Family, Name, Ruleset};
 use nftwire::Text;
 use nftwire::feature::Feature;
 
 /// A batch that is being filled with a ruleset's objects.
+#[must_use = "it does nothing before its batch is sent"]
 #[derive(Debug)]
 pub struct Transaction<'a> {
     batch: Batch,
@@ -19,6 +20,8 @@ pub struct Transaction<'a> {
     objects: Vec<Object>,
     /// What goes, or from where
     removed: Vec<Subject>,
+    /// How many desired rules are there already and stay
+    pub(super) kept_rules: usize,
 }
 
 /// What a message is about, as the user knows it.
@@ -100,38 +103,16 @@ enum Object {
 
 impl<'a> Transaction<'a> {
     /// An empty transaction on the way to `desired`, refused if the ruleset is not of this generation any more.
-    #[must_use]
-    pub fn new(desired: &'a Ruleset, generation: u32) -> Self {
+    pub(super) fn new(desired: &'a Ruleset, generation: u32) -> Self {
         let mut batch = Batch::new();
         batch.require_generation(generation);
-        Self { batch, desired, objects: Vec::new(), removed: Vec::new() }
+        Self { batch, desired, objects: Vec::new(), removed: Vec::new(), kept_rules: 0 }
     }
 
-    /// All of `desired` where none of it is there, whatever the generation: one of its tables that came meanwhile is
-    /// refused with EEXIST.
-    ///
-    /// # Errors
-    /// A rule has something that only can be shown.
-    pub fn from_nothing(desired: &'a Ruleset) -> Result<Self, NotCompiled> {
-        // The kernel takes 0 for any.
-        let mut transaction = Self::new(desired, 0);
-        for (number, table) in desired.tables.iter().enumerate() {
-            transaction.push(Object::Table { table: number }, |batch| {
-                batch.create_table(&nftwire::Table::new(table.family, &table.name));
-            });
-            for set in 0..table.sets.len() {
-                transaction.add_set(number, set)?;
-            }
-            for chain in 0..table.chains.len() {
-                transaction.add_chain(number, chain);
-            }
-            for (chain, rules) in table.chains.iter().map(|chain| chain.rules.len()).enumerate() {
-                for rule in 0..rules {
-                    transaction.add_rule(number, chain, rule, Position::Append)?;
-                }
-            }
-        }
-        Ok(transaction)
+    /// How many desired rules are there already and stay, with their counters.
+    #[must_use]
+    pub fn kept_rules(&self) -> usize {
+        self.kept_rules
     }
 
     /// The batch, to be sent.
@@ -186,7 +167,15 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Adds the desired table with this number.
+    /// Adds the desired table with this number, which must not be there.
+    pub(super) fn create_table(&mut self, table: usize) {
+        let desired = &self.desired.tables[table];
+        self.push(Object::Table { table }, |batch| {
+            batch.create_table(&nftwire::Table::new(desired.family, &desired.name));
+        });
+    }
+
+    /// Adds the desired table with this number, or leaves the one that is there.
     pub(super) fn add_table(&mut self, table: usize) {
         let desired = &self.desired.tables[table];
         self.push(Object::Table { table }, |batch| {

@@ -1,0 +1,278 @@
+//! What differs between the ruleset that is desired and the one that the kernel holds.
+//!
+//! Rules are compared by the kernel's own expressions, without counters' values and the names of anonymous sets. Handles
+//! and comments of tables and chains do not count. Sets with a name are compared by their kind alone: what is in them is
+//! for those to say who fill them.
+
+use std::collections::HashMap;
+
+use nftwire::DecodeError;
+use similar::{Algorithm, DiffOp, capture_diff_slices};
+
+use super::current::{CurrentChain, CurrentTable};
+use super::listed::as_listed;
+use super::{Match, Plan, PlanError};
+use crate::snapshot::TableSnapshot;
+use crate::{BaseChain, Chain, Family, Name, Rule, Set, Table};
+
+/// How a table differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableDifference {
+    /// It is desired, and not there
+    Missing(Table),
+    /// It is there, and not desired
+    Extra(Table),
+    /// It is there and not as it is desired
+    Changed(ChangedTable),
+}
+
+/// What differs in a table that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedTable {
+    /// Its family
+    pub family: Family,
+    /// Its name
+    pub name: Name,
+    /// Whether its base chains see no packets
+    pub dormant: bool,
+    /// Sets, maps, objects and flowtables that are not desired: nft's word for the kind, and the name
+    pub extra: Vec<(String, Name)>,
+    /// Its sets that are desired, in their order
+    pub sets: Vec<SetDifference>,
+    /// Its chains: first those that are desired, in their order
+    pub chains: Vec<ChainDifference>,
+}
+
+/// How a set with a name differs. The elements are not told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetDifference {
+    /// It is desired, and not there
+    Missing(Box<Set>),
+    /// It is there and of another kind: as it is desired, and as it is
+    Changed(Box<[Set; 2]>),
+}
+
+/// How a chain differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChainDifference {
+    /// It is desired, and not there
+    Missing(Chain),
+    /// It is there, and not desired
+    Extra(Chain),
+    /// It is there and not as it is desired
+    Changed(ChangedChain),
+}
+
+/// What differs in a chain that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangedChain {
+    /// Its name
+    pub name: Name,
+    /// What makes it a base chain, as it is desired and as it is, where they differ
+    pub base: Option<[Option<BaseChain>; 2]>,
+    /// Its rules, in the order of evaluation as far as there is one
+    pub rules: Vec<RuleDifference>,
+}
+
+/// How a rule differs. Its numbers count from 1: that among the desired rules and that among those that are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RuleDifference {
+    /// It is desired, and not there
+    Missing {
+        /// Its number among the desired
+        number: usize,
+        /// The rule
+        rule: Rule,
+    },
+    /// It is there, and not desired
+    Extra {
+        /// Its number in the kernel's chain
+        number: usize,
+        /// The rule
+        rule: Rule,
+    },
+    /// Something like it is there in its place
+    Changed {
+        /// Its number among the desired
+        number: usize,
+        /// The rule as it is desired
+        desired: Rule,
+        /// The number of the one that is there
+        found_number: usize,
+        /// The one that is there
+        found: Rule,
+    },
+    /// It is there, out of order
+    Moved {
+        /// Its number among the desired
+        number: usize,
+        /// Its number in the kernel's chain
+        found_number: usize,
+        /// The rule
+        rule: Rule,
+    },
+}
+
+impl Plan<'_> {
+    /// What differs; nothing where the kernel holds what is desired.
+    ///
+    /// # Errors
+    /// A record is not what the protocol says, or a desired rule has something that cannot be compiled.
+    pub fn differences(&self) -> Result<Vec<TableDifference>, PlanError> {
+        let there: Vec<_> = self
+            .snapshot
+            .tables()
+            .iter()
+            .zip(&self.current)
+            .map(|(snapshot, current)| Ok((current, shown(snapshot, current)?)))
+            .collect::<Result<_, DecodeError>>()?;
+        let mut differences = Vec::new();
+        for (table, matches) in self.desired.ruleset().tables.iter().zip(&self.matches) {
+            match there.iter().find(|(current, _)| current.is_same_table(table)) {
+                None => differences.push(TableDifference::Missing(table.clone())),
+                Some((current, there)) => {
+                    let changed = compare_table(table, matches, current, there)?;
+                    differences.extend(changed.map(TableDifference::Changed));
+                }
+            }
+        }
+        let is_desired = |current: &CurrentTable| {
+            self.desired.ruleset().tables.iter().any(|table| current.is_same_table(table))
+        };
+        let extra = there.into_iter().filter(|(current, _)| !is_desired(current));
+        let extra = extra.filter(|(current, _)| !current.has_only_sets_that_stay());
+        differences.extend(extra.map(|(_, there)| TableDifference::Extra(there)));
+        Ok(differences)
+    }
+
+    /// Whether the kernel holds what is desired.
+    ///
+    /// # Errors
+    /// As [`Plan::differences`].
+    pub fn is_empty(&self) -> Result<bool, PlanError> {
+        Ok(self.differences()?.is_empty())
+    }
+}
+
+/// A table as the kernel holds it, decompiled; its chains are those of `current`, in that order.
+fn shown(snapshot: &TableSnapshot, current: &CurrentTable) -> Result<Table, DecodeError> {
+    let keep = |_: &Table, _: &Chain, rule, rules: &mut Vec<Rule>| rules.push(rule);
+    let (mut table, rules) = snapshot.decompile(keep)?;
+    let chains = std::mem::take(&mut table.chains).into_iter().zip(rules);
+    let mut chains: HashMap<_, _> =
+        chains.map(|(chain, rules)| (chain.name.clone(), Chain { rules, ..chain })).collect();
+    table.chains = current.chains.iter().filter_map(|chain| chains.remove(&chain.name)).collect();
+    Ok(table)
+}
+
+fn compare_table(
+    desired: &Table,
+    matches: &[Option<Match>],
+    current: &CurrentTable,
+    there: &Table,
+) -> Result<Option<ChangedTable>, PlanError> {
+    let mut chains = Vec::new();
+    for (chain, matched) in desired.chains.iter().zip(matches) {
+        let Some(matched) = matched else {
+            chains.push(ChainDifference::Missing(chain.clone()));
+            continue;
+        };
+        let found = &there.chains[matched.current];
+        let rules = compare_rules(desired, chain, found, &current.chains[matched.current], matched)?;
+        let bases = [chain.base, found.base];
+        let base = (bases[0] != bases[1]).then_some(bases);
+        if base.is_some() || !rules.is_empty() {
+            let name = chain.name.clone();
+            chains.push(ChainDifference::Changed(ChangedChain { name, base, rules }));
+        }
+    }
+    let unwanted = |there: &&Chain| !desired.chains.iter().any(|chain| chain.name == there.name);
+    chains.extend(there.chains.iter().filter(unwanted).cloned().map(ChainDifference::Extra));
+    let sets: Vec<_> = desired.sets.iter().filter_map(|set| compare_set(set, there)).collect();
+    let extra = extra_beside_chains(desired, current, there);
+    let (family, name, dormant) = (desired.family, desired.name.clone(), current.dormant);
+    let same = chains.is_empty() && sets.is_empty() && extra.is_empty() && !dormant;
+    Ok((!same).then_some(ChangedTable { family, name, dormant, extra, sets, chains }))
+}
+
+fn compare_set(desired: &Set, there: &Table) -> Option<SetDifference> {
+    let without_elements = |set: &Set| Set { elements: Vec::new(), ..set.clone() };
+    match there.sets.iter().find(|set| set.name == desired.name) {
+        None => Some(SetDifference::Missing(Box::new(without_elements(desired)))),
+        Some(found) if found.is_alike(desired) => None,
+        Some(found) => Some(SetDifference::Changed(Box::new([desired, found].map(without_elements)))),
+    }
+}
+
+/// What a table has besides chains that is neither desired nor stays anyway.
+fn extra_beside_chains(desired: &Table, current: &CurrentTable, table: &Table) -> Vec<(String, Name)> {
+    let expected =
+        |name: &Name| current.keeps(name) || desired.sets.iter().any(|desired| desired.name == *name);
+    let sets = table.sets.iter().filter(|set| !expected(&set.name)).map(|set| {
+        let kind = if set.value.is_some() { "map" } else { "set" };
+        (kind.to_owned(), set.name.clone())
+    });
+    let objects =
+        table.objects.iter().map(|object| (object.data.kind().name().to_owned(), object.name.clone()));
+    let flowtables = table.flowtables.iter().map(|table| ("flowtable".to_owned(), table.name.clone()));
+    sets.chain(objects).chain(flowtables).collect()
+}
+
+/// A rule that has no equal in its place: the gap between equal rules that it is in, and its number from 0.
+type Single = (usize, usize);
+
+fn compare_rules(
+    table: &Table,
+    desired: &Chain,
+    there: &Chain,
+    current: &CurrentChain,
+    matched: &Match,
+) -> Result<Vec<RuleDifference>, PlanError> {
+    let (mut missing, mut extra): (Vec<Single>, Vec<Single>) = (Vec::new(), Vec::new());
+    let (mut old, mut new) = (0, 0);
+    let end = (there.rules.len(), desired.rules.len());
+    for (gap, &(old_stays, new_stays)) in matched.pairs.iter().chain([&end]).enumerate() {
+        extra.extend((old..old_stays).map(|rule| (gap, rule)));
+        missing.extend((new..new_stays).map(|rule| (gap, rule)));
+        (old, new) = (old_stays + 1, new_stays + 1);
+    }
+    let mut differences = Vec::new();
+    missing.retain(|&(_, rule)| {
+        let is_it = |&(_, other): &Single| current.fingerprints[other] == matched.desired[rule];
+        let Some(at) = extra.iter().position(is_it) else { return true };
+        let (_, found) = extra.remove(at);
+        let (number, rule) = (rule + 1, there.rules[found].clone());
+        differences.push((number, RuleDifference::Moved { number, found_number: found + 1, rule }));
+        false
+    });
+    for (gap, index) in missing {
+        let (number, rule) = (index + 1, as_listed(table, &desired.rules[index])?);
+        let like = extra.iter().position(|&(other, found)| other == gap && alike(&rule, &there.rules[found]));
+        let difference = match like.map(|at| extra.remove(at)) {
+            Some((_, found)) => RuleDifference::Changed {
+                number,
+                desired: rule,
+                found_number: found + 1,
+                found: there.rules[found].clone(),
+            },
+            None => RuleDifference::Missing { number, rule },
+        };
+        differences.push((number, difference));
+    }
+    for (_, found) in extra {
+        let (number, rule) = (found + 1, there.rules[found].clone());
+        differences.push((number, RuleDifference::Extra { number, rule }));
+    }
+    differences.sort_by_key(|(number, _)| *number);
+    Ok(differences.into_iter().map(|(_, difference)| difference).collect())
+}
+
+/// Whether a person would call one a changed form of the other: most of their words are the same.
+fn alike(one: &Rule, other: &Rule) -> bool {
+    let (one, other) = (one.to_string(), other.to_string());
+    let (one, other): (Vec<_>, Vec<_>) = (one.split(' ').collect(), other.split(' ').collect());
+    let ops = capture_diff_slices(Algorithm::Myers, &one, &other);
+    let equal: usize =
+        ops.iter().filter(|op| matches!(op, DiffOp::Equal { .. })).map(|op| op.old_range().len()).sum();
+    2 * equal > one.len().max(other.len())
+}

@@ -1,0 +1,88 @@
+//! Which rules of a chain are the desired ones already.
+
+use std::collections::HashSet;
+
+use similar::{Algorithm, DiffOp, capture_diff_slices};
+
+use super::fingerprint::Fingerprint;
+
+/// Comparing two lists takes at most the product of their lengths; beyond this, the first rules that fit are taken.
+const EXACT: usize = 1 << 26;
+
+/// Pairs of equal rules, current and desired, ascending in both: as many as can stay where they are.
+pub(super) fn matching(current: &[Fingerprint], desired: &[Fingerprint]) -> Vec<(usize, usize)> {
+    // What only one side has cannot be paired; a chain that others filled is of little else.
+    let common = |these: &[Fingerprint], others: &[Fingerprint]| -> Vec<usize> {
+        let others: HashSet<_> = others.iter().collect();
+        (0..these.len()).filter(|&index| others.contains(&these[index])).collect()
+    };
+    let (old, new) = (common(current, desired), common(desired, current));
+    if old.len().saturating_mul(new.len()) > EXACT {
+        return first_fit(current, desired, &old, &new);
+    }
+    let prints = |indices: &[usize], of: &'_ [Fingerprint]| -> Vec<u64> {
+        // Numbers compare faster than bytes, and each stands for one fingerprint.
+        let mut known: Vec<&Fingerprint> = current.iter().collect();
+        known.sort_unstable();
+        known.dedup();
+        let number = |print: &Fingerprint| known.binary_search(&print).map_or(0, |index| index as u64);
+        indices.iter().map(|&index| number(&of[index])).collect()
+    };
+    let mut pairs = Vec::new();
+    for op in capture_diff_slices(Algorithm::Myers, &prints(&old, current), &prints(&new, desired)) {
+        if let DiffOp::Equal { old_index, new_index, len } = op {
+            pairs.extend((0..len).map(|offset| (old[old_index + offset], new[new_index + offset])));
+        }
+    }
+    pairs
+}
+
+fn first_fit(
+    current: &[Fingerprint],
+    desired: &[Fingerprint],
+    old: &[usize],
+    new: &[usize],
+) -> Vec<(usize, usize)> {
+    let mut old = old.iter();
+    let mut pairs = Vec::new();
+    for &wanted in new {
+        let mut rest = old.clone();
+        if let Some(&found) = rest.find(|&&there| current[there] == desired[wanted]) {
+            pairs.push((found, wanted));
+            old = rest;
+        }
+    }
+    pairs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prints(text: &str) -> Vec<Fingerprint> {
+        text.bytes().map(|byte| vec![byte]).collect()
+    }
+
+    fn pairs(current: &str, desired: &str) -> Vec<(usize, usize)> {
+        matching(&prints(current), &prints(desired))
+    }
+
+    #[test]
+    fn equal_rules_are_paired_in_order() {
+        assert_eq!(pairs("abc", "abc"), [(0, 0), (1, 1), (2, 2)]);
+        assert_eq!(pairs("axc", "abc"), [(0, 0), (2, 2)]);
+        assert_eq!(pairs("xxaxxb", "ab"), [(2, 0), (5, 1)]);
+        assert_eq!(pairs("ab", "xayb"), [(0, 1), (1, 3)]);
+        assert_eq!(pairs("ba", "ab").len(), 1);
+        assert_eq!(pairs("", "ab"), []);
+        assert_eq!(pairs("xyz", "ab"), []);
+    }
+
+    #[test]
+    fn long_lists_take_what_fits_first() {
+        let (current, desired) = (prints("xaxbxab"), prints("abb"));
+        let all = |prints: &[Fingerprint]| (0..prints.len()).collect::<Vec<_>>();
+        let pairs = first_fit(&current, &desired, &all(&current), &all(&desired));
+        assert_eq!(pairs, [(1, 0), (3, 1), (6, 2)]);
+    }
+}

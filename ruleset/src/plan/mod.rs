@@ -1,0 +1,357 @@
+//! What lies between the kernel and what is desired: to be shown, or to be sent.
+//!
+//! A plan is made of a [`Snapshot`] and a [`Desired`]. [`Plan::differences`] shows it, [`Plan::transaction`] is the batch
+//! after which the kernel holds what is desired. The batch requires the generation that was read; the caller starts over
+//! when somebody else was faster.
+//!
+//! Base chains stay. A packet reads the ruleset's generation once for each base chain that it crosses, so with kept base
+//! chains it sees each one all old or all new. A base chain that is deleted and added again in one batch is registered
+//! twice for a moment: a packet passes the new one while that is still empty, and then finds that the old one accepts
+//! everything (`nf_remove_net_hook` in net/netfilter/core.c, Linux 6.18). So a base chain goes only where its type,
+//! hook or priority is another.
+//!
+//! Where nothing is there nothing is deleted, and that makes a new pod's first commit fast: after a deletion the kernel
+//! lets the socket's close wait for an RCU grace period (`nft_rcv_nl_event` in net/netfilter/nf_tables_api.c, Linux 6.18).
+//! Where more rules of a chain go than stay, all go: a deletion for each is quadratic in the kernel.
+
+mod current;
+mod difference;
+mod fingerprint;
+mod listed;
+mod matching;
+mod transaction;
+
+use std::time::Duration;
+
+use nftwire::{DecodeError, Error, Position, Query, Socket};
+
+use self::current::{CurrentChain, CurrentTable};
+pub use self::difference::{
+    ChainDifference, ChangedChain, ChangedTable, RuleDifference, SetDifference, TableDifference,
+};
+use self::fingerprint::{Fingerprint, desired_fingerprint};
+use self::matching::matching;
+pub(crate) use self::transaction::add_anonymous_set;
+pub use self::transaction::{Subject, Transaction};
+use crate::desired::Desired;
+use crate::nft::compile::NotCompiled;
+use crate::snapshot::{Depth, Scope, Snapshot};
+use crate::{Chain, Family, Table};
+
+/// What to do with the rules that are desired and there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counters {
+    /// All rules are new and count from zero
+    Reset,
+    /// Rules that do not change stay where they are, with their counters
+    Keep,
+}
+
+/// Why there is no plan: nothing else can be wrong with one.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// What is there cannot be read
+    #[error(transparent)]
+    Read(#[from] Error),
+    /// A rule has something that cannot be compiled
+    #[error(transparent)]
+    NotCompiled(#[from] NotCompiled),
+}
+
+impl From<DecodeError> for PlanError {
+    fn from(error: DecodeError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+/// What lies between what the kernel holds and what is desired.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    desired: Desired<'a>,
+    snapshot: Snapshot,
+    /// One for each table of the snapshot
+    current: Vec<CurrentTable>,
+    /// For each desired table and each of its chains, what is there of it
+    matches: Vec<Vec<Option<Match>>>,
+    /// Whether the snapshot has rules
+    compared: bool,
+    /// Whether the desired tables must not be there
+    exclusive: bool,
+}
+
+/// A desired chain that is there.
+#[derive(Debug)]
+struct Match {
+    /// Its index among the table's current chains
+    current: usize,
+    /// What its rules are to be
+    desired: Vec<Fingerprint>,
+    /// Which current rules are which desired ones
+    pairs: Vec<(usize, usize)>,
+}
+
+impl<'a> Plan<'a> {
+    /// Reads what is there and compares it.
+    ///
+    /// # Errors
+    /// See [`PlanError`]; [`Error::GenerationChanged`] if no reading could be proven for 10 seconds.
+    pub fn read(socket: &mut Socket, desired: Desired<'a>) -> Result<Self, PlanError> {
+        let snapshot = Snapshot::read(socket, Scope::Desired(desired), Depth::Rules)?;
+        Self::new(snapshot, desired, true)
+    }
+
+    /// As [`Plan::read`] for as long as `limit` says; with [`Counters::Reset`], rules are neither read nor compared.
+    ///
+    /// # Errors
+    /// As [`Plan::read`].
+    pub fn read_for(
+        socket: &mut Socket,
+        desired: Desired<'a>,
+        counters: Counters,
+        limit: Duration,
+    ) -> Result<Self, PlanError> {
+        let depth = if counters == Counters::Keep { Depth::Rules } else { Depth::Objects };
+        let snapshot = Snapshot::read_within(socket, Scope::Desired(desired), depth, limit)?;
+        Self::new(snapshot, desired, depth == Depth::Rules)
+    }
+
+    /// That everything of the desired tables is replaced, for any generation and without a proof: for where others disturb
+    /// every reading, or change the ruleset so often that no generation lasts until a commit.
+    ///
+    /// What others change between this reading and the commit, and the transaction does not touch, stays as if they had
+    /// done it after the commit. Where they took away what it takes away, the kernel refuses it with ENOENT.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub fn rewrite(socket: &mut Socket, desired: Desired<'a>) -> Result<Self, PlanError> {
+        let snapshot = Snapshot::read_unproven(socket, Scope::Desired(desired), Depth::Objects)?;
+        Self::new(snapshot, desired, false)
+    }
+
+    /// That nothing is there: what most pods need, for one request. `None` where a table of the desired is there. The
+    /// kernel refuses the transaction with EEXIST where a desired one has come meanwhile; that no other comes is for
+    /// the caller to see to.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub fn initial(socket: &mut Socket, desired: Desired<'a>) -> Result<Option<Self>, PlanError> {
+        let mut is_there = false;
+        let read = socket.dump(Family::Unspec, Query::Tables, |received| {
+            for message in received.messages() {
+                let table = nftwire::Table::decode(&message?)?;
+                is_there |= desired.owns(table.family, table.name);
+            }
+            Ok(received.into_buffer())
+        });
+        match read {
+            Ok(()) if !is_there => Ok(Some(Self::from_nothing(desired)?)),
+            Ok(()) | Err(Error::GenerationChanged) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// That nothing is there, without a look: the kernel refuses the transaction with EEXIST where a desired table is.
+    ///
+    /// # Errors
+    /// See [`PlanError`].
+    pub fn from_nothing(desired: Desired<'a>) -> Result<Self, PlanError> {
+        let plan = Self::new(Snapshot::nothing(), desired, true)?;
+        Ok(Self { exclusive: true, ..plan })
+    }
+
+    fn new(snapshot: Snapshot, desired: Desired<'a>, compared: bool) -> Result<Self, PlanError> {
+        let tables = snapshot.tables().iter();
+        let current: Vec<_> =
+            tables.map(|table| CurrentTable::new(table, desired)).collect::<Result<_, _>>()?;
+        let mut matches = Vec::new();
+        for table in &desired.ruleset().tables {
+            let there = current.iter().find(|there| there.is_same_table(table));
+            let chains = table.chains.iter().map(|chain| match there {
+                Some(there) if compared => Match::new(table, chain, &there.chains),
+                _ => Ok(None),
+            });
+            matches.push(chains.collect::<Result<_, _>>()?);
+        }
+        Ok(Self { desired, snapshot, current, matches, compared, exclusive: false })
+    }
+
+    /// The generation that was read; 0 where it is not known.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.snapshot.generation()
+    }
+
+    /// Whether any table of the desired is there now.
+    #[must_use]
+    pub fn replaces(&self) -> bool {
+        !self.current.is_empty()
+    }
+
+    /// The transaction after which the desired tables hold exactly what is desired.
+    ///
+    /// # Errors
+    /// A rule has something that cannot be compiled.
+    pub fn transaction(&self, counters: Counters) -> Result<Transaction<'a>, NotCompiled> {
+        let desired = self.desired.ruleset();
+        let mut transaction = Transaction::new(desired, self.generation());
+        // The kernel does not wake a table and give it a base chain in one transaction; as no packet sees a dormant
+        // table, it may as well go and come back.
+        let goes = |there: &&CurrentTable| {
+            there.dormant || !desired.tables.iter().any(|table| there.is_same_table(table))
+        };
+        for table in self.current.iter().filter(goes) {
+            let subject = Subject::table(table.family, &table.name);
+            if table.dormant || !table.named_sets.iter().any(|set| set.stays) {
+                transaction.remove(subject, |batch| batch.del_table(table.family, &table.name));
+            } else {
+                transaction.remove(subject, |batch| batch.flush_table(table.family, &table.name));
+                remove_all_but(&mut transaction, table, &[]);
+            }
+        }
+        for (index, table) in desired.tables.iter().enumerate() {
+            let there =
+                self.current.iter().filter(|there| !goes(there)).find(|there| there.is_same_table(table));
+            if self.exclusive {
+                transaction.create_table(index);
+            } else {
+                transaction.add_table(index);
+            }
+            self.update_table(&mut transaction, index, there, counters)?;
+        }
+        Ok(transaction)
+    }
+
+    fn update_table(
+        &self,
+        transaction: &mut Transaction<'_>,
+        table_index: usize,
+        there: Option<&CurrentTable>,
+        counters: Counters,
+    ) -> Result<(), NotCompiled> {
+        let table = &self.desired.ruleset().tables[table_index];
+        let (family, name) = (table.family, &table.name);
+        // Rules that look things up in a set that goes have to go before it.
+        let replaces_set = table.sets.iter().any(|set| there.is_some_and(|there| there.has_other(set)));
+        let keep_rules = counters == Counters::Keep && self.compared && !replaces_set;
+        if there.is_some() && !keep_rules {
+            transaction.remove(Subject::table(family, name), |batch| batch.flush_table(family, name));
+        }
+        let steps: Vec<_> = table
+            .chains
+            .iter()
+            .zip(&self.matches[table_index])
+            .map(|(chain, matched)| match (there, matched) {
+                (Some(there), Some(matched)) if keep_rules => {
+                    Steps::new(chain, &there.chains[matched.current], matched)
+                }
+                _ => Steps::all_new(chain.rules.len()),
+            })
+            .collect();
+
+        // Rules go before the chains that they jump to.
+        for (chain, steps) in table.chains.iter().zip(&steps) {
+            let subject = || Subject::table(family, name).chain(&chain.name);
+            if steps.flush {
+                transaction.remove(subject(), |batch| batch.flush_chain(family, name, &chain.name));
+            }
+            for &handle in &steps.deleted {
+                transaction.remove(subject(), |batch| batch.del_rule(family, name, &chain.name, handle));
+            }
+        }
+        if let Some(there) = there {
+            if keep_rules {
+                for chain in there.chains_but(&table.chains).filter(|chain| !chain.handles.is_empty()) {
+                    let subject = Subject::table(family, name).chain(&chain.name);
+                    transaction.remove(subject, |batch| batch.flush_chain(family, name, &chain.name));
+                }
+            }
+            remove_all_but(transaction, there, &table.chains);
+        }
+        for (index, set) in table.sets.iter().enumerate() {
+            if !there.is_some_and(|there| there.keeps(&set.name)) {
+                transaction.add_set(table_index, index)?;
+            }
+        }
+        for chain in 0..table.chains.len() {
+            transaction.add_chain(table_index, chain);
+        }
+        for (chain, steps) in steps.iter().enumerate() {
+            for &(rule, place) in &steps.added {
+                transaction.add_rule(table_index, chain, rule, place)?;
+            }
+            transaction.kept_rules += table.chains[chain].rules.len() - steps.added.len();
+        }
+        Ok(())
+    }
+}
+
+impl Match {
+    fn new(table: &Table, chain: &Chain, there: &[CurrentChain]) -> Result<Option<Self>, NotCompiled> {
+        let Some(current) = there.iter().position(|there| there.name == chain.name) else { return Ok(None) };
+        let desired = chain.rules.iter().map(|rule| desired_fingerprint(table.family, rule));
+        let desired: Vec<_> = desired.collect::<Result<_, _>>()?;
+        let pairs = matching(&there[current].fingerprints, &desired);
+        Ok(Some(Self { current, desired, pairs }))
+    }
+}
+
+/// Takes away what is there of a table but these chains and the sets that stay. No rule uses any of it any more, and a
+/// map's elements, which may jump to a chain, go before that.
+fn remove_all_but(transaction: &mut Transaction<'_>, there: &CurrentTable, chains: &[Chain]) {
+    let (family, name) = (there.family, &there.name);
+    for set in there.named_sets.iter().filter(|set| !set.stays) {
+        let subject = Subject::table(family, name).set(&set.name);
+        transaction.remove(subject, |batch| batch.del_set(family, name, &set.name));
+    }
+    for (kind, object) in &there.objects {
+        let subject = Subject::table(family, name);
+        transaction.remove(subject, |batch| batch.del_object(family, name, *kind, object));
+    }
+    for flowtable in &there.flowtables {
+        let subject = Subject::table(family, name);
+        transaction.remove(subject, |batch| batch.del_flowtable(family, name, flowtable));
+    }
+    for chain in there.chains_but(chains) {
+        let subject = Subject::table(family, name).chain(&chain.name);
+        transaction.remove(subject, |batch| batch.del_chain(family, name, &chain.name));
+    }
+}
+
+/// How the rules of one chain become those that are desired.
+struct Steps {
+    /// Whether all rules go
+    flush: bool,
+    /// Handles of the rules that go, otherwise
+    deleted: Vec<u64>,
+    /// Numbers of the desired rules that are new, and where they go
+    added: Vec<(usize, Position)>,
+}
+
+impl Steps {
+    fn all_new(rules: usize) -> Self {
+        let added = (0..rules).map(|rule| (rule, Position::Append)).collect();
+        Self { flush: false, deleted: Vec::new(), added }
+    }
+
+    fn new(chain: &Chain, there: &CurrentChain, matched: &Match) -> Self {
+        if !there.is_same_chain(chain) {
+            // It goes with its rules, and comes back.
+            return Self::all_new(chain.rules.len());
+        }
+        let handles = &there.handles;
+        if handles.len() - matched.pairs.len() > matched.pairs.len() {
+            return Self { flush: true, ..Self::all_new(chain.rules.len()) };
+        }
+        let mut steps = Self { flush: false, deleted: Vec::new(), added: Vec::new() };
+        let (mut old, mut new) = (0, 0);
+        let end = (handles.len(), chain.rules.len());
+        for &(old_stays, new_stays) in matched.pairs.iter().chain([&end]) {
+            steps.deleted.extend(&handles[old..old_stays]);
+            // What comes after a change stays, so new rules go before it; at the end they go to the end.
+            let place = handles.get(old_stays).map_or(Position::Append, |&next| Position::Before(next));
+            steps.added.extend((new..new_stays).map(|rule| (rule, place)));
+            (old, new) = (old_stays + 1, new_stays + 1);
+        }
+        steps
+    }
+}
