@@ -257,5 +257,5 @@ fn the_hosts_chain_is_before_all_others() {
     assert_ruleset(&host.interception().handover, &table(&(chain("0") + &postrouting)));
     assert_ruleset(&native.interception().handover, &table(&(postrouting + &chain("0"))));
     let owned = HostInterception::nothing().owned;
-    assert_eq!(owned.kept_sets(nft_ruleset::Family::Inet, "istio-ambient-nat").len(), 2);
+    assert_eq!(owned.kept_sets(nft_ruleset::Family::Inet, "istio-ambient-nat".into()).len(), 2);
 }

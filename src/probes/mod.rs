@@ -149,7 +149,12 @@ impl Explain for ProbesError {
 
 impl LostRace for ProbesError {
     fn is_lost_race(&self) -> bool {
-        matches!(self, Self::Netlink(error) if error.is_lost_race())
+        match self {
+            // What goes is gone already: others were faster.
+            Self::Netlink(nftwire::Error::Refused(refusal)) => refusal.errno == Errno::ENOENT as i32,
+            Self::Netlink(error) => error.is_lost_race(),
+            _ => false,
+        }
     }
 }
 
@@ -255,7 +260,21 @@ pub fn sync(nft: &mut Socket, mut desired: Vec<(IpAddr, PodUid<'_>)>) -> Result<
         Ok(differences.counts)
     })?;
     synced.commit = commit;
+    if commit.is_some() && !holds(nft, &desired)? {
+        let (_, again) = change_and_commit(nft, false, |held, change| {
+            change.flush(held);
+            change.add(held, &desired)
+        })?;
+        synced.commit = again.or(commit);
+    }
     Ok(synced)
+}
+
+/// Whether the probe set holds these addresses and no others.
+fn holds(nft: &mut Socket, desired: &[(IpAddr, PodUid<'_>)]) -> Result<bool, ProbesError> {
+    let (_, held) = Held::read(nft, true)?;
+    let differences = Differences::new(&held, desired);
+    Ok(differences.gone.is_empty() && differences.come.is_empty())
 }
 
 /// What lies between the probe set and the one that is desired.

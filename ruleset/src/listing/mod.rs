@@ -31,7 +31,11 @@ pub fn collect<T: Default>(
 ) -> Result<Vec<Listed<T>>, Error> {
     let snapshot = Snapshot::read(socket, scope, Depth::All)?;
     let listed = snapshot.tables().iter().map(|table| {
-        let (table, rules) = table.decompile(&each)?;
+        let (mut table, rules) = table.decompile(&each)?;
+        if matches!(scope, Scope::Chain(..)) {
+            // Its rules only refer to them.
+            table.sets.clear();
+        }
         Ok(Listed { table, rules })
     });
     listed.collect()

@@ -12,7 +12,7 @@
 //!
 //! Where nothing is there nothing is deleted, and that makes a new pod's first commit fast: after a deletion the kernel
 //! lets the socket's close wait for an RCU grace period (`nft_rcv_nl_event` in net/netfilter/nf_tables_api.c, Linux 6.18).
-//! Where more rules of a chain go than stay, all go: a deletion for each is quadratic in the kernel.
+//! Where many rules of a chain go, and more than stay, all go: a deletion for each is quadratic in the kernel.
 
 mod current;
 mod difference;
@@ -317,6 +317,9 @@ fn remove_all_but(transaction: &mut Transaction<'_>, there: &CurrentTable, chain
     }
 }
 
+/// How many rules of a chain are deleted one by one, even if fewer stay. Each costs the kernel a walk along the chain.
+const FLUSH: usize = 256;
+
 /// How the rules of one chain become those that are desired.
 struct Steps {
     /// Whether all rules go
@@ -339,7 +342,8 @@ impl Steps {
             return Self::all_new(chain.rules.len());
         }
         let handles = &there.handles;
-        if handles.len() - matched.pairs.len() > matched.pairs.len() {
+        let (stay, go) = (matched.pairs.len(), handles.len() - matched.pairs.len());
+        if go > stay && go > FLUSH {
             return Self { flush: true, ..Self::all_new(chain.rules.len()) };
         }
         let mut steps = Self { flush: false, deleted: Vec::new(), added: Vec::new() };
