@@ -438,9 +438,11 @@ mod tests {
         let fault = |name: &str, fault| Err(Invalid { place: format!("set {name} in inet t"), fault });
         assert_eq!(with(&[set.clone(), set.clone()]), fault("s", Fault::Duplicate));
         assert_eq!(with(&[Set::new("a b", DataType::Mark)]), fault("a b", Fault::Name("a b".into())));
-        let what = "a set of this kind";
         let set = Set { timeout: 1, ..set };
-        assert_eq!(with(&[set]), fault("s", Fault::NotCompiled(NotCompiled { what })));
+        assert_eq!(
+            with(&[set]),
+            fault("s", Fault::NotCompiled(crate::nft::compile::SetFault::Attributes.into()))
+        );
     }
 
     #[test]

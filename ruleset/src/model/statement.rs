@@ -476,6 +476,22 @@ impl ObjectKind {
         }
     }
 
+    /// The number (`NFT_OBJECT_*`, include/uapi/linux/netfilter/nf_tables.h, Linux 6.12).
+    #[must_use]
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Counter => 1,
+            Self::Quota => 2,
+            Self::CtHelper => 3,
+            Self::Limit => 4,
+            Self::CtTimeout => 7,
+            Self::Secmark => 8,
+            Self::CtExpectation => 9,
+            Self::Synproxy => 10,
+            Self::Other(number) => number,
+        }
+    }
+
     /// nft's name for it.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -32,9 +32,15 @@ pub(super) fn fingerprint<'s>(
             Expr::Lookup(lookup) => match elements(lookup) {
                 Some(elements) => {
                     Expr::from(Lookup { set: "".into(), set_id: 0, ..*lookup }).encode(&mut writer);
-                    for SetKey { key, end, verdict, counter } in elements {
+                    for SetKey { key, end, key_end, catch_all, verdict, value, counter } in elements {
                         writer.put(uapi::NFTA_SET_ELEM_KEY, key.as_bytes());
-                        writer.put_u8(uapi::NFTA_SET_ELEM_FLAGS, u8::from(*end));
+                        writer.put_u8(uapi::NFTA_SET_ELEM_FLAGS, u8::from(*end) | u8::from(*catch_all) << 1);
+                        if let Some(key_end) = key_end {
+                            writer.put(uapi::NFTA_SET_ELEM_KEY_END, key_end.as_bytes());
+                        }
+                        if let Some(value) = value {
+                            writer.put(uapi::NFTA_SET_ELEM_DATA, value.as_bytes());
+                        }
                         if let Some(verdict) = verdict {
                             Expr::from(Immediate::Verdict(verdict.into())).encode(&mut writer);
                         }
@@ -55,10 +61,12 @@ pub(super) fn fingerprint<'s>(
 /// What counts of an element of a set or a map of verdicts. What no profile makes is of no account: it is in no set that
 /// a desired rule looks things up in.
 pub(super) fn key(element: nftwire::Element<'_>) -> SetKey {
-    let verdict = match element.data {
-        Some(ElementData::Verdict(verdict)) => Some(verdict.into()),
-        Some(ElementData::Value(_)) | None => None,
+    let (verdict, value) = match element.data {
+        Some(ElementData::Verdict(verdict)) => (Some(verdict.into()), None),
+        Some(ElementData::Value(value)) => (None, Some(value)),
+        None => (None, None),
     };
+    let (key_end, catch_all) = (element.key_end, element.catch_all);
     let counter = element.expressions.iter().any(|expression| matches!(expression, Expr::Counter(_)));
-    SetKey { verdict, counter, ..SetKey::new(element.key, element.interval_end) }
+    SetKey { verdict, value, counter, key_end, catch_all, ..SetKey::new(element.key, element.interval_end) }
 }

@@ -2,7 +2,14 @@ use ipnet::IpNet;
 use nftwire::SetFlags;
 use nftwire::expr::{CtKey, PayloadBase};
 
+use nftwire::Register;
+use nftwire::expr::{
+    Access, Bitwise, Cmp, CmpOp, Counter, Ct, Immediate, Lookup, Meta, MetaKey, Operation, Payload,
+    PayloadAction, Redir, Tproxy,
+};
+
 use super::*;
+use crate::{DataType, Op, Operator, Selector};
 use crate::{Element, IP6_DADDR, Operand, Range, Set, SetValue, TCP_DPORT, Target, UDP_DPORT};
 
 /// Beside each expression stands how `nft --debug=netlink` shows it, on a little endian machine.
@@ -319,7 +326,9 @@ fn a_set_of_ports_belongs_to_its_rule() {
     ];
     assert_eq!(compiled.expressions, expressions);
     let set = AnonymousSet {
-        data_type: DataType::InetService,
+        key_type: DataType::InetService.set_number(),
+        fields: Vec::new(),
+        values: None,
         key_len: 2,
         interval: false,
         verdicts: false,
@@ -408,7 +417,9 @@ fn ranges_in_a_set_are_the_ends_that_nft_makes_of_them() {
     assert_eq!(
         compiled.sets,
         [AnonymousSet {
-            data_type: DataType::InetService,
+            key_type: DataType::InetService.set_number(),
+            fields: Vec::new(),
+            values: None,
             key_len: 2,
             interval: true,
             verdicts: false,
@@ -433,8 +444,10 @@ fn a_comment_is_kept_as_nft_keeps_it() {
 
 #[test]
 fn what_only_can_be_shown_is_refused() {
-    let rule = Rule::new().then(Statement::NoTrack);
-    assert!(compile(Family::Inet, &rule, 1).is_err());
+    let unknown = Rule::new().then(Statement::Unknown("tunnel Tunnel { key: Id }".into()));
+    let error = compile(Family::Inet, &unknown, 1).unwrap_err();
+    assert_eq!(error, NotCompiled::Unknown("tunnel".into()));
+    assert_eq!(error.to_string(), "cannot compile `tunnel`: this expression is not known");
 }
 
 // Sets with a name.
@@ -472,24 +485,24 @@ fn a_set_of_ranges() {
 
 #[test]
 fn sets_that_only_can_be_shown() {
-    let refused = |set: &Set| named_set(set).unwrap_err().what;
+    let refused = |set: &Set| named_set(set).unwrap_err();
     let plain = || addresses(0, &[]);
-    assert_eq!(refused(&addresses(0, &["10.0.0.0/8"])), "a range in a set without the flag interval");
-    assert_eq!(refused(&Set { value: Some(SetValue::Verdict), ..plain() }), "a map");
+    assert_eq!(refused(&addresses(0, &["10.0.0.0/8"])), SetFault::NotInterval.into());
+    assert_eq!(refused(&Set { value: Some(SetValue::Verdict), ..plain() }), SetFault::Map.into());
     let mut fields = plain();
     fields.key.types.push(fields.key.types[0]);
-    assert_eq!(refused(&fields), "a set of several fields");
+    assert_eq!(refused(&fields), SetFault::Fields.into());
     for set in [
         Set { timeout: 1, ..plain() },
         Set { size: 1, ..plain() },
         Set { flags: SetFlags::EVAL.0, ..plain() },
         Set { comment: Some("c".into()), ..plain() },
     ] {
-        assert_eq!(refused(&set), "a set of this kind");
+        assert_eq!(refused(&set), SetFault::Attributes.into());
     }
     let mut commented = addresses(0, &["10.0.0.1/32"]);
     commented.elements[0].details = Some(Box::default());
-    assert_eq!(refused(&commented), "an element of a set with a comment, a time or a counter");
+    assert_eq!(refused(&commented), SetFault::Element.into());
 }
 
 /// Without it nft 1.0.6 shows names of interfaces as empty texts.

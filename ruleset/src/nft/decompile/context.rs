@@ -7,7 +7,7 @@ use crate::{Field, Protocol};
 
 /// A header as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layer {
+pub(crate) enum Layer {
     /// The one with these fields
     Protocol(Protocol),
     /// IPv4 or IPv6: the family inet
@@ -19,14 +19,14 @@ pub(super) enum Layer {
 }
 
 /// The layers, by what nft calls their base.
-pub(super) const LINK: usize = 0;
-pub(super) const NETWORK: usize = 1;
-pub(super) const TRANSPORT: usize = 2;
+pub(crate) const LINK: usize = 0;
+pub(crate) const NETWORK: usize = 1;
+pub(crate) const TRANSPORT: usize = 2;
 /// What a match inside the transport header tells about
-pub(super) const INNER: usize = 3;
+pub(crate) const INNER: usize = 3;
 
 /// The layer that a payload expression reads.
-pub(super) fn layer_of(base: PayloadBase) -> Option<usize> {
+pub(crate) fn layer_of(base: PayloadBase) -> Option<usize> {
     match base {
         PayloadBase::LinkLayer => Some(LINK),
         PayloadBase::Network => Some(NETWORK),
@@ -37,17 +37,17 @@ pub(super) fn layer_of(base: PayloadBase) -> Option<usize> {
 
 /// A match that nft may leave out, because a later one implies it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Dependency {
+pub(crate) struct Dependency {
     /// The number of its statement
-    pub(super) statement: usize,
+    pub(crate) statement: usize,
     /// What it compares
-    pub(super) left: DependencyOn,
+    pub(crate) left: DependencyOn,
     /// With what
-    pub(super) value: u32,
+    pub(crate) value: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DependencyOn {
+pub(crate) enum DependencyOn {
     Meta(MetaKey),
     Ct,
     Payload(Field),
@@ -55,20 +55,20 @@ pub(super) enum DependencyOn {
 
 /// What is known at a place in a rule.
 #[derive(Debug)]
-pub(super) struct Context {
-    pub(super) family: Family,
-    pub(super) layers: [Option<Layer>; 3],
+pub(crate) struct Context {
+    pub(crate) family: Family,
+    pub(crate) layers: [Option<Layer>; 3],
     /// Link layer headers before the one in `layers`
-    pub(super) stacked: Vec<Protocol>,
+    pub(crate) stacked: Vec<Protocol>,
     /// The type of ICMP message, where it is known
-    pub(super) icmp_type: Option<u8>,
+    pub(crate) icmp_type: Option<u8>,
     /// The type of ICMP message that a dependency asks for
     dependency_icmp_type: Option<u8>,
     dependencies: [Option<Dependency>; 4],
 }
 
 impl Context {
-    pub(super) fn new(family: Family) -> Self {
+    pub(crate) fn new(family: Family) -> Self {
         let mut context = Self {
             family,
             layers: [None; 3],
@@ -82,7 +82,7 @@ impl Context {
     }
 
     /// For the next rule.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.layers = match self.family {
             Family::Bridge => [Some(Layer::Protocol(Protocol::Ether)), None, None],
             Family::Netdev => [Some(Layer::Netdev), None, None],
@@ -98,12 +98,12 @@ impl Context {
     }
 
     /// A statement with an effect came: what was matched before it has to stay there.
-    pub(super) fn forget_dependencies(&mut self) {
+    pub(crate) fn forget_dependencies(&mut self) {
         self.dependencies = [None; 4];
         self.dependency_icmp_type = None;
     }
 
-    pub(super) fn protocol(&self, layer: usize) -> Option<Protocol> {
+    pub(crate) fn protocol(&self, layer: usize) -> Option<Protocol> {
         match self.layers.get(layer)? {
             Some(Layer::Protocol(protocol)) => Some(*protocol),
             _ => None,
@@ -111,7 +111,7 @@ impl Context {
     }
 
     /// Learns from a match on `meta KEY VALUE`.
-    pub(super) fn learn_meta(&mut self, key: MetaKey, value: u32) {
+    pub(crate) fn learn_meta(&mut self, key: MetaKey, value: u32) {
         match key {
             MetaKey::IifType if self.family != Family::Bridge => {
                 let ethernet = value == 1; // ARPHRD_ETHER
@@ -139,14 +139,14 @@ impl Context {
     }
 
     /// Learns from a match on `ct l3proto VALUE` or `ct protocol VALUE`.
-    pub(super) fn learn_ct(&mut self, layer: usize, value: u32) {
+    pub(crate) fn learn_ct(&mut self, layer: usize, value: u32) {
         if let Some(next) = self.layers[layer].and_then(|base| upper(base, value)) {
             self.layers[layer + 1] = Some(next);
         }
     }
 
     /// Learns from a match on a field that tells which header comes next.
-    pub(super) fn learn_field(&mut self, field: &Field, layer: usize, value: u32) {
+    pub(crate) fn learn_field(&mut self, field: &Field, layer: usize, value: u32) {
         let Some(base) = self.layers[layer] else { return };
         let Some(next) = upper(base, value) else {
             let kind = u8::try_from(value).unwrap_or(0);
@@ -168,7 +168,7 @@ impl Context {
     }
 
     /// Whether a match on a field says that another header of the same layer follows.
-    pub(super) fn is_stacked(&self, layer: usize, value: u32) -> bool {
+    pub(crate) fn is_stacked(&self, layer: usize, value: u32) -> bool {
         self.layers[layer]
             .and_then(|base| upper(base, value))
             .is_some_and(|next| layer_of_protocol(next) == layer)
@@ -182,12 +182,12 @@ impl Context {
         }
     }
 
-    pub(super) fn dependency(&self, layer: usize) -> Option<Dependency> {
+    pub(crate) fn dependency(&self, layer: usize) -> Option<Dependency> {
         self.dependencies[self.slot(layer)?]
     }
 
     /// Notes a match that tells about `layer`.
-    pub(super) fn depend(&mut self, layer: usize, dependency: Dependency) {
+    pub(crate) fn depend(&mut self, layer: usize, dependency: Dependency) {
         if let DependencyOn::Payload(field) = dependency.left {
             let kind = u8::try_from(dependency.value).unwrap_or(u8::MAX);
             match field.protocol {
@@ -213,7 +213,7 @@ impl Context {
     }
 
     /// Takes out the match that tells about `layer`; returns its statement's number.
-    pub(super) fn release(&mut self, layer: usize) -> Option<usize> {
+    pub(crate) fn release(&mut self, layer: usize) -> Option<usize> {
         let slot = self.slot(layer)?;
         let gone = self.dependencies[slot].take()?.statement;
         for dependency in self.dependencies.iter_mut().flatten() {
@@ -226,7 +226,7 @@ impl Context {
 
     /// Whether a match on `field` makes the one that tells about its layer superfluous. The families of several
     /// network protocols keep more.
-    pub(super) fn field_implies(&self, field: &Field, layer: usize) -> bool {
+    pub(crate) fn field_implies(&self, field: &Field, layer: usize) -> bool {
         let Some(dependency) = self.dependency(layer) else { return false };
         let DependencyOn::Payload(on) = dependency.left else { return true };
         let on_layer = layer_of(on.protocol.base()).unwrap_or(TRANSPORT);
@@ -256,7 +256,7 @@ impl Context {
     }
 
     /// Whether a match on `meta l4proto` or the like makes the one that tells the network protocol superfluous.
-    pub(super) fn meta_implies(&self, key: Option<MetaKey>, value: u32) -> bool {
+    pub(crate) fn meta_implies(&self, key: Option<MetaKey>, value: u32) -> bool {
         let Some(dependency) = self.dependency(NETWORK) else { return true };
         let nfproto = match dependency.left {
             DependencyOn::Meta(MetaKey::NfProto) => Family::from_number(number_u8(dependency.value)),
@@ -303,7 +303,7 @@ fn layer_of_protocol(layer: Layer) -> usize {
 }
 
 /// The header that the lower one announces by this number.
-pub(super) fn upper(base: Layer, number: u32) -> Option<Layer> {
+pub(crate) fn upper(base: Layer, number: u32) -> Option<Layer> {
     let protocol = match (base, number) {
         (Layer::Inet, 2) => Protocol::Ip,
         (Layer::Inet, 10) => Protocol::Ip6,

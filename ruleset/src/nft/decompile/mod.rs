@@ -4,12 +4,12 @@
 //! this. Matches that nft puts in by itself are left out where nft leaves them out: a match on `meta l4proto` before
 //! one on a port, for example. An expression that cannot be shown becomes a comment; the rest of the rule stays.
 
-mod context;
+pub(crate) mod context;
 mod interval;
 mod matching;
 mod object;
 mod payload;
-mod register;
+pub(crate) mod register;
 mod resolve;
 mod set;
 mod statement;

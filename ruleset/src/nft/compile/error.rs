@@ -1,0 +1,86 @@
+//! Why a value cannot be sent to the kernel.
+
+use crate::{Family, Name, Op, Protocol};
+
+/// A rule or a set has something that can be shown, but not sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotCompiled {
+    /// An expression of the kernel's that the model has no statement for.
+    #[error("cannot compile `{0}`: this expression is not known")]
+    Unknown(Box<str>),
+    /// A match or target of xtables, whose parameters the model does not keep.
+    #[error("cannot compile the xtables extension {0}")]
+    Xtables(Box<str>),
+    /// Something has no value that a register could hold, or cannot be written.
+    #[error("cannot compile {0} here")]
+    Expression(&'static str),
+    /// Something has to be a constant.
+    #[error("cannot compile a value that is not a constant here")]
+    NotConstant,
+    /// A comparison that the kernel has no expression for.
+    #[error("cannot compile the operator {}", .0.sign().unwrap_or("in"))]
+    Comparison(Op),
+    /// The packets of a family have no such header, or what is known of them contradicts it.
+    #[error("cannot compile a match on {}: packets of the family {family} are known to have no such header here", .header.name())]
+    Header {
+        /// The header
+        header: Protocol,
+        /// The table's family
+        family: Family,
+    },
+    /// A translation whose address family neither the table nor the rule says.
+    #[error("cannot compile {0} without a family")]
+    NoFamily(&'static str),
+    /// A lookup in a set that is not in the table.
+    #[error("cannot compile a lookup in {0}, whose type is not known")]
+    UnknownSet(Name),
+    /// More values at once than the 16 registers of four bytes hold.
+    #[error("cannot compile an expression of more than 64 bytes")]
+    Registers,
+    /// A comment that nft could not read.
+    #[error("cannot compile a comment of {0} bytes: nft reads at most 127")]
+    Comment(usize),
+    /// A set, or an element of one.
+    #[error("cannot compile {0}")]
+    Set(SetFault),
+}
+
+/// What of a set cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetFault {
+    /// Maps that have a name
+    #[error("a map that has a name")]
+    Map,
+    /// Keys of several fields
+    #[error("a set of several fields that has a name")]
+    Fields,
+    /// A size, a timeout, a policy, a typeof, a comment or statements
+    #[error("a set with a size, a time, a policy, statements, a comment or a type by expression")]
+    Attributes,
+    /// An element's time, comment or limit
+    #[error("an element with a time, a comment or a limit of its own")]
+    Element,
+    /// A value of a map
+    #[error("a map whose values are not constants of one type")]
+    Value,
+    /// Ranges of numbers that are not compared byte by byte
+    #[error("a range of numbers in host order in a set")]
+    HostOrder,
+    /// A range in a set without the flag
+    #[error("a range in a set without the flag interval")]
+    NotInterval,
+    /// Elements that share values
+    #[error("a map or a set with counters whose elements overlap")]
+    Overlap,
+    /// Userdata that is too long
+    #[error("a set whose userdata is too long")]
+    Userdata,
+}
+
+impl From<SetFault> for NotCompiled {
+    fn from(fault: SetFault) -> Self {
+        Self::Set(fault)
+    }
+}

@@ -1,0 +1,419 @@
+//! Loading values into registers.
+
+use nftwire::expr::{
+    Access, Bitwise, Byteorder, ByteorderOp, Ct, Exthdr, ExthdrOp, Fib, FibResult, Hash, HashKind, Immediate,
+    Lookup, Meta, Numgen, NumgenKind, Operation, Osf, Payload, PayloadAction, PayloadBase, Rt, Socket,
+    SocketKey, Xfrm, XfrmKey,
+};
+use nftwire::{Register, SetFlags};
+
+use super::{Compiler, NotCompiled, WORDS_IN_16_BYTES, constant, register};
+use crate::model::option::{OptionField, OptionKind};
+use crate::nft::decompile::context::{LINK, layer_of};
+use crate::nft::decompile::register as loaded;
+use crate::{Data, DataType, Expression, Field, Name, Operator, Protocol, Selector, Set};
+
+/// Bits of a header or an option, and what has to be done to get the value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bits {
+    /// Bits from the start
+    pub(super) offset: u32,
+    /// Bits of the value
+    pub(super) len: u32,
+}
+
+impl Bits {
+    pub(super) fn first_byte(self) -> u32 {
+        self.offset / 8
+    }
+
+    /// Bytes that have to be read.
+    pub(super) fn bytes(self) -> u32 {
+        (self.offset + self.len).div_ceil(8) - self.first_byte()
+    }
+
+    /// Bits after the value in the last byte.
+    pub(super) fn shift(self) -> u32 {
+        (8 - (self.offset + self.len) % 8) % 8
+    }
+
+    pub(super) fn is_whole_bytes(self) -> bool {
+        self.offset.is_multiple_of(8) && self.len.is_multiple_of(8)
+    }
+
+    /// Ones where the value is in the bytes that are read.
+    fn mask(self) -> Data {
+        let ones = Data::new(&(0..self.len.div_ceil(8)).map(|_| 0xff).collect::<Vec<_>>());
+        let excess = ones_of(self.len.div_ceil(8) * 8 - self.len);
+        let mut bytes = ones.as_bytes().to_vec();
+        if let Some(first) = bytes.first_mut() {
+            *first &= excess;
+        }
+        self.placed(&Data::new(&bytes))
+    }
+
+    /// A value that is in the lowest bits, where it is in the bytes that are read.
+    pub(super) fn placed(self, value: &Data) -> Data {
+        let len = usize::try_from(self.bytes()).unwrap_or(0);
+        let number = value.as_bytes().iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+        let bytes = (number << self.shift()).to_be_bytes();
+        Data::new(&bytes[bytes.len().saturating_sub(len)..])
+    }
+}
+
+/// A byte without its highest bits.
+fn ones_of(without: u32) -> u8 {
+    u8::try_from(0xff_u16 >> without.min(8)).unwrap_or(0)
+}
+
+/// The bits that a selector of a header or an option reads.
+pub(super) fn bits(selector: &Selector) -> Option<Bits> {
+    match selector {
+        Selector::Payload(Field { offset, len, .. }) => {
+            Some(Bits { offset: u32::from(*offset), len: u32::from(*len) })
+        }
+        Selector::Raw(raw) => Some(Bits { offset: raw.offset, len: raw.len }),
+        Selector::Option(option) if !option.presence => {
+            Some(Bits { offset: option.offset.into(), len: option.len.into() })
+        }
+        _ => None,
+    }
+}
+
+/// Bytes of a value, without padding.
+pub(super) fn len(expression: &Expression) -> u32 {
+    match expression {
+        Expression::Selector(selector) => match bits(selector) {
+            Some(bits) => bits.len.div_ceil(8),
+            None => match selector {
+                Selector::CtOf(_) => selector.data_type().size().max(4),
+                Selector::Option(_) => 1,
+                selector => loaded::len(*selector),
+            },
+        },
+        Expression::Constant(constant) => u32::try_from(constant.data.as_bytes().len()).unwrap_or(4),
+        Expression::Binary(binary) => len(&binary.left),
+        Expression::Concat(parts) => parts.iter().map(|part| len(part).next_multiple_of(4)).sum(),
+        _ => 4,
+    }
+}
+
+/// Whether a value is a number in the machine's own byte order, of more than one byte.
+pub(super) fn is_host_order(expression: &Expression) -> bool {
+    len(expression) > 1 && expression.data_type().is_some_and(DataType::is_host_order)
+}
+
+impl<'a> Compiler<'a, '_> {
+    /// Loads a value into the registers from `word` on.
+    pub(super) fn load(&mut self, expression: &'a Expression, word: u32) -> Result<(), NotCompiled> {
+        match expression {
+            Expression::Selector(selector) => {
+                self.load_selector(selector, word, None)?;
+                if let Some(bits) = bits(selector).filter(|bits| !bits.is_whole_bytes()) {
+                    self.shift_right(bits, word);
+                }
+                Ok(())
+            }
+            Expression::Constant(_) | Expression::List(_) => {
+                let data = constant(expression)?;
+                self.emit(Immediate::Value { dreg: register(word), data });
+                Ok(())
+            }
+            Expression::Concat(parts) => {
+                let mut word = word;
+                for part in parts {
+                    self.load(part, word)?;
+                    word += len(part).div_ceil(WORDS_IN_16_BYTES);
+                }
+                Ok(())
+            }
+            Expression::Binary(binary) => match binary.operator {
+                Operator::ShiftLeft | Operator::ShiftRight => {
+                    if let Expression::Selector(selector) = &binary.left
+                        && bits(selector).is_some_and(|bits| !bits.is_whole_bytes())
+                    {
+                        // nft shows how the field itself is moved in a concatenation.
+                        return self.load(&binary.left, word);
+                    }
+                    self.load(&binary.left, word)?;
+                    let op = if binary.operator == Operator::ShiftLeft { 1 } else { 2 };
+                    let operation =
+                        Operation::Other { op, data: Some(constant(&binary.right)?), sreg2: None };
+                    self.operate(word, len(&binary.left), operation);
+                    Ok(())
+                }
+                Operator::And | Operator::Or | Operator::Xor => self.load_bits(expression, word),
+            },
+            Expression::Map(map) => {
+                let saved = self.next_word;
+                self.next_word = saved.max(word + self.words(&map.key));
+                let interval = self.is_interval(&map.map)?;
+                self.load_for_lookup(&map.key, word, interval)?;
+                self.next_word = saved;
+                self.look_up(&map.key, &map.map, register(word), Some(register(word)), crate::Op::Eq)
+            }
+            Expression::Hash(hash) => {
+                let source = self.reserve(self.words(&hash.of))?;
+                self.load(&hash.of, source)?;
+                self.next_word = source;
+                let (len, sreg) = (len(&hash.of), Some(register(source)));
+                self.emit(Hash {
+                    kind: HashKind::Jenkins,
+                    sreg,
+                    len,
+                    dreg: register(word),
+                    modulus: hash.modulus,
+                    seed: hash.seed,
+                    offset: hash.offset,
+                });
+                Ok(())
+            }
+            _ => Err(NotCompiled::NotConstant),
+        }
+    }
+
+    /// Loads what is looked up: in a set of ranges the most significant byte comes first.
+    pub(super) fn load_for_lookup(
+        &mut self,
+        key: &'a Expression,
+        word: u32,
+        interval: bool,
+    ) -> Result<(), NotCompiled> {
+        self.load(key, word)?;
+        if interval && !matches!(key, Expression::Concat(_)) && is_host_order(key) {
+            self.swap(key, word, ByteorderOp::Hton);
+        }
+        Ok(())
+    }
+
+    pub(super) fn swap(&mut self, expression: &Expression, word: u32, op: ByteorderOp) {
+        let len = len(expression);
+        let size = if len.is_multiple_of(8) {
+            8
+        } else if len.is_multiple_of(4) {
+            4
+        } else {
+            2
+        };
+        self.emit(Byteorder { sreg: register(word), dreg: register(word), op, len, size });
+    }
+
+    /// `value & mask ^ xor | or …`, in the kernel's form `(value & mask) ^ xor` (`netlink_gen_bitwise` in nftables'
+    /// src/netlink_linearize.c, 1.0.6).
+    fn load_bits(&mut self, expression: &'a Expression, word: u32) -> Result<(), NotCompiled> {
+        let mut operations = Vec::new();
+        let mut value = expression;
+        while let Expression::Binary(binary) = value
+            && matches!(binary.operator, Operator::And | Operator::Or | Operator::Xor)
+        {
+            let Ok(data) = constant(&binary.right) else { break };
+            operations.push((binary.operator, data));
+            value = &binary.left;
+        }
+        if operations.is_empty() {
+            return Err(NotCompiled::NotConstant);
+        }
+        let whole = match value {
+            Expression::Selector(selector) => bits(selector).is_none_or(Bits::is_whole_bytes),
+            _ => true,
+        };
+        if !whole {
+            return Err(NotCompiled::Expression("an operation on a field that starts between bytes"));
+        }
+        self.load(value, word)?;
+        let len = operations.iter().map(|(_, data)| data.as_bytes().len()).max().unwrap_or(0);
+        let (mut mask, mut xor) = (vec![0xff_u8; len], vec![0_u8; len]);
+        for (operator, data) in operations.iter().rev() {
+            for index in 0..len {
+                let value = data.as_bytes().get(index).copied().unwrap_or(0);
+                let (and, flip) = match operator {
+                    Operator::And => (value, 0),
+                    Operator::Or => (!value, value),
+                    _ => (0xff, value),
+                };
+                xor[index] = flip ^ (xor[index] & and);
+                mask[index] &= and;
+            }
+        }
+        let len = u32::try_from(len).unwrap_or(0);
+        self.operate(word, len, Operation::MaskXor { mask: Data::new(&mask), xor: Data::new(&xor) });
+        Ok(())
+    }
+
+    pub(super) fn operate(&mut self, word: u32, len: u32, operation: Operation) {
+        self.emit(Bitwise { sreg: register(word), dreg: register(word), len, operation });
+    }
+
+    pub(super) fn mask(&mut self, bits: Bits, word: u32) {
+        let mask = bits.mask();
+        let xor = Data::zero(mask.as_bytes().len());
+        self.operate(word, bits.bytes(), Operation::MaskXor { mask, xor });
+    }
+
+    fn shift_right(&mut self, bits: Bits, word: u32) {
+        self.mask(bits, word);
+        if bits.shift() > 0 {
+            let data = Some(Data::ne32(bits.shift()));
+            self.operate(word, bits.bytes(), Operation::Other { op: 2, data, sreg2: None });
+        }
+    }
+
+    /// Loads all bytes of a field, or only its first `len` ones.
+    pub(super) fn load_selector(
+        &mut self,
+        selector: &Selector,
+        word: u32,
+        only: Option<u32>,
+    ) -> Result<(), NotCompiled> {
+        let dreg = register(word);
+        let access = Access::Load(dreg);
+        match *selector {
+            Selector::Payload(field) => {
+                let before = self.stacked_before(&field);
+                self.load_payload(field.protocol.base(), bits(selector), before, dreg, only);
+            }
+            Selector::Raw(raw) => self.load_payload(raw.base, bits(selector), 0, dreg, only),
+            Selector::Option(option) => self.emit(exthdr(&option, access)),
+            Selector::Meta(key) => self.emit(Meta { key, access }),
+            Selector::Ct(key) => self.emit(Ct { key, direction: None, access }),
+            Selector::CtOf(of) => self.emit(Ct { key: of.key, direction: Some(u8::from(of.reply)), access }),
+            Selector::Socket(key, level) => {
+                let level = (key == SocketKey::CgroupV2).then_some(level);
+                self.emit(Socket { key, level, dreg });
+            }
+            Selector::Fib(fib) => {
+                self.emit(Fib { result: FibResult::from_number(fib.result), flags: fib.flags, dreg });
+            }
+            Selector::Rt(key) => self.emit(Rt { key, dreg }),
+            Selector::Osf(osf) => self.emit(Osf { dreg, ttl: osf.ttl, flags: u32::from(osf.version) }),
+            Selector::Ipsec(ipsec) => self.emit(Xfrm {
+                key: XfrmKey::from_number(ipsec.key),
+                direction: u8::from(ipsec.out),
+                number: ipsec.spnum,
+                dreg,
+            }),
+            Selector::Numgen(numgen) => self.emit(Numgen {
+                kind: NumgenKind::from_number(u32::from(numgen.random)),
+                dreg,
+                modulus: numgen.range.modulus,
+                offset: numgen.range.offset,
+            }),
+            Selector::SymmetricHash(range) => self.emit(Hash {
+                kind: HashKind::Symmetric,
+                sreg: None,
+                len: 0,
+                dreg,
+                modulus: range.modulus,
+                seed: None,
+                offset: range.offset,
+            }),
+        }
+        Ok(())
+    }
+
+    fn load_payload(
+        &mut self,
+        base: PayloadBase,
+        bits: Option<Bits>,
+        before: u32,
+        dreg: Register,
+        only: Option<u32>,
+    ) {
+        let Some(bits) = bits else { return };
+        self.emit(Payload {
+            base,
+            offset: bits.first_byte() + before,
+            len: only.unwrap_or(bits.bytes()),
+            action: PayloadAction::Load(dreg),
+        });
+    }
+
+    /// Bytes of the link layer headers before the one that has the field.
+    pub(super) fn stacked_before(&self, field: &Field) -> u32 {
+        let is_last = self.context.protocol(LINK) == Some(field.protocol);
+        if layer_of(field.protocol.base()) != Some(LINK) || !is_last {
+            return 0;
+        }
+        let len = |protocol: &Protocol| if *protocol == Protocol::Vlan { 4 } else { 14 };
+        self.context.stacked.iter().map(len).sum()
+    }
+
+    pub(super) fn known_set(&self, name: &Name) -> Option<&Set> {
+        self.known_sets.iter().find(|set| set.name == *name)
+    }
+
+    /// Whether what is looked up in has ranges.
+    pub(super) fn is_interval(&self, set: &Expression) -> Result<bool, NotCompiled> {
+        Ok(match set {
+            Expression::SetName(name) => {
+                self.known_set(name).is_some_and(|set| SetFlags(set.flags).contains(SetFlags::INTERVAL))
+            }
+            Expression::Set(elements) => elements.iter().any(|element| is_range(&element.key)),
+            _ => return Err(NotCompiled::Expression("a lookup in what is not a set")),
+        })
+    }
+
+    /// Looks up what is in `sreg`.
+    pub(super) fn look_up(
+        &mut self,
+        key: &Expression,
+        set: &'a Expression,
+        sreg: Register,
+        dreg: Option<Register>,
+        op: crate::Op,
+    ) -> Result<(), NotCompiled> {
+        let inverted = op == crate::Op::Ne;
+        match set {
+            Expression::SetName(name) => {
+                self.emit(Lookup { set: name.into(), set_id: 0, sreg, dreg, inverted });
+            }
+            Expression::Set(elements) => return self.look_up_own(key, elements, sreg, dreg, op),
+            _ => return Err(NotCompiled::Expression("a lookup in what is not a set")),
+        }
+        Ok(())
+    }
+}
+
+impl Compiler<'_, '_> {
+    /// Looks up what is in `sreg` in a set of the rule's own.
+    pub(super) fn look_up_own(
+        &mut self,
+        key: &Expression,
+        elements: &[crate::Element],
+        sreg: Register,
+        dreg: Option<Register>,
+        op: crate::Op,
+    ) -> Result<(), NotCompiled> {
+        let set_id = self.next_set_id;
+        self.sets.push(super::AnonymousSet::new(key, elements)?);
+        self.next_set_id += 1;
+        let set = super::ANONYMOUS_SET_NAME.into();
+        self.emit(Lookup { set, set_id, sreg, dreg, inverted: op == crate::Op::Ne });
+        Ok(())
+    }
+}
+
+pub(super) fn is_range(key: &Expression) -> bool {
+    match key {
+        Expression::Range(_) | Expression::Prefix(_) => true,
+        Expression::Concat(parts) => parts.iter().any(is_range),
+        _ => false,
+    }
+}
+
+pub(super) fn exthdr(option: &OptionField, access: Access) -> Exthdr {
+    let bits = Bits { offset: option.offset.into(), len: option.len.into() };
+    Exthdr {
+        op: match option.kind {
+            OptionKind::Ipv6 => ExthdrOp::Ipv6,
+            OptionKind::Tcp => ExthdrOp::TcpOption,
+            OptionKind::Ipv4 => ExthdrOp::Ipv4,
+            OptionKind::Sctp => ExthdrOp::Sctp,
+        },
+        kind: option.number,
+        offset: bits.first_byte(),
+        len: bits.bytes(),
+        present: option.presence,
+        access: Some(access),
+    }
+}
