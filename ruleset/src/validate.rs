@@ -10,7 +10,7 @@ use std::fmt;
 use nftwire::uapi;
 
 use crate::model::statement::NatKind;
-use crate::nft::compile::{NotCompiled, compile, named_set};
+use crate::nft::compile::{NotCompiled, compile_in, named_set};
 use crate::{Chain, ChainKind, Family, Hook, Name, Rule, Ruleset, Statement, Table, Verdict};
 
 /// What is wrong with a ruleset, and where.
@@ -163,7 +163,7 @@ impl<'a> Walk<'a> {
     fn rules(&self, chain: &Chain) -> Result<(), Invalid> {
         for (index, rule) in chain.rules.iter().enumerate() {
             let fail = |fault| Err(Invalid { place: place(self.table, chain, Some(index)), fault });
-            let expressions = match compile(self.table.family, rule, 1) {
+            let expressions = match compile_in(self.table, rule, 1) {
                 Ok(compiled) => compiled.expressions.len(),
                 Err(error) => return fail(error.into()),
             };

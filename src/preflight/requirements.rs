@@ -8,7 +8,7 @@ use crate::mesh::istio::sidecar::{DnsCapture, InboundPorts, Mode, ServiceCidr, S
 use crate::mesh::linkerd::ProxyInit;
 use crate::network::Family;
 use nft_ruleset::Ruleset;
-use nft_ruleset::nft::compile::{NotCompiled, compile, named_set};
+use nft_ruleset::nft::compile::{NotCompiled, compile_in, named_set};
 use nftwire::feature::Feature;
 
 /// Something that meshwire does to a network namespace.
@@ -134,7 +134,7 @@ fn used(ruleset: &Ruleset) -> Result<Vec<&'static Feature>, NotCompiled> {
         for chain in &table.chains {
             features.extend(chain.base.and_then(|base| Feature::of_chain(base.kind.name())));
             for rule in &chain.rules {
-                let compiled = compile(table.family, rule, 1)?;
+                let compiled = compile_in(table, rule, 1)?;
                 features.extend(compiled.expressions.iter().filter_map(Feature::of_expression));
                 features.extend(
                     compiled
@@ -183,7 +183,9 @@ mod tests {
         for profile in Profile::ALL {
             let ruleset = profile.interception().ruleset;
             for rule in ruleset.tables.iter().flat_map(|table| &table.chains).flat_map(|chain| &chain.rules) {
-                for expression in compile(nftwire::Family::Inet, rule, 1).unwrap().expressions {
+                for expression in
+                    nft_ruleset::nft::compile::compile(nftwire::Family::Inet, rule, 1).unwrap().expressions
+                {
                     assert!(Feature::of_expression(&expression).is_some(), "{expression:?}");
                 }
             }

@@ -3,16 +3,16 @@
 use nftwire::expr::{Counter, Immediate, Lookup};
 use nftwire::{AttrWriter, ElementData, Expr, uapi};
 
-use crate::nft::compile::{AnonymousSet, NotCompiled, SetKey, compile};
-use crate::{Family, Rule};
+use crate::nft::compile::{AnonymousSet, NotCompiled, SetKey, compile_in};
+use crate::{Rule, Table};
 
 /// Equal for two rules that differ only in counter values and in the names of their anonymous sets.
 pub(super) type Fingerprint = Vec<u8>;
 
 /// The fingerprint that the kernel's rule has after this one was added.
-pub(super) fn desired_fingerprint(family: Family, rule: &Rule) -> Result<Fingerprint, NotCompiled> {
+pub(super) fn desired_fingerprint(table: &Table, rule: &Rule) -> Result<Fingerprint, NotCompiled> {
     let first_set_id = 1;
-    let compiled = compile(family, rule, first_set_id)?;
+    let compiled = compile_in(table, rule, first_set_id)?;
     let set = |lookup: &Lookup<'_>| -> Option<&AnonymousSet> {
         compiled.sets.get(usize::try_from(lookup.set_id.checked_sub(first_set_id)?).ok()?)
     };

@@ -3,14 +3,14 @@
 
 use nftwire::{AttrReader, AttrWriter, DecodeError, Expr, Message, uapi};
 
-use crate::nft::compile::{AnonymousSet, NotCompiled, compile};
+use crate::nft::compile::{AnonymousSet, NotCompiled, compile_in};
 use crate::nft::decompile::{self, Decompiler, SetReader, Sets};
 use crate::{Family, Name, Rule, Table};
 
 /// The rule of a table as a listing has it; as it was given, where that cannot be read back.
 pub(super) fn as_listed(table: &Table, rule: &Rule) -> Result<Rule, NotCompiled> {
     let family = table.family;
-    let mut compiled = compile(family, rule, 1)?;
+    let mut compiled = compile_in(table, rule, 1)?;
     let anonymous = (1..).zip(&compiled.sets).map(|(id, set)| (name(id), as_set(&name(id), set)));
     let named = table.sets.iter().map(|set| (set.name.clone(), set.clone()));
     let sets: Sets = anonymous.chain(named).collect();

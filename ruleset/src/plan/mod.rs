@@ -288,7 +288,7 @@ impl<'a> Plan<'a> {
 impl Match {
     fn new(table: &Table, chain: &Chain, there: &[CurrentChain]) -> Result<Option<Self>, NotCompiled> {
         let Some(current) = there.iter().position(|there| there.name == chain.name) else { return Ok(None) };
-        let desired = chain.rules.iter().map(|rule| desired_fingerprint(table.family, rule));
+        let desired = chain.rules.iter().map(|rule| desired_fingerprint(table, rule));
         let desired: Vec<_> = desired.collect::<Result<_, _>>()?;
         let pairs = matching(&there[current].fingerprints, &desired);
         Ok(Some(Self { current, desired, pairs }))

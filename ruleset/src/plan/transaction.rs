@@ -4,7 +4,7 @@ use std::fmt;
 
 use nftwire::{Batch, ElementList, Position, Set};
 
-use crate::nft::compile::{ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, SetKey, compile, named_set};
+use crate::nft::compile::{ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, SetKey, compile_in, named_set};
 use crate::validate::RulePlace;
 use crate::{Family, Name, Ruleset};
 use nftwire::Text;
@@ -161,7 +161,7 @@ impl<'a> Transaction<'a> {
             }
             Object::Rule { table, chain, rule } => {
                 let table = &self.desired.tables[table];
-                let compiled = compile(table.family, &table.chains[chain].rules[rule], 1).ok()?;
+                let compiled = compile_in(table, &table.chains[chain].rules[rule], 1).ok()?;
                 Feature::of_expression(compiled.expressions.get(expression?)?)
             }
         }
@@ -224,7 +224,7 @@ impl<'a> Transaction<'a> {
         let (family, name) = (desired.family, desired.name.as_text());
         let chain_name = desired.chains[chain].name.as_text();
         let first_set_id = self.batch.next_set_id();
-        let compiled = compile(family, &desired.chains[chain].rules[rule], first_set_id)?;
+        let compiled = compile_in(desired, &desired.chains[chain].rules[rule], first_set_id)?;
         self.push(Object::Rule { table, chain, rule }, |batch| {
             for set in &compiled.sets {
                 add_anonymous_set(batch, family, name, set);
