@@ -3,16 +3,18 @@
 //! Every ruleset of `tests/corpus` is loaded by nft in a network namespace of its own. The numbers of rules that become
 //! other expressions, or are rejected, are checked in, by kind, and may only fall. `MESHWIRE_RULESETS` names a folder with further rulesets.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs, thread};
 
-use nft_ruleset::Table;
 use nft_ruleset::nft::compile::{NotCompiled, compile_in};
 use nft_ruleset::nft::decompile::Decompiler;
-use nft_ruleset::{Family, listing};
+use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
+use nft_ruleset::{Family, Table};
 use nftwire::{Expr, Socket, expr};
 use nix::sched::{CloneFlags, unshare};
 
@@ -78,19 +80,16 @@ fn compare(file: &std::path::Path) -> Count {
     Command::new("nft").arg("-f").arg(file).output().unwrap();
     let mut socket = Socket::open().unwrap();
     let mut count = Count::default();
-    let ruleset = listing::read(&mut socket, Family::Unspec).unwrap();
-    for table in &ruleset.tables {
-        let (_, (sets, _)) =
-            socket.consistent(|reader| listing::read_full_sets(reader, table.family, &table.name)).unwrap();
+    let snapshot = Snapshot::read(&mut socket, Scope::Family(Family::Unspec), Depth::All).unwrap();
+    let ruleset = snapshot.ruleset().unwrap();
+    for (table, read) in ruleset.tables.iter().zip(snapshot.tables()) {
+        let sets = read.decompiled_sets().unwrap();
         let mut decompiler = Decompiler::new(table.family, &sets);
-        socket
-            .rules(table.family, &table.name, |rule| {
-                let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
-                let model = decompiler.rule(&rule)?;
-                count.rule(table, &expressions, &model);
-                Ok(())
-            })
-            .unwrap();
+        for rule in read.rules().decode(nftwire::Rule::decode) {
+            let rule = rule.unwrap();
+            let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>().unwrap();
+            count.rule(table, &expressions, &decompiler.rule(&rule).unwrap());
+        }
     }
     count
 }
