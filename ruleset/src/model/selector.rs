@@ -60,6 +60,15 @@ impl RawPayload {
             PayloadBase::Tunnel | PayloadBase::Other(_) => "invalid",
         }
     }
+
+    /// What kind of value it has: a port where the transport protocols have their ports, as in `payload_init_raw` of
+    /// nftables' src/payload.c (1.0.6).
+    fn data_type(self) -> DataType {
+        match self {
+            Self { base: PayloadBase::Transport, offset: 0 | 16, len: 16 } => DataType::InetService,
+            _ => DataType::Hex,
+        }
+    }
 }
 
 /// What the kernel keeps of one direction of a connection.
@@ -191,7 +200,7 @@ impl Selector {
     pub fn data_type(self) -> DataType {
         match self {
             Self::Payload(field) => field.data_type,
-            Self::Raw(_) => DataType::Hex,
+            Self::Raw(raw) => raw.data_type(),
             Self::Meta(key) => meta_type(key),
             Self::Ct(key) => ct_type(key),
             Self::CtOf(CtOf { key: CtKey::Src | CtKey::Dst, family, .. }) => match family {
