@@ -2,7 +2,7 @@
 
 use nftwire::expr::{CmpOp, MetaKey};
 
-use super::{Compiler, NotCompiled};
+use super::{Compiler, ETHERTYPE_IP, ETHERTYPE_IP6, NotCompiled};
 use crate::model::option::{OptionField, OptionKind};
 use crate::model::selector::CtOf;
 use crate::nft::decompile::context::{LINK, Layer, NETWORK, TRANSPORT, layer_of, upper};
@@ -129,8 +129,8 @@ impl Compiler<'_, '_> {
 
     fn depend_on_network(&mut self, protocol: Protocol) -> Result<(), NotCompiled> {
         let (ether_type, family) = match protocol {
-            Protocol::Ip => (0x0800_u16, Family::Ipv4),
-            Protocol::Ip6 => (0x86dd, Family::Ipv6),
+            Protocol::Ip => (ETHERTYPE_IP, Family::Ipv4),
+            Protocol::Ip6 => (ETHERTYPE_IP6, Family::Ipv6),
             Protocol::Arp => (0x0806, Family::Arp),
             _ => return Err(self.no_header(protocol)),
         };

@@ -14,13 +14,14 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+use nftwire::expr::MetaKey;
 use nftwire::{Expr, Register, uapi};
 
 pub use error::{NotCompiled, SetFault};
 pub use set::{AnonymousSet, NamedSet, SetKey, named_set};
 
 use crate::nft::decompile::context::Context;
-use crate::{Data, Expression, Family, Name, Rule, Set, Statement, Table};
+use crate::{Data, Expression, Family, Name, Op, Rule, Selector, Set, Statement, Table};
 
 /// A rule as the kernel wants it.
 #[derive(Debug)]
@@ -41,6 +42,10 @@ pub const COMMENT_MAX: usize = 128;
 
 /// `NFTNL_UDATA_RULE_COMMENT`, the comment's type in a rule's userdata.
 const UDATA_RULE_COMMENT: u8 = 0;
+
+/// `ETH_P_IP` and `ETH_P_IPV6` of linux/if_ether.h
+const ETHERTYPE_IP: u16 = 0x0800;
+const ETHERTYPE_IP6: u16 = 0x86dd;
 
 /// Compiles a rule of a table of this family, of whose sets nothing is known. Its anonymous sets are numbered from
 /// `first_set_id` on.
@@ -75,12 +80,33 @@ fn compile_with<'a>(
         next_word: 0,
         mergeable: Vec::new(),
     };
-    for statement in statements {
-        compiler.statement(statement)?;
+    for (index, statement) in statements.iter().enumerate() {
+        // nft drops it on the way to the next statement (`stmt_reduce` in src/rule.c, 1.0.6): the last one stays.
+        let is_last = index + 1 == statements.len();
+        if is_last || !is_sure(family, statement) {
+            compiler.statement(statement)?;
+        }
     }
     compiler.merge();
     let userdata = comment.as_ref().map_or(Ok(Vec::new()), self::comment)?;
     Ok(Compiled { expressions: compiler.expressions, sets: compiler.sets, userdata })
+}
+
+/// Whether it matches all packets of the family: `meta protocol ip` in a table of the family `ip`, and so for `ip6`.
+fn is_sure(family: Family, statement: &Statement) -> bool {
+    let own = match family {
+        Family::Ipv4 => ETHERTYPE_IP,
+        Family::Ipv6 => ETHERTYPE_IP6,
+        _ => return false,
+    };
+    match statement {
+        Statement::Match {
+            left: Expression::Selector(Selector::Meta(MetaKey::Protocol)),
+            op: Op::Eq,
+            right: Expression::Constant(constant),
+        } => constant.data == Data::be16(own),
+        _ => false,
+    }
 }
 
 /// The expressions that a set or an element has, such as a counter.
