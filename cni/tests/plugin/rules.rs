@@ -340,7 +340,7 @@ fn what_is_wrong_in_the_pod_or_its_namespace_keeps_it_from_starting() {
     api.put(istio("web", &[]));
     let message = node.add(&node.istio(&json!({})), "/run/netns/no-such", "shop", "web").refused();
     assert!(
-        message.contains("cannot intercept the traffic of pod shop/web: the network namespace"),
+        message.contains("cannot intercept the traffic of pod shop/web: there is no network namespace"),
         "{message}"
     );
     let Some(bare) = Netns::with(&[]) else { return };
