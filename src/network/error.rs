@@ -439,4 +439,11 @@ mod tests {
         assert!(!refusal(removal, Errno::EINVAL).says_absent());
         assert!(refusal(Attempt::ListRules(Family::V6), Errno::EAFNOSUPPORT).says_absent());
     }
+
+    #[test]
+    fn what_was_attempted_is_a_part_of_its_own() {
+        let explanation = refusal(Attempt::AddAddress(Ipv6Addr::from(6)), Errno::EPERM).explanation();
+        assert_eq!(explanation.place["attempt"], "add ::6/128 to lo");
+        assert_eq!(explanation.errno, Some(Errno::EPERM as i32));
+    }
 }
