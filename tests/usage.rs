@@ -120,7 +120,7 @@ fn what_nobody_knows_is_refused_in_one_line() {
     assert_refused(&["frobnicate"], &[], "unrecognized subcommand 'frobnicate' (see --help)");
     assert_refused(&["istio-iptables", "--bogus"], &[], "unexpected argument '--bogus' found (see --help)");
     assert_refused(&["istio-iptables", "-y"], &[], "unexpected argument '-y' found (see --help)");
-    assert_refused(&["istio-iptables", "operand"], &[], "unexpected argument 'operand' found (see --help)");
+    assert_refused(&["proxy-init", "operand"], &[], "unexpected argument 'operand' found (see --help)");
     assert_refused(
         &["istio-iptables", "--istio-inbound-port", "*"],
         &[],

@@ -26,21 +26,22 @@ impl Committed<'_> {
     /// # Errors
     /// The first one. What is desired is added first, so that a leftover that cannot be removed costs nothing.
     pub(super) fn settle(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<(), RouteError> {
-        if !self.alone && !self.is_there(nft) {
+        if !self.alone && self.is_replaced(nft) {
             return Ok(());
         }
         let mut removed = Network::default();
         self.network.add(routes, &mut Network::default())?;
         let result = self.leftover.remove(routes, &mut removed);
         // Whoever commits after this settles after this.
-        if removed != Network::default() && !self.is_there(nft) {
+        if removed != Network::default() && self.is_replaced(nft) {
             removed.add(routes, &mut Network::default())?;
         }
         result
     }
 
-    /// Whether the kernel holds these rules. Where it cannot be read, they may be another run's.
-    fn is_there(&self, nft: &mut Socket) -> bool {
-        Plan::read(nft, self.desired).is_ok_and(|plan| plan.is_empty().unwrap_or(false))
+    /// Whether the kernel holds other rules by now. Where it cannot be read, nothing says so, and this run's commit stands:
+    /// otherwise a reading that fails would leave behind what the run is to remove, and the run would report success.
+    fn is_replaced(&self, nft: &mut Socket) -> bool {
+        Plan::read(nft, self.desired).is_ok_and(|plan| !plan.is_empty().unwrap_or(true))
     }
 }

@@ -99,6 +99,9 @@ fn in_a_pod_with_users_of_its_own() {
 #[test]
 fn the_proof_by_a_user_without_privileges() {
     let Some(namespace) = Setting::namespace() else { return };
+    // Without a route there is nothing to prove.
+    namespace.command(&["ip", "route", "add", "default", "dev", "lo"]);
+    namespace.command(&["ip", "-6", "route", "add", "default", "dev", "lo"]);
     for family in [&[][..], &["--dual-stack"]] {
         let prove = || {
             let flags = ["--run-validation", "--skip-rule-apply", "--probe-timeout", "1s", "--lockdown"];

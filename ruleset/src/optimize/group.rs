@@ -132,7 +132,10 @@ impl<'r> Group<'r> {
         }
         let mut statements = self.first.statements.clone();
         let single = values.single();
-        let by_element = counting == Counting::ByElement && single.is_none() && counts(parts.actions);
+        let by_element = counting == Counting::ByElement
+            && single.is_none()
+            && counts(parts.actions)
+            && parts.may_come_last(*index);
         let mut elements: Vec<_> = values.elements().collect();
         if let Some(Statement::Match { right, .. }) = statements.get_mut(*index) {
             if by_element {

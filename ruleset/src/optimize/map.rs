@@ -26,7 +26,7 @@ pub(super) fn fold(groups: &[Group<'_>], counting: Counting) -> Vec<Rule> {
 fn map(first: &Group<'_>, behind: &[Group<'_>]) -> Option<(Rule, usize)> {
     let parts = first.parts()?;
     let index = differing_match(parts, behind.first()?.parts()?, None)??;
-    if first.len() > MAP_MAX {
+    if first.len() > MAP_MAX || !parts.may_come_last(index) {
         return None;
     }
     let mut map = Builder::default();

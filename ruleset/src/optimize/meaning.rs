@@ -46,6 +46,16 @@ impl<'r> Parts<'r> {
         })
     }
 
+    /// Whether the match with this number may come after all others. Those that ask for a protocol may contradict the header
+    /// that it looks into: what is never true then, is no rule in that order.
+    pub(super) fn may_come_last(&self, index: usize) -> bool {
+        let asks_for_protocol = |statement: &Statement| {
+            let protocols = [MetaKey::NfProto, MetaKey::Protocol, MetaKey::L4Proto].map(Selector::Meta);
+            reads(statement).is_some_and(|selector| protocols.contains(&selector))
+        };
+        !self.matches.iter().skip(index + 1).any(asks_for_protocol)
+    }
+
     /// What its matches read.
     pub(super) fn reads(&self) -> impl Iterator<Item = Selector> {
         self.matches.iter().filter_map(reads)

@@ -28,7 +28,11 @@ const DIALECT: &str = "1.0.6";
 const ARGUMENTS: &str = "arguments";
 
 pub(super) fn command() -> Command {
-    let arguments = Arg::new(ARGUMENTS).num_args(0..).trailing_var_arg(true).allow_hyphen_values(true);
+    let arguments = Arg::new(ARGUMENTS)
+        .help("nft's options, and commands in its language: one transaction, however many")
+        .num_args(0..)
+        .trailing_var_arg(true)
+        .allow_hyphen_values(true);
     // nft has options of its own, which look as they do in other programs but must come before its commands.
     Command::new(NAME)
         .about("Reads and changes rules in nft's language, in place of nft; `meshwire nft --help` lists its options")
