@@ -128,11 +128,7 @@ fn what_nobody_knows_is_refused_in_one_line() {
          --help)",
     );
     // As in Go, a switch takes its value behind an equals sign.
-    assert_refused(
-        &["istio-iptables", "--redirect-dns", "true"],
-        &[],
-        "unexpected argument 'true' found (see --help)",
-    );
+    assert_refused(&["proxy-init", "--ipv6", "true"], &[], "unexpected argument 'true' found (see --help)");
     let (code, stdout, stderr) = meshwire(&["istio-iptables", "--dry-run", "-p"], &[]);
     assert_eq!((code, stdout.as_str()), (Some(2), ""));
     assert_eq!(
