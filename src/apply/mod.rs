@@ -72,6 +72,12 @@ pub enum ApplyError {
         /// What is still there, and why
         error: RouteError,
     },
+    /// The ruleset is removed, but not what iptables may have left in its place.
+    #[error("the rules are removed, but not what iptables may have left: {0}")]
+    LeftoversOfOthers(nftwire::Error),
+    /// The ruleset is applied, with rules that stayed, and it could not be read whether it is complete, nor written anew.
+    #[error("the rules are applied, but could not be read back: {0}")]
+    Unproven(Box<ApplyError>),
     /// Taking back what this run had added failed, too.
     #[error("{error}; and what was added before could not be taken back: {undo}")]
     NotUndone {
@@ -95,7 +101,8 @@ impl Explain for ApplyError {
             Self::NotCompiled(_) => Explanation::default(),
             Self::Namespace(error) => error.explanation(),
             Self::Route(error) | Self::Leftover { error, .. } => error.explanation(),
-            Self::Netlink(error) => error.explanation(),
+            Self::Netlink(error) | Self::LeftoversOfOthers(error) => error.explanation(),
+            Self::Unproven(error) => error.explanation(),
             Self::Refused { subject, feature, refusal } => {
                 let mut explanation = diagnostic::refused(refusal, *feature);
                 if let Some(subject) = subject {
@@ -191,7 +198,10 @@ impl ApplyError {
     /// Whether the kernel may have applied the ruleset nevertheless.
     #[must_use]
     pub fn outcome_is_unknown(&self) -> bool {
-        matches!(self, Self::Netlink(nftwire::Error::Receive(_) | nftwire::Error::Unconfirmed))
+        matches!(
+            self,
+            Self::Netlink(nftwire::Error::Receive(_) | nftwire::Error::Unconfirmed) | Self::Unproven(_)
+        )
     }
 }
 
@@ -298,9 +308,10 @@ fn commit(
         let (commit, kept) = send(nft, &plan, counters)?;
         Ok((commit, kept, plan.replaces()))
     });
+    let is_applied = sent.is_ok();
     match sent {
         Ok((commit, kept, replaces)) => {
-            if kept == 0 || holds(nft, desired)? {
+            if kept == 0 || holds(nft, desired) {
                 return Ok((commit.into(), replaces));
             }
         }
@@ -309,21 +320,20 @@ fn commit(
         Err(ApplyError::Netlink(error)) if error.is_lost_race() => {}
         Err(error) => return Err(error),
     }
-    let (commit, replaces) = retry(|| -> Result<_, ApplyError> {
+    let rewritten = retry(|| -> Result<_, ApplyError> {
         let plan = Plan::rewrite(nft, desired)?;
         let (commit, _) = send(nft, &plan, Counters::Reset)?;
         Ok((commit, plan.replaces()))
-    })?;
+    });
+    let unproven = |error| if is_applied { ApplyError::Unproven(Box::new(error)) } else { error };
+    let (commit, replaces) = rewritten.map_err(unproven)?;
     Ok((Applied { lost_counters: counters == Counters::Keep, ..commit.into() }, replaces))
 }
 
-/// Whether the kernel holds what is desired. Where others disturb every reading, nobody knows, and it may not.
-fn holds(nft: &mut Socket, desired: Desired<'_>) -> Result<bool, ApplyError> {
-    match Plan::read_for(nft, desired, Counters::Keep, PROVEN) {
-        Ok(plan) => Ok(plan.is_empty()?),
-        Err(PlanError::Read(error)) if error.is_lost_race() => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+/// Whether the kernel is known to hold what is desired.
+fn holds(nft: &mut Socket, desired: Desired<'_>) -> bool {
+    let plan = Plan::read_for(nft, desired, Counters::Keep, PROVEN);
+    plan.is_ok_and(|plan| plan.is_empty().unwrap_or(false))
 }
 
 /// Returns how many rules stayed, too.

@@ -218,7 +218,7 @@ pub(super) fn carry_out(
     warnings.extend(leftovers);
     // On a node they may be in use.
     if place == Place::Pod && action == Action::Remove {
-        let removed = leftovers::remove(nft)?;
+        let removed = leftovers::remove(nft).map_err(ApplyError::LeftoversOfOthers)?;
         warnings.extend(removed.iter().map(|leftover| format!("removed, too: {leftover}")));
     }
     let rest = if applied.without_fib { interception.without_fib() } else { None };

@@ -101,7 +101,7 @@ fn it_opens_no_file_and_sends_one_batch() {
             "\"/proc/thread-self/net/ip6_tables_names\"",
         ];
         let is_expected = |call: &&String| expected.iter().any(|file| call.contains(file));
-        assert!(opened.iter().all(|call| is_expected(&call)), "{args:?}: {opened:#?}");
+        assert!(opened.iter().all(is_expected), "{args:?}: {opened:#?}");
         let started = named(&["execve", "execveat", "fork", "vfork", "clone", "clone3"]);
         assert!(started.is_empty(), "{args:?}: {started:#?}");
 
@@ -119,12 +119,13 @@ fn it_opens_no_file_and_sends_one_batch() {
         assert_eq!(batches, 1, "{args:?}: {calls:#?}");
         // Looking at the clock is none where user space can read it, and a kernel that is too old is warned of.
         calls.retain(|call| !call.starts_with("clock_gettime(") && !call.contains("\"warn: this kernel is "));
-        assert!(calls.len() < 120, "{calls:#?}");
+        assert!(calls.len() < 160, "{calls:#?}");
         // Its own, between what the C library and Rust do before and after it; of a first run with the usual settings.
         let own = calls.iter().skip_while(|call| !call.starts_with("geteuid("));
         let own = own.take_while(|call| !call.starts_with("sigaltstack(")).count();
         say(&format!("{} system calls, {own} of its own: {}", calls.len(), args.join(" ")));
-        assert!(index > 0 || own <= 25, "{own} system calls: {calls:#?}");
+        // 25 of them make the rules; the others look for leftovers of iptables, which takes a proven reading.
+        assert!(index > 0 || own <= 50, "{own} system calls: {calls:#?}");
     }
 }
 

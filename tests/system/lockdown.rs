@@ -107,7 +107,8 @@ fn the_proof_by_a_user_without_privileges() {
             let flags = ["--run-validation", "--skip-rule-apply", "--probe-timeout", "1s", "--lockdown"];
             Intercept::new(&ARGS).with(family).with(&flags).user(User::PROXY).run(&namespace)
         };
-        assert_eq!(prove().status.code(), Some(126));
+        let output = prove();
+        assert_eq!(output.status.code(), Some(126), "{}", String::from_utf8_lossy(&output.stderr));
         Intercept::new(&ARGS).with(family).apply(&namespace);
         let output = prove();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));

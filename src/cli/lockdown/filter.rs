@@ -58,7 +58,11 @@ const ON_SOCKETS: &[i64] = &[
 const FOR_VALIDATION: &[i64] = &[
     libc::SYS_accept4,
     libc::SYS_fcntl,
+    libc::SYS_getegid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
     libc::SYS_getpeername,
+    libc::SYS_getuid,
     libc::SYS_listen,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_poll,
