@@ -167,7 +167,7 @@ fn without_privilege_the_capability_is_named() {
         // The program is copied to where another user may run it.
         let folder = tempfile::tempdir().unwrap();
         let copy = folder.path().join("meshwire");
-        fs::copy(program(), &copy).unwrap();
+        meshwire_testkit::copy_executable(&program(), &copy);
         run("chmod", &["-R", "go+rx", folder.path().to_str().unwrap()]);
         let mut command = Command::new(&copy);
         std::os::unix::process::CommandExt::uid(&mut command, 65_534);

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "what goes wrong here fails a test")]
 
+mod executable;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod link;
@@ -11,5 +12,6 @@ mod prerequisite;
 #[cfg(feature = "kubernetes")]
 pub mod ztunnel;
 
+pub use executable::copy_executable;
 pub use namespace::{Namespace, enter_new, finish, in_new_namespace, in_thread};
 pub use prerequisite::{oracle, privileged, say, skip, skipped};

@@ -50,7 +50,7 @@ fn it_runs_in_an_empty_root() {
     let Some(namespace) = place() else { return };
     for (name, command) in [("meshwire", &["istio-iptables"][..]), ("istio-iptables", &[])] {
         let root = tempfile::tempdir().unwrap();
-        fs::copy(static_build(), root.path().join(name)).unwrap();
+        meshwire_testkit::copy_executable(static_build(), &root.path().join(name));
         for args in [&ISTIO_ARGS[..], &TPROXY_ARGS, &["--cleanup-only"]] {
             let output = run_in_root(&namespace, root.path(), name, &[command, args].concat());
             let [stdout, stderr] =
@@ -68,7 +68,7 @@ fn linkerds_init_container_runs_in_an_empty_root_too() {
     let Some(namespace) = place() else { return };
     let root = tempfile::tempdir().unwrap();
     let program = root.path().join("linkerd2-proxy-init");
-    fs::copy(static_build(), &program).unwrap();
+    meshwire_testkit::copy_executable(static_build(), &program);
     for (args, done) in [(&CHART[..], "applied: "), (&["--cleanup-only"], "removed: ")] {
         let output = run_in_root(&namespace, root.path(), "linkerd2-proxy-init", args);
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));

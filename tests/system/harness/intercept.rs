@@ -185,7 +185,7 @@ impl Intercept {
             File::create(place).unwrap();
             return;
         };
-        fs::copy(program(), place).unwrap();
+        meshwire_testkit::copy_executable(&program(), place);
         fs::set_permissions(place, Permissions::from_mode(0o755)).unwrap();
         let output = finish(Command::new("setcap").arg(capabilities).arg(place), "");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
