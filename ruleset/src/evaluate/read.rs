@@ -183,7 +183,7 @@ fn payload(packet: &Packet, field: Field) -> Result<Vec<u8>, Gap> {
         (Protocol::Ip | Protocol::Ip6, "saddr") => address(packet.source),
         (Protocol::Ip | Protocol::Ip6, "daddr") => address(packet.destination),
         (Protocol::Ip, "protocol") => Ok(vec![packet.protocol]),
-        (protocol, name) => match protocol_number(protocol) {
+        (protocol, name) => match protocol.transport_number() {
             Some(number) if number != packet.protocol => Err(Gap::Absent),
             Some(_) if name == "sport" => port(packet.source_port),
             Some(_) if name == "dport" => port(packet.destination_port),
@@ -192,26 +192,6 @@ fn payload(packet: &Packet, field: Field) -> Result<Vec<u8>, Gap> {
             _ => Err(Gap::Unknown),
         },
     }
-}
-
-/// The number of a transport protocol, of those that a field implies.
-fn protocol_number(protocol: Protocol) -> Option<u8> {
-    Some(match protocol {
-        Protocol::Icmp => 1,
-        Protocol::Igmp => 2,
-        Protocol::Tcp => Protocol::TCP,
-        Protocol::Udp => Protocol::UDP,
-        Protocol::Dccp => 33,
-        Protocol::Esp => 50,
-        Protocol::Ah => 51,
-        Protocol::Icmp6 => 58,
-        Protocol::Comp => 108,
-        Protocol::Sctp => 132,
-        Protocol::Udplite => 136,
-        Protocol::Ether | Protocol::Vlan | Protocol::Arp | Protocol::Ip | Protocol::Ip6 | Protocol::Th => {
-            return None;
-        }
-    })
 }
 
 /// `fib daddr type` and `fib saddr type`, without a device or a mark.

@@ -66,6 +66,32 @@ impl Protocol {
     /// IPPROTO_UDP
     pub const UDP: u8 = 17;
 
+    /// The transport protocols with a header that nft has a name for, by their numbers (IPPROTO_*).
+    const TRANSPORT: [(u8, Self); 11] = [
+        (1, Self::Icmp),
+        (2, Self::Igmp),
+        (Self::TCP, Self::Tcp),
+        (Self::UDP, Self::Udp),
+        (33, Self::Dccp),
+        (50, Self::Esp),
+        (51, Self::Ah),
+        (58, Self::Icmp6),
+        (108, Self::Comp),
+        (132, Self::Sctp),
+        (136, Self::Udplite),
+    ];
+
+    /// The transport protocol with this number (IPPROTO_*).
+    pub(crate) fn from_transport_number(number: u32) -> Option<Self> {
+        let found = Self::TRANSPORT.iter().find(|(known, _)| u32::from(*known) == number);
+        found.map(|(_, protocol)| *protocol)
+    }
+
+    /// Its number (IPPROTO_*), where it is a transport protocol.
+    pub(crate) fn transport_number(self) -> Option<u8> {
+        Self::TRANSPORT.iter().find(|(_, protocol)| *protocol == self).map(|(number, _)| *number)
+    }
+
     /// nft's name for it.
     #[must_use]
     pub fn name(self) -> &'static str {

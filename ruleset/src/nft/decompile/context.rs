@@ -323,18 +323,5 @@ pub(crate) fn upper(base: Layer, number: u32) -> Option<Layer> {
 }
 
 fn transport(number: u32) -> Option<Layer> {
-    Some(Layer::Protocol(match number {
-        1 => Protocol::Icmp,
-        2 => Protocol::Igmp,
-        6 => Protocol::Tcp,
-        17 => Protocol::Udp,
-        33 => Protocol::Dccp,
-        50 => Protocol::Esp,
-        51 => Protocol::Ah,
-        58 => Protocol::Icmp6,
-        108 => Protocol::Comp,
-        132 => Protocol::Sctp,
-        136 => Protocol::Udplite,
-        _ => return None,
-    }))
+    Protocol::from_transport_number(number).map(Layer::Protocol)
 }

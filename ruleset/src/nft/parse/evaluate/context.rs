@@ -200,28 +200,14 @@ impl Context {
     }
 
     fn learn_transport(&mut self, number: u32) {
-        let protocol = match number {
-            1 => Protocol::Icmp,
-            2 => Protocol::Igmp,
-            6 => Protocol::Tcp,
-            17 => Protocol::Udp,
-            33 => Protocol::Dccp,
-            50 => Protocol::Esp,
-            51 => Protocol::Ah,
-            58 => Protocol::Icmp6,
-            108 => Protocol::Comp,
-            132 => Protocol::Sctp,
-            136 => Protocol::Udplite,
-            // A packet inside the packet
-            4 | 41 => {
-                self.tunneled = true;
-                return;
-            }
-            number => {
-                self.transport = Some(Transport::Other(u8::try_from(number).unwrap_or(u8::MAX)));
-                return;
-            }
-        };
-        self.transport = Some(Transport::Header(protocol));
+        // A packet inside the packet
+        if let 4 | 41 = number {
+            self.tunneled = true;
+            return;
+        }
+        self.transport = Some(match Protocol::from_transport_number(number) {
+            Some(protocol) => Transport::Header(protocol),
+            None => Transport::Other(u8::try_from(number).unwrap_or(u8::MAX)),
+        });
     }
 }
