@@ -38,5 +38,6 @@ mod retry;
 mod text_file;
 pub mod trace;
 pub mod verify;
+pub mod watch;
 
 pub use {nft_ruleset, nftwire};

@@ -94,10 +94,15 @@ pub(super) struct NotWritten(#[from] io::Error);
 
 /// Writes the result to standard output, whole. Who reads it may have seen enough: `meshwire list | head`.
 pub(super) fn write_result(result: &str) -> Result<(), NotWritten> {
+    write_part(result).map(|_| ())
+}
+
+/// Writes a part of the result to standard output, at once: false where nobody reads any more.
+pub(super) fn write_part(part: &str) -> Result<bool, NotWritten> {
     let mut out = io::stdout().lock();
-    match out.write_all(result.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+    match out.write_all(part.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true)?),
     }
 }
 

@@ -39,6 +39,7 @@ mod signals;
 mod trace;
 mod validate;
 mod verify;
+mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -102,6 +103,7 @@ subcommands! {
     #[cfg(feature = "tools")] reset,
     #[cfg(feature = "tools")] trace,
     #[cfg(feature = "tools")] verify,
+    #[cfg(feature = "tools")] watch,
 }
 
 fn named(name: &str) -> Option<&'static Subcommand> {

@@ -3,7 +3,10 @@
 //! A run takes some milliseconds, and the kernel keeps the signal that long. What is left is SIGKILL, which nothing can
 //! delay.
 
+use std::io;
+
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// Those by which a terminal, a container's runtime and a user end a process.
 const SIGNALS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
@@ -23,6 +26,12 @@ pub(super) fn defer() -> Deferred {
 pub(super) fn allow() {
     // It cannot fail: the set is valid.
     let _ = SIGNALS.into_iter().collect::<SigSet>().thread_unblock();
+}
+
+/// Can be read when one of them has come, while they are [deferred](defer).
+pub(super) fn receive() -> io::Result<SignalFd> {
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    Ok(SignalFd::with_flags(&SIGNALS.into_iter().collect(), flags)?)
 }
 
 impl Drop for Deferred {

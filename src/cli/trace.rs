@@ -1,7 +1,6 @@
 //! `meshwire trace`: the way of real packets through the rules.
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -10,7 +9,7 @@ use clap::{ArgMatches, Command};
 use nft_ruleset::Protocol;
 use serde_json::json;
 
-use super::failure::{Failure, end};
+use super::failure::{Failure, end, write_part};
 use super::flag::shared::{NETNS, OUTPUT, Output};
 use super::flag::value::duration;
 use super::flag::{Flag, Flags, UsageError, Values, with_flags};
@@ -98,7 +97,7 @@ fn execute(values: &Values<'_>) -> Result<ExitCode, Failure> {
             if step.flow > count {
                 break;
             }
-            if !printer.print(&step).map_err(super::failure::NotWritten::from)? {
+            if !write_part(&printer.line(&step))? {
                 break;
             }
             if tracer.flows() >= count {
@@ -126,16 +125,10 @@ struct Printer {
 }
 
 impl Printer {
-    /// Writes one step, at once: false where nobody reads any more.
-    fn print(&self, step: &Step) -> io::Result<bool> {
-        let line = match self.output {
+    fn line(&self, step: &Step) -> String {
+        match self.output {
             Output::Text => self.text(step),
             Output::Json => self.json(step),
-        };
-        let mut out = io::stdout().lock();
-        match out.write_all(line.as_bytes()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-            written => written.map(|()| true),
         }
     }
 

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use crate::diagnostic::{self, Explain, Explanation};
 use crate::interception::Interception;
-use crate::leftovers::Leftover;
+use crate::leftovers::{self, Leftover};
 use crate::network::{Network, RouteError, RouteSocket};
 use nft_ruleset::nft::compile::NotCompiled;
 use nft_ruleset::plan::{Plan, PlanError, TableDifference};
@@ -106,6 +106,19 @@ pub fn verify(
         extra_network: there.without(&network),
         leftovers: Vec::new(),
     })
+}
+
+/// As [`verify`], with what iptables has left of a mesh's rules.
+///
+/// # Errors
+/// As [`verify`].
+pub(crate) fn verify_with_leftovers(
+    desired: &Interception,
+    nft: &mut Socket,
+    routes: &mut RouteSocket,
+) -> Result<Differences, VerifyError> {
+    let leftovers = leftovers::find(nft)?;
+    Ok(Differences { leftovers, ..verify(desired, nft, routes)? })
 }
 
 /// The part of it that is there.

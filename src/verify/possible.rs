@@ -2,10 +2,9 @@
 
 use nftwire::Socket;
 
-use super::{Differences, VerifyError, verify};
+use super::{Differences, VerifyError, verify, verify_with_leftovers};
 use crate::apply::WITHOUT_FIB;
 use crate::interception::Interception;
-use crate::leftovers;
 use crate::network::RouteSocket;
 
 /// What differs from what the kernel can hold.
@@ -35,8 +34,7 @@ pub fn verify_possible(
     nft: &mut Socket,
     routes: &mut RouteSocket,
 ) -> Result<PossibleDifferences, VerifyError> {
-    let leftovers = leftovers::find(nft)?;
-    let differences = Differences { leftovers, ..verify(desired, nft, routes)? };
+    let differences = verify_with_leftovers(desired, nft, routes)?;
     if !differences.is_empty()
         && let Some(rest) = desired.without_fib()
     {

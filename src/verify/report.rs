@@ -152,6 +152,12 @@ impl Differences {
     /// `moved`), `object` (`table`, `chain`, `rule`, …), where it is, and texts as nft shows them, `desired` and `found`.
     #[must_use]
     pub fn to_json(&self) -> Json {
+        let list = self.entries();
+        json!({ "equal": list.is_empty(), "differences": list })
+    }
+
+    /// The differences of [`Differences::to_json`].
+    pub(crate) fn entries(&self) -> Vec<Json> {
         let mut list = Vec::new();
         for table in &self.tables {
             match table {
@@ -176,7 +182,7 @@ impl Differences {
                 "chains": chains.iter().map(ToString::to_string).collect::<Vec<_>>(),
             }));
         }
-        json!({ "equal": list.is_empty(), "differences": list })
+        list
     }
 }
 

@@ -16,12 +16,14 @@ use crate::cli::flag::shared::{CHECK, NETNS, OUTPUT, Output};
 use crate::cli::flag::value::number;
 use crate::cli::flag::{Flag, Flags, Values, with_flags};
 use crate::cli::log::Log;
+use crate::cli::watch::report_all;
 use crate::cli::{netns, signals};
 use crate::interception::Interception;
 use crate::kubelet;
 use crate::mesh::istio::ambient::HostInterception;
 use crate::network::RouteSocket;
 use crate::verify::verify;
+use crate::watch;
 
 /// The command's name.
 pub(super) const NAME: &str = "host";
@@ -106,6 +108,17 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
     let _deferred = signals::defer();
     let work = || carry_out(action, &interception, output);
     if action == Some(Action::Print) { work() } else { netns::inside(netns.as_ref(), work) }
+}
+
+pub(super) fn watch(matches: &ArgMatches, options: watch::Options) -> Result<ExitCode, Failure> {
+    let values = Values::new(matches);
+    let output = values.read(&OUTPUT)?;
+    let netns = values.read(&NETNS)?;
+    let desired = host(&values, Log::beside(output == Output::Json))?.interception();
+    let _deferred = signals::defer();
+    // On a node, rules of iptables may be in use.
+    let options = watch::Options { leftovers: false, ..options };
+    netns::inside(netns.as_ref(), || report_all(desired, options, output))
 }
 
 fn carry_out(

@@ -16,6 +16,7 @@ use super::flag::{Flag, UsageError, Values};
 use super::log::Log;
 use crate::apply::Counters;
 use crate::mesh::istio::ambient::{PROBE_V4, PROBE_V6};
+use crate::watch;
 
 /// The command's name.
 pub(super) const NAME: &str = "ambient";
@@ -55,6 +56,15 @@ pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
     with_log(matches, || match matches.subcommand() {
         Some((pod::NAME, matches)) => pod::execute(VERIFY, matches),
         Some((host::NAME, matches)) => host::execute(VERIFY, matches),
+        _ => Ok(ExitCode::from(USAGE)),
+    })
+}
+
+/// `watch ambient`: the flags of `verify ambient`.
+pub(super) fn watch(matches: &ArgMatches, options: watch::Options) -> ExitCode {
+    with_log(matches, || match matches.subcommand() {
+        Some((pod::NAME, matches)) => pod::watch(matches, options),
+        Some((host::NAME, matches)) => host::watch(matches, options),
         _ => Ok(ExitCode::from(USAGE)),
     })
 }

@@ -18,7 +18,8 @@ use crate::cli::flag::shared::{
 };
 use crate::cli::flag::{Flag, Flags, UsageError, Values, with_flags};
 use crate::cli::log::Log;
-use crate::cli::signals;
+use crate::cli::watch::report_all;
+use crate::cli::{netns, signals};
 use crate::interception::Interception;
 use crate::mesh::istio::Interface;
 use crate::mesh::istio::ambient::PodInterception;
@@ -26,6 +27,7 @@ use crate::netns::{in_each, inside, named};
 use crate::network::RouteSocket;
 use crate::preflight::{Host, is_initial_namespace};
 use crate::verify::{PossibleDifferences, verify_possible};
+use crate::watch;
 
 /// The command's name.
 pub(super) const NAME: &str = "pod";
@@ -132,6 +134,19 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
         }
         several => in_several(&task, several, output),
     }
+}
+
+pub(super) fn watch(matches: &ArgMatches, options: watch::Options) -> Result<ExitCode, Failure> {
+    let values = Values::new(matches);
+    let (desired, output) = (pod(VERIFY, &values)?, values.read(&OUTPUT)?);
+    let _deferred = signals::defer();
+    let namespaces = values.read(&EACH_NETNS)?;
+    if let [_, second, ..] = namespaces.as_slice() {
+        return Err(second
+            .fault("one network namespace is watched at a time: start a watch for each")
+            .into());
+    }
+    netns::inside(namespaces.first(), || report_all(desired, options, output))
 }
 
 /// What the settings come to. What is removed does not depend on them.

@@ -16,7 +16,7 @@ use super::failure::{Failure, end};
 use super::flag::shared::Output;
 use super::flag::{Values, variables_help, with_flags};
 use super::log::Log;
-use super::{lockdown, netns, signals};
+use super::{lockdown, netns, signals, watch};
 use crate::diagnostic::{Explain, Explanation};
 use crate::mesh::istio::sidecar::{InboundPorts, ServiceCidr, Sidecar, deciding_address};
 use crate::network::{Family, RouteSocket};
@@ -88,6 +88,14 @@ pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
     with_settings(matches, false, verify::verify_here)
 }
 
+/// Compares whenever something changes.
+pub(super) fn watch(matches: &ArgMatches, options: crate::watch::Options) -> ExitCode {
+    with_settings(matches, false, |settings, log| {
+        let desired = verify::desired_here(settings, &mut RouteSocket::open()?, log)?;
+        watch::report_all(desired, options, settings.output)
+    })
+}
+
 /// What is desired of the kernel, or what is wrong with the settings.
 #[cfg(fuzzing)]
 pub(super) fn desired(
@@ -100,9 +108,10 @@ pub(super) fn desired(
 }
 
 /// What is done with the settings, inside the namespace that they name.
-type Work = fn(&Options, Log) -> Result<ExitCode, Failure>;
+trait Work: FnOnce(&Options, Log) -> Result<ExitCode, Failure> + Send {}
+impl<W: FnOnce(&Options, Log) -> Result<ExitCode, Failure> + Send> Work for W {}
 
-fn with_settings(matches: &ArgMatches, changes: bool, work: Work) -> ExitCode {
+fn with_settings(matches: &ArgMatches, changes: bool, work: impl Work) -> ExitCode {
     let values = Values::new(matches);
     // The quick parser knows only flags.
     let ignored = matches.try_get_many::<String>(IGNORED).ok().flatten();
@@ -114,7 +123,7 @@ fn with_settings(matches: &ArgMatches, changes: bool, work: Work) -> ExitCode {
     end(execute(&values, log, changes, work), log)
 }
 
-fn execute(values: &Values<'_>, log: Log, changes: bool, work: Work) -> Result<ExitCode, Failure> {
+fn execute(values: &Values<'_>, log: Log, changes: bool, work: impl Work) -> Result<ExitCode, Failure> {
     values.read(&flags::LOG_AS_JSON)?;
     let options = Options::new(values)?;
     for warning in &options.warnings {

@@ -7,20 +7,28 @@ use crate::cli::action::Action;
 use crate::cli::differences::report;
 use crate::cli::failure::Failure;
 use crate::cli::log::Log;
+use crate::interception::Interception;
 use crate::network::RouteSocket;
 use crate::verify::verify_possible;
 
-/// With `--cleanup-only`, what an earlier run left.
 pub(super) fn verify_here(options: &Options, log: Log) -> Result<ExitCode, Failure> {
     let mut routes = RouteSocket::open()?;
-    let desired = if options.action == Action::Remove {
-        options.sidecar.interception().to_remove()
-    } else {
-        sidecar_here(options, &mut routes, log)?.0.interception().optimized(options.optimize)
-    };
+    let desired = desired_here(options, &mut routes, log)?;
     let compared = verify_possible(&desired, &mut nftwire::Socket::open()?, &mut routes)?;
     for warning in compared.warnings() {
         log.warn(&warning);
     }
     Ok(report(&compared.differences, options.output)?)
+}
+
+/// What the settings come to here; with `--cleanup-only`, that nothing of an earlier run is left.
+pub(super) fn desired_here(
+    options: &Options,
+    routes: &mut RouteSocket,
+    log: Log,
+) -> Result<Interception, Failure> {
+    if options.action == Action::Remove {
+        return Ok(options.sidecar.interception().to_remove());
+    }
+    Ok(sidecar_here(options, routes, log)?.0.interception().optimized(options.optimize))
 }

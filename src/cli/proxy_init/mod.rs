@@ -13,7 +13,7 @@ use super::failure::{Failure, end};
 use super::flag::shared::Output;
 use super::flag::{Values, with_flags};
 use super::log::{Filtered, Log};
-use super::{lockdown, netns, signals};
+use super::{lockdown, netns, signals, watch};
 use crate::conntrack::{CLOSE_WAIT_TIMEOUT, set_close_wait_timeout};
 use crate::network::RouteSocket;
 use crate::verify::verify_possible;
@@ -44,6 +44,13 @@ pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
     with_settings(matches, false, verify_here)
 }
 
+/// Compares whenever something changes.
+pub(super) fn watch(matches: &ArgMatches, options: crate::watch::Options) -> ExitCode {
+    with_settings(matches, false, |settings, _| {
+        watch::report_all(settings.desired.clone(), options, settings.output)
+    })
+}
+
 /// What is desired of the kernel, or what is wrong with the settings.
 #[cfg(fuzzing)]
 pub(super) fn desired(
@@ -55,15 +62,16 @@ pub(super) fn desired(
 }
 
 /// What is done with the settings, inside the namespace that they name.
-type Work = fn(&Options, Filtered) -> Result<ExitCode, Failure>;
+trait Work: FnOnce(&Options, Filtered) -> Result<ExitCode, Failure> + Send {}
+impl<W: FnOnce(&Options, Filtered) -> Result<ExitCode, Failure> + Send> Work for W {}
 
-fn with_settings(matches: &ArgMatches, changes: bool, work: Work) -> ExitCode {
+fn with_settings(matches: &ArgMatches, changes: bool, work: impl Work) -> ExitCode {
     let values = Values::new(matches);
     let log = Log::beside(Output::is_json(&values) || values.read(&flags::LOG_FORMAT) == Ok(Log::Json));
     end(execute(&values, log, changes, work), log)
 }
 
-fn execute(values: &Values<'_>, log: Log, changes: bool, work: Work) -> Result<ExitCode, Failure> {
+fn execute(values: &Values<'_>, log: Log, changes: bool, work: impl Work) -> Result<ExitCode, Failure> {
     let options = Options::new(values)?;
     let log = Filtered { log, level: options.level };
     if let Some(note) = &options.note {
