@@ -104,8 +104,11 @@ pub struct Chain<'a> {
     pub family: Family,
     /// The name of its table
     pub table: Text<'a>,
-    /// Its name: 1 to 255 bytes
+    /// Its name: 1 to 255 bytes; empty to have the kernel name one that has a [number](Self::id) and
+    /// [`ChainFlags::BINDING`]
     pub name: Text<'a>,
+    /// A number by which the rest of its batch refers to it; 0 for none
+    pub id: u32,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
     /// What makes it a base chain, where it is one
@@ -130,6 +133,7 @@ impl<'a> Chain<'a> {
             family,
             table: table.into(),
             name: name.into(),
+            id: 0,
             handle: 0,
             base: None,
             devices: Vec::new(),
@@ -181,7 +185,12 @@ impl<'a> Chain<'a> {
 
     pub(crate) fn encode(&self, writer: &mut AttrWriter) {
         writer.put_text(uapi::NFTA_CHAIN_TABLE, self.table);
-        writer.put_text(uapi::NFTA_CHAIN_NAME, self.name);
+        if !self.name.as_bytes().is_empty() {
+            writer.put_text(uapi::NFTA_CHAIN_NAME, self.name);
+        }
+        if self.id != 0 {
+            writer.put_be32(uapi::NFTA_CHAIN_ID, self.id);
+        }
         if let Some(base) = &self.base {
             self.encode_base(base, writer);
         }

@@ -154,6 +154,10 @@ pub enum Verdict<'a> {
     Jump(Text<'a>),
     /// `NFT_GOTO`: into the chain, never back
     Goto(Text<'a>),
+    /// As [`Verdict::Jump`], into the chain that has this number in the batch
+    JumpId(u32),
+    /// As [`Verdict::Goto`], into the chain that has this number in the batch
+    GotoId(u32),
     /// `NFT_RETURN`: back to the chain that jumped here; at the end of a base chain its policy
     Return,
     /// Any other code, such as `NF_QUEUE` with a queue number in its upper half
@@ -167,8 +171,8 @@ impl<'a> Verdict<'a> {
             Self::Accept => uapi::NF_ACCEPT,
             Self::Continue => uapi::NFT_CONTINUE,
             Self::Break => uapi::NFT_BREAK,
-            Self::Jump(_) => uapi::NFT_JUMP,
-            Self::Goto(_) => uapi::NFT_GOTO,
+            Self::Jump(_) | Self::JumpId(_) => uapi::NFT_JUMP,
+            Self::Goto(_) | Self::GotoId(_) => uapi::NFT_GOTO,
             Self::Return => uapi::NFT_RETURN,
             Self::Other(code) => code,
         }
@@ -184,9 +188,13 @@ impl<'a> Verdict<'a> {
         ]);
         if let Self::Jump(chain) | Self::Goto(chain) = self {
             writer.put_text(uapi::NFTA_VERDICT_CHAIN, chain);
-            writer.close(start + 4);
-            writer.close(start);
+        } else if let Self::JumpId(id) | Self::GotoId(id) = self {
+            writer.put_be32(uapi::NFTA_VERDICT_CHAIN_ID, id);
+        } else {
+            return;
         }
+        writer.close(start + 4);
+        writer.close(start);
     }
 
     /// Reads the attributes inside `NFTA_DATA_VERDICT`.

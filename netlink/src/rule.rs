@@ -50,6 +50,8 @@ pub struct Rule<'a> {
     pub table: Text<'a>,
     /// The name of its chain
     pub chain: Text<'a>,
+    /// The number of its chain in the batch, in place of the name; 0 for none
+    pub chain_id: u32,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
     /// The handle of the rule before it, as the kernel tells; 0 for the first one
@@ -70,6 +72,7 @@ impl<'a> Rule<'a> {
             family,
             table: table.into(),
             chain: chain.into(),
+            chain_id: 0,
             handle: 0,
             position: 0,
             compat: None,
@@ -110,7 +113,10 @@ impl<'a> Rule<'a> {
 
     pub(crate) fn encode(&self, writer: &mut AttrWriter, position: Position, expressions: &[Expr<'_>]) {
         writer.put_text(uapi::NFTA_RULE_TABLE, self.table);
-        writer.put_text(uapi::NFTA_RULE_CHAIN, self.chain);
+        match self.chain_id {
+            0 => writer.put_text(uapi::NFTA_RULE_CHAIN, self.chain),
+            id => writer.put_be32(uapi::NFTA_RULE_CHAIN_ID, id),
+        }
         match position {
             Position::Append | Position::Prepend => {}
             Position::Before(handle) | Position::After(handle) => {

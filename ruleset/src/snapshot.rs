@@ -5,8 +5,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use nftwire::expr::Objref;
-use nftwire::{DecodeError, Dump, Error, Expr, Query, Reader, Record, Refusal, Socket, userdata};
+use nftwire::expr::{Immediate, Objref};
+use nftwire::{DecodeError, Dump, Error, Expr, Query, Reader, Record, Refusal, Socket, Verdict, userdata};
 
 use crate::desired::Desired;
 use crate::nft::decompile::{self, Decompiler, SetReader, Sets};
@@ -246,7 +246,10 @@ impl TableSnapshot {
     ) -> Result<(Table, Vec<T>), DecodeError> {
         let mut table = self.table.clone();
         for record in &self.chains {
-            table.chains.push(chain(&nftwire::Chain::decode(&record.message()?)?));
+            let message = record.message()?;
+            let wire = nftwire::Chain::decode(&message)?;
+            let anonymous = wire.flags.contains(nftwire::ChainFlags::BINDING);
+            if anonymous { &mut table.anonymous } else { &mut table.chains }.push(chain(&wire));
         }
         for record in &self.objects {
             table.objects.push(decompile::object(&nftwire::Object::decode(&record.message()?)?));
@@ -255,10 +258,24 @@ impl TableSnapshot {
             table.flowtables.push(decompile::flowtable(&nftwire::Flowtable::decode(&record.message()?)?));
         }
         let mut sets = self.decompiled_sets()?;
+        if !table.anonymous.is_empty() {
+            table.anonymous = self.anonymous_chains(&table, &sets)?;
+        }
         let rules = decompile_rules(&table, &sets, self.rules.messages(), &each)?;
         let named = self.sets.iter().filter(|set| !set.set.is_anonymous());
         table.sets = named.filter_map(|set| sets.remove(&set.set.name)).collect();
         Ok((table, rules))
+    }
+}
+
+impl TableSnapshot {
+    /// The chains that belong to one rule each, with their rules.
+    fn anonymous_chains(&self, table: &Table, sets: &Sets) -> Result<Vec<Chain>, DecodeError> {
+        let alone = Table { chains: table.anonymous.clone(), ..Table::new(table.family, table.name.clone()) };
+        let keep = |_: &Table, _: &Chain, rule, rules: &mut Vec<Rule>| rules.push(rule);
+        let rules = decompile_rules(&alone, sets, self.rules.messages(), &keep)?;
+        let chains = alone.chains.into_iter().zip(rules);
+        Ok(chains.map(|(chain, rules)| Chain { rules, ..chain }).collect())
     }
 }
 
@@ -494,6 +511,16 @@ fn read_chain(
         return Ok(());
     }
     found.rules = source.read(family, Query::Rules { table: Some(table), chain: Some(chain) })?;
+    if has_anonymous_chain(&found.rules)? {
+        for record in source.read(family, Query::Chains)?.records()? {
+            let message = record.message()?;
+            let wire = nftwire::Chain::decode(&message)?;
+            if wire.table == table && wire.flags.contains(nftwire::ChainFlags::BINDING) {
+                found.chains.push(record.clone());
+            }
+        }
+        found.rules = source.read(family, Query::Rules { table: Some(table), chain: None })?;
+    }
     let mut names = HashSet::new();
     for rule in found.rules.decode(nftwire::Rule::decode) {
         for expression in rule?.expressions() {
@@ -507,6 +534,21 @@ fn read_chain(
         found.sets.extend(read_set(source, family, table, name.as_text(), Depth::Rules)?);
     }
     Ok(())
+}
+
+/// Whether a rule may jump to a chain of its own: the kernel names them `__chain` and a number.
+fn has_anonymous_chain(rules: &Dump) -> Result<bool, DecodeError> {
+    for rule in rules.decode(nftwire::Rule::decode) {
+        for expression in rule?.expressions() {
+            if let Expr::Immediate(Immediate::Verdict(Verdict::Jump(chain) | Verdict::Goto(chain))) =
+                expression?
+                && chain.as_bytes().starts_with(b"__chain")
+            {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// The set that an expression refers to.

@@ -154,8 +154,12 @@ fn list(request: &Request<'_>, log: Log) -> Result<String, Failure> {
         return Ok(tables(&mut socket, request)?);
     }
     let interfaces = interfaces()?;
-    let options =
-        Options { stateless: request.stateless, handles: request.handles, interfaces: Some(&interfaces) };
+    let options = Options {
+        stateless: request.stateless,
+        handles: request.handles,
+        interfaces: Some(&interfaces),
+        anonymous: &[],
+    };
     let scope = request.what.scope();
     if request.counters {
         let moved = listing::moved(&mut socket, scope, options).map_err(ReadError)?;

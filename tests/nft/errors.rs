@@ -101,7 +101,7 @@ fn a_text_that_is_refused_changes_nothing() {
         return;
     }
     let texts = [
-        "add table ip x\nadd rule inet t c jump { accept; }\n",
+        "add table ip x\nadd rule inet t c jump { accept; tcp dport 70000; }\n",
         "add table ip x\nadd chain netdev n c { flags offload; }\n",
         "add table ip x\nadd rule inet t nosuch accept\n",
         "add table ip x { flags owner; }\n",

@@ -140,9 +140,10 @@ pub(crate) fn state() -> String {
     lines.iter().map(|line| unnumbered(line) + "\n").collect()
 }
 
-/// The line without the numbers of anonymous sets, which are maps where nft made them.
+/// The line without the numbers of anonymous sets, which are maps where nft made them, and chains.
 fn unnumbered(line: &str) -> String {
-    let mut parts = line.split("__set").flat_map(|part| part.split("__map"));
+    let line = line.replace("__map", "__set").replace("__chain", "__set");
+    let mut parts = line.split("__set");
     let first = parts.next().unwrap_or_default().to_owned();
     let rest = parts.map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit()));
     std::iter::once(first.as_str()).chain(rest).collect::<Vec<_>>().join("__set")

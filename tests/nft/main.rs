@@ -8,6 +8,7 @@ mod program;
 
 mod commands;
 mod errors;
+mod foreign;
 mod harness;
 mod json;
 mod load;

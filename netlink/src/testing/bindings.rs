@@ -44,7 +44,10 @@ fn same_verdict(ours: Verdict<'_>, theirs: IterableDataAttrs<'_>) {
     let theirs = theirs.get_verdict().unwrap();
     let code = theirs.get_code().unwrap();
     let known = |code: VerdictCode| code as u64;
+    let by_number = |goto| (u64::from(code), theirs.get_chain_id().unwrap()) == goto;
     let chain = match ours {
+        Verdict::JumpId(id) => return assert!(by_number((known(VerdictCode::Jump), id))),
+        Verdict::GotoId(id) => return assert!(by_number((known(VerdictCode::Goto), id))),
         Verdict::Drop => return assert_eq!(u64::from(code), known(VerdictCode::Drop)),
         Verdict::Accept => return assert_eq!(u64::from(code), known(VerdictCode::Accept)),
         Verdict::Continue => return assert_eq!(u64::from(code), known(VerdictCode::Continue)),

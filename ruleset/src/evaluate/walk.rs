@@ -32,7 +32,7 @@ pub(super) fn outcomes<'r>(
 }
 
 fn find<'r>(table: &'r Table, name: Text<'_>) -> Option<&'r Chain> {
-    table.chains.iter().find(|chain| chain.name == name)
+    table.chains.iter().chain(&table.anonymous).find(|chain| chain.name == name)
 }
 
 /// Where evaluation continues in a chain.

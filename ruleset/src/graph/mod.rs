@@ -123,7 +123,8 @@ impl Graph {
     pub fn new(ruleset: &Ruleset, options: Options<'_>, all: bool) -> Self {
         let mut order: Vec<(usize, &Table, &Chain)> = Vec::with_capacity(ruleset.chain_count());
         for (number, table) in ruleset.tables.iter().enumerate() {
-            order.extend(table.chains.iter().map(|chain| (number, table, chain)));
+            let chains = table.chains.iter().chain(&table.anonymous);
+            order.extend(chains.map(|chain| (number, table, chain)));
         }
         order.sort_by_key(|(_, table, chain)| match chain.base {
             Some(base) => {

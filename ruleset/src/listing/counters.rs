@@ -35,6 +35,7 @@ pub fn moved(socket: &mut Socket, scope: Scope<'_>, options: Options<'_>) -> Res
         *number += 1;
         let Some(counter) = highest(&rule) else { return };
         let mut text = String::new();
+        let still = Options { anonymous: &table.anonymous, ..still };
         Printer { out: &mut text, options: still }.rule(&rule);
         let place = format!("{table} {} {number}", chain.name);
         moved.push(Moved { place, counter, text, json: Writer { options }.rule(table, chain, &rule) });

@@ -15,7 +15,8 @@ use crate::{Rule, Table};
 /// # Errors
 /// Those of [`collect`].
 pub fn text(socket: &mut Socket, scope: Scope<'_>, options: Options<'_>) -> Result<Option<String>, Error> {
-    let listed = collect(socket, scope, |_, _, rule: Rule, out: &mut String| {
+    let listed = collect(socket, scope, |table, _, rule: Rule, out: &mut String| {
+        let options = Options { anonymous: &table.anonymous, ..options };
         Printer { out, options }.rule_line(&rule);
     })?;
     if !is_complete(&listed, scope) {

@@ -41,6 +41,10 @@ pub enum Protocol {
     Comp,
     /// Any transport header that begins with two ports
     Th,
+    /// VXLAN (RFC 7348)
+    Vxlan,
+    /// GENEVE (RFC 8926)
+    Geneve,
 }
 
 /// A field of a header.
@@ -113,6 +117,8 @@ impl Protocol {
             Self::Esp => "esp",
             Self::Comp => "comp",
             Self::Th => "th",
+            Self::Vxlan => "vxlan",
+            Self::Geneve => "geneve",
         }
     }
 
@@ -122,6 +128,7 @@ impl Protocol {
         match self {
             Self::Ether | Self::Vlan => PayloadBase::LinkLayer,
             Self::Arp | Self::Ip | Self::Ip6 => PayloadBase::Network,
+            Self::Vxlan | Self::Geneve => PayloadBase::Tunnel,
             _ => PayloadBase::Transport,
         }
     }
@@ -147,6 +154,8 @@ impl Protocol {
             Self::Esp => ESP,
             Self::Comp => COMP,
             Self::Th => TH,
+            Self::Vxlan => VXLAN,
+            Self::Geneve => GENEVE,
         }
     }
 
@@ -350,4 +359,14 @@ const COMP: &[Field] = &[
 const TH: &[Field] = &[
     Field::new(Protocol::Th, "sport", 0, 16, DataType::InetService),
     Field::new(Protocol::Th, "dport", 16, 16, DataType::InetService),
+];
+
+const VXLAN: &[Field] = &[
+    Field::new(Protocol::Vxlan, "flags", 0, 8, DataType::Bitmask),
+    Field::new(Protocol::Vxlan, "vni", 32, 24, DataType::NetworkInteger),
+];
+
+const GENEVE: &[Field] = &[
+    Field::new(Protocol::Geneve, "type", 16, 16, DataType::EtherType),
+    Field::new(Protocol::Geneve, "vni", 32, 24, DataType::NetworkInteger),
 ];

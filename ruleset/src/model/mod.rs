@@ -53,6 +53,8 @@ pub struct Table {
     pub flowtables: Vec<Flowtable>,
     /// Its chains
     pub chains: Vec<Chain>,
+    /// Chains that belong to one rule each, which jumps to them by names that the kernel made
+    pub anonymous: Vec<Chain>,
 }
 
 /// A chain.
@@ -139,6 +141,7 @@ impl Table {
             sets: Vec::new(),
             flowtables: Vec::new(),
             chains: Vec::new(),
+            anonymous: Vec::new(),
         }
     }
 

@@ -4,7 +4,7 @@ use nftwire::Family;
 use nftwire::expr::{CtKey, MetaKey, PayloadBase, RtKey, SocketKey};
 
 use super::option::OptionField;
-use super::{DataType, Field};
+use super::{DataType, Field, Protocol};
 
 /// What is read from a packet or set on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,105 @@ pub enum Selector {
     Numgen(Numgen),
     /// A hash of the connection's addresses and ports that is the same in both directions
     SymmetricHash(HashRange),
+    /// A part of the packet inside a tunnel's packet
+    Inner(Inner),
+}
+
+/// A part of the packet inside a tunnel's packet, or of the tunnel's own header (nft 1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inner {
+    /// Which tunnel
+    pub tunnel: Tunnel,
+    /// Which part
+    pub part: InnerPart,
+}
+
+/// A part of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InnerPart {
+    /// A field of a header
+    Field(Field),
+    /// Bits of a header, by their place
+    Raw(RawPayload),
+    /// Which protocol follows
+    Meta(MetaKey),
+}
+
+/// A tunnel (`enum nft_inner_type` and, for those that the kernel needs no number for, nft's own).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tunnel {
+    /// VXLAN (RFC 7348)
+    Vxlan,
+    /// GENEVE (RFC 8926)
+    Geneve,
+    /// GRE (RFC 2784) with packets of the network layer
+    Gre,
+    /// GRE with Ethernet frames
+    Gretap,
+}
+
+impl Tunnel {
+    /// The tunnel with this number.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Some(match number {
+            1 => Self::Vxlan,
+            2 => Self::Geneve,
+            3 => Self::Gre,
+            4 => Self::Gretap,
+            _ => return None,
+        })
+    }
+
+    /// nft's name for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vxlan => "vxlan",
+            Self::Geneve => "geneve",
+            Self::Gre => "gre",
+            Self::Gretap => "gretap",
+        }
+    }
+
+    /// Its own header, where nft has names for the fields.
+    #[must_use]
+    pub fn header(self) -> Option<Protocol> {
+        match self {
+            Self::Vxlan => Some(Protocol::Vxlan),
+            Self::Geneve => Some(Protocol::Geneve),
+            Self::Gre | Self::Gretap => None,
+        }
+    }
+
+    /// Whether Ethernet frames are inside.
+    #[must_use]
+    pub fn has_link_layer(self) -> bool {
+        self != Self::Gre
+    }
+}
+
+impl InnerPart {
+    /// As a part of the packet itself.
+    #[must_use]
+    pub fn selector(self) -> Selector {
+        match self {
+            Self::Field(field) => Selector::Payload(field),
+            Self::Raw(raw) => Selector::Raw(raw),
+            Self::Meta(key) => Selector::Meta(key),
+        }
+    }
+
+    /// A part of the packet itself, where a tunnel's packet has it, too.
+    #[must_use]
+    pub fn from_selector(selector: Selector) -> Option<Self> {
+        Some(match selector {
+            Selector::Payload(field) => Self::Field(field),
+            Selector::Raw(raw) => Self::Raw(raw),
+            Selector::Meta(key) => Self::Meta(key),
+            _ => return None,
+        })
+    }
 }
 
 /// Bits of a header, by their place.
@@ -201,6 +300,7 @@ impl Selector {
         match self {
             Self::Payload(field) => field.data_type,
             Self::Raw(raw) => raw.data_type(),
+            Self::Inner(inner) => inner.part.selector().data_type(),
             Self::Meta(key) => meta_type(key),
             Self::Ct(key) => ct_type(key),
             Self::CtOf(CtOf { key: CtKey::Src | CtKey::Dst, family, .. }) => match family {

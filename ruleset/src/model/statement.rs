@@ -200,6 +200,9 @@ impl From<nftwire::Verdict<'_>> for Verdict {
             nftwire::Verdict::Break => Self::Break,
             nftwire::Verdict::Jump(chain) => Self::Jump(chain.to_name()),
             nftwire::Verdict::Goto(chain) => Self::Goto(chain.to_name()),
+            // Numbers of chains are sent, but never received.
+            nftwire::Verdict::JumpId(_) => Self::Other(nftwire::uapi::NFT_JUMP),
+            nftwire::Verdict::GotoId(_) => Self::Other(nftwire::uapi::NFT_GOTO),
             nftwire::Verdict::Other(code) => Self::Other(code),
         }
     }

@@ -53,6 +53,7 @@ fn optimize_table(table: &Table, counting: Counting) -> Table {
         sets: table.sets.clone(),
         flowtables: table.flowtables.clone(),
         chains: table.chains.iter().map(optimized).collect(),
+        anonymous: table.anonymous.clone(),
         ..*table
     }
 }

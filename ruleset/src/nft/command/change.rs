@@ -1,15 +1,17 @@
 //! The commands that change something, as one transaction.
 
+use nftwire::expr::Immediate;
 use nftwire::{
-    Batch, BatchPosition, ElementList, Error, Family, Reference, Refusal, Removal, Socket, Version, uapi,
+    Batch, BatchPosition, ChainFlags, ElementList, Error, Expr, Family, Position, Reference, Refusal,
+    Removal, Socket, Verdict, Version, uapi,
 };
 
 use super::interval::{self, Existing};
 use super::positions::Positions;
 use super::{failure, is_missing, strerror, wire};
 use crate::model::statement::ObjectKind;
-use crate::nft::compile::{SetKey, compile, named_set};
-use crate::nft::parse::evaluate::{Evaluator, Item, ItemData};
+use crate::nft::compile::{Compiled, SetKey, compile, named_set};
+use crate::nft::parse::evaluate::{ANONYMOUS_CHAIN, Evaluator, Item, ItemData};
 use crate::nft::parse::source::{Fault, Span};
 use crate::nft::parse::syntax::{
     Command, CommandKind, Deletion, Flush, NameOrHandle, RulePosition, TableSpec, Verb,
@@ -37,12 +39,15 @@ pub(super) struct Change {
     /// For each message of the batch
     subjects: Vec<Subject>,
     positions: Positions,
+    /// The number of the next anonymous chain
+    next_chain_id: u32,
     check: bool,
 }
 
 impl Change {
     pub(super) fn new(commands: &[Command], check: bool) -> Self {
-        Self { batch: Batch::new(), subjects: Vec::new(), positions: Positions::new(commands), check }
+        let positions = Positions::new(commands);
+        Self { batch: Batch::new(), subjects: Vec::new(), positions, next_chain_id: 1, check }
     }
 
     fn push(&mut self, subject: Subject, fill: impl FnOnce(&mut Batch)) {
@@ -97,8 +102,10 @@ impl Change {
             ItemData::Elements(set) => {
                 self.add_elements(subject, family, (&table).into(), set, create, socket)?;
             }
-            ItemData::Rule { chain, position, rule } => {
-                self.add_rule(subject, (family, (&table).into(), chain.into()), *position, rule, socket)?;
+            ItemData::Rule { chain, position, rule, blocks } => {
+                let first_chain = self.add_blocks(subject, family, (&table).into(), blocks)?;
+                let place = (family, (&table).into(), chain.into());
+                self.add_rule(subject, place, *position, (rule, first_chain), socket)?;
             }
         }
         Ok(())
@@ -159,7 +166,7 @@ impl Change {
         subject: Subject,
         (family, table, chain): (Family, crate::Text<'_>, crate::Text<'_>),
         position: RulePosition,
-        rule: &Rule,
+        (rule, first_chain): (&Rule, u32),
         socket: &mut Socket,
     ) -> Result<(), Fault> {
         let placed = self.positions.place(socket, family, table, chain, position);
@@ -176,17 +183,7 @@ impl Change {
         let Some((position, id)) = placed else {
             return Err(Fault::new(span, "Could not process rule: No such file or directory"));
         };
-        let first_set = self.batch.next_set_id();
-        let compiled = compile(family, rule, first_set);
-        let compiled = compiled.map_err(|error| Fault::new(subject.command, error.to_string()))?;
-        let count = compiled.expressions.len();
-        if count > uapi::NFT_RULE_MAXEXPRS {
-            let max = uapi::NFT_RULE_MAXEXPRS;
-            return Err(Fault::new(
-                subject.command,
-                format!("the rule needs {count} expressions; the kernel allows {max}"),
-            ));
-        }
+        let compiled = self.compile(subject, family, rule, first_chain)?;
         self.push(subject, |batch| {
             for set in &compiled.sets {
                 add_anonymous_set(batch, family, table, set);
@@ -203,6 +200,60 @@ impl Change {
             }
         });
         Ok(())
+    }
+
+    /// Adds chains that the kernel names; returns the number of the first.
+    fn add_blocks(
+        &mut self,
+        subject: Subject,
+        family: Family,
+        table: crate::Text<'_>,
+        blocks: &[Vec<Rule>],
+    ) -> Result<u32, Fault> {
+        let first = self.next_chain_id;
+        for rules in blocks {
+            let id = self.next_chain_id;
+            self.next_chain_id += 1;
+            let flags = ChainFlags::BINDING;
+            let chain = nftwire::Chain { id, flags, ..nftwire::Chain::new(family, table, "") };
+            self.push(subject, |batch| batch.add_chain(&chain));
+            for rule in rules {
+                let compiled = self.compile(subject, family, rule, first)?;
+                self.push(subject, |batch| {
+                    for set in &compiled.sets {
+                        add_anonymous_set(batch, family, table, set);
+                    }
+                    let mut message = nftwire::Rule::new(family, table, "");
+                    (message.chain_id, message.userdata) = (id, &compiled.userdata);
+                    batch.add_rule(&message, Position::Append, &compiled.expressions);
+                });
+            }
+        }
+        Ok(first)
+    }
+
+    /// A rule whose anonymous chains have numbers from `first_chain` on.
+    fn compile<'r>(
+        &self,
+        subject: Subject,
+        family: Family,
+        rule: &'r Rule,
+        first_chain: u32,
+    ) -> Result<Compiled<'r>, Fault> {
+        let compiled = compile(family, rule, self.batch.next_set_id());
+        let mut compiled = compiled.map_err(|error| Fault::new(subject.command, error.to_string()))?;
+        let count = compiled.expressions.len();
+        if count > uapi::NFT_RULE_MAXEXPRS {
+            let max = uapi::NFT_RULE_MAXEXPRS;
+            let message = format!("the rule needs {count} expressions; the kernel allows {max}");
+            return Err(Fault::new(subject.command, message));
+        }
+        for expression in &mut compiled.expressions {
+            if let Expr::Immediate(Immediate::Verdict(verdict)) = expression {
+                *verdict = by_number(*verdict, first_chain);
+            }
+        }
+        Ok(compiled)
     }
 
     /// Deletes, flushes or renames.
@@ -475,6 +526,20 @@ impl Change {
             _ => subject.command,
         };
         Fault::new(span, message)
+    }
+}
+
+/// A jump to an anonymous chain, by the number that the chain has in the batch.
+fn by_number(verdict: Verdict<'_>, first_chain: u32) -> Verdict<'_> {
+    let number = |chain: crate::Text<'_>| {
+        let digits = chain.as_bytes().strip_prefix(ANONYMOUS_CHAIN.as_bytes())?;
+        let number: u32 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        number.checked_add(first_chain)
+    };
+    match verdict {
+        Verdict::Jump(chain) => number(chain).map_or(verdict, Verdict::JumpId),
+        Verdict::Goto(chain) => number(chain).map_or(verdict, Verdict::GotoId),
+        verdict => verdict,
     }
 }
 

@@ -42,7 +42,7 @@ struct Lister<'a> {
 impl<'a> Lister<'a> {
     fn options(&self) -> Options<'a> {
         let Settings { stateless, handles, interfaces, .. } = self.settings;
-        Options { stateless, handles, interfaces }
+        Options { stateless, handles, interfaces, anonymous: &[] }
     }
 
     fn list(mut self, what: &ListWhat) -> Result<String, Fault> {
@@ -63,7 +63,7 @@ impl<'a> Lister<'a> {
             ListWhat::Chains(family) => {
                 let tables = self.read(family.unwrap_or(Family::Unspec), None, |reader, table| {
                     reader.chains(table.family, |chain| {
-                        if chain.table == table.name {
+                        if chain.table == table.name && !chain.flags.contains(nftwire::ChainFlags::BINDING) {
                             table.chains.push(snapshot::chain(&chain));
                         }
                         Ok(())
@@ -137,7 +137,8 @@ impl<'a> Lister<'a> {
         let mut out = String::new();
         for table in tables {
             out.push_str(&format!("table {table} {{\n"));
-            let printer = &mut Printer { out: &mut out, options: self.options() };
+            let options = Options { anonymous: &table.anonymous, ..self.options() };
+            let printer = &mut Printer { out: &mut out, options };
             table.objects.iter().for_each(|object| printer.object(object));
             table.sets.iter().for_each(|set| printer.set(set));
             table.flowtables.iter().for_each(|flowtable| printer.flowtable(flowtable));

@@ -285,6 +285,7 @@ impl<'a> Compiler<'a, '_> {
                 self.emit(Fib { result: FibResult::from_number(fib.result), flags: fib.flags, dreg });
             }
             Selector::Rt(key) => self.emit(Rt { key, dreg }),
+            Selector::Inner(inner) => return Err(NotCompiled::Unknown(inner.tunnel.name().into())),
             Selector::Osf(osf) => self.emit(Osf { dreg, ttl: osf.ttl, flags: u32::from(osf.version) }),
             Selector::Ipsec(ipsec) => self.emit(Xfrm {
                 key: XfrmKey::from_number(ipsec.key),

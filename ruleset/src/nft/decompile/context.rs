@@ -3,6 +3,7 @@
 use nftwire::Family;
 use nftwire::expr::{MetaKey, PayloadBase};
 
+use crate::model::selector::Tunnel;
 use crate::{Field, Protocol};
 
 /// A header as far as it is known.
@@ -65,9 +66,17 @@ pub(crate) struct Context {
     /// The type of ICMP message that a dependency asks for
     dependency_icmp_type: Option<u8>,
     dependencies: [Option<Dependency>; 4],
+    /// The header of the tunnel inside which the packet is
+    pub(crate) tunnel: Option<Protocol>,
 }
 
 impl Context {
+    /// Of a packet inside a tunnel's packet.
+    pub(crate) fn inside(tunnel: Tunnel) -> Self {
+        let family = if tunnel.has_link_layer() { Family::Bridge } else { Family::Netdev };
+        Self { tunnel: tunnel.header(), ..Self::new(family) }
+    }
+
     pub(crate) fn new(family: Family) -> Self {
         let mut context = Self {
             family,
@@ -76,6 +85,7 @@ impl Context {
             icmp_type: None,
             dependency_icmp_type: None,
             dependencies: [None; 4],
+            tunnel: None,
         };
         context.restart();
         context
@@ -216,12 +226,17 @@ impl Context {
     pub(crate) fn release(&mut self, layer: usize) -> Option<usize> {
         let slot = self.slot(layer)?;
         let gone = self.dependencies[slot].take()?.statement;
+        self.forget_statement(gone);
+        Some(gone)
+    }
+
+    /// A statement was taken out.
+    pub(crate) fn forget_statement(&mut self, gone: usize) {
         for dependency in self.dependencies.iter_mut().flatten() {
             if dependency.statement > gone {
                 dependency.statement -= 1;
             }
         }
-        Some(gone)
     }
 
     /// Whether a match on `field` makes the one that tells about its layer superfluous. The families of several

@@ -12,11 +12,15 @@ use crate::{Map, Op, Prefix, Range, Set, Text};
 
 impl Decompiler<'_> {
     /// Adds a statement. One with an effect keeps the matches before it where they are.
-    pub(super) fn push(&mut self, statement: Statement) {
+    pub(super) fn push(&mut self, mut statement: Statement) {
+        self.statement_in_tunnel(&mut statement);
         if matches!(statement, Statement::Match { .. } | Statement::VerdictMap(_)) {
             self.previous = Some(self.statements.len());
         } else {
             self.context.forget_dependencies();
+            if let Some((_, inner)) = &mut self.inner {
+                inner.forget_dependencies();
+            }
             self.previous = None;
         }
         self.statements.push(statement);
@@ -26,6 +30,9 @@ impl Decompiler<'_> {
     pub(super) fn release(&mut self, layer: usize) {
         let Some(gone) = self.context.release(layer) else { return };
         self.statements.remove(gone);
+        if let Some((_, other)) = &mut self.inner {
+            other.forget_statement(gone);
+        }
         self.previous = match self.previous {
             Some(previous) if previous == gone => None,
             Some(previous) if previous > gone => Some(previous - 1),
@@ -51,13 +58,14 @@ impl Decompiler<'_> {
             return self.unknown("cmp", "of an empty register");
         };
         let data = if loaded.swapped { &reversed(&cmp.data) } else { &cmp.data };
-        match loaded.expression {
+        let mut left = loaded.expression;
+        self.at(&mut left, |this, left| match std::mem::replace(left, Expression::Wildcard) {
             Expression::Selector(Selector::Raw(raw)) if matches!(op, Op::Eq | Op::Ne) => {
-                self.compare_fields(raw, op, data);
+                this.compare_fields(raw, op, data);
             }
-            Expression::Concat(parts) => self.compare_concat(parts, op, data),
-            expression => self.compare_value(expression, op, data),
-        }
+            Expression::Concat(parts) => this.compare_concat(parts, op, data),
+            expression => this.compare_value(expression, op, data),
+        });
     }
 
     /// Fields that stand side by side are read and compared at once: a match for each.
@@ -211,7 +219,8 @@ impl Decompiler<'_> {
             return self.compare_flags(left, mask, op, value);
         }
         let ones = mask.count_ones();
-        if data_type.has_prefixes() && is_prefix(&mask, ones) {
+        // Of what is less or more than an address, a prefix is no part.
+        if matches!(op, Op::Eq | Op::Ne) && data_type.has_prefixes() && is_prefix(&mask, ones) {
             let right = Expression::Prefix(Box::new(Prefix { value: value.into(), len: ones }));
             return self.push_match(left, op, right);
         }
@@ -259,19 +268,22 @@ impl Decompiler<'_> {
         let (Some(op), Some(loaded)) = (operator(range.op), self.registers.get(range.sreg)) else {
             return self.unknown("range", "of an empty register");
         };
-        let mut left = loaded.expression;
-        self.resolve(&mut left, false);
-        let data_type = left.data_type().unwrap_or(DataType::Integer);
-        let end = |data: &Data| {
-            let data = if loaded.swapped { reversed(data) } else { data.clone() };
-            Expression::constant(data_type, data)
-        };
-        let (from, to) = (end(&range.from), end(&range.to));
-        self.push(Statement::Match { left, op, right: Expression::Range(Box::new(Range { from, to })) });
+        let (mut left, swapped) = (loaded.expression, loaded.swapped);
+        self.at(&mut left, |this, left| {
+            this.resolve(left, false);
+            let data_type = left.data_type().unwrap_or(DataType::Integer);
+            let end = |data: &Data| {
+                let data = if swapped { reversed(data) } else { data.clone() };
+                Expression::constant(data_type, data)
+            };
+            let right = Expression::Range(Box::new(Range { from: end(&range.from), to: end(&range.to) }));
+            this.push(Statement::Match { left: left.clone(), op, right });
+        });
     }
 
     /// Adds a match; two that are the ends of a range become one.
-    fn push_match(&mut self, left: Expression, op: Op, right: Expression) {
+    fn push_match(&mut self, mut left: Expression, op: Op, right: Expression) {
+        self.in_tunnel(&mut left);
         let merged = match (op, self.previous.and_then(|previous| self.statements.get(previous))) {
             (Op::Le, Some(Statement::Match { left: before, op: Op::Ge, .. })) if *before == left => {
                 Some(Op::Eq)
@@ -294,25 +306,30 @@ impl Decompiler<'_> {
 
     pub(super) fn lookup(&mut self, lookup: &nftwire::expr::Lookup<'_>) {
         let Some(set) = self.sets.get(lookup.set.as_bytes()) else {
-            return self.unknown("lookup", &format!("in an unknown set {}", lookup.set));
+            return self.unknown_load("lookup", &format!("in an unknown set {}", lookup.set));
         };
         let Some(loaded) = self.registers.join(lookup.sreg, set.key.len()) else {
-            return self.unknown("lookup", "of an empty register");
+            return self.unknown_load("lookup", "of an empty register");
         };
         let reference = reference(lookup.set, set);
         let mut key = loaded.expression;
         match lookup.dreg {
             None => {
-                self.learn_from_first(&key, set);
-                let mut right = reference;
-                self.resolve_with(&mut key, &mut right);
                 let op = if lookup.inverted { Op::Ne } else { Op::Eq };
-                self.push(Statement::Match { left: key, op, right });
+                self.at(&mut key, |this, key| {
+                    this.learn_from_first(key, set);
+                    let mut right = reference;
+                    this.resolve_with(key, &mut right);
+                    this.push(Statement::Match { left: key.clone(), op, right });
+                });
             }
             Some(dreg) if dreg == nftwire::Register::VERDICT => {
-                let mut map = reference;
-                self.resolve_with(&mut key, &mut map);
-                self.push(Statement::VerdictMap(Expression::Map(Box::new(Map { key, map, verdicts: true }))));
+                self.at(&mut key, |this, key| {
+                    let mut map = reference;
+                    this.resolve_with(key, &mut map);
+                    let map = Expression::Map(Box::new(Map { key: key.clone(), map, verdicts: true }));
+                    this.push(Statement::VerdictMap(map));
+                });
             }
             Some(dreg) => {
                 let map = Expression::Map(Box::new(Map { key, map: reference, verdicts: false }));

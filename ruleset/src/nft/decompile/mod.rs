@@ -5,6 +5,7 @@
 //! one on a port, for example. An expression that cannot be shown becomes a comment; the rest of the rule stays.
 
 pub(crate) mod context;
+mod inner;
 mod interval;
 mod matching;
 mod object;
@@ -24,7 +25,7 @@ use nftwire::{DecodeError, Expr, Family, userdata};
 use self::context::Context;
 use self::register::{Loaded, Registers};
 use crate::model::option::{OptionField, OptionKind};
-use crate::model::selector::{CtOf, Fib, HashRange, Ipsec, Numgen, Osf, RawPayload};
+use crate::model::selector::{CtOf, Fib, HashRange, Ipsec, Numgen, Osf, RawPayload, Tunnel};
 use crate::{Constant, Data, DataType, Expression, Hash, Name, Operator, Rule, Selector, Set, Statement};
 
 pub(crate) use interval::{predecessor, range};
@@ -42,6 +43,10 @@ pub struct Decompiler<'t> {
     sets: &'t Sets,
     registers: Registers,
     context: Context,
+    /// Of the tunnel whose inside was read last
+    inner: Option<(Tunnel, Context)>,
+    /// Whether the context is that inside a tunnel, and `inner` the other
+    tunnel: Option<Tunnel>,
     statements: Vec<Statement>,
     /// The number of the last statement, where it is a match
     previous: Option<usize>,
@@ -55,6 +60,8 @@ impl<'t> Decompiler<'t> {
             sets,
             registers: Registers::default(),
             context: Context::new(family),
+            inner: None,
+            tunnel: None,
             statements: Vec::new(),
             previous: None,
         }
@@ -88,6 +95,7 @@ impl<'t> Decompiler<'t> {
     fn restart(&mut self) {
         self.registers.clear();
         self.context.restart();
+        self.inner = None;
         self.statements.clear();
         self.previous = None;
     }
@@ -97,7 +105,7 @@ impl<'t> Decompiler<'t> {
             Expr::Payload(payload) => match (payload.action, raw(payload)) {
                 (PayloadAction::Load(dreg), Some(raw)) => self.load(dreg, Selector::Raw(raw), payload.len),
                 (PayloadAction::Store { sreg, .. }, Some(raw)) => self.payload_set(raw, sreg),
-                (_, None) => self.unknown("payload", &format!("{payload:?}")),
+                (_, None) => self.unknown_load("payload", &format!("{payload:?}")),
             },
             Expr::Meta(meta) => match meta.access {
                 Access::Load(dreg) => {
@@ -124,16 +132,18 @@ impl<'t> Decompiler<'t> {
                 self.registers.put(*dreg, Loaded::new(constant, len));
             }
             Expr::Bitwise(bitwise) => self.bitwise(bitwise),
-            Expr::Byteorder(byteorder) => {
-                if let Some(mut loaded) = self.registers.get(byteorder.sreg) {
-                    loaded.swapped = !loaded.swapped;
-                    self.registers.put(byteorder.dreg, loaded);
+            Expr::Byteorder(byteorder) => match self.registers.get(byteorder.sreg) {
+                Some(loaded) => {
+                    let swapped = !loaded.swapped;
+                    self.registers.put(byteorder.dreg, Loaded { swapped, ..loaded });
                 }
-            }
+                None => self.registers.remove(byteorder.dreg),
+            },
             Expr::Cmp(cmp) => self.compare(cmp),
             Expr::Range(range) => self.range(range),
             Expr::Lookup(lookup) => self.lookup(lookup),
             Expr::Exthdr(exthdr) => self.option(exthdr),
+            Expr::Inner(inner) => self.load_inner(inner),
             other => {
                 if !self.other_load(other) {
                     self.statement(other);
@@ -182,7 +192,9 @@ impl<'t> Decompiler<'t> {
         let loaded = match hash.sreg {
             None => Loaded::new(Selector::SymmetricHash(range).into(), 4),
             Some(sreg) => {
-                let Some(of) = self.registers.join(sreg, hash.len) else { return };
+                let Some(of) = self.registers.join(sreg, hash.len) else {
+                    return self.registers.remove(hash.dreg);
+                };
                 let weight = of.weight.saturating_add(1);
                 let (of, modulus, offset, seed) = (of.expression, hash.modulus, hash.offset, hash.seed);
                 let expression = Expression::Hash(Box::new(Hash { of, modulus, offset, seed }));
@@ -200,7 +212,7 @@ impl<'t> Decompiler<'t> {
             ExthdrOp::Ipv4 => OptionKind::Ipv4,
             ExthdrOp::Sctp => OptionKind::Sctp,
             ExthdrOp::Dccp | ExthdrOp::Other(_) => {
-                self.unknown("exthdr", &format!("op {} type {}", exthdr.op.number(), exthdr.kind));
+                self.unknown_load("exthdr", &format!("op {} type {}", exthdr.op.number(), exthdr.kind));
                 return;
             }
         };
@@ -219,10 +231,15 @@ impl<'t> Decompiler<'t> {
     }
 
     fn bitwise(&mut self, bitwise: &nftwire::expr::Bitwise) {
-        let Some(mut loaded) = self.registers.get(bitwise.sreg) else { return };
+        let Some(mut loaded) = self.registers.get(bitwise.sreg) else {
+            return self.registers.remove(bitwise.dreg);
+        };
         loaded.weight = loaded.weight.saturating_add(1);
         loaded.expression = match &bitwise.operation {
-            Operation::MaskXor { mask, xor } => masked(loaded.expression, mask, xor),
+            Operation::MaskXor { mask, xor } => {
+                let data_type = constant_type(&loaded, mask.as_bytes().len());
+                masked(loaded.expression, mask, xor, data_type)
+            }
             Operation::Other { op, data, sreg2 } => {
                 let operator = match op {
                     1 => Operator::ShiftLeft,
@@ -230,7 +247,7 @@ impl<'t> Decompiler<'t> {
                     3 => Operator::And,
                     4 => Operator::Or,
                     5 => Operator::Xor,
-                    _ => return self.unknown("bitwise", &format!("op {op}")),
+                    _ => return self.unknown_load("bitwise", &format!("op {op}")),
                 };
                 let right = match (data, sreg2.and_then(|register| self.registers.get(register))) {
                     (Some(data), _) => Expression::constant(DataType::Integer, data.clone()),
@@ -238,7 +255,7 @@ impl<'t> Decompiler<'t> {
                         loaded.weight = loaded.weight.saturating_add(second.weight);
                         second.expression
                     }
-                    (None, None) => return,
+                    (None, None) => return self.registers.remove(bitwise.dreg),
                 };
                 Expression::binary(loaded.expression, operator, right)
             }
@@ -254,8 +271,20 @@ fn raw(payload: &nftwire::expr::Payload) -> Option<RawPayload> {
     fits.then(|| RawPayload { base: payload.base, offset: 8 * payload.offset, len: 8 * payload.len })
 }
 
+/// The type of a constant by which a value is changed: [`DataType::Hex`] where it is the value's own, which shows where it
+/// is used; a number where the value was converted to the other byte order, or widened to it.
+fn constant_type(loaded: &Loaded, len: usize) -> DataType {
+    let host = loaded.expression.data_type().is_some_and(DataType::is_host_order);
+    let widened = loaded.len == 1 && len > 1;
+    match (loaded.swapped || widened, host) {
+        (false, _) => DataType::Hex,
+        (true, false) => DataType::Integer,
+        (true, true) => DataType::NetworkInteger,
+    }
+}
+
 /// `(value & mask) ^ xor` as `value & m ^ x | o`, without what changes nothing.
-fn masked(value: Expression, mask: &Data, xor: &Data) -> Expression {
+fn masked(value: Expression, mask: &Data, xor: &Data, data_type: DataType) -> Expression {
     let pairs = || mask.as_bytes().iter().zip(xor.as_bytes());
     let bytes = |byte: fn(u8, u8) -> u8| -> Constant {
         let mut buffer = [0; 64];
@@ -263,7 +292,7 @@ fn masked(value: Expression, mask: &Data, xor: &Data) -> Expression {
         for (to, (&mask, &xor)) in buffer[..len].iter_mut().zip(pairs()) {
             *to = byte(mask, xor);
         }
-        Constant::new(DataType::Hex, Data::new(&buffer[..len]))
+        Constant::new(data_type, Data::new(&buffer[..len]))
     };
     let mut result = value;
     if pairs().any(|(&mask, &xor)| mask | xor != 0xff) {

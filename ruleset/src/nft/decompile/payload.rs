@@ -1,5 +1,7 @@
 //! Bytes of headers back to fields, by what is known of the headers.
 
+use nftwire::expr::PayloadBase;
+
 use super::context::{Context, LINK, layer_of};
 use crate::model::selector::RawPayload;
 use crate::{Data, Field, Protocol, Selector};
@@ -34,6 +36,9 @@ fn stacked(context: &Context, layer: usize, protocol: Protocol, offset: u32) -> 
 
 /// The protocol whose fields are at this place, and bits before its header.
 fn header(context: &Context, raw: &RawPayload) -> Option<(Protocol, u32)> {
+    if raw.base == PayloadBase::Tunnel {
+        return context.tunnel.map(|header| (header, 0));
+    }
     let layer = layer_of(raw.base)?;
     let protocol = context.protocol(layer)?;
     Some(stacked(context, layer, protocol, raw.offset))

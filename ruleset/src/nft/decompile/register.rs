@@ -57,6 +57,15 @@ impl Registers {
         }
     }
 
+    /// Forgets what is in a register: what it is filled with is not known.
+    pub(super) fn remove(&mut self, register: Register) {
+        match word(register) {
+            Some(0) => self.first = None,
+            Some(word) => self.others[word] = None,
+            None => {}
+        }
+    }
+
     pub(super) fn get(&self, register: Register) -> Option<Loaded> {
         self.at(word(register)?)
     }

@@ -73,8 +73,11 @@ impl Decompiler<'_> {
             Operator::And | Operator::Or | Operator::Xor => binary.left.data_type(),
         };
         match data_type {
-            Some(data_type) => retype(&mut binary.right, data_type),
-            None => self.resolve(&mut binary.right, key),
+            Some(_) if has_own_type(&binary.right) => {}
+            Some(data_type) if matches!(binary.right, Expression::Constant(_)) => {
+                retype(&mut binary.right, data_type);
+            }
+            _ => self.resolve(&mut binary.right, key),
         }
     }
 
@@ -122,6 +125,11 @@ fn masked_field(expression: &Expression) -> Option<(RawPayload, Constant, bool)>
         (left, Operator::ShiftRight, _) => masked_field(left).map(|(raw, mask, _)| (raw, mask, true)),
         _ => None,
     }
+}
+
+/// Whether a constant is of another byte order than the value beside it.
+fn has_own_type(expression: &Expression) -> bool {
+    matches!(expression, Expression::Constant(constant) if constant.data_type != DataType::Hex)
 }
 
 /// Gives constants their type.

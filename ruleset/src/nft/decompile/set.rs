@@ -171,8 +171,11 @@ impl SetReader {
                 Some(SetValue::Data { data_type, interval: true }) => {
                     let half = usize::try_from(data_type.len()).unwrap_or(0);
                     let (from, to) = data.as_bytes().split_at_checked(half)?;
-                    let kind = data_type.types.first()?.data_type;
-                    interval::range(&Data::new(from), &Data::new(to), kind)
+                    let (from, to) = (Data::new(from), Data::new(to));
+                    match data_type.types.as_slice() {
+                        [single] => interval::range(&from, &to, single.data_type),
+                        several => concat(several, &from, Some(&to)),
+                    }
                 }
                 Some(SetValue::Data { data_type, .. }) => match data_type.types.as_slice() {
                     [single] => value_of(*single, data),

@@ -45,9 +45,9 @@ impl Decompiler<'_> {
             Expr::Target(xt) => return self.xtables_target(xt),
             Expr::Unknown(unknown) => {
                 let bytes: Vec<_> = unknown.attributes.iter().map(|byte| format!("{byte:02x}")).collect();
-                return self.unknown(unknown.name, &bytes.join(""));
+                return self.unknown_load(unknown.name, &bytes.join(""));
             }
-            other => return self.unknown(other.name(), &format!("{other:?}")),
+            other => return self.unknown_load(other.name(), &format!("{other:?}")),
         };
         self.push(statement);
     }
@@ -58,11 +58,21 @@ impl Decompiler<'_> {
         self.push(Statement::Unknown(text.into()));
     }
 
+    /// As [`Self::unknown`], of what may have filled any register: what is compared with next is not what was in it
+    /// before.
+    pub(super) fn unknown_load(&mut self, name: &str, attributes: &str) {
+        self.registers.clear();
+        self.unknown(name, attributes);
+    }
+
     /// What stands in a register, as a value of this type.
     fn value(&mut self, register: Register, data_type: DataType) -> Option<Expression> {
         let loaded = self.registers.get(register)?;
         let mut expression = loaded.expression;
-        self.resolve(&mut expression, false);
+        self.at(&mut expression, |this, expression| {
+            this.resolve(expression, false);
+            this.in_tunnel(expression);
+        });
         retype(&mut expression, data_type);
         Some(expression)
     }

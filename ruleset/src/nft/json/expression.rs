@@ -91,7 +91,12 @@ impl Writer<'_> {
     }
 
     pub(super) fn verdict(&self, verdict: &Verdict) -> Json {
+        let shown = |name: &crate::Name| self.options.anonymous.iter().any(|chain| chain.name == *name);
         match verdict {
+            // nft has nothing but the text of a chain's rules.
+            Verdict::Jump(chain) | Verdict::Goto(chain) if shown(chain) => {
+                self.text(|printer| printer.expression(&Expression::Verdict(verdict.clone()))).into()
+            }
             Verdict::Jump(chain) => json!({ "jump": { "target": chain.to_string() } }),
             Verdict::Goto(chain) => json!({ "goto": { "target": chain.to_string() } }),
             verdict => {
@@ -170,6 +175,13 @@ impl Writer<'_> {
                 json!({ "fib": { "result": fib.result_name(), "flags": flags } })
             }
             Selector::Rt(key) => rt(*key),
+            Selector::Inner(inner) => {
+                let mut json = self.selector(&inner.part.selector());
+                if let Some(payload) = json.get_mut("payload") {
+                    payload["tunnel"] = inner.tunnel.name().into();
+                }
+                json
+            }
             Selector::Osf(osf) => {
                 let mut object = json!({ "key": if osf.version { "version" } else { "name" } });
                 match osf.ttl {

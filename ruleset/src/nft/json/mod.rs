@@ -7,7 +7,7 @@ mod statement;
 
 use serde_json::{Value as Json, json};
 
-use crate::nft::print::{Options, Printer, hook_name, policy_name, table_flags};
+use crate::nft::print::{Options, Printer, hook_name, is_pattern, policy_name, table_flags};
 use crate::{Chain, Expression, Flowtable, Name, Object, Rule, Ruleset, Set, Statement, Table};
 
 /// The whole ruleset as one JSON object.
@@ -53,6 +53,11 @@ impl Writer<'_> {
             object["hook"] = hook_name(table.family, base.hook).into();
             object["prio"] = base.priority.into();
             object["policy"] = policy_name(base.policy).into();
+            // nft 1.0.6, which does not know patterns, names no devices.
+            if chain.devices.iter().any(is_pattern) {
+                let devices = chain.devices.iter().map(Name::to_string).collect::<Vec<_>>();
+                names(&mut object, "dev", devices.iter().map(String::as_str).collect());
+            }
         }
         json!({ "chain": object })
     }
@@ -60,7 +65,9 @@ impl Writer<'_> {
     /// A rule.
     #[must_use]
     pub fn rule(&self, table: &Table, chain: &Chain, rule: &Rule) -> Json {
-        let statements: Vec<_> = rule.statements.iter().map(|statement| self.statement(statement)).collect();
+        let writer = Writer { options: Options { anonymous: &table.anonymous, ..self.options } };
+        let statements: Vec<_> =
+            rule.statements.iter().map(|statement| writer.statement(statement)).collect();
         let mut object = json!({
             "family": table.family.to_string(),
             "table": table.name.to_string(),

@@ -5,8 +5,8 @@ use nftwire::expr::{CtKey, RtKey, SocketKey};
 
 use super::{Printer, ct_name, meta_name};
 use crate::model::option::{OptionField, OptionKind};
-use crate::model::selector::{CtOf, HashRange};
-use crate::{Binary, Element, Expression, Selector, Verdict};
+use crate::model::selector::{CtOf, HashRange, InnerPart};
+use crate::{Binary, Constant, DataType, Element, Expression, Name, Operator, Rule, Selector, Verdict};
 
 impl Printer<'_> {
     /// Any expression.
@@ -76,7 +76,13 @@ impl Printer<'_> {
         if binds_less {
             self.out.push('(');
         }
-        self.expression(operand);
+        match operand {
+            // As wide as what it is applied to has become, nft shows it like that, without names.
+            Expression::Constant(constant) if is_wide(around, constant) => {
+                self.put(format_args!("{:#x}", constant.number().unwrap_or(0)));
+            }
+            operand => self.expression(operand),
+        }
         if binds_less {
             self.out.push(')');
         }
@@ -126,15 +132,30 @@ impl Printer<'_> {
             Verdict::Return => self.out.push_str("return"),
             Verdict::Continue => self.out.push_str("continue"),
             Verdict::Break => self.out.push_str("break"),
-            Verdict::Jump(chain) => {
-                self.put(format_args!("jump {chain}"));
-            }
-            Verdict::Goto(chain) => {
-                self.put(format_args!("goto {chain}"));
-            }
+            Verdict::Jump(chain) => self.jump("jump", chain),
+            Verdict::Goto(chain) => self.jump("goto", chain),
             Verdict::Other(code) if code & 0xff == 3 => self.out.push_str("queue"),
             Verdict::Other(code) => self.put(format_args!("unknown verdict value {code}")),
         }
+    }
+
+    /// To a chain by its name, or to an anonymous one with its rules.
+    fn jump(&mut self, word: &str, name: &Name) {
+        self.put(format_args!("{word} "));
+        match self.options.anonymous.iter().find(|chain| chain.name == *name) {
+            None => self.put(format_args!("{name}")),
+            Some(chain) => self.block(&chain.rules),
+        }
+    }
+
+    /// As deep as nft, which has blocks only inside of rules of chains of tables.
+    fn block(&mut self, rules: &[Rule]) {
+        self.out.push_str("{\n");
+        for rule in rules {
+            self.out.push('\t');
+            self.rule_line(rule);
+        }
+        self.out.push_str("\t\t}");
     }
 
     /// What is read from a packet or set on it.
@@ -162,6 +183,13 @@ impl Printer<'_> {
                 self.put(format_args!("fib {} {}", flags.join(" . "), fib.result_name()));
             }
             Selector::Rt(key) => self.put(format_args!("rt {}", rt_name(*key))),
+            Selector::Inner(inner) => {
+                let own = matches!(inner.part, InnerPart::Field(field) if Some(field.protocol) == inner.tunnel.header());
+                if !own {
+                    self.put(format_args!("{} ", inner.tunnel.name()));
+                }
+                self.selector(&inner.part.selector());
+            }
             Selector::Osf(osf) => {
                 let ttl = ["", "ttl loose ", "ttl skip "].get(usize::from(osf.ttl)).unwrap_or(&"");
                 self.put(format_args!("osf {ttl}{}", if osf.version { "version" } else { "name" }));
@@ -230,6 +258,12 @@ impl Printer<'_> {
             }
         }
     }
+}
+
+fn is_wide(around: &Binary, constant: &Constant) -> bool {
+    let applied = matches!(around.operator, Operator::And | Operator::Or | Operator::Xor);
+    let hexadecimal = matches!(around.left.data_type(), Some(DataType::Dscp | DataType::Ecn));
+    applied && hexadecimal && constant.data_type == DataType::Integer
 }
 
 fn socket_name(key: SocketKey, level: u32) -> String {

@@ -25,6 +25,8 @@ pub struct Options<'a> {
     pub handles: bool,
     /// The names of the interfaces by their indices; an index that is not there is shown as a number
     pub interfaces: Option<&'a HashMap<u32, String>>,
+    /// The anonymous chains of the table, which are shown in the rules that jump to them
+    pub anonymous: &'a [Chain],
 }
 
 /// Writes parts of a ruleset to the end of a text.
@@ -44,6 +46,11 @@ impl Printer<'_> {
 
     /// A table with all it holds.
     pub fn table(&mut self, table: &Table) {
+        let options = Options { anonymous: &table.anonymous, ..self.options };
+        Printer { out: self.out, options }.table_parts(table);
+    }
+
+    fn table_parts(&mut self, table: &Table) {
         let mut first = self.table_head(table);
         for object in &table.objects {
             self.separate(&mut first);
@@ -144,13 +151,20 @@ impl Printer<'_> {
 
 /// Names with commas between them.
 pub(crate) fn joined(names: &[Name]) -> String {
-    names.iter().map(Name::to_string).collect::<Vec<_>>().join(", ")
+    let name = |name: &Name| if is_pattern(name) { name.quoted().to_string() } else { name.to_string() };
+    names.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether it stands for all devices whose names begin so.
+pub(crate) fn is_pattern(device: &Name) -> bool {
+    device.as_bytes().ends_with(b"*")
 }
 
 /// nft's names for a table's flags.
 pub(crate) fn table_flags(table: &Table) -> impl Iterator<Item = &'static str> {
     let flags = table.flags;
-    [(1, "dormant"), (2, "owner")].into_iter().filter(move |(flag, _)| flags & flag != 0).map(|flag| flag.1)
+    let known = [(1, "dormant"), (2, "owner"), (4, "persist")];
+    known.into_iter().filter(move |(flag, _)| flags & flag != 0).map(|flag| flag.1)
 }
 
 fn display(f: &mut fmt::Formatter<'_>, print: impl FnOnce(&mut Printer<'_>)) -> fmt::Result {

@@ -102,7 +102,8 @@ impl Printer<'_> {
         self.expression(left);
         // nft's grammar needs the operator behind a binary operation, and flags without one mean something else.
         let single_flag = matches!(right, Expression::Constant(constant) if constant.data_type.has_flags());
-        let needed = op != Op::Eq || single_flag || matches!(left, Expression::Binary(_));
+        let operation = matches!(left, Expression::Binary(_)) && !is_converted_range(left, right);
+        let needed = op != Op::Eq || single_flag || operation;
         if let Some(sign) = op.sign().filter(|_| needed) {
             self.out.push(' ');
             self.out.push_str(sign);
@@ -348,6 +349,11 @@ fn is_flags(binary: &Binary, right: &Expression) -> bool {
         && matches!(right, Expression::Constant(_) | Expression::List(_))
         && bitmask(&binary.right)
         && !(matches!(right, Expression::Constant(_)) && binary.right == *right)
+}
+
+/// Whether the machine's byte order is converted to compare with a range: then nft shows no operator.
+fn is_converted_range(left: &Expression, right: &Expression) -> bool {
+    matches!(right, Expression::Range(_)) && left.data_type().is_some_and(DataType::is_host_order)
 }
 
 fn is_ipv6(expression: &Expression) -> bool {

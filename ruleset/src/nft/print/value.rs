@@ -156,12 +156,10 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 /// A traffic class as `major:minor` (tc(8), "CLASSES").
 pub(crate) fn class_id(value: u64) -> String {
-    match (value, value >> 16, value & 0xffff) {
-        (0xffff_ffff, ..) => "root".to_owned(),
-        (0, ..) => "none".to_owned(),
-        (_, 0, minor) => format!(":{minor:x}"),
-        (_, major, 0) => format!("{major:x}:"),
-        (_, major, minor) => format!("{major:x}:{minor:x}"),
+    match value {
+        0xffff_ffff => "root".to_owned(),
+        0 => "none".to_owned(),
+        value => format!("{:x}:{:x}", value >> 16, value & 0xffff),
     }
 }
 

@@ -54,6 +54,8 @@ pub enum ItemData {
         position: RulePosition,
         /// The rule
         rule: Rule,
+        /// The rules of its anonymous chains, which it and the blocks after it jump to by [`ANONYMOUS_CHAIN`](super::ANONYMOUS_CHAIN) and their number
+        blocks: Vec<Vec<Rule>>,
     },
 }
 
@@ -247,10 +249,11 @@ impl Evaluator<'_> {
         rule: &syntax::Rule,
     ) {
         let table = collector.table.clone();
-        let data = self.rule(collector.family, &table, rule).map(|rule| ItemData::Rule {
+        let data = self.rule(collector.family, &table, rule).map(|(rule, blocks)| ItemData::Rule {
             chain: chain.text.clone(),
             position,
             rule,
+            blocks,
         });
         let span = std::mem::replace(&mut collector.span, rule.span);
         collector.add(chain.span, data);

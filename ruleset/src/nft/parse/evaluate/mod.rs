@@ -21,7 +21,7 @@ pub use item::{Item, ItemData};
 
 use super::source::{Fault, Span};
 use super::syntax;
-use crate::{DataType, Rule, Set};
+use crate::{DataType, Name, Rule, Set, Verdict};
 use context::Context;
 
 /// What a text refers to outside of itself.
@@ -49,6 +49,9 @@ pub trait World {
     fn set(&mut self, family: Family, table: &str, name: &str) -> Result<Option<Set>, String>;
 }
 
+/// With a number, the name of an anonymous chain of an evaluated rule. A text cannot have such a name.
+pub const ANONYMOUS_CHAIN: &str = "__chain%";
+
 type Evaluated<T> = Result<T, Fault>;
 
 /// The type of a value.
@@ -75,6 +78,8 @@ pub struct Evaluator<'a> {
     sets: HashMap<(Family, Box<str>, Box<str>), Set>,
     context: Context,
     table: Box<str>,
+    /// The rules of the anonymous chains of the rule that is evaluated
+    blocks: Vec<Vec<Rule>>,
 }
 
 impl std::fmt::Debug for Evaluator<'_> {
@@ -86,15 +91,42 @@ impl std::fmt::Debug for Evaluator<'_> {
 impl<'a> Evaluator<'a> {
     /// Nothing is declared.
     pub fn new(world: &'a mut dyn World) -> Self {
-        Self { world, sets: HashMap::new(), context: Context::new(Family::Unspec), table: "".into() }
+        let context = Context::new(Family::Unspec);
+        Self { world, sets: HashMap::new(), context, table: "".into(), blocks: Vec::new() }
     }
 
-    /// Evaluates a rule of a chain of this table; the rules of its anonymous chains, too.
+    /// Evaluates a rule of a chain of this table, and the rules of its anonymous chains.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn rule(&mut self, family: Family, table: &str, rule: &syntax::Rule) -> Result<Rule, Fault> {
+    pub fn rule(
+        &mut self,
+        family: Family,
+        table: &str,
+        rule: &syntax::Rule,
+    ) -> Result<(Rule, Vec<Vec<Rule>>), Fault> {
+        self.blocks.clear();
         self.enter(family, table);
+        let rule = self.statements(rule)?;
+        Ok((rule, std::mem::take(&mut self.blocks)))
+    }
+
+    /// A jump to an anonymous chain with these rules.
+    fn block(&mut self, goto: bool, rules: &[syntax::Rule]) -> Evaluated<Verdict> {
+        let family = self.context.family;
+        let around = std::mem::replace(&mut self.context, Context::new(family));
+        let mut evaluated = Vec::with_capacity(rules.len());
+        for rule in rules {
+            self.context = Context::new(family);
+            evaluated.push(self.statements(rule)?);
+        }
+        self.context = around;
+        let name = Name::from(format!("{ANONYMOUS_CHAIN}{}", self.blocks.len()));
+        self.blocks.push(evaluated);
+        Ok(if goto { Verdict::Goto(name) } else { Verdict::Jump(name) })
+    }
+
+    fn statements(&mut self, rule: &syntax::Rule) -> Evaluated<Rule> {
         let statements = rule.statements.iter().map(|statement| self.statement(statement));
         let mut evaluated = Vec::with_capacity(rule.statements.len());
         for (index, statement) in statements.enumerate() {
@@ -142,7 +174,7 @@ impl<'a> Evaluator<'a> {
 fn is_terminal(statement: &crate::Statement) -> bool {
     use crate::Statement as S;
     match statement {
-        S::Verdict(verdict) => !matches!(verdict, crate::Verdict::Continue),
+        S::Verdict(verdict) => !matches!(verdict, Verdict::Continue),
         S::Reject(_) | S::Nat(_) | S::Synproxy(_) | S::Queue(_) | S::Forward(_) => true,
         _ => false,
     }

@@ -18,7 +18,7 @@ impl Evaluator<'_> {
         Ok(match &statement.kind {
             StmtKind::Match { left, op, right, mask } => self.comparison(left, *op, right, mask.as_ref())?,
             StmtKind::Verdict(found) => Statement::Verdict(verdict(found)),
-            StmtKind::Block { .. } => return Err(Fault::new(span, "anonymous chains are not supported")),
+            StmtKind::Block { goto, rules } => Statement::Verdict(self.block(*goto, rules)?),
             StmtKind::VerdictMap(key, map) => Statement::VerdictMap(self.verdict_map(key, map)?),
             StmtKind::Counter { packets, bytes } => {
                 Statement::Counter(Counter { packets: *packets, bytes: *bytes })
