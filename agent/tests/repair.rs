@@ -55,7 +55,7 @@ impl Cluster {
     fn istio(&self, action: istio::Action) -> JoinHandle<()> {
         let controller = istio::Controller {
             client: self.client(),
-            collection: Collection { fields: "spec.nodeName=n1".into(), labels: String::new() },
+            collection: Collection::pods("spec.nodeName=n1", ""),
             broken: istio::Broken::default(),
             action,
             metrics: IstioMetrics::registered(&self.metrics),

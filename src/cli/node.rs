@@ -138,7 +138,8 @@ fn text(state: &Value) -> String {
         (_, None) => "missing".to_owned(),
     };
     let ready = if state["ready"] == true { "ready" } else { "not ready" };
-    let (ztunnels, repairs) = (&state["ztunnels"], &state["repairs"]);
+    let count = |what: &str| state["repairs"][what].as_u64().unwrap_or_default();
+    let (ztunnels, repairs) = (&state["ztunnels"], count("host") + count("pods"));
     let mut text = format!("agent {ready}, host rules {host}, ztunnels {ztunnels}, repairs {repairs}\n");
     for pod in state["pods"].as_array().into_iter().flatten() {
         let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn a_line_for_each_pod() {
         let mut state = json!({
-            "ready": true, "ztunnels": 1, "repairs": 2, "host": { "rules": true, "failure": null },
+            "ready": true, "ztunnels": 1, "repairs": { "host": 1, "pods": 1 }, "host": { "rules": true, "failure": null },
             "pods": [
                 { "namespace": "n", "name": "p", "uid": "u", "state": "enabled", "netns": 7, "rules": true, "ztunnel": true },
             ],

@@ -5,23 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use meshwire::mesh::istio::ambient::PodInterception;
 use meshwire::mesh::value::boolean;
 
-use super::objects::{Namespace, Object, Pod, annotation};
+use super::objects::{Namespace, Pod, annotation};
 use super::settings::Settings;
 use super::state::{Input, PodView, Redirection, Uid};
+use crate::kubernetes::Change;
 use crate::zds::Workload;
-
-/// A change of a kind of object, as a list and the watch after it report it.
-#[derive(Clone, Debug)]
-pub enum Change<T> {
-    /// All objects that there are
-    Listed(Vec<T>),
-    /// A new or changed object
-    Applied(T),
-    /// An object that is deleted
-    Deleted(T),
-    /// A bookmark: the watch has caught up
-    Confirmed,
-}
 
 /// All pods of the node, and all namespaces.
 #[derive(Debug)]
@@ -85,6 +73,17 @@ impl Cluster {
     #[must_use]
     pub fn config_hash(&self, uid: &Uid) -> Option<&str> {
         self.pods.get(uid)?.annotation(annotation::CONFIG_HASH)
+    }
+
+    /// Whether a change is the first of a pod, another one or its deletion, in the words of Istio's metric.
+    #[must_use]
+    pub fn kind(&self, change: &Change<Pod>) -> Option<&'static str> {
+        match change {
+            Change::Applied(pod) if self.pods.contains_key(&uid(pod)) => Some("update"),
+            Change::Applied(_) => Some("add"),
+            Change::Deleted(_) => Some("delete"),
+            Change::Listed(_) | Change::Confirmed => None,
+        }
     }
 
     /// Takes in a change of a pod.
@@ -226,8 +225,8 @@ impl Cluster {
     }
 }
 
-fn uid(pod: &impl Object) -> Uid {
-    Uid::from(pod.metadata().uid.as_str())
+fn uid(pod: &Pod) -> Uid {
+    Uid::from(pod.metadata.uid.as_str())
 }
 
 #[cfg(test)]

@@ -5,14 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use kube::core::Request;
-use kube::core::params::GetParams;
-use kube::{Client, Error};
 use meshwire::mesh::selector::{Expression, LabelSelector, Requirement};
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 
 use super::objects::Metadata;
+use crate::kubernetes::Client;
 
 /// The DaemonSet's name is fixed: the plugin relies on it, too.
 const DAEMON_SET: &str = "istio-cni-node";
@@ -45,18 +43,18 @@ impl Handover {
         if self.disabled {
             return Stop::Clean;
         }
-        let path = format!("/apis/apps/v1/namespaces/{}/daemonsets", self.namespace);
-        let set = match get::<DaemonSet>(client, &path, DAEMON_SET).await {
+        let path = format!("/apis/apps/v1/namespaces/{}/daemonsets/{DAEMON_SET}", self.namespace);
+        let set = match client.get::<DaemonSet>(&path).await {
             Ok(set) if set.metadata.deletion_timestamp.is_some() => return Stop::Clean,
             Ok(set) => set,
-            Err(Error::Api(status)) if matches!(status.code, 404 | 401) => return Stop::Clean,
+            Err(error) if matches!(error.code(), Some(404 | 401)) => return Stop::Clean,
             Err(error) => {
-                tracing::warn!(target: "cni-agent", "cannot read DaemonSet {}/{DAEMON_SET}: {error}", self.namespace);
+                tracing::warn!(target: "cni-agent", "it is not known whether the agent is replaced or removed: {error}");
                 return if self.owned_config { Stop::Keep } else { Stop::Clean };
             }
         };
         let pod = &set.spec.template.spec;
-        match get::<Node>(client, "/api/v1/nodes", &self.node).await {
+        match client.get::<Node>(&format!("/api/v1/nodes/{}", self.node)).await {
             Ok(node) if !pod.chooses(&node.metadata) => Stop::Clean,
             Ok(_) | Err(_) => {
                 tracing::info!(
@@ -68,11 +66,6 @@ impl Handover {
             }
         }
     }
-}
-
-async fn get<T: DeserializeOwned>(client: &Client, path: &str, name: &str) -> Result<T, Error> {
-    let request = Request::new(path).get(name, &GetParams::default()).map_err(Error::BuildRequest)?;
-    client.request(request).await
 }
 
 #[derive(Deserialize)]

@@ -18,6 +18,10 @@ use meshwire::verify::verify;
 use super::netns::{Netns, NetnsError};
 use super::settings::Settings;
 use super::state::{Input, Uid};
+use crate::metrics::AmbientMetrics;
+
+/// The thread's name, by which the kernel reports what it changed. At most 15 bytes.
+pub(super) const THREAD: &str = "meshwire-host";
 
 /// The kubelet may be restarted as another user; its process is looked for again so often.
 const KUBELET: Duration = Duration::from_secs(25);
@@ -62,11 +66,12 @@ pub(super) enum HostError {
 pub(super) fn start(
     netns: Netns,
     settings: Settings,
+    metrics: AmbientMetrics,
     results: impl Fn(Input) + Send + 'static,
 ) -> std::io::Result<mpsc::Sender<Job>> {
     let (sender, jobs) = mpsc::channel();
-    let mut host = Host { netns, proc: settings.proc.clone(), settings, kubelets: None };
-    thread::Builder::new().name("host".to_owned()).spawn(move || {
+    let mut host = Host { netns, proc: settings.proc.clone(), settings, metrics, kubelets: None };
+    thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
         for job in jobs {
             if let Some(result) = host.work(job) {
                 results(result);
@@ -80,6 +85,7 @@ struct Host {
     netns: Netns,
     settings: Settings,
     proc: PathBuf,
+    metrics: AmbientMetrics,
     kubelets: Option<(Vec<u32>, Instant)>,
 }
 
@@ -89,7 +95,9 @@ impl Host {
             Job::Read => Input::HostRead(text(self.read())),
             Job::Program => Input::HostProgrammed(text(self.program())),
             Job::Add(uid, addresses) => {
+                let begun = Instant::now();
                 let result = text(self.add(&uid, &addresses));
+                self.metrics.took("set", begun.elapsed());
                 if let Err(error) = &result {
                     tracing::warn!(target: "cni-agent", "cannot add the addresses of pod {uid} to the probe set yet: {error}");
                 }

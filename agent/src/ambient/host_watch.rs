@@ -3,53 +3,65 @@
 //! Only there: a socket in a pod's namespace would keep it alive.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::thread;
+use std::time::Duration;
 
 use nftwire::NamespaceError;
-use nix::errno::Errno;
+use nftwire::events::{Event, Events, Group};
 use nix::sched::{CloneFlags, setns};
-use nix::sys::socket::sockopt::ReceiveTimeout;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, setsockopt, socket,
-};
-use nix::sys::time::{TimeVal, TimeValLike};
 
+use super::host;
 use super::netns::{Netns, NetnsError};
-
-/// `NFNLGRP_NFTABLES` in linux/netfilter/nfnetlink.h, as a bit of the groups.
-const GROUP: u32 = 1 << (7 - 1);
+use super::state::Writer;
 
 /// How often it is seen whether anybody still wants to know.
-const ALIVE: i64 = 5;
+const ALIVE: Duration = Duration::from_secs(5);
 
-/// Starts the thread. It calls `changed` with true after a change, and with false from time to time; it ends when that
-/// returns false.
-pub(super) fn start(netns: Netns, changed: impl Fn(bool) -> bool + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name("host-events".to_owned()).spawn(move || {
-        if let Err(error) = watch(&netns, changed) {
-            tracing::error!(target: "cni-agent", "cannot watch the node's ruleset, it is read every 30 s instead: {error}");
+/// Something about the node's ruleset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// It was changed; by whom, if the kernel said so
+    Change(Option<Writer>),
+    /// Nothing, for a while
+    Nothing,
+}
+
+/// The pause after a failure.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Starts the thread. It ends when `seen` returns false.
+pub(super) fn start(netns: Netns, seen: impl Fn(Seen) -> bool + Send + 'static) -> io::Result<()> {
+    let run = move || {
+        while let Err(error) = watch(&netns, &seen) {
+            tracing::error!(target: "cni-agent", "cannot watch the node's ruleset, which is read every 30 s anyway: {error}");
+            thread::sleep(PAUSE);
+            // Something may have been missed.
+            if !seen(Seen::Change(None)) {
+                return;
+            }
         }
-    })?;
+    };
+    thread::Builder::new().name("host-events".to_owned()).spawn(run)?;
     Ok(())
 }
 
-fn watch(netns: &Netns, changed: impl Fn(bool) -> bool) -> Result<(), NetnsError> {
+fn watch(netns: &Netns, seen: &impl Fn(Seen) -> bool) -> Result<(), NetnsError> {
     setns(netns.fd.as_fd(), CloneFlags::CLONE_NEWNET).map_err(NamespaceError::Enter)?;
-    let failed = |errno: Errno| NetnsError::Events(errno.into());
-    let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkNetFilter);
-    let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).map_err(failed)?;
-    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUP)).map_err(failed)?;
-    setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(ALIVE)).map_err(failed)?;
-    let mut buffer = vec![0; 32 << 10];
+    let mut events = Events::open(&[Group::Ruleset])?;
     loop {
-        let happened = match recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
-            // What it says is read from the kernel itself. ENOBUFS: something was missed.
-            Ok(_) | Err(Errno::ENOBUFS) => true,
-            Err(Errno::EAGAIN | Errno::EINTR) => false,
-            Err(errno) => return Err(failed(errno)),
+        let what = match events.next(Some(ALIVE))? {
+            Some(Event::Generation { writer, writer_name, .. }) => {
+                let name = writer_name.map(|name| String::from_utf8_lossy(&name).into_owned());
+                Seen::Change(name.map(|name| Writer { name, thread: writer }))
+            }
+            Some(Event::Missed) => Seen::Change(None),
+            // What a transaction did comes before its generation.
+            Some(_) => continue,
+            None => Seen::Nothing,
         };
-        if !changed(happened) {
+        let is_own = matches!(&what, Seen::Change(Some(writer)) if writer.name == host::THREAD);
+        if !is_own && !seen(what) {
             return Ok(());
         }
     }

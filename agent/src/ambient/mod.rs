@@ -6,7 +6,6 @@ pub mod cluster;
 pub mod handover;
 mod host;
 mod host_watch;
-mod informer;
 pub mod netns;
 mod node;
 pub mod objects;

@@ -79,9 +79,6 @@ pub enum NetnsError {
     /// There is no thread to enter it
     #[error("cannot start a thread: {}", io_text(.0))]
     Thread(io::Error),
-    /// Changes of the rules cannot be watched
-    #[error("cannot receive events of nf_tables: {}", io_text(.0))]
-    Events(io::Error),
     /// The rules cannot be compared
     #[error(transparent)]
     Verify(#[from] VerifyError),

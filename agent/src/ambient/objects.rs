@@ -27,12 +27,6 @@ pub mod annotation {
         [REDIRECTION, BYPASS_INBOUND, DNS_CAPTURE, VIRTUAL_INTERFACES, SIDECAR, CONFIG_HASH];
 }
 
-/// What all objects have.
-pub trait Object {
-    /// Its metadata
-    fn metadata(&self) -> &Metadata;
-}
-
 /// metadata
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
@@ -43,8 +37,6 @@ pub struct Metadata {
     pub namespace: String,
     /// uid
     pub uid: String,
-    /// resourceVersion
-    pub resource_version: String,
     /// labels
     pub labels: BTreeMap<String, String>,
     /// annotations, those of [`annotation`]
@@ -104,35 +96,6 @@ pub struct PodIp {
 pub struct Namespace {
     /// metadata
     pub metadata: Metadata,
-}
-
-/// A list of objects.
-#[derive(Clone, Debug, Deserialize)]
-pub struct List<T> {
-    /// metadata
-    pub metadata: ListMetadata,
-    /// items
-    pub items: Vec<T>,
-}
-
-/// A list's metadata
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ListMetadata {
-    /// resourceVersion
-    pub resource_version: String,
-}
-
-impl Object for Pod {
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-}
-
-impl Object for Namespace {
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
 }
 
 impl Pod {
@@ -222,7 +185,5 @@ mod tests {
     fn null_is_nothing() {
         let pod: Pod = serde_json::from_str(r#"{"metadata":{"name":"p","annotations":null}}"#).unwrap();
         assert_eq!(pod.metadata.annotations.len(), 0);
-        let bookmark: Pod = serde_json::from_str(r#"{"metadata":{"resourceVersion":"9"}}"#).unwrap();
-        assert_eq!(bookmark.metadata.resource_version, "9");
     }
 }

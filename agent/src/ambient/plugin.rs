@@ -19,6 +19,8 @@ use serde::Deserialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::metrics::AmbientMetrics;
+
 /// An event has some hundred bytes.
 const LONGEST_EVENT: usize = 64 << 10;
 
@@ -95,7 +97,7 @@ pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Passes calls on until the receiver is gone.
-pub(super) async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
+pub(super) async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>, metrics: AmbientMetrics) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -103,7 +105,7 @@ pub(super) async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
         };
         match accepted {
             Ok((stream, _)) => {
-                tokio::spawn(connection(stream, calls.clone()));
+                tokio::spawn(connection(stream, calls.clone(), metrics.clone()));
             }
             Err(error) => {
                 tracing::warn!(target: "cni-agent", "cannot accept a connection of the plugin's: {error}");
@@ -114,7 +116,7 @@ pub(super) async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
     }
 }
 
-async fn connection(stream: UnixStream, calls: mpsc::Sender<Call>) {
+async fn connection(stream: UnixStream, calls: mpsc::Sender<Call>, metrics: AmbientMetrics) {
     match stream.peer_cred() {
         Ok(peer) if peer.uid() == 0 => {}
         Ok(peer) => {
@@ -124,36 +126,46 @@ async fn connection(stream: UnixStream, calls: mpsc::Sender<Call>) {
         Err(_) => return,
     }
     let service = service_fn(|request| {
-        let calls = calls.clone();
-        async move { Ok::<_, Infallible>(respond(request, calls).await) }
+        let (calls, metrics) = (calls.clone(), metrics.clone());
+        async move { Ok::<_, Infallible>(respond(request, calls, &metrics).await) }
     });
     // A peer that hangs up is its own affair.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-async fn respond(request: Request<Incoming>, calls: mpsc::Sender<Call>) -> Response<Full<Bytes>> {
+async fn respond(
+    request: Request<Incoming>,
+    calls: mpsc::Sender<Call>,
+    metrics: &AmbientMetrics,
+) -> Response<Full<Bytes>> {
     let method = request.method().clone();
     match (method, request.uri().path()) {
         (Method::POST, "/cmdadd") => {
-            let body = match Limited::new(request.into_body(), LONGEST_EVENT).collect().await {
-                Ok(body) => body.to_bytes(),
-                Err(error) => return reply(StatusCode::BAD_REQUEST, error.to_string()),
-            };
-            let event = match serde_json::from_slice(&body) {
-                Ok(event) => event,
-                Err(error) => return reply(StatusCode::BAD_REQUEST, format!("not an event: {error}")),
-            };
-            match ask(&calls, |answer| Call::Add(event, answer)).await {
-                Some(Ok(())) => reply(StatusCode::OK, String::new()),
-                Some(Err(error)) => reply(StatusCode::INTERNAL_SERVER_ERROR, error),
-                None => stopping(),
-            }
+            let response = add(request, &calls).await;
+            metrics.replied(response.status());
+            response
         }
         (Method::GET, "/status") => match ask(&calls, Call::Status).await {
             Some(status) => reply(StatusCode::OK, status),
             None => stopping(),
         },
         (method, path) => reply(StatusCode::NOT_FOUND, format!("{method} {path} is not served here")),
+    }
+}
+
+async fn add(request: Request<Incoming>, calls: &mpsc::Sender<Call>) -> Response<Full<Bytes>> {
+    let body = match Limited::new(request.into_body(), LONGEST_EVENT).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return reply(StatusCode::BAD_REQUEST, error.to_string()),
+    };
+    let event = match serde_json::from_slice(&body) {
+        Ok(event) => event,
+        Err(error) => return reply(StatusCode::BAD_REQUEST, format!("not an event: {error}")),
+    };
+    match ask(calls, |answer| Call::Add(event, answer)).await {
+        Some(Ok(())) => reply(StatusCode::OK, String::new()),
+        Some(Err(error)) => reply(StatusCode::INTERNAL_SERVER_ERROR, error),
+        None => stopping(),
     }
 }
 

@@ -111,8 +111,8 @@ impl Settings {
             },
             zds_socket: text("ZTUNNEL_UDS_ADDRESS", "/var/run/ztunnel/ztunnel.sock").into(),
             run_directory: text("CNI_AGENT_RUN_DIR", "/var/run/istio-cni").into(),
-            proc: "/host/proc".into(),
-            host_root: "/host".into(),
+            proc: text("HOST_PROC_DIR", "/host/proc").into(),
+            host_root: text("HOST_ROOT_DIR", "/host").into(),
         })
     }
 

@@ -10,12 +10,13 @@ pub(super) fn json(state: &State, now: Moment) -> String {
     let host = json!({
         "rules": state.host_is_intact(),
         "failure": state.host_failure(),
+        "writer": state.host_writer().map(ToString::to_string),
     });
     let status = json!({
         "ready": state.may_accept(),
         "ztunnels": state.ztunnels(),
         "host": host,
-        "repairs": state.repairs(),
+        "repairs": { "host": state.heals().host, "pods": state.heals().pods },
         "backing_off": state.backing_off(now),
         "pods": state.status().map(|pod| object(&pod)).collect::<Vec<_>>(),
     });

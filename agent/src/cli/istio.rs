@@ -8,19 +8,18 @@ use clap::Command;
 use serde_json::{Map, Value, json};
 
 use super::Failure;
-use super::service::{api_server, service_account};
+use super::service::{CA_FILE, REMOVE_BINARY, SERVICE_ACCOUNT, SKIP_VERIFY, access, kubeconfig};
 use super::setting::{Setting, SettingError, Values};
 use crate::ambient::handover::Handover;
 use crate::ambient::settings::Settings;
 use crate::install::Binary;
 use crate::install::istio::{IstioInstaller, PLUGIN, Placement};
-use crate::install::kubeconfig::Kubeconfig;
-use crate::kubernetes::{Access, Collection};
+use crate::kubernetes::Collection;
 use crate::log::{Format, Levels, Output};
 use crate::node::istio::{Agent, Repair, run};
 use crate::repair::istio::{Action, Broken};
 
-static SETTINGS: [Setting; 43] = [
+static SETTINGS: [Setting; 44] = [
     Setting::value("mounted-cni-bin-dir", "/host/opt/cni/bin", "Where the host's plugins are mounted"),
     Setting::value(
         "mounted-cni-net-dir",
@@ -43,16 +42,14 @@ static SETTINGS: [Setting; 43] = [
         "Whether a new network configuration is readable by its group",
     ),
     Setting::value("kubeconfig-mode", "0600", "The mode of the plugin's kubeconfig"),
-    Setting::value("kube-ca-file", "", "The API server's CA instead of the service account's"),
-    Setting::switch("skip-tls-verify", "false", "Whether the plugin verifies nothing"),
-    Setting::switch(
-        "remove-binary",
-        "false",
-        "Whether an uninstallation removes the plugin's executable, too",
-    ),
-    Setting::value("service-account-dir", super::service::SERVICE_ACCOUNT, "Where the token and the CA are"),
+    CA_FILE,
+    SKIP_VERIFY,
+    REMOVE_BINARY,
+    SERVICE_ACCOUNT,
     Setting::value("monitoring-port", "15014", "The port of /metrics; 0 or less for none"),
     Setting::value("health-port", "8000", "The port of /healthz and /readyz"),
+    Setting::value("host-proc-dir", "/host/proc", "Where the host's /proc is mounted"),
+    Setting::value("host-root-dir", "/host", "Where the host's folders of network namespaces are mounted"),
     Setting::switch("ambient-enabled", "false", "Whether the node is part of an ambient mesh"),
     Setting::switch("ambient-disable-safe-upgrade", "false", "Whether the plugin is removed at every stop"),
     Setting::value("ztunnel-uds-address", "/var/run/ztunnel/ztunnel.sock", "ztunnel's socket"),
@@ -82,7 +79,6 @@ static SETTINGS: [Setting; 43] = [
     Setting::switch("repair-label-pods", "false", "Label broken pods"),
     Setting::value("repair-broken-pod-label-key", "cni.istio.io/uninitialized", "That label's key"),
     Setting::value("repair-broken-pod-label-value", "true", "That label's value"),
-    Setting::value("repair-proc-dir", "/host/proc", "Where the host's /proc is mounted"),
     Setting::switch("repair-run-as-daemon", "true", "Ignored"),
     Setting::value("cni-network-config", "", "Ignored"),
     Setting::value("cni-network-config-file", "", "Ignored"),
@@ -156,42 +152,37 @@ fn start_log(values: &Values<'_>) -> Result<Vec<String>, Failure> {
 
 fn agent(values: &Values<'_>) -> Result<Agent, Failure> {
     let run_dir = PathBuf::from(values.text("cni-agent-run-dir"));
-    let account = service_account(values);
-    let server = api_server(values)?;
+    let access = access(values)?;
     let native_nftables = values.boolean_variable("NATIVE_NFTABLES", false)?;
     let bin_dir = PathBuf::from(values.text("mounted-cni-bin-dir"));
     let installer = IstioInstaller {
         binary: Binary {
             source: Path::new(&values.text("cni-source-dir")).join(PLUGIN),
             target: bin_dir.join(PLUGIN),
-            remove: values.boolean("remove-binary")?,
+            remove: values.boolean(REMOVE_BINARY.flag)?,
         },
         net_dir: values.text("mounted-cni-net-dir").into(),
         placement: placement(values)?,
         config_mode: if values.boolean("cni-conf-group-read")? { 0o640 } else { 0o600 },
-        kubeconfig: Kubeconfig {
-            server: server.clone(),
-            ca: super::service::ca(values, &account)?,
-            token: account.join("token"),
-            user: "istio-cni",
-            context: "istio-cni-context",
-        },
+        kubeconfig: kubeconfig(values, &access, "istio-cni", "istio-cni-context")?,
         kubeconfig_mode: values.mode("kubeconfig-mode")?,
         entry: entry(values, &run_dir, native_nftables)?,
         run_dir,
     };
     let ambient = values.boolean("ambient-enabled")?;
-    // Two of its variables are flags, too.
+    // Some of its variables are flags, too.
     let variable = |name: &str| match name {
         "ZTUNNEL_UDS_ADDRESS" => values.nonempty("ztunnel-uds-address"),
         "CNI_AGENT_RUN_DIR" => values.nonempty("cni-agent-run-dir"),
+        "HOST_PROC_DIR" => values.nonempty("host-proc-dir"),
+        "HOST_ROOT_DIR" => values.nonempty("host-root-dir"),
         name => values.variable(name),
     };
     let ambient = ambient.then(|| Settings::from_variables(variable)).transpose()?;
     let owned = matches!(installer.placement, Placement::Owned { .. });
     Ok(Agent {
         installer,
-        access: Access { server, service_account: account },
+        access,
         monitoring_port: port(values, "monitoring-port")?,
         health_port: port(values, "health-port")?.unwrap_or(8000),
         handover: Handover {
@@ -275,7 +266,7 @@ fn repair(values: &Values<'_>, native_nftables: bool) -> Result<Option<Repair>, 
     let action = if !values.boolean("repair-enabled")? {
         None
     } else if values.boolean("repair-repair-pods")? {
-        Some(Action::Repair { proc: values.text("repair-proc-dir").into(), native_nftables })
+        Some(Action::Repair { proc: values.text("host-proc-dir").into(), native_nftables })
     } else if values.boolean("repair-delete-pods")? {
         Some(Action::Delete)
     } else if values.boolean("repair-label-pods")? {
@@ -292,7 +283,7 @@ fn repair(values: &Values<'_>, native_nftables: bool) -> Result<Option<Repair>, 
     let fields = [format!("spec.nodeName={node}"), values.text("repair-field-selectors")];
     let fields: Vec<String> = fields.into_iter().filter(|selector| !selector.is_empty()).collect();
     Ok(Some(Repair {
-        collection: Collection { fields: fields.join(","), labels: values.text("repair-label-selectors") },
+        collection: Collection::pods(fields.join(","), values.text("repair-label-selectors")),
         broken: Broken {
             annotation: values.text("repair-sidecar-annotation"),
             init_container: values.text("repair-init-container-name"),

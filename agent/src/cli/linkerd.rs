@@ -8,12 +8,11 @@ use std::process::ExitCode;
 use clap::Command;
 
 use super::Failure;
-use super::service::{SERVICE_ACCOUNT, api_server, ca, service_account};
+use super::service::{CA_FILE, REMOVE_BINARY, SERVICE_ACCOUNT, SKIP_VERIFY, access, kubeconfig};
 use super::setting::{Setting, SettingError, Values};
 use crate::install::Binary;
-use crate::install::kubeconfig::Kubeconfig;
 use crate::install::linkerd::{LinkerdInstaller, PLUGIN, entry};
-use crate::kubernetes::{Access, namespace};
+use crate::kubernetes::namespace;
 use crate::log::{Format, Levels, Output, parse_directives};
 use crate::node::linkerd::{Install, Repair, install, repair};
 
@@ -25,15 +24,11 @@ static INSTALLER: [Setting; 13] = [
     Setting::value("cni-network-config", "", "The plugin's network configuration"),
     Setting::value("cni-network-config-file", "", "A file with it"),
     Setting::value("kubeconfig-file-name", "ZZZ-linkerd-cni-kubeconfig", "The kubeconfig's name"),
-    Setting::value("kube-ca-file", "", "The API server's CA instead of the service account's"),
-    Setting::switch("skip-tls-verify", "false", "Whether the plugin verifies nothing"),
+    CA_FILE,
+    SKIP_VERIFY,
     Setting::switch("keep-on-exit", "false", "Leave the plugin in place at every stop"),
-    Setting::switch(
-        "remove-binary",
-        "false",
-        "Whether an uninstallation removes the plugin's executable, too",
-    ),
-    Setting::value("service-account-dir", SERVICE_ACCOUNT, "Where the token and the CA are"),
+    REMOVE_BINARY,
+    SERVICE_ACCOUNT,
     Setting::value("log-level", "debug", "debug, info, warn or error"),
 ];
 
@@ -47,7 +42,7 @@ static CONTROLLER: [Setting; 6] = [
     Setting::value("log-level", "linkerd_cni_repair_controller=info,warn", "Log levels"),
     Setting::value("log-format", "plain", "plain or json"),
     Setting::value("admin-addr", "0.0.0.0:9990", "Where /live, /ready and /metrics are served"),
-    Setting::value("service-account-dir", SERVICE_ACCOUNT, "Where the token and the CA are"),
+    SERVICE_ACCOUNT,
 ];
 
 /// `linkerd2-cni-install`, until it is signalled.
@@ -64,29 +59,23 @@ pub(super) fn main(
 }
 
 fn installation(values: &Values<'_>) -> Result<Install, Failure> {
-    let account = service_account(values);
+    let access = access(values)?;
     let prefix = values.text("container-mount-prefix");
     let mounted = |path: &str| PathBuf::from(format!("{prefix}{path}"));
     let (bin_dir, net_dir) = (values.text("dest-cni-bin-dir"), values.text("dest-cni-net-dir"));
     let kubeconfig_name = values.text("kubeconfig-file-name");
     let template = template(values)?;
-    let namespace = namespace(&account);
+    let namespace = namespace(&access.service_account);
     let entry = entry(&template, &Path::new(&net_dir).join(&kubeconfig_name), namespace.as_deref())?;
     let installer = LinkerdInstaller {
         binary: Binary {
             source: Path::new(&values.text("container-cni-bin-dir")).join(PLUGIN),
             target: mounted(&bin_dir).join(PLUGIN),
-            remove: values.boolean("remove-binary")?,
+            remove: values.boolean(REMOVE_BINARY.flag)?,
         },
         net_dir: mounted(&net_dir),
         kubeconfig_name,
-        kubeconfig: Kubeconfig {
-            server: api_server(values)?,
-            ca: ca(values, &account)?,
-            token: account.join("token"),
-            user: "linkerd-cni",
-            context: "linkerd-cni-context",
-        },
+        kubeconfig: kubeconfig(values, &access, "linkerd-cni", "linkerd-cni-context")?,
         entry,
     };
     Ok(Install { installer, keep_on_exit: values.boolean("keep-on-exit")? })
@@ -126,6 +115,6 @@ pub(super) fn repair_main(
         expected: "an address and a port, such as 0.0.0.0:9990 or [::]:9990",
     })?;
     let pod_name = values.required("controller-pod-name")?;
-    let access = Access { server: api_server(&values)?, service_account: service_account(&values) };
-    super::block_on(repair(Repair { access, admin, node: values.required("node-name")?, pod_name }))
+    let node = values.required("node-name")?;
+    super::block_on(repair(Repair { access: access(&values)?, admin, node, pod_name }))
 }

@@ -1,32 +1,60 @@
 //! What Kubernetes gives every pod: the API server's address, and a service account.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::setting::{SettingError, Values};
-use crate::install::kubeconfig::server;
+use super::setting::{Setting, SettingError, Values};
+use crate::install::kubeconfig::{Kubeconfig, server};
+use crate::kubernetes::Access;
 
-/// Where Kubernetes mounts it.
-pub(super) const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// Where Kubernetes mounts the service account.
+pub(super) const SERVICE_ACCOUNT: Setting = Setting::value(
+    "service-account-dir",
+    "/var/run/secrets/kubernetes.io/serviceaccount",
+    "Where the token and the CA are",
+);
+
+/// Another CA than the service account's.
+pub(super) const CA_FILE: Setting =
+    Setting::value("kube-ca-file", "", "The API server's CA instead of the service account's");
+
+/// No CA at all.
+pub(super) const SKIP_VERIFY: Setting =
+    Setting::switch("skip-tls-verify", "false", "Whether the plugin verifies nothing");
+
+/// What becomes of the plugin's executable.
+pub(super) const REMOVE_BINARY: Setting = Setting::switch(
+    "remove-binary",
+    "false",
+    "Whether an uninstallation removes the plugin's executable, too",
+);
+
+/// How the agent itself reaches the API server.
+pub(super) fn access(values: &Values<'_>) -> Result<Access, SettingError> {
+    Ok(Access { server: api_server(values)?, service_account: values.text(SERVICE_ACCOUNT.flag).into() })
+}
+
+/// The plugin's kubeconfig, which has the agent's token.
+pub(super) fn kubeconfig(
+    values: &Values<'_>,
+    access: &Access,
+    user: &'static str,
+    context: &'static str,
+) -> Result<Kubeconfig, SettingError> {
+    let account = &access.service_account;
+    let ca = if values.boolean(SKIP_VERIFY.flag)? {
+        None
+    } else {
+        Some(values.nonempty(CA_FILE.flag).map_or_else(|| account.join("ca.crt"), PathBuf::from))
+    };
+    Ok(Kubeconfig { server: access.server.clone(), ca, token: account.join("token"), user, context })
+}
 
 /// The API server's URL.
-pub(super) fn api_server(values: &Values<'_>) -> Result<String, SettingError> {
+fn api_server(values: &Values<'_>) -> Result<String, SettingError> {
     let needed = |name: &'static str| {
         values.variable(name).filter(|value| !value.is_empty()).ok_or(SettingError::Missing(name))
     };
     let (host, port) = (needed("KUBERNETES_SERVICE_HOST")?, needed("KUBERNETES_SERVICE_PORT")?);
     let protocol = values.variable("KUBERNETES_SERVICE_PROTOCOL").filter(|protocol| !protocol.is_empty());
     Ok(server(protocol.as_deref().unwrap_or("https"), &host, &port))
-}
-
-/// The service account's folder.
-pub(super) fn service_account(values: &Values<'_>) -> PathBuf {
-    values.text("service-account-dir").into()
-}
-
-/// The CA's file, unless nothing is verified.
-pub(super) fn ca(values: &Values<'_>, account: &Path) -> Result<Option<PathBuf>, SettingError> {
-    if values.boolean("skip-tls-verify")? {
-        return Ok(None);
-    }
-    Ok(Some(values.nonempty("kube-ca-file").map_or_else(|| account.join("ca.crt"), PathBuf::from)))
 }

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use kube::core::params::{ListParams, WatchParams};
+use kube::core::request::Error as RequestError;
 use kube::core::{Request, Status};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::{ApiError, Client, PATIENCE, Pod, fail};
+use super::{ApiError, Call, Client, PATIENCE, Verb, fail};
 
 /// How long a watch lasts. Less than what load balancers allow a silent connection.
 const WATCH_SECONDS: u32 = 290;
@@ -19,28 +22,53 @@ const SILENCE: Duration = Duration::from_secs(330);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Pods, narrowed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Objects of one kind, narrowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Collection {
+    path: &'static str,
     /// A field selector.
     pub fields: String,
     /// A label selector.
     pub labels: String,
 }
 
-/// What happened to a pod.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// All pods of now
-    Listed(Vec<Pod>),
-    /// A pod is new or changed
-    Applied(Box<Pod>),
-    /// A pod is gone
-    Deleted(Box<Pod>),
+impl Collection {
+    /// Pods of all namespaces.
+    pub fn pods(fields: impl Into<String>, labels: impl Into<String>) -> Self {
+        Self { path: "/api/v1/pods", fields: fields.into(), labels: labels.into() }
+    }
+
+    /// All namespaces.
+    pub fn namespaces() -> Self {
+        Self { path: "/api/v1/namespaces", fields: String::new(), labels: String::new() }
+    }
+
+    fn uri(
+        &self,
+        verb: Verb,
+        request: Result<hyper::Request<Vec<u8>>, RequestError>,
+    ) -> Result<String, ApiError> {
+        let request = request.map_err(|error| fail(verb, self.path, kube::Error::BuildRequest(error)))?;
+        Ok(request.uri().to_string())
+    }
+
+    fn fail(&self, verb: Verb, error: kube::Error) -> ApiError {
+        fail(verb, self.path, error)
+    }
 }
 
-/// The path of all pods.
-const PODS: &str = "/api/v1/pods";
+/// What happened to a collection.
+#[derive(Clone, Debug)]
+pub enum Change<T> {
+    /// All objects that there are
+    Listed(Vec<T>),
+    /// An object is new or changed
+    Applied(T),
+    /// An object is deleted
+    Deleted(T),
+    /// A bookmark: the watch has caught up. Lists come from the API server's cache, which may be behind.
+    Confirmed,
+}
 
 /// Why a watch ended.
 enum Ended {
@@ -52,23 +80,33 @@ enum Ended {
     Stopped,
 }
 
-/// A list's items have no version of their own that matters.
 #[derive(Deserialize)]
-struct Listed {
+struct Listed<T> {
     #[serde(default)]
-    metadata: ListMetadata,
-    #[serde(default)]
-    items: Vec<Pod>,
+    metadata: Version,
+    #[serde(default = "Vec::new")]
+    items: Vec<T>,
+}
+
+/// All that a bookmark has.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Versioned {
+    metadata: Version,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct ListMetadata {
+struct Version {
     resource_version: String,
 }
 
 /// Sends all changes until nobody listens.
-pub async fn follow(client: Client, collection: Collection, changes: mpsc::Sender<Change>) {
+pub async fn follow<T: DeserializeOwned>(
+    client: Client,
+    collection: Collection,
+    changes: mpsc::Sender<Change<T>>,
+) {
     let mut pauses = Pauses::default();
     while !changes.is_closed() {
         let Listed { metadata, items } = match list(&client, &collection).await {
@@ -95,43 +133,39 @@ pub async fn follow(client: Client, collection: Collection, changes: mpsc::Sende
     }
 }
 
-async fn list(client: &Client, collection: &Collection) -> Result<Listed, ApiError> {
+async fn list<T: DeserializeOwned>(client: &Client, collection: &Collection) -> Result<Listed<T>, ApiError> {
+    let Collection { path, fields, labels } = collection;
     let params = ListParams {
-        field_selector: Some(collection.fields.clone()).filter(|text| !text.is_empty()),
-        label_selector: Some(collection.labels.clone()).filter(|text| !text.is_empty()),
+        field_selector: Some(fields.clone()).filter(|text| !text.is_empty()),
+        label_selector: Some(labels.clone()).filter(|text| !text.is_empty()),
         ..ListParams::default()
     };
     // Any version will do: without this the API server reads all of etcd with a quorum, once for each node.
-    let request = Request::new(PODS).list(&params.match_any());
-    let uri =
-        request.map_err(|error| fail("list", PODS, kube::Error::BuildRequest(error)))?.uri().to_string();
-    client.send("list", "GET", PODS, &uri, None, PATIENCE).await
+    let uri = collection.uri(Verb::List, Request::new(*path).list(&params.match_any()))?;
+    client.send(Call { verb: Verb::List, path, uri: &uri, body: None }, PATIENCE).await
 }
 
 /// One line of a watch.
 #[derive(Deserialize)]
-struct Line {
-    r#type: String,
-    object: serde_json::Value,
+struct Line<'a> {
+    r#type: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
 }
 
 /// One watch, from `version` on, which it moves ahead.
-async fn watch(
+async fn watch<T: DeserializeOwned>(
     client: &Client,
     collection: &Collection,
     version: &mut String,
-    changes: &mpsc::Sender<Change>,
+    changes: &mpsc::Sender<Change<T>>,
     pauses: &mut Pauses,
 ) -> Ended {
-    let mut body = match timeout(PATIENCE, open(client, collection, version)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(error)) if error.code() == Some(410) => return Ended::Expired,
-        Ok(Err(error)) => {
+    let mut body = match open(client, collection, version).await {
+        Ok(body) => body,
+        Err(error) if error.code() == Some(410) => return Ended::Expired,
+        Err(error) => {
             pauses.wait(&error).await;
-            return Ended::Resume;
-        }
-        Err(_) => {
-            pauses.wait(&ApiError::Timeout { verb: "watch", path: PODS.into(), after: PATIENCE }).await;
             return Ended::Resume;
         }
     };
@@ -144,7 +178,7 @@ async fn watch(
         match frame {
             Ok(Some(Ok(frame))) => unread.extend_from_slice(&frame.into_data().unwrap_or_default()),
             Ok(Some(Err(error))) => {
-                pauses.wait(&fail("watch", PODS, error)).await;
+                pauses.wait(&collection.fail(Verb::Watch, error)).await;
                 return Ended::Resume;
             }
             Ok(None) | Err(_) => {
@@ -155,9 +189,8 @@ async fn watch(
         }
         while let Some(end) = unread.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = unread.drain(..=end).collect();
-            match event(&line, version) {
-                Ok(None) => {}
-                Ok(Some(change)) => {
+            match event(collection, &line, version) {
+                Ok(change) => {
                     *pauses = Pauses::default();
                     if changes.send(change).await.is_err() {
                         return Ended::Stopped;
@@ -173,43 +206,46 @@ async fn watch(
     }
 }
 
+/// Only the beginning has a time limit: what follows takes as long as it takes.
 async fn open(
     client: &Client,
     collection: &Collection,
     version: &str,
 ) -> Result<kube::client::Body, ApiError> {
+    let Collection { path, fields, labels } = collection;
     let params = WatchParams {
-        field_selector: Some(collection.fields.clone()).filter(|text| !text.is_empty()),
-        label_selector: Some(collection.labels.clone()).filter(|text| !text.is_empty()),
+        field_selector: Some(fields.clone()).filter(|text| !text.is_empty()),
+        label_selector: Some(labels.clone()).filter(|text| !text.is_empty()),
         ..WatchParams::default().timeout(WATCH_SECONDS)
     };
-    let request = Request::new(PODS).watch(&params, version);
-    let uri =
-        request.map_err(|error| fail("watch", PODS, kube::Error::BuildRequest(error)))?.uri().to_string();
-    match client.open("watch", "GET", PODS, &uri, None).await {
-        Err(error) if error.code() == Some(401) => {
-            client.renew()?;
-            client.open("watch", "GET", PODS, &uri, None).await
-        }
-        other => other,
-    }
+    let uri = collection.uri(Verb::Watch, Request::new(*path).watch(&params, version))?;
+    let opened =
+        timeout(PATIENCE, client.open(Call { verb: Verb::Watch, path, uri: &uri, body: None })).await;
+    let late = |_| ApiError::Timeout { verb: Verb::Watch, path: (*path).to_owned(), after: PATIENCE };
+    opened.map_err(late)?
 }
 
-/// What a line of a watch says; nothing if it only moves the version ahead.
-fn event(line: &[u8], version: &mut String) -> Result<Option<Change>, ApiError> {
-    let unreadable = |error| fail("watch", PODS, kube::Error::SerdeError(error));
+/// What a line of a watch says.
+fn event<T: DeserializeOwned>(
+    collection: &Collection,
+    line: &[u8],
+    version: &mut String,
+) -> Result<Change<T>, ApiError> {
+    let unreadable = |error| collection.fail(Verb::Watch, kube::Error::SerdeError(error));
     let Line { r#type, object } = serde_json::from_slice(line).map_err(unreadable)?;
+    let text = object.get();
     if r#type == "ERROR" {
-        let status: Status = serde_json::from_value(object).map_err(unreadable)?;
-        return Err(fail("watch", PODS, kube::Error::Api(status.boxed())));
+        let status: Status = serde_json::from_str(text).map_err(unreadable)?;
+        return Err(collection.fail(Verb::Watch, kube::Error::Api(status.boxed())));
     }
-    let pod: Pod = serde_json::from_value(object).map_err(unreadable)?;
-    version.clone_from(&pod.metadata.resource_version);
-    Ok(match r#type.as_str() {
-        "ADDED" | "MODIFIED" => Some(Change::Applied(Box::new(pod))),
-        "DELETED" => Some(Change::Deleted(Box::new(pod))),
-        _ => None,
-    })
+    let change = match r#type {
+        "BOOKMARK" => Change::Confirmed,
+        "DELETED" => Change::Deleted(serde_json::from_str(text).map_err(unreadable)?),
+        _ => Change::Applied(serde_json::from_str(text).map_err(unreadable)?),
+    };
+    let Versioned { metadata } = serde_json::from_str(text).map_err(unreadable)?;
+    *version = metadata.resource_version;
+    Ok(change)
 }
 
 /// Pauses between attempts: as long as the server asks, or doubling.
@@ -245,7 +281,7 @@ mod tests {
 
     #[test]
     fn pauses_double_and_have_jitter() {
-        let error = ApiError::Timeout { verb: "list", path: PODS.into(), after: PATIENCE };
+        let error = ApiError::Timeout { verb: Verb::List, path: "/api/v1/pods".into(), after: PATIENCE };
         let mut pauses = Pauses::default();
         for expected in [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000] {
             let pause = pauses.next(&error);

@@ -1,23 +1,28 @@
-//! The Kubernetes API, as much of it as the installers and the repair controllers need.
+//! The Kubernetes API, as much of it as the agent needs.
 //!
 //! No proxy is ever used, lists are served from the API server's cache, and a refused token is read again once.
 
+mod events;
 mod informer;
 mod object;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
+use hyper::Method;
 use hyper::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use kube::Config;
 use kube::core::Status;
 use kube::core::response::StatusDetails;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::metrics::Counters;
+pub use events::{Events, Involved};
 pub use informer::{Change, Collection, follow};
 pub use object::{ContainerStatus, Metadata, Owner, Pod, PodStatus, Terminated};
 
@@ -52,7 +57,7 @@ pub enum ApiError {
     #[error("the API server refused to {verb} {path}: {} ({})", status.message, status.code)]
     Refused {
         /// What was tried
-        verb: &'static str,
+        verb: Verb,
         /// On what
         path: String,
         /// What it replied
@@ -62,7 +67,7 @@ pub enum ApiError {
     #[error("cannot {verb} {path}: {}", causes(error))]
     Exchange {
         /// What was tried
-        verb: &'static str,
+        verb: Verb,
         /// On what
         path: String,
         /// What went wrong
@@ -72,7 +77,7 @@ pub enum ApiError {
     #[error("cannot {verb} {path}: no reply within {} s", after.as_secs())]
     Timeout {
         /// What was tried
-        verb: &'static str,
+        verb: Verb,
         /// On what
         path: String,
         /// How long it was waited for
@@ -121,10 +126,11 @@ impl ApiError {
 pub struct Client {
     access: Access,
     current: Arc<RwLock<kube::Client>>,
+    requests: Counters,
 }
 
-impl std::fmt::Debug for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("access", &self.access).finish_non_exhaustive()
     }
 }
@@ -136,11 +142,10 @@ impl Client {
     /// The URL or the CA cannot be used.
     pub fn new(access: Access) -> Result<Self, ApiError> {
         let current = Arc::new(RwLock::new(connect(&access)?));
-        Ok(Self { access, current })
+        Ok(Self { access, current, requests: Counters::default() })
     }
 
-    /// kube's own client.
-    pub fn kube(&self) -> kube::Client {
+    fn kube(&self) -> kube::Client {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -151,12 +156,17 @@ impl Client {
         Ok(())
     }
 
+    /// Counts of requests, by verb and code.
+    pub fn requests(&self) -> Counters {
+        self.requests.clone()
+    }
+
     /// Gets an object.
     ///
     /// # Errors
     /// See [`ApiError`].
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        self.send("get", "GET", path, path, None, PATIENCE).await
+        self.send(Call { verb: Verb::Get, path, uri: path, body: None }, PATIENCE).await
     }
 
     /// Deletes an object, if it still is the one that was seen.
@@ -171,7 +181,8 @@ impl Client {
             options["gracePeriodSeconds"] = grace.into();
         }
         let path = pod.path();
-        self.send::<Value>("delete", "DELETE", &path, &path, Some(&options), patience).await.map(drop)
+        let call = Call { verb: Verb::Delete, path: &path, uri: &path, body: Some(&options) };
+        self.send::<IgnoredAny>(call, patience).await.map(drop)
     }
 
     /// Merges a patch into an object.
@@ -179,7 +190,8 @@ impl Client {
     /// # Errors
     /// See [`ApiError`].
     pub async fn patch(&self, path: &str, patch: &Value) -> Result<(), ApiError> {
-        self.send::<Value>("patch", "PATCH", path, path, Some(patch), PATIENCE).await.map(drop)
+        let call = Call { verb: Verb::Patch, path, uri: path, body: Some(patch) };
+        self.send::<IgnoredAny>(call, PATIENCE).await.map(drop)
     }
 
     /// Creates an object in a collection.
@@ -187,87 +199,149 @@ impl Client {
     /// # Errors
     /// See [`ApiError`].
     pub async fn create(&self, path: &str, object: &Value, patience: Duration) -> Result<(), ApiError> {
-        self.send::<Value>("create", "POST", path, path, Some(object), patience).await.map(drop)
+        let call = Call { verb: Verb::Create, path, uri: path, body: Some(object) };
+        self.send::<IgnoredAny>(call, patience).await.map(drop)
     }
 
-    /// One request. A token that is refused is read again once: it may have expired since.
-    async fn send<T: DeserializeOwned>(
-        &self,
-        verb: &'static str,
-        method: &str,
-        path: &str,
-        uri: &str,
-        body: Option<&Value>,
-        patience: Duration,
-    ) -> Result<T, ApiError> {
-        match self.attempt(verb, method, path, uri, body, patience).await {
+    /// One request, and what its reply is read as.
+    async fn send<T: DeserializeOwned>(&self, call: Call<'_>, patience: Duration) -> Result<T, ApiError> {
+        let exchange = async {
+            let body = self.open(call).await?;
+            let body = body.collect().await.map_err(|error| call.failed(error))?.to_bytes();
+            serde_json::from_slice(&body).map_err(|error| call.failed(kube::Error::SerdeError(error)))
+        };
+        timeout(patience, exchange).await.unwrap_or_else(|_| {
+            self.count(call.verb, "timeout");
+            Err(ApiError::Timeout { verb: call.verb, path: call.path.to_owned(), after: patience })
+        })
+    }
+
+    /// Sends a request, and returns the body of its reply, if that is a success. A token that is refused is read again
+    /// once: it may have expired since.
+    async fn open(&self, call: Call<'_>) -> Result<kube::client::Body, ApiError> {
+        match self.attempt(call).await {
             Err(error) if error.code() == Some(401) => {
                 self.renew()?;
-                self.attempt(verb, method, path, uri, body, patience).await
+                self.attempt(call).await
             }
             other => other,
         }
     }
 
-    async fn attempt<T: DeserializeOwned>(
-        &self,
-        verb: &'static str,
-        method: &str,
-        path: &str,
-        uri: &str,
-        body: Option<&Value>,
-        patience: Duration,
-    ) -> Result<T, ApiError> {
-        let exchange = async {
-            let body = self.open(verb, method, path, uri, body).await?;
-            let body = body.collect().await.map_err(|error| fail(verb, path, error))?.to_bytes();
-            serde_json::from_slice(&body).map_err(|error| fail(verb, path, kube::Error::SerdeError(error)))
+    async fn attempt(&self, call: Call<'_>) -> Result<kube::client::Body, ApiError> {
+        let bytes = call.body.map(Value::to_string).unwrap_or_default().into_bytes();
+        let request = hyper::Request::builder().method(call.verb.method()).uri(call.uri);
+        let request =
+            request.header(CONTENT_TYPE, call.verb.content_type()).header(ACCEPT, "application/json");
+        let request = request.body(bytes.into());
+        let request = request.map_err(|error| call.failed(kube::Error::HttpError(error)))?;
+        let response = match self.kube().send(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                self.count(call.verb, "error");
+                return Err(call.failed(error));
+            }
         };
-        let late = |_| ApiError::Timeout { verb, path: path.to_owned(), after: patience };
-        timeout(patience, exchange).await.map_err(late)?
-    }
-
-    /// Sends a request, and returns the body of its reply, if that is a success.
-    async fn open(
-        &self,
-        verb: &'static str,
-        method: &str,
-        path: &str,
-        uri: &str,
-        body: Option<&Value>,
-    ) -> Result<kube::client::Body, ApiError> {
-        let content = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-        let bytes = body.map(Value::to_string).unwrap_or_default().into_bytes();
-        let request = hyper::Request::builder().method(method).uri(uri).header(CONTENT_TYPE, content);
-        let request = request.header(ACCEPT, "application/json").body(bytes.into());
-        let request = request.map_err(|error| fail(verb, path, kube::Error::HttpError(error)))?;
-        let response = self.kube().send(request).await.map_err(|error| fail(verb, path, error))?;
+        self.count(call.verb, response.status().as_str());
         if response.status().is_success() {
             return Ok(response.into_body());
         }
         let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(|error| fail(verb, path, error))?.to_bytes();
-        // What limits requests in front of the API server replies with a text.
-        let mut status: Status = serde_json::from_slice(&body)
-            .unwrap_or_else(|_| Status::failure(String::from_utf8_lossy(&body).trim(), head.status.as_str()));
-        status.code = head.status.as_u16();
-        let seconds = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        if let Some(seconds) = seconds {
-            let details = status.details.get_or_insert_with(|| StatusDetails {
-                name: String::new(),
-                group: String::new(),
-                kind: String::new(),
-                uid: String::new(),
-                causes: Vec::new(),
-                retry_after_seconds: 0,
-            });
-            details.retry_after_seconds = seconds;
-        }
-        Err(ApiError::Refused { verb, path: path.to_owned(), status: status.boxed() })
+        let body = body.collect().await.map_err(|error| call.failed(error))?.to_bytes();
+        let status = refusal(&head, &body);
+        Err(ApiError::Refused { verb: call.verb, path: call.path.to_owned(), status: status.boxed() })
+    }
+
+    fn count(&self, verb: Verb, code: &str) {
+        let labels = vec![("verb", verb.to_string()), ("code", code.to_owned())];
+        self.requests.get_or_create(&labels).inc();
     }
 }
 
-fn fail(verb: &'static str, path: &str, error: kube::Error) -> ApiError {
+/// The status in a reply that is no success.
+fn refusal(head: &hyper::http::response::Parts, body: &[u8]) -> Status {
+    // What limits requests in front of the API server replies with a text.
+    let mut status: Status = serde_json::from_slice(body)
+        .unwrap_or_else(|_| Status::failure(String::from_utf8_lossy(body).trim(), head.status.as_str()));
+    status.code = head.status.as_u16();
+    let seconds = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    if let Some(seconds) = seconds {
+        let details = status.details.get_or_insert_with(|| StatusDetails {
+            name: String::new(),
+            group: String::new(),
+            kind: String::new(),
+            uid: String::new(),
+            causes: Vec::new(),
+            retry_after_seconds: 0,
+        });
+        details.retry_after_seconds = seconds;
+    }
+    status
+}
+
+/// What a request does, in the words of Kubernetes' roles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Reads an object
+    Get,
+    /// Reads a collection
+    List,
+    /// Waits for changes of a collection
+    Watch,
+    /// Adds an object to a collection
+    Create,
+    /// Changes an object
+    Patch,
+    /// Deletes an object
+    Delete,
+}
+
+impl Verb {
+    fn method(self) -> Method {
+        match self {
+            Self::Get | Self::List | Self::Watch => Method::GET,
+            Self::Create => Method::POST,
+            Self::Patch => Method::PATCH,
+            Self::Delete => Method::DELETE,
+        }
+    }
+
+    fn content_type(self) -> &'static str {
+        if self == Self::Patch { "application/merge-patch+json" } else { "application/json" }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Watch => "watch",
+            Self::Create => "create",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+        })
+    }
+}
+
+/// A request.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    verb: Verb,
+    /// What it is about, for errors
+    path: &'a str,
+    /// The path with its query
+    uri: &'a str,
+    body: Option<&'a Value>,
+}
+
+impl Call<'_> {
+    fn failed(self, error: kube::Error) -> ApiError {
+        fail(self.verb, self.path, error)
+    }
+}
+
+fn fail(verb: Verb, path: &str, error: kube::Error) -> ApiError {
     match error {
         kube::Error::Api(status) => ApiError::Refused { verb, path: path.to_owned(), status },
         error => ApiError::Exchange { verb, path: path.to_owned(), error: Box::new(error) },

@@ -68,7 +68,10 @@ pub async fn run(agent: Agent) -> Result<ExitCode, RunError> {
     let installer: Arc<dyn Installer> = Arc::new(agent.installer.clone());
     let counting = Counting { metrics: istio.clone(), complete: false.into() };
     let client = match Client::new(agent.access.clone()) {
-        Ok(client) => Some(client),
+        Ok(client) => {
+            metrics.register_requests(client.requests());
+            Some(client)
+        }
         Err(error) => {
             tracing::error!(target: AGENT, "the API server cannot be used: {error}");
             None
@@ -90,7 +93,7 @@ pub async fn run(agent: Agent) -> Result<ExitCode, RunError> {
     }
     running.stop().await;
     let decision = match &client {
-        Some(client) => agent.handover.decide(&client.kube()).await,
+        Some(client) => agent.handover.decide(client).await,
         None if agent.handover.owned_config => Stop::Keep,
         None => Stop::Clean,
     };
@@ -124,7 +127,7 @@ fn start_ambient(
     stopped: oneshot::Receiver<Stop>,
 ) -> (Ambient, watch::Receiver<bool>) {
     let (ready, is_ready) = watch::channel(settings.is_none());
-    let (Some(settings), Some(client)) = (settings, client.map(Client::kube)) else {
+    let (Some(settings), Some(client)) = (settings, client.cloned()) else {
         // The sender has to stay as long as nobody is told to stop.
         return (
             Box::pin(async move {
@@ -135,7 +138,8 @@ fn start_ambient(
         );
     };
     let (sender, mut summary) = watch::channel(Summary::default());
-    let gauges = AmbientMetrics::registered(metrics);
+    let metrics = AmbientMetrics::registered(metrics);
+    let gauges = metrics.clone();
     tokio::spawn(async move {
         while summary.changed().await.is_ok() {
             let now = *summary.borrow_and_update();
@@ -145,7 +149,7 @@ fn start_ambient(
     });
     let run = async move {
         let stop = async { stopped.await.unwrap_or(Stop::Keep) };
-        match ambient::run(settings, client, sender, stop).await {
+        match ambient::run(settings, client, metrics, sender, stop).await {
             Err(error) => error,
             Ok(()) => std::future::pending().await,
         }

@@ -76,6 +76,8 @@ pub async fn repair(settings: Repair) -> Result<ExitCode, RunError> {
     let mut signals = Signals::new()?;
     let metrics = Metrics::default();
     let linkerd = LinkerdMetrics::registered(&metrics);
+    let client = Client::new(settings.access)?;
+    metrics.register_requests(client.requests());
     let (ready, is_ready) = watch::channel(false);
     let handler = move |_: &Method, path: &str, _: &[u8]| match path {
         "/live" => Reply::ok("alive\n"),
@@ -85,7 +87,7 @@ pub async fn repair(settings: Repair) -> Result<ExitCode, RunError> {
     };
     http::listen("health and metrics", settings.admin, Arc::new(handler)).await?;
     let controller = Controller {
-        client: Client::new(settings.access)?,
+        client,
         node: settings.node,
         pod_name: settings.pod_name,
         installed: learn(STATE.to_owned()),

@@ -1,13 +1,13 @@
 //! Linkerd's repair: pods whose validator found no rules are deleted, so that their controllers make new ones.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::{is_moot, now};
+use super::is_moot;
 use crate::kubernetes::{ApiError, Change, Client, Collection, Pod, follow};
 use crate::log::AGENT;
 use crate::metrics::LinkerdMetrics;
@@ -99,10 +99,8 @@ struct Case {
 impl Controller {
     /// Repairs until the task is dropped. Pods that were broken before are found, too: the first list has them.
     pub async fn run(mut self) {
-        let collection = Collection {
-            fields: format!("spec.nodeName={}", self.node),
-            labels: "linkerd.io/control-plane-ns".into(),
-        };
+        let nodes = format!("spec.nodeName={}", self.node);
+        let collection = Collection::pods(nodes, "linkerd.io/control-plane-ns");
         let (sender, mut changes) = mpsc::channel(64);
         tokio::spawn(follow(self.client.clone(), collection, sender));
         let mut cases: HashMap<String, Case> = HashMap::new();
@@ -126,7 +124,7 @@ impl Controller {
         }
     }
 
-    async fn note(&self, cases: &mut HashMap<String, Case>, change: Change) {
+    async fn note(&self, cases: &mut HashMap<String, Case>, change: Change<Pod>) {
         match change {
             Change::Listed(pods) => {
                 cases.retain(|uid, _| pods.iter().any(|pod| pod.metadata.uid == *uid));
@@ -135,8 +133,9 @@ impl Controller {
                 }
                 self.ready.send_replace(true);
             }
-            Change::Applied(pod) => self.note_pod(cases, *pod).await,
+            Change::Applied(pod) => self.note_pod(cases, pod).await,
             Change::Deleted(pod) => drop(cases.remove(&pod.metadata.uid)),
+            Change::Confirmed => {}
         }
     }
 
@@ -215,7 +214,7 @@ impl Controller {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
             "metadata": {"generateName": format!("{}.", pod.metadata.name), "namespace": namespace},
-            "eventTime": now(),
+            "eventTime": humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
             "type": "Normal",
             "reason": "LinkerdCNINotConfigured",
             "action": action,

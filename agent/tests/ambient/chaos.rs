@@ -78,7 +78,7 @@ impl Chaos {
 
     fn delete(&mut self, name: u64) {
         if self.pods.remove(&name).is_some() {
-            self.node.api.remove(&Node::pod_path(&format!("p{name}")));
+            self.node.api().remove(&Node::pod_path(&format!("p{name}")));
         }
     }
 
@@ -106,7 +106,7 @@ impl Chaos {
         ];
         let index = usize::try_from(self.random(6)).unwrap();
         let times = usize::try_from(1 + self.random(5)).unwrap();
-        self.node.api.fault(ApiFault::always("/", effects[index]).times(times));
+        self.node.api().fault(ApiFault::always("/", effects[index]).times(times));
     }
 
     fn step(&mut self, ztunnel: &meshwire_testkit::ztunnel::Ztunnel) {
@@ -130,13 +130,13 @@ impl Chaos {
                 }
             }
             88..93 => self.api_fault(),
-            93..96 => self.node.api.expire_watches(),
+            93..96 => self.node.api().expire_watches(),
             _ if self.api_is_away => {
-                self.node.api.accept();
+                self.node.api().accept();
                 self.api_is_away = false;
             }
             96 => {
-                self.node.api.refuse();
+                self.node.api().refuse();
                 self.api_is_away = true;
             }
             _ => thread::sleep(Duration::from_millis(50)),
@@ -196,9 +196,9 @@ fn chaos_ends_as_desired() {
         steps += 1;
     }
     if chaos.api_is_away {
-        chaos.node.api.accept();
+        chaos.node.api().accept();
     }
-    chaos.node.api.clear_faults();
+    chaos.node.api().clear_faults();
     ztunnel.forgive();
     let quiet = Instant::now();
     let mut answers = BTreeMap::new();
@@ -220,7 +220,7 @@ fn chaos_ends_as_desired() {
     within(Duration::from_secs(10), "the probe set is as desired", || chaos.node.probes() == probes);
     let settled = quiet.elapsed();
     assert_eq!(ztunnel.violations(), [""; 0]);
-    assert_eq!(chaos.node.api.quorum_lists(), 0);
+    assert_eq!(chaos.node.api().quorum_lists(), 0);
     eprintln!(
         "{steps} steps, {} pods at the end, quiet after {settled:?}; the plugin's answers: {answers:#?}",
         chaos.pods.len()

@@ -11,15 +11,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use meshwire_agent::ambient::handover::Stop;
 use meshwire_agent::ambient::{self, Summary, settings::Settings};
-use meshwire_testkit::kubernetes::{ADMIN, ApiServer};
+use meshwire_agent::kubernetes::{Access, Client};
+use meshwire_agent::metrics::{AmbientMetrics, Metrics};
+use meshwire_testkit::kubernetes::ApiServer;
 use meshwire_testkit::ztunnel::Ztunnel;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::sync::{oneshot, watch};
+
+use super::common;
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -93,9 +94,9 @@ impl Drop for Sandbox {
 
 /// The node, with a running agent or without.
 pub(crate) struct Node {
-    pub(crate) api: ApiServer,
+    /// The API server, the service account, and the folders that the chart mounts
+    pub(crate) files: common::Node,
     pub(crate) host: Namespace,
-    folder: TempDir,
     pub(crate) ipv6: bool,
     agent: Option<Agent>,
 }
@@ -117,25 +118,37 @@ impl Drop for Agent {
 
 impl Node {
     pub(crate) fn new(ipv6: bool) -> Self {
-        let node = Self {
-            api: ApiServer::start().unwrap(),
-            host: Namespace::new(),
-            folder: tempfile::tempdir().unwrap(),
-            ipv6,
-            agent: None,
-        };
-        fs::create_dir_all(node.folder.path().join("ztunnel")).unwrap();
+        let node = Self { files: common::Node::new(), host: Namespace::new(), ipv6, agent: None };
+        fs::create_dir_all(node.files.path("ztunnel")).unwrap();
         node.process(1, "init", "", 0, &node.host);
         node.process(99, "kubelet", "/usr/bin/kubelet", 4711, &node.host);
-        node.api.put(json!({
+        node.api().put(json!({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": { "name": "default", "labels": { "istio.io/dataplane-mode": "ambient" } },
         }));
         node
     }
 
+    pub(crate) fn api(&self) -> &ApiServer {
+        &self.files.server
+    }
+
     fn proc(&self) -> PathBuf {
-        self.folder.path().join("proc")
+        self.files.path("proc")
+    }
+
+    /// The agent as its DaemonSet starts it.
+    pub(crate) fn program(&self) -> Command {
+        let mut command = self.files.istio();
+        command
+            .env("AMBIENT_ENABLED", "true")
+            .env("AMBIENT_IPV6", self.ipv6.to_string())
+            .env("AMBIENT_DNS_CAPTURE", "true")
+            .env("NODE_NAME", "node")
+            .env("ZTUNNEL_UDS_ADDRESS", self.files.path("ztunnel/ztunnel.sock"))
+            .env("HOST_PROC_DIR", self.proc())
+            .env("HOST_ROOT_DIR", "/");
+        command
     }
 
     /// A process, as far as the agent looks at it.
@@ -173,8 +186,8 @@ impl Node {
         .unwrap();
         settings.proc = self.proc();
         settings.host_root = "/".into();
-        settings.run_directory = self.folder.path().join("run");
-        settings.zds_socket = self.folder.path().join("ztunnel/ztunnel.sock");
+        settings.run_directory = self.files.path("run");
+        settings.zds_socket = self.files.path("ztunnel/ztunnel.sock");
         settings
     }
 
@@ -182,15 +195,16 @@ impl Node {
     pub(crate) fn start(&mut self) {
         self.kill();
         let settings = self.settings();
-        let kubeconfig = self.api.kubeconfig("context", "agent", ADMIN);
+        let access = access(&self.files);
         let (stop, stopped) = oneshot::channel::<Stop>();
         let (sender, summary) = watch::channel(Summary::default());
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let client = client(&kubeconfig).await;
+                let client = Client::new(access).unwrap();
+                let metrics = AmbientMetrics::registered(&Metrics::default());
                 let stop = async { stopped.await.unwrap_or(Stop::Keep) };
-                ambient::run(settings, client, sender, stop).await.unwrap();
+                ambient::run(settings, client, metrics, sender, stop).await.unwrap();
             });
         });
         self.agent = Some(Agent { stop: Some(stop), thread: Some(thread), summary });
@@ -212,7 +226,7 @@ impl Node {
     }
 
     pub(crate) fn ztunnel(&self) -> Ztunnel {
-        Ztunnel::start(self.folder.path().join("ztunnel/ztunnel.sock"))
+        Ztunnel::start(self.files.path("ztunnel/ztunnel.sock"))
     }
 
     /// Creates a pod in the API server; returns its UID.
@@ -221,7 +235,7 @@ impl Node {
     }
 
     pub(crate) fn create_with(&self, name: &str, labels: &Value) -> String {
-        let stored = self.api.put(json!({
+        let stored = self.api().put(json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": name, "namespace": "default", "labels": labels },
             "spec": { "nodeName": "node", "serviceAccountName": "sa", "containers": [{ "name": "c", "image": "i" }] },
@@ -235,9 +249,9 @@ impl Node {
     }
 
     pub(crate) fn update(&self, name: &str, change: impl FnOnce(&mut Value)) {
-        let mut pod = self.api.get(&Self::pod_path(name)).unwrap();
+        let mut pod = self.api().get(&Self::pod_path(name)).unwrap();
         change(&mut pod);
-        self.api.put(pod);
+        self.api().put(pod);
     }
 
     /// What the kubelet writes once the pod runs.
@@ -249,7 +263,7 @@ impl Node {
     }
 
     pub(crate) fn annotation(&self, name: &str) -> Option<String> {
-        let pod = self.api.get(&Self::pod_path(name))?;
+        let pod = self.api().get(&Self::pod_path(name))?;
         let annotation = &pod["metadata"]["annotations"]["ambient.istio.io/redirection"];
         annotation.as_str().map(str::to_owned)
     }
@@ -318,13 +332,9 @@ impl Node {
     }
 }
 
-/// The agent's client.
-pub(crate) async fn client(kubeconfig: &str) -> Client {
-    let kubeconfig = Kubeconfig::from_yaml(kubeconfig).unwrap();
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-    config.proxy_url = None;
-    config.default_retry = false;
-    Client::try_from(config).unwrap()
+/// How the agent reaches the API server.
+pub(crate) fn access(files: &common::Node) -> Access {
+    Access { server: files.server.url(), service_account: files.path("account") }
 }
 
 /// One request on the agent's socket; none where nobody answers.

@@ -96,7 +96,7 @@ fn a_start_with_250_pods_is_ten_times_faster_than_nft_alone() {
     node.start();
     within(Duration::from_secs(60), "all pods are in the mesh", || node.summary().enabled == 250);
     let again = start.elapsed();
-    assert_eq!(node.api.quorum_lists(), 0);
+    assert_eq!(node.api().quorum_lists(), 0);
 
     let texts = tables(&sandboxes[0]);
     let others: Vec<_> = (0..250).map(|_| Namespace::new()).collect();

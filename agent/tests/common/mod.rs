@@ -42,6 +42,7 @@ pub(crate) struct Node {
     pub(crate) server: ApiServer,
     pub(crate) health: u16,
     pub(crate) metrics: u16,
+    pub(crate) admin: u16,
 }
 
 impl Node {
@@ -50,7 +51,7 @@ impl Node {
         // Whoever the installer runs as has to get there.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let server = ApiServer::start().unwrap();
-        let node = Self { folder, server, health: free_port(), metrics: free_port() };
+        let node = Self { folder, server, health: free_port(), metrics: free_port(), admin: free_port() };
         for name in ["host/opt/cni/bin", "host/etc/cni/net.d", "image", "run", "account"] {
             fs::create_dir_all(node.path(name)).unwrap();
         }
@@ -121,6 +122,17 @@ impl Node {
             .env("CONTAINER_CNI_BIN_DIR", self.path("image"))
             .env("SERVICE_ACCOUNT_DIR", self.path("account"))
             .env("CNI_NETWORK_CONFIG", template);
+        command
+    }
+
+    /// The repair controller of Linkerd's chart.
+    pub(crate) fn repair_controller(&self) -> Command {
+        let mut command = self.program("linkerd-cni-repair-controller");
+        command
+            .args(["--admin-addr", &format!("127.0.0.1:{}", self.admin)])
+            .env("LINKERD_CNI_REPAIR_CONTROLLER_NODE_NAME", "node")
+            .env("LINKERD_CNI_REPAIR_CONTROLLER_POD_NAME", "linkerd-cni-x")
+            .env("LINKERD_CNI_REPAIR_CONTROLLER_SERVICE_ACCOUNT_DIR", self.path("account"));
         command
     }
 

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
+use crate::zds::{Ack, Workload};
 
 /// Pods are made of a few names and addresses, so that they are used again.
 const NAMES: usize = 4;
@@ -178,7 +179,7 @@ impl World {
                 // Only where nothing was taken away meanwhile.
                 assert!(self.disturbed || self.is_some_pod_captured(), "{action:?} {self:#?}");
             }
-            if !matches!(action, Action::Answer(..)) {
+            if !matches!(action, Action::Answer(..) | Action::Report(_)) {
                 self.check(&action);
                 self.in_flight.push(action);
             }
@@ -324,7 +325,7 @@ impl World {
                 self.host = false;
                 self.probes.clear();
                 self.disturbed = true;
-                self.hand(Input::HostChanged);
+                self.hand(Input::HostChanged(None));
             }
             Op::Fail { steps } => self.failing = steps,
             Op::Execute { action } => {
@@ -511,7 +512,7 @@ impl World {
                 Input::HostProgrammed(result)
             }
             Action::Send(id, request, netns) => self.request(id, &request, netns),
-            Action::Answer(..) => unreachable!(),
+            Action::Answer(..) | Action::Report(_) => unreachable!(),
         }
     }
 

@@ -10,8 +10,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Events, is_moot};
-use crate::kubernetes::{Change, Client, Collection, Pod, follow};
+use super::is_moot;
+use crate::kubernetes::{Change, Client, Collection, Events, Involved, Pod, follow};
 use crate::log::AGENT;
 use crate::metrics::IstioMetrics;
 pub use netns::RepairError;
@@ -136,7 +136,7 @@ impl Controller {
         }
     }
 
-    fn note(&self, cases: &mut HashMap<String, Case>, change: Change) {
+    fn note(&self, cases: &mut HashMap<String, Case>, change: Change<Pod>) {
         match change {
             Change::Listed(pods) => {
                 cases.retain(|uid, _| pods.iter().any(|pod| pod.metadata.uid == *uid));
@@ -144,8 +144,9 @@ impl Controller {
                     self.note_pod(cases, pod);
                 }
             }
-            Change::Applied(pod) => self.note_pod(cases, *pod),
+            Change::Applied(pod) => self.note_pod(cases, pod),
             Change::Deleted(pod) => drop(cases.remove(&pod.metadata.uid)),
+            Change::Confirmed => {}
         }
     }
 
@@ -219,7 +220,7 @@ impl Controller {
         match self.client.delete(pod, None, Duration::from_secs(10)).await {
             Ok(()) => {
                 self.metrics.repair("delete", "success");
-                events.warn(pod, "DeleteBrokenPod", "pod detected as broken, deleted").await;
+                events.warn(&Involved::from(pod), "DeleteBrokenPod", "pod detected as broken, deleted").await;
                 true
             }
             Err(error) if is_moot(&error) => {
@@ -230,7 +231,7 @@ impl Controller {
                 self.metrics.repair("delete", "fail");
                 tracing::error!(target: AGENT, "{error}");
                 let message = format!("pod detected as broken, but failed to delete: {error}");
-                events.warn(pod, "DeleteBrokenPod", &message).await;
+                events.warn(&Involved::from(pod), "DeleteBrokenPod", &message).await;
                 false
             }
         }
@@ -246,7 +247,7 @@ impl Controller {
         match self.client.patch(&format!("{}/status", pod.path()), &patch).await {
             Ok(()) => {
                 self.metrics.repair("label", "success");
-                events.warn(pod, "LabelBrokenPod", "pod detected as broken, labeled").await;
+                events.warn(&Involved::from(pod), "LabelBrokenPod", "pod detected as broken, labeled").await;
                 true
             }
             Err(error) if is_moot(&error) => {
@@ -257,7 +258,7 @@ impl Controller {
                 self.metrics.repair("label", "fail");
                 tracing::error!(target: AGENT, "{error}");
                 let message = format!("pod detected as broken, but failed to label: {error}");
-                events.warn(pod, "LabelBrokenPod", &message).await;
+                events.warn(&Involved::from(pod), "LabelBrokenPod", &message).await;
                 false
             }
         }

@@ -1,0 +1,253 @@
+//! The agent as its DaemonSet starts it: the program `install-cni` with the chart's variables, from its first line to its
+//! successor.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+use super::common::{PRIMARY, Running, get, until};
+use super::harness::{Node, soon, within};
+use super::{BOTH, V4, add, assert_captured, privileged};
+
+const LIST: &str = "10-primary.conflist";
+
+fn start(node: &Node) -> Running {
+    node.files.start(&mut node.program())
+}
+
+fn ready(node: &Node, running: &Running) {
+    until("ready", || running.log(), || node.files.ready());
+}
+
+fn daemon_set() -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet",
+        "metadata": { "name": "istio-cni-node", "namespace": "istio-system" },
+        "spec": { "template": { "spec": {} } },
+    })
+}
+
+#[test]
+fn a_pod_found_at_startup_and_one_that_the_plugin_reports_from_start_to_uninstallation() {
+    if !privileged() {
+        return;
+    }
+    let node = Node::new(true);
+    fs::write(node.files.net(LIST), PRIMARY).unwrap();
+    node.api().put(daemon_set());
+    node.api().put(json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "node" } }));
+    // Nobody reported this one.
+    let found = node.create("found");
+    let mut sandbox = node.sandbox(BOTH);
+    node.start_process(&mut sandbox, &found);
+    node.running("found", BOTH);
+
+    let mut running = start(&node);
+    let ztunnel = node.ztunnel();
+    ready(&node, &running);
+    assert_eq!(node.files.types(LIST), ["bridge", "portmap", "istio-cni"]);
+    assert_captured(&node, &ztunnel, "found", &found, &sandbox, BOTH);
+    let addresses = &["10.1.0.6", "fd00:1::6"];
+    let (reported, other) = add(&node, "reported", addresses);
+    assert_captured(&node, &ztunnel, "reported", &reported, &other, addresses);
+    for line in [
+        "CNI ambient server marking ready",
+        "adding pod to the mesh",
+        "new ztunnel connected, total connected: 1",
+    ] {
+        assert!(running.log().contains(line), "{line}: {}", running.log());
+    }
+
+    let status = node.status();
+    assert_eq!(
+        (&status["ready"], &status["ztunnels"], &status["host"]["rules"]),
+        (&json!(true), &json!(1), &json!(true))
+    );
+    let states: Vec<_> = status["pods"].as_array().unwrap().iter().map(|pod| &pod["state"]).collect();
+    assert_eq!(states, ["enabled", "enabled"], "{status}");
+    node_status(&node, "enabled default/reported ", 0);
+
+    // An upgrade: all stays, and the next agent changes nothing.
+    let rules = || {
+        let pods = [&sandbox, &other].map(|sandbox| sandbox.namespace.output("nft -a list ruleset"));
+        (pods, node.host.output("nft -a list ruleset"))
+    };
+    let before = rules();
+    assert_eq!(running.stop(), Some(0), "{}", running.log());
+    assert!(running.log().contains("is still present, this is an upgrade"), "{}", running.log());
+    assert_eq!(rules(), before);
+    assert_eq!(ztunnel.proxies().len(), 2, "ztunnel keeps its proxies");
+    let mut running = start(&node);
+    ready(&node, &running);
+    soon("ztunnel is back", || {
+        ztunnel.is_ready() && get(node.files.metrics, "/metrics").1.contains("ztunnel_connected 1")
+    });
+    assert_captured(&node, &ztunnel, "found", &found, &sandbox, BOTH);
+    assert_captured(&node, &ztunnel, "reported", &reported, &other, addresses);
+    assert_eq!(rules(), before);
+    assert_eq!(node.api().quorum_lists(), 0);
+
+    // An uninstallation: what is on the node goes, and pods keep what their proxies need.
+    node.api().remove("/apis/apps/v1/namespaces/istio-system/daemonsets/istio-cni-node");
+    assert_eq!(running.stop(), Some(0), "{}", running.log());
+    assert_eq!(node.files.types(LIST), ["bridge", "portmap"]);
+    assert_eq!(node.host.tables(), [""; 0]);
+    assert_eq!(sandbox.namespace.tables().len(), 3);
+    assert!(!node.files.path("run/istio-cni-kubeconfig").exists());
+    assert_eq!(ztunnel.violations(), [""; 0]);
+}
+
+/// What operators see: `meshwire node status`, which is built next to the agent.
+fn node_status(node: &Node, line: &str, code: i32) {
+    let program = Path::new(env!("CARGO_BIN_EXE_meshwire-agent")).with_file_name("meshwire");
+    if !program.exists() {
+        assert!(std::env::var_os("CI").is_none(), "{} is needed in CI", program.display());
+        eprintln!("skipped: it needs {}", program.display());
+        return;
+    }
+    let socket = node.settings().event_socket();
+    let output = Command::new(program).args(["node", "status", "--socket"]).arg(socket).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(line), "{text}");
+    assert_eq!(output.status.code(), Some(code), "{text}");
+}
+
+#[test]
+fn killed_at_any_moment_it_starts_again() {
+    if !privileged() {
+        return;
+    }
+    let node = Node::new(false);
+    fs::write(node.files.net(LIST), PRIMARY).unwrap();
+    let ztunnel = node.ztunnel();
+    let uid = node.create("p");
+    let mut sandbox = node.sandbox(V4);
+    node.start_process(&mut sandbox, &uid);
+    node.running("p", V4);
+    for milliseconds in [0, 5, 10, 20, 40, 80, 160, 320] {
+        let mut running = start(&node);
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        running.signal(Signal::SIGKILL);
+        running.wait();
+    }
+    // Its last life may have ended while the files of another were there.
+    let running = start(&node);
+    ready(&node, &running);
+    assert_captured(&node, &ztunnel, "p", &uid, &sandbox, V4);
+    assert_eq!(node.files.types(LIST), ["bridge", "portmap", "istio-cni"]);
+}
+
+#[test]
+fn a_pod_that_is_not_captured_gets_an_event_and_counts() {
+    if !privileged() {
+        return;
+    }
+    let node = Node::new(false);
+    fs::write(node.files.net(LIST), PRIMARY).unwrap();
+    let running = start(&node);
+    ready(&node, &running);
+    let uid = node.create("p");
+    let mut sandbox = node.sandbox(V4);
+    let (code, _) = node.report("p", Some(&uid), &sandbox.namespace.path(), V4);
+    assert_eq!(code, 500, "there is no ztunnel");
+    node.start_process(&mut sandbox, &uid);
+    node.running("p", V4);
+    let events = || node.api().list("/api/v1/namespaces/default/events");
+    within(Duration::from_secs(20), "an event", || !events().is_empty());
+    let event = events().remove(0);
+    assert_eq!((&event["reason"], &event["type"]), (&json!("MeshCaptureFailed"), &json!("Warning")));
+    assert_eq!(event["involvedObject"]["uid"], json!(uid));
+    assert_eq!(event["message"], "the pod's traffic does not go through ztunnel: no ztunnel connection");
+    let scrape = get(node.files.metrics, "/metrics").1;
+    for line in [
+        "meshwire_agent_unprotected_pods 1",
+        "ztunnel_connected 0",
+        "istio_cni_plugin_requests_total{response_code=\"500\"} 1",
+        "nodeagent_reconcile_events_total{type=\"add\"} 1",
+        "meshwire_add_seconds_count{step=\"rules\"} 1",
+        "meshwire_api_requests_total{verb=\"list\",code=\"200\"} ",
+        "meshwire_api_requests_total{verb=\"patch\",code=\"200\"} ",
+    ] {
+        assert!(scrape.contains(line), "{line}: {scrape}");
+    }
+    node_status(&node, "pending default/p ", 3);
+
+    // The node's rules are flushed more often than they are repaired at once.
+    for _ in 0..6 {
+        node.host.output("nft flush ruleset");
+        soon("the rules are back", || node.host.tables() != [""; 0]);
+    }
+    within(Duration::from_secs(20), "an event of the node", || {
+        events().iter().any(|event| event["reason"] == "MeshRulesContested")
+    });
+    let contested = events().into_iter().find(|event| event["reason"] == "MeshRulesContested").unwrap();
+    assert_eq!(contested["involvedObject"]["kind"], "Node");
+    assert!(contested["message"].as_str().unwrap().starts_with("nft (thread "), "{contested}");
+    let log = running.log();
+    assert!(log.contains("the node's rules were repaired; they were changed last by nft (thread "), "{log}");
+    let scrape = get(node.files.metrics, "/metrics").1;
+    assert!(scrape.contains("meshwire_drift_heals_total{scope=\"host\"} "), "{scrape}");
+    assert!(scrape.contains("meshwire_heals_backing_off 1"), "{scrape}");
+}
+
+/// Names of metrics in a text: whatever looks like one of ours.
+fn metric_names(text: &str) -> BTreeSet<String> {
+    let words = text.split(|character: char| !character.is_ascii_alphanumeric() && character != '_');
+    let prefixes = ["meshwire_", "istio_cni_", "nodeagent_", "ztunnel_connected", "linkerd_cni_", "process_"];
+    // Names of files and fields of a configuration look alike.
+    let is_other = |word: &str| matches!(word, "meshwire_agent" | "istio_cni_config" | "linkerd_cni_config");
+    words
+        .filter(|word| {
+            prefixes.iter().any(|prefix| word.starts_with(prefix)) && !word.ends_with('_') && !is_other(word)
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_metric_of_an_alert_or_a_page_is_in_a_scrape() {
+    if !privileged() {
+        return;
+    }
+    let node = Node::new(false);
+    fs::write(node.files.net(LIST), PRIMARY).unwrap();
+    let ztunnel = node.ztunnel();
+    let running = start(&node);
+    ready(&node, &running);
+    let (uid, sandbox) = add(&node, "p", V4);
+    assert_captured(&node, &ztunnel, "p", &uid, &sandbox, V4);
+    let mut controller = node.files.repair_controller();
+    let controller = node.files.start(&mut controller);
+    until("ready", || controller.log(), || get(node.files.admin, "/ready").0 == 200);
+    let scrapes = get(node.files.metrics, "/metrics").1 + &get(node.files.admin, "/metrics").1;
+    let samples = scrapes.lines().filter(|line| !line.starts_with('#'));
+    let names: BTreeSet<_> = samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
+
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut pages: Vec<PathBuf> = vec![root.join("deploy/alerts.yaml")];
+    pages.extend(fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+    let mut found = 0;
+    for page in pages.iter().filter(|page| page.is_file()) {
+        for name in metric_names(&fs::read_to_string(page).unwrap()) {
+            found += 1;
+            let histogram = ["_bucket", "_count", "_sum"].map(|suffix| format!("{name}{suffix}"));
+            let is_there =
+                names.contains(name.as_str()) || histogram.iter().all(|name| names.contains(name.as_str()));
+            assert!(is_there, "{} names {name}, which is not in\n{scrapes}", page.display());
+        }
+    }
+    assert!(found > 10, "{found}");
+    // The other way round: what can be scraped is documented.
+    let page = fs::read_to_string(root.join("docs/node-agent.md")).unwrap();
+    let documented = metric_names(&page);
+    for name in names.iter().filter(|name| !name.starts_with("process_")) {
+        let plain =
+            ["_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+        assert!(documented.contains(plain), "docs/node-agent.md does not name {plain}");
+    }
+}
