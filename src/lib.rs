@@ -33,6 +33,7 @@ pub mod preflight;
 pub mod privilege;
 pub mod probes;
 pub mod redirect_check;
+pub mod release;
 pub mod reset;
 mod retry;
 mod text_file;

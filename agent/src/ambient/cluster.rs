@@ -141,6 +141,12 @@ impl Cluster {
         }
     }
 
+    /// Whether pods have exactly the rules of Istio's native backend, from now on.
+    pub fn set_native(&mut self, native: bool) -> Vec<Input> {
+        self.settings.pod.native_nftables = native;
+        self.views(None)
+    }
+
     /// The complete list, once there is one.
     fn all(&self) -> Vec<Input> {
         if !self.is_complete() {

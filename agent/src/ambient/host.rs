@@ -16,6 +16,7 @@ use meshwire::probes::{self, PodUid, PodUidError, ProbesError};
 use meshwire::verify::verify;
 
 use super::netns::{Netns, NetnsError};
+use super::node::take_over;
 use super::settings::Settings;
 use super::state::{Input, Uid};
 use crate::metrics::AmbientMetrics;
@@ -37,6 +38,8 @@ pub(super) enum Job {
     Add(Uid, BTreeSet<IpAddr>),
     /// Remove those that are the pod's
     Remove(Uid, BTreeSet<IpAddr>),
+    /// Make exactly the rules of Istio's native backend, or not, from now on
+    Native(bool),
     /// Remove the table, rules and set
     Destroy(tokio::sync::oneshot::Sender<Result<(), String>>),
 }
@@ -107,6 +110,10 @@ impl Host {
                 let result = text(self.remove(&uid, &addresses));
                 Input::ProbesRemoved(uid, addresses, result)
             }
+            Job::Native(native) => {
+                self.settings.pod.native_nftables = native;
+                return None;
+            }
             Job::Destroy(reply) => {
                 let destroyed = self.netns.enter(|nft, _| Ok(HostInterception::destroy(nft)?));
                 let _ = reply.send(text(destroyed.map(drop).map_err(HostError::from)));
@@ -130,7 +137,11 @@ impl Host {
 
     fn program(&mut self) -> Result<(), HostError> {
         let desired = self.interception()?;
-        self.netns.enter(|nft, _| Ok(desired.apply(nft)?))?;
+        self.netns.enter(|nft, _| {
+            desired.apply(nft)?;
+            take_over(nft);
+            Ok(())
+        })?;
         Ok(())
     }
 

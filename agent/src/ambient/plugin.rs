@@ -31,6 +31,17 @@ pub(super) enum Call {
     Add(Event, oneshot::Sender<Result<(), String>>),
     /// The state of all pods, as JSON
     Status(oneshot::Sender<String>),
+    /// Make rules of this backend from now on, and convert all that there are
+    Release(Backend, oneshot::Sender<()>),
+}
+
+/// Whose rules pods and the host have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Backend {
+    /// Exactly those of Istio's native backend, which its own agent knows
+    Nft,
+    /// What the agent's settings say
+    Meshwire,
 }
 
 /// What the plugin reports, with the names of Istio's own.
@@ -149,6 +160,8 @@ async fn respond(
             Some(status) => reply(StatusCode::OK, status),
             None => stopping(),
         },
+        (Method::POST, "/release/nft") => release(&calls, Backend::Nft).await,
+        (Method::POST, "/release/meshwire") => release(&calls, Backend::Meshwire).await,
         (method, path) => reply(StatusCode::NOT_FOUND, format!("{method} {path} is not served here")),
     }
 }
@@ -165,6 +178,13 @@ async fn add(request: Request<Incoming>, calls: &mpsc::Sender<Call>) -> Response
     match ask(calls, |answer| Call::Add(event, answer)).await {
         Some(Ok(())) => reply(StatusCode::OK, String::new()),
         Some(Err(error)) => reply(StatusCode::INTERNAL_SERVER_ERROR, error),
+        None => stopping(),
+    }
+}
+
+async fn release(calls: &mpsc::Sender<Call>, backend: Backend) -> Response<Full<Bytes>> {
+    match ask(calls, |answer| Call::Release(backend, answer)).await {
+        Some(()) => reply(StatusCode::OK, String::new()),
         None => stopping(),
     }
 }

@@ -3,10 +3,15 @@
 use serde_json::{Value, json};
 
 use super::backoff::Moment;
+use super::plugin::Backend;
 use super::state::{PodState, PodStatus, State};
 
 /// All pods of the mesh, the host and the ztunnels.
-pub(super) fn json(state: &State, now: Moment) -> String {
+pub(super) fn json(state: &State, backend: Backend, now: Moment) -> String {
+    let backend = match backend {
+        Backend::Nft => "nft",
+        Backend::Meshwire => "meshwire",
+    };
     let host = json!({
         "rules": state.host_is_intact(),
         "failure": state.host_failure(),
@@ -14,6 +19,7 @@ pub(super) fn json(state: &State, now: Moment) -> String {
     });
     let status = json!({
         "ready": state.may_accept(),
+        "backend": backend,
         "ztunnels": state.ztunnels(),
         "host": host,
         "repairs": { "host": state.heals().host, "pods": state.heals().pods },

@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -133,7 +133,7 @@ impl Node {
         &self.files.server
     }
 
-    fn proc(&self) -> PathBuf {
+    pub(crate) fn proc(&self) -> PathBuf {
         self.files.path("proc")
     }
 
@@ -173,6 +173,18 @@ impl Node {
     pub(crate) fn kubelet(&self, uid: u32) {
         fs::remove_dir_all(self.proc().join("99")).unwrap();
         self.process(99, "kubelet", "/usr/bin/kubelet", uid, &self.host);
+    }
+
+    /// Runs `meshwire`, which is built next to the agent, with the agent's socket; none, and said, where it is not built.
+    pub(crate) fn meshwire(&self, arguments: &[&str]) -> Option<Output> {
+        let program = Path::new(env!("CARGO_BIN_EXE_meshwire-agent")).with_file_name("meshwire");
+        if !program.exists() {
+            assert!(std::env::var_os("CI").is_none(), "{} is needed in CI", program.display());
+            eprintln!("skipped: it needs {}", program.display());
+            return None;
+        }
+        let socket = self.settings().event_socket();
+        Some(Command::new(program).args(arguments).arg("--socket").arg(socket).output().unwrap())
     }
 
     pub(crate) fn settings(&self) -> Settings {

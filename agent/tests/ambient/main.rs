@@ -14,6 +14,7 @@ mod common;
 mod chaos;
 mod harness;
 mod measure;
+mod migration;
 mod program;
 
 use std::time::Duration;

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -102,16 +101,9 @@ fn a_pod_found_at_startup_and_one_that_the_plugin_reports_from_start_to_uninstal
     assert_eq!(ztunnel.violations(), [""; 0]);
 }
 
-/// What operators see: `meshwire node status`, which is built next to the agent.
+/// What operators see.
 fn node_status(node: &Node, line: &str, code: i32) {
-    let program = Path::new(env!("CARGO_BIN_EXE_meshwire-agent")).with_file_name("meshwire");
-    if !program.exists() {
-        assert!(std::env::var_os("CI").is_none(), "{} is needed in CI", program.display());
-        eprintln!("skipped: it needs {}", program.display());
-        return;
-    }
-    let socket = node.settings().event_socket();
-    let output = Command::new(program).args(["node", "status", "--socket"]).arg(socket).output().unwrap();
+    let Some(output) = node.meshwire(&["node", "status"]) else { return };
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains(line), "{text}");
     assert_eq!(output.status.code(), Some(code), "{text}");

@@ -19,7 +19,7 @@ use super::handover::Stop;
 use super::host_watch::Seen;
 use super::netns::{Netns, path_id};
 use super::objects::{Namespace, Pod};
-use super::plugin::{self, Call, Event};
+use super::plugin::{self, Backend, Call, Event};
 use super::settings::Settings;
 use super::state::{Input, NetnsId, PodState, State, Uid};
 use super::workers::Workers;
@@ -28,6 +28,7 @@ use crate::kubernetes::{ApiError, Change, Client, Collection, Events, follow};
 use crate::metrics::AmbientMetrics;
 use crate::zds::{self, Command, ConnectionId, Listener};
 use lookup::Lookup;
+pub(super) use steps::take_over;
 pub use summary::{StartError, Summary};
 
 /// How often everything is looked at.
@@ -98,6 +99,7 @@ struct Node {
     metrics: AmbientMetrics,
     started: Instant,
     state: State,
+    backend: Backend,
     cluster: Cluster,
     host: NetnsId,
     host_jobs: blocking::Sender<host::Job>,
@@ -164,6 +166,7 @@ impl Node {
             metrics,
             started: Instant::now(),
             state: State::new(),
+            backend: Backend::Meshwire,
             host,
             host_jobs,
             workers: Workers::default(),
@@ -255,9 +258,25 @@ impl Node {
         match call {
             Call::Add(event, reply) => self.open(event, reply),
             Call::Status(reply) => {
-                let _ = reply.send(status::json(&self.state, self.now()));
+                let _ = reply.send(status::json(&self.state, self.backend, self.now()));
+            }
+            Call::Release(backend, reply) => {
+                self.release(backend);
+                let _ = reply.send(());
             }
         }
+    }
+
+    /// Another agent is to find rules that it knows.
+    fn release(&mut self, backend: Backend) {
+        tracing::info!(target: "cni-agent", "all rules are converted to backend {backend:?}");
+        self.backend = backend;
+        let native = self.settings.pod.native_nftables || backend == Backend::Nft;
+        for input in self.cluster.set_native(native) {
+            self.handle(input);
+        }
+        self.on_host(host::Job::Native(native));
+        self.handle(Input::HostOutdated);
     }
 
     fn ztunnel(&mut self, event: zds::Event) {

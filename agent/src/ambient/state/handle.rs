@@ -70,6 +70,11 @@ impl State {
                 // A series of changes without a pause is looked at when the pass comes.
                 self.host.read_at = Some(now + QUIET);
             }
+            Input::HostOutdated => {
+                // Making them is no repair of what others did.
+                (self.host.rules, self.host.ever) = (false, false);
+                self.host.read_at = Some(now);
+            }
             Input::Connected(id) => {
                 self.connections.insert(id, Connection::default());
             }

@@ -116,6 +116,8 @@ pub enum Input {
     HostProgrammed(Result<(), String>),
     /// The host's ruleset has changed; by whom, as far as that is known
     HostChanged(Option<Writer>),
+    /// Other rules are desired of the host from now on
+    HostOutdated,
     /// A ztunnel has connected
     Connected(ConnectionId),
     /// Came of [`Action::Send`]

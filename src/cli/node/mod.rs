@@ -1,0 +1,131 @@
+//! `meshwire node`: what the node agent on this node knows, and handing its pods to another agent.
+
+mod release;
+mod status;
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{ArgMatches, Command};
+use nftwire::io_text;
+use serde_json::Value;
+
+use super::failure::{USAGE, end};
+use super::flag::shared::{OUTPUT, Output};
+use super::flag::{Flag, Flags, Values, with_flags};
+use super::log::Log;
+use crate::diagnostic::{Explain, Explanation};
+
+/// The command's name.
+pub(super) const NAME: &str = "node";
+const STATUS: &str = "status";
+const RELEASE: &str = "release";
+
+/// Some pods are not as desired.
+const NOT_AS_DESIRED: u8 = 3;
+/// The agent answers at once, or not at all.
+const LIMIT: Duration = Duration::from_secs(5);
+/// The state of a node with the most pods that Kubernetes allows is far below.
+const LONGEST: u64 = 16 << 20;
+
+const DEFAULT: &str = "/var/run/istio-cni/pluginevent.sock";
+
+static SOCKET: Flag<PathBuf> = Flag::text("socket", "PATH", || DEFAULT.into(), |given| given.one(str::parse))
+    .help("The agent's socket, which only root may use")
+    .show(|_| DEFAULT.to_owned());
+
+static FLAGS: Flags = &[&OUTPUT, &SOCKET];
+
+/// Why the agent's state is not known.
+#[derive(Debug, thiserror::Error)]
+enum StatusError {
+    /// Nobody answers on the socket
+    #[error("cannot ask the node agent on {}: {}", path.display(), io_text(source))]
+    Socket {
+        /// Its path
+        path: PathBuf,
+        /// What the system call said
+        source: io::Error,
+    },
+    /// What it answers is not its state
+    #[error("the node agent on {} gave an unknown reply: {reply}", path.display())]
+    Reply {
+        /// The socket's path
+        path: PathBuf,
+        /// The beginning of the reply
+        reply: String,
+    },
+}
+
+impl StatusError {
+    fn reply(path: &Path, reply: &str) -> Self {
+        Self::Reply { path: path.to_owned(), reply: reply.chars().take(200).collect() }
+    }
+}
+
+impl Explain for StatusError {
+    fn explanation(&self) -> Explanation {
+        match self {
+            Self::Socket { path, source } => source
+                .explanation()
+                .at("file", path.display().to_string())
+                .help("run it as root on the node, where the agent of ambient mode runs, or in the agent's container"),
+            Self::Reply { path, .. } => Explanation::default()
+                .at("file", path.display().to_string())
+                .help("the socket belongs to another program, such as Istio's own agent"),
+        }
+    }
+}
+
+pub(super) fn command() -> Command {
+    Command::new(NAME)
+        .about("Shows what the node agent of ambient mode knows, or hands its pods to Istio's own agent")
+        .subcommand_required(true)
+        .subcommand(
+            with_flags(Command::new(STATUS), FLAGS)
+                .about("Shows each pod of the mesh on this node, and what it lacks")
+                .after_help(format!("Exits with {NOT_AS_DESIRED} if something is not as desired.")),
+        )
+        .subcommand(release::command(RELEASE))
+}
+
+pub(super) fn run(matches: &ArgMatches) -> ExitCode {
+    match matches.subcommand() {
+        Some((STATUS, matches)) => {
+            let values = Values::new(matches);
+            end(status::status(&values), Log::beside(Output::is_json(&values)))
+        }
+        Some((RELEASE, matches)) => end(release::release(&Values::new(matches)), Log::beside(false)),
+        _ => ExitCode::from(USAGE),
+    }
+}
+
+/// What the agent knows.
+fn state(path: &Path) -> Result<Value, StatusError> {
+    let reply = ask(path, "GET", "/status")?;
+    let state: Value = serde_json::from_str(&reply).unwrap_or_default();
+    if state["pods"].is_array() { Ok(state) } else { Err(StatusError::reply(path, &reply)) }
+}
+
+/// The body of a reply with the status 200. HTTP/1.0, so that it ends with the connection.
+fn ask(path: &Path, method: &str, target: &str) -> Result<String, StatusError> {
+    let failed = |source| StatusError::Socket { path: path.to_owned(), source };
+    let mut stream = UnixStream::connect(path).map_err(failed)?;
+    let exchange = |stream: &mut UnixStream| {
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.set_write_timeout(Some(LIMIT))?;
+        let request = format!("{method} {target} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut reply = Vec::new();
+        stream.take(LONGEST).read_to_end(&mut reply)?;
+        Ok(String::from_utf8_lossy(&reply).into_owned())
+    };
+    let reply = exchange(&mut stream).map_err(failed)?;
+    match reply.split_once("\r\n\r\n") {
+        Some((head, body)) if head.split(' ').nth(1) == Some("200") => Ok(body.to_owned()),
+        _ => Err(StatusError::reply(path, &reply)),
+    }
+}
