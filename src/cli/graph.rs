@@ -59,11 +59,16 @@ fn execute(values: &Values<'_>) -> Result<(), Failure> {
     let format = values.read(&FORMAT)?;
     let netns = values.read(&NETNS)?;
     let (mut ruleset, interfaces) = netns::inside(netns.as_ref(), read)?;
+    let mut others = Vec::new();
     if !all && ruleset.tables.iter().any(mesh::uses) {
-        ruleset.tables.retain(mesh::uses);
+        (ruleset.tables, others) = std::mem::take(&mut ruleset.tables).into_iter().partition(mesh::uses);
     }
     let options = Options { interfaces: Some(&interfaces), ..Options::default() };
-    let graph = Graph::new(&ruleset, options, all);
+    let mut graph = Graph::new(&ruleset, options, all);
+    if !others.is_empty() {
+        let names: Vec<_> = others.iter().map(ToString::to_string).collect();
+        graph = graph.with_note(format!("not drawn without --{}: {}", ALL.name(), names.join(", ")));
+    }
     let picture = match format {
         Format::Svg => graph.svg(),
         Format::Dot => graph.dot(),

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{Graph, Node, TEXT, amount, escaped, shortened};
+use super::{Graph, Node, amount, escaped, text};
 
 /// What tables are told apart by.
 const TABLES: [&str; 8] =
@@ -23,6 +23,12 @@ impl Graph {
             "digraph ruleset {\n\trankdir=LR\n\tnode [shape=plain, fontname=\"monospace\", fontsize=10]\n\
              \tedge [color=\"#4a5568\", arrowsize=0.7]\n",
         );
+        let lines: Vec<_> = self.notes.iter().flat_map(|note| text::lines(note)).collect();
+        if !lines.is_empty() {
+            let lines: String =
+                lines.iter().map(|line| format!("{}<br align=\"left\"/>", escaped(line))).collect();
+            writeln!(out, "\tlabelloc=t\n\tlabeljust=l\n\tlabel=<{lines}>")?;
+        }
         for (index, chain) in self.chains.iter().enumerate() {
             write_chain(index, chain, out)?;
         }
@@ -51,15 +57,15 @@ fn write_chain(index: usize, chain: &Node, out: &mut String) -> fmt::Result {
         out,
         "\tchain{index} [label=<<table border=\"1\" cellborder=\"0\" cellspacing=\"0\">\n\
          \t\t<tr><td port=\"head\" colspan=\"2\" align=\"left\" balign=\"left\" bgcolor=\"{colour}\"><b>{} </b><br/>{}</td></tr>",
-        escaped(&shortened(&chain.name, TEXT)),
-        escaped(&shortened(&chain.facts, TEXT)),
+        escaped(&chain.name),
+        escaped(&chain.facts),
     )?;
     for (number, row) in chain.rows.iter().enumerate() {
-        let colour = if row.moved() { " bgcolor=\"#ffeeb5\"" } else { "" };
+        let colour = if row.moved { " bgcolor=\"#ffeeb5\"" } else { "" };
         writeln!(
             out,
             "\t\t<tr><td align=\"left\"{colour}>{} </td><td port=\"row{number}\" align=\"right\"{colour}>{} </td></tr>",
-            escaped(&row.shown()),
+            escaped(&row.text).replace("    ", "&#160;&#160;&#160;&#160;"),
             row.counted.map(amount).unwrap_or_default(),
         )?;
     }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Graph, Node, Row, TEXT, amount, shortened, targets};
+use super::{Graph, Node, Row, amount};
 
 /// The height of a row; chains stand at multiples of it.
 pub(super) const ROW: usize = 18;
@@ -14,6 +14,8 @@ pub(super) const ROW: usize = 18;
 const CHARACTER: usize = 725;
 const MARGIN: usize = 24;
 const TRACK: usize = 8;
+/// How much room all the tracks of a gap take, at most: where there are many, they are closer.
+const TRACKS: usize = 400;
 /// The height of a chain's head.
 pub(super) const HEAD: usize = 2 * ROW;
 /// The height of a hook's heading, with the room above it.
@@ -83,15 +85,11 @@ impl Item {
 pub(super) fn layout(graph: &Graph, top: usize) -> Layout {
     let mut layout = Layout::default();
     let top = top.next_multiple_of(ROW);
-    let depth = graph.chains.iter().map(|chain| chain.depth).max().unwrap_or(0);
+    let last = graph.chains.iter().map(|chain| chain.column).max().unwrap_or(0);
     let mut columns = vec![first_column(graph, top)];
-    for column in 1..=depth {
+    for column in 1..=last {
         let next = next_column(graph, &columns[column - 1], column, top);
         columns.push(next);
-    }
-    for column in (0..depth).rev() {
-        let (left, right) = columns.split_at_mut(column + 1);
-        follow(graph, &mut left[column], &right[0], column, top);
     }
     layout.headings = headings(graph, &columns[0]);
     layout.boxes = vec![Box::default(); graph.chains.len()];
@@ -101,6 +99,8 @@ pub(super) fn layout(graph: &Graph, top: usize) -> Layout {
         let headings = if number == 0 { layout.headings.iter().map(heading_width).max() } else { None };
         let width =
             chains().map(|item| node_width(&graph.chains[item.chain])).max().max(headings).unwrap_or(0);
+        let lanes = column.iter().filter(|item| item.lane).map(|item| item.y + ROW + MARGIN);
+        layout.height = layout.height.max(lanes.max().unwrap_or(0));
         for item in chains() {
             let height = node_height(&graph.chains[item.chain]);
             layout.boxes[item.chain] = Box { x, y: item.y, width, height };
@@ -119,18 +119,18 @@ pub(super) fn layout(graph: &Graph, top: usize) -> Layout {
     layout
 }
 
-fn node_height(chain: &Node) -> usize {
+pub(super) fn node_height(chain: &Node) -> usize {
     HEAD + chain.rows.len() * ROW
 }
 
 fn node_width(chain: &Node) -> usize {
     let of_row = |row: &Row| {
         let counted = row.counted.map_or(0, |counted| amount(counted).chars().count() + 3);
-        characters(row.shown().chars().count() + counted, 12)
+        characters(row.text.chars().count() + counted, 12)
     };
     let rows = chain.rows.iter().map(of_row).max().unwrap_or(0);
-    let name = characters(shortened(&chain.name, TEXT).chars().count(), 13);
-    let facts = characters(shortened(&chain.facts, TEXT).chars().count(), 11);
+    let name = characters(chain.name.chars().count(), 13);
+    let facts = characters(chain.facts.chars().count(), 11);
     rows.max(name).max(facts) + 24
 }
 
@@ -147,7 +147,7 @@ pub(super) fn characters(count: usize, size: usize) -> usize {
 fn first_column(graph: &Graph, top: usize) -> Vec<Item> {
     let mut column = Vec::new();
     let mut stage = None;
-    for (chain, node) in graph.chains.iter().enumerate().filter(|(_, chain)| chain.depth == 0) {
+    for (chain, node) in graph.chains.iter().enumerate().filter(|(_, chain)| chain.column == 0) {
         let first = stage != Some(node.hook);
         stage = Some(node.hook);
         let above = match (first, column.is_empty()) {
@@ -174,39 +174,22 @@ fn headings(graph: &Graph, column: &[Item]) -> Vec<(String, usize, &'static str)
     first.map(heading).collect()
 }
 
-/// Moves the items of a column nearer to what they lead to; those that lead nowhere want to stay.
-fn follow(graph: &Graph, column: &mut [Item], next: &[Item], number: usize, top: usize) {
-    let tops: BTreeMap<_, _> = next.iter().map(|item| (item.chain, item.y)).collect();
-    for item in &mut *column {
-        let chains: Vec<_> = match item.lane {
-            true => vec![item.chain],
-            false => targets(&graph.chains[item.chain]).map(|jump| jump.chain).collect(),
-        };
-        let wishes: Vec<_> = chains
-            .iter()
-            .filter(|chain| graph.chains[**chain].depth > number)
-            .filter_map(|chain| tops.get(chain))
-            .collect();
-        item.wish = match wishes.len() {
-            0 => item.y,
-            count => wishes.into_iter().sum::<usize>() / count,
-        };
-    }
-    place(graph, column, top);
-}
-
-/// The chains of this depth and the lanes of jumps that go on, each as near as possible to what leads to it.
+/// The chains of this column and the lanes of jumps that go on, each as near as possible to what leads to it.
 fn next_column(graph: &Graph, previous: &[Item], column: usize, top: usize) -> Vec<Item> {
     let mut items: Vec<_> = sources(graph, previous, column - 1)
         .into_iter()
         .map(|(chain, sources)| {
-            let lane = graph.chains[chain].depth > column;
+            let lane = graph.chains[chain].column > column;
             let goto = sources.iter().all(|source| source.1);
             let mean = sources.iter().map(|source| source.0).sum::<usize>() / sources.len().max(1);
             Item { chain, lane, goto, wish: mean.saturating_sub(ROW), y: 0, above: 0 }
         })
         .collect();
     items.sort_by_key(|item| (item.wish, item.chain));
+    if graph.is_folded {
+        // From the top on: far from what leads to it, but without room that is left empty.
+        items.iter_mut().for_each(|item| item.wish = 0);
+    }
     place(graph, &mut items, top);
     items
 }
@@ -222,7 +205,7 @@ fn sources(graph: &Graph, column: &[Item], number: usize) -> BTreeMap<usize, Vec
         for (index, row) in graph.chains[item.chain].rows.iter().enumerate() {
             let y = item.y + HEAD + index * ROW + ROW / 2;
             // In a loop, which the kernel refuses, there may be a way back: it is left out.
-            for jump in row.jumps.iter().filter(|jump| graph.chains[jump.chain].depth > number) {
+            for jump in row.jumps.iter().filter(|jump| graph.chains[jump.chain].column > number) {
                 sources.entry(jump.chain).or_default().push((y, jump.goto));
             }
         }
@@ -297,12 +280,14 @@ fn connect(
         }
         tracks[track].push((low, high));
         let sources = sources.into_iter().map(|(y, goto)| (x, y, goto)).collect();
-        let (track, to) = (x + (2 + track) * TRACK, (0, item.entry(number + 1)));
+        let to = (0, item.entry(number + 1));
         lines.push(Line { target: item.chain, sources, track, to, arrives: !item.lane });
     }
-    let end = x + 5 * TRACK + tracks.len() * TRACK;
+    let room = (tracks.len() * TRACK).min(TRACKS);
+    let end = x + 5 * TRACK + room;
     for line in &mut lines[first..] {
         line.to.0 = end;
+        line.track = x + 2 * TRACK + line.track * room / tracks.len().max(1);
     }
     end
 }

@@ -3,32 +3,36 @@
 //!
 //! The picture is made here, without a program: [`Graph::svg`] draws it, [`Graph::dot`] leaves that to graphviz.
 
+mod columns;
 mod dot;
 mod layout;
 mod svg;
 #[cfg(test)]
 mod tests;
+mod text;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::nft::print::{Options, Printer, hook_name, policy_name, priority_name};
 use crate::{BaseChain, Chain, Expression, Family, Name, Rule, Ruleset, Statement, Table, Verdict};
 
-/// How many rules of a chain are drawn, unless all are asked for.
-const RULES: usize = 30;
-/// How much of a text is drawn, in characters.
-const TEXT: usize = 88;
-/// How much of that is for the end of a rule, which says what happens to the packet.
-const END: usize = 32;
-/// The kernel follows jumps as deep as that (`NFT_JUMP_STACK_SIZE` in include/net/netfilter/nf_tables.h).
-const DEPTH: usize = 16;
-
+/// Of a long chain the first rules and the last ones are drawn, unless all are asked for.
+const FIRST_RULES: usize = 20;
+const LAST_RULES: usize = 10;
+/// How many chains to which nothing leads are drawn, unless all are asked for.
+const UNUSED_CHAINS: usize = 30;
 /// What is drawn: chains in the order of hooks and priorities, those without a hook behind them.
 #[derive(Clone, Debug)]
 pub struct Graph {
     /// The names of the tables
     tables: Vec<String>,
     chains: Vec<Node>,
+    /// Whether there are more chains than the columns of their depths should hold
+    is_folded: bool,
+    /// How many chains and rules there are, drawn or not
+    total: (usize, usize),
+    /// What is to be said of all of it
+    notes: Vec<String>,
 }
 
 /// A chain.
@@ -41,19 +45,35 @@ struct Node {
     facts: String,
     hook: Option<Stage>,
     rows: Vec<Row>,
-    /// How many jumps lead to it, at most
-    depth: usize,
+    /// The column that it is in: to the right of all that leads to it
+    column: usize,
 }
 
-/// A line of a chain: a rule, or what is to be said of rules.
+/// A line of a chain.
 #[derive(Clone, Debug, Default)]
 struct Row {
+    kind: RowKind,
     text: String,
+    /// All that it is a part of
+    full: String,
     /// Packets and bytes, where it counts them
     counted: Option<(u64, u64)>,
     jumps: Vec<Jump>,
-    /// Whether it is a remark and not a rule
-    remark: bool,
+    /// Whether packets came by
+    moved: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum RowKind {
+    /// A rule, or its beginning
+    #[default]
+    Rule,
+    /// Where a rule goes on that does not fit one line
+    Continued,
+    /// What is said of the chain
+    Remark,
+    /// What is said of the rules that are not drawn; it leads wherever they lead
+    Hidden,
 }
 
 /// Where a rule leads to.
@@ -118,7 +138,7 @@ impl Stage {
 }
 
 impl Graph {
-    /// A picture of the ruleset; with `all`, of every rule of long chains, too.
+    /// A picture of the ruleset; with `all`, of every rule of long chains, too, and of all chains that they lead to.
     #[must_use]
     pub fn new(ruleset: &Ruleset, options: Options<'_>, all: bool) -> Self {
         let mut order: Vec<(usize, &Table, &Chain)> = Vec::with_capacity(ruleset.chain_count());
@@ -137,16 +157,28 @@ impl Graph {
             .enumerate()
             .map(|(index, (table, _, chain))| ((*table, &chain.name), index))
             .collect();
-        let limit = if all { usize::MAX } else { RULES };
         let mut chains: Vec<_> = order
             .iter()
             .map(|&(number, table, chain)| {
                 let jumps = Jumps { number, table, numbers: &numbers };
-                node(chain, &jumps, options, limit)
+                node(chain, &jumps, options, all)
             })
             .collect();
-        set_depths(&mut chains);
-        Self { tables: ruleset.tables.iter().map(ToString::to_string).collect(), chains }
+        let total = (chains.len(), ruleset.rule_count());
+        let mut notes = Vec::new();
+        if !all {
+            notes.extend(leave_out(&mut chains));
+        }
+        let is_folded = columns::set(&mut chains);
+        let tables = ruleset.tables.iter().map(ToString::to_string).collect();
+        Self { tables, chains, is_folded, total, notes }
+    }
+
+    /// The same, with a line of text above the picture.
+    #[must_use]
+    pub fn with_note(mut self, note: impl Into<String>) -> Self {
+        self.notes.push(note.into());
+        self
     }
 }
 
@@ -202,15 +234,22 @@ impl Jumps<'_> {
     }
 }
 
-fn node(chain: &Chain, jumps: &Jumps<'_>, options: Options<'_>, limit: usize) -> Node {
+fn node(chain: &Chain, jumps: &Jumps<'_>, options: Options<'_>, all: bool) -> Node {
     let table = jumps.table;
+    let rules = chain.rules.as_slice();
     // A remark takes as much room as a rule.
-    let shown = if chain.rules.len() <= limit.saturating_add(1) { chain.rules.len() } else { limit };
-    let (first, rest) = chain.rules.split_at(shown);
-    let mut rows: Vec<_> = first.iter().map(|rule| row(rule, jumps, options)).collect();
-    if !rest.is_empty() {
-        rows.push(hidden(rest, jumps));
+    let (first, hidden_rules, last) = match rules.len().checked_sub(LAST_RULES) {
+        Some(end) if !all && end > FIRST_RULES + 1 => {
+            (&rules[..FIRST_RULES], &rules[FIRST_RULES..end], &rules[end..])
+        }
+        _ => (rules, &[][..], &[][..]),
+    };
+    let drawn = |rules: &[Rule]| rules.iter().flat_map(|rule| rows(rule, jumps, options)).collect::<Vec<_>>();
+    let mut rows = drawn(first);
+    if !hidden_rules.is_empty() {
+        rows.push(hidden(hidden_rules, jumps));
     }
+    rows.extend(drawn(last));
     let mut facts = table.to_string();
     let mut hook = None;
     match chain.base {
@@ -219,7 +258,8 @@ fn node(chain: &Chain, jumps: &Jumps<'_>, options: Options<'_>, limit: usize) ->
             let priority = priority_name(table.family, at, priority);
             facts.push_str(&format!(" · type {} hook {name} priority {priority}", kind.name()));
             if !chain.devices.is_empty() {
-                facts.push_str(&format!(" · device {}", crate::nft::print::joined(&chain.devices)));
+                let devices = format!("device {}", crate::nft::print::joined(&chain.devices));
+                rows.splice(0..0, text::lines(&devices).into_iter().map(Row::remark));
             }
             hook = Some(Stage::new(table.family, name));
             rows.push(Row::remark(format!("policy {}", policy_name(policy))));
@@ -227,46 +267,80 @@ fn node(chain: &Chain, jumps: &Jumps<'_>, options: Options<'_>, limit: usize) ->
         None if rows.is_empty() => rows.push(Row::remark("no rules".to_owned())),
         None => {}
     }
-    Node { table: jumps.number, name: chain.name.to_string(), facts, hook, rows, depth: 0 }
+    Node { table: jumps.number, name: chain.name.to_string(), facts, hook, rows, column: 0 }
 }
 
 impl Row {
     fn remark(text: String) -> Self {
-        Self { text, remark: true, ..Self::default() }
+        Self { full: text.clone(), text, kind: RowKind::Remark, ..Self::default() }
     }
 
-    /// The text, without its middle where it is long.
-    fn shown(&self) -> String {
-        let count = self.text.chars().count();
-        if count <= TEXT {
-            return self.text.clone();
-        }
-        let start = self.text.chars().take(TEXT - END - 1);
-        start.chain(['…']).chain(self.text.chars().skip(count - END)).collect()
-    }
-
-    /// Whether packets came by.
-    fn moved(&self) -> bool {
-        self.counted.is_some_and(|(packets, bytes)| packets > 0 || bytes > 0)
+    fn is_remark(&self) -> bool {
+        matches!(self.kind, RowKind::Remark | RowKind::Hidden)
     }
 }
 
-fn row(rule: &Rule, jumps: &Jumps<'_>, options: Options<'_>) -> Row {
-    let mut text = String::new();
-    Printer { out: &mut text, options: Options { stateless: true, handles: false, ..options } }.rule(rule);
-    Row { text, counted: counted([rule]), jumps: jumps.of(rule), remark: false }
+/// The lines of a rule: its count is beside the first one, and the last one leads on, where the verdict is.
+fn rows(rule: &Rule, jumps: &Jumps<'_>, options: Options<'_>) -> Vec<Row> {
+    let mut full = String::new();
+    Printer { out: &mut full, options: Options { stateless: true, handles: false, ..options } }.rule(rule);
+    let counted = counted([rule]);
+    let moved = counted.is_some_and(|counts| counts != (0, 0));
+    let row = |text| Row { text, full: full.clone(), kind: RowKind::Continued, moved, ..Row::default() };
+    let mut rows: Vec<_> = text::lines(&full).into_iter().map(row).collect();
+    if let Some(first) = rows.first_mut() {
+        (first.kind, first.counted) = (RowKind::Rule, counted);
+    }
+    if let Some(last) = rows.last_mut() {
+        last.jumps = jumps.of(rule);
+    }
+    rows
 }
 
 /// The rules that are not drawn, as one line that leads wherever they lead.
 fn hidden(rules: &[Rule], jumps: &Jumps<'_>) -> Row {
+    let counted = counted(rules);
     let mut row = Row::remark(format!("… {} more", rules.len()));
-    row.counted = counted(rules);
+    (row.kind, row.counted) = (RowKind::Hidden, counted);
+    row.moved = counted.is_some_and(|counts| counts != (0, 0));
     for jump in rules.iter().flat_map(|rule| jumps.of(rule)) {
         if !row.jumps.contains(&jump) {
             row.jumps.push(jump);
         }
     }
     row
+}
+
+/// Leaves out the chains to which only rules lead that are not drawn, and most of those to which nothing leads; returns
+/// what to say of them.
+fn leave_out(chains: &mut Vec<Node>) -> Option<String> {
+    let called: HashSet<usize> = chains.iter().flat_map(targets).map(|jump| jump.chain).collect();
+    let all = 0..chains.len();
+    let unused = all.clone().filter(|index| chains[*index].hook.is_none() && !called.contains(index));
+    let mut drawn: BTreeSet<usize> = all.filter(|index| chains[*index].hook.is_some()).collect();
+    drawn.extend(unused.take(UNUSED_CHAINS));
+    let mut next: Vec<_> = drawn.iter().copied().collect();
+    while let Some(chain) = next.pop() {
+        let rows = chains[chain].rows.iter().filter(|row| row.kind != RowKind::Hidden);
+        let targets = rows.flat_map(|row| &row.jumps).map(|jump| jump.chain);
+        next.extend(targets.filter(|target| drawn.insert(*target)));
+    }
+    let numbers: HashMap<usize, usize> = drawn.iter().enumerate().map(|(new, old)| (*old, new)).collect();
+    let before = chains.len();
+    let mut index = 0..;
+    chains.retain(|_| index.next().is_some_and(|index| drawn.contains(&index)));
+    for row in chains.iter_mut().flat_map(|chain| &mut chain.rows) {
+        let leads = row.jumps.len();
+        row.jumps.retain_mut(|jump| numbers.get(&jump.chain).map(|number| jump.chain = *number).is_some());
+        match leads - row.jumps.len() {
+            0 => {}
+            1 => row.text.push_str(", to a chain that is not drawn"),
+            left_out => row.text.push_str(&format!(", to {left_out} chains that are not drawn")),
+        }
+    }
+    let left_out = before - chains.len();
+    (left_out > 0)
+        .then(|| format!("{left_out} of {before} chains are not drawn: no rule that is drawn leads to them"))
 }
 
 /// What the counters of the rules say, if there are any.
@@ -277,27 +351,6 @@ fn counted<'r>(rules: impl IntoIterator<Item = &'r Rule>) -> Option<(u64, u64)> 
             _ => None,
         });
     counters.reduce(|sum, one| (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1)))
-}
-
-/// Each chain stands to the right of those that jump to it. The kernel refuses loops; should there be one, its chains
-/// end up as deep as the kernel follows jumps.
-fn set_depths(chains: &mut [Node]) {
-    for _ in 0..DEPTH {
-        let mut changed = false;
-        for index in 0..chains.len() {
-            let depth = (chains[index].depth + 1).min(DEPTH);
-            let targets: Vec<_> = targets(&chains[index]).map(|jump| jump.chain).collect();
-            for target in targets {
-                if chains[target].depth < depth && chains[target].hook.is_none() {
-                    chains[target].depth = depth;
-                    changed = true;
-                }
-            }
-        }
-        if !changed {
-            return;
-        }
-    }
 }
 
 fn targets(chain: &Node) -> impl Iterator<Item = &Jump> {
@@ -324,14 +377,6 @@ fn scaled(number: u64, space: &str) -> String {
         }
     }
     number.to_string()
-}
-
-/// The text in at most `limit` characters.
-fn shortened(text: &str, limit: usize) -> String {
-    match text.char_indices().nth(limit) {
-        None => text.to_owned(),
-        Some(_) => text.chars().take(limit - 1).chain(['…']).collect(),
-    }
 }
 
 /// The text for XML and graphviz's HTML, neither of which takes control characters.

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::layout::{Box, HEAD, Layout, Line, ROW, characters, layout};
-use super::{Graph, Node, Row, TEXT, amount, escaped, shortened};
+use super::{Graph, Node, Row, RowKind, amount, escaped, text};
 
 const FONT: &str = "'DejaVu Sans Mono', Menlo, Consolas, 'Liberation Mono', monospace";
 /// What tables are told apart by: of the edge, and of the head.
@@ -60,15 +60,14 @@ impl Graph {
     /// What colours and lines mean, and how much room that takes.
     fn key(&self, width: usize) -> Result<(String, usize), fmt::Error> {
         let mut out = String::new();
-        let (rules, chains) = (
-            self.chains.iter().flat_map(|chain| &chain.rows).filter(|row| !row.remark).count(),
-            self.chains.len(),
-        );
+        let rows = self.chains.iter().flat_map(|chain| &chain.rows);
+        let rules = part(rows.filter(|row| row.kind == RowKind::Rule).count(), self.total.1);
+        let chains = part(self.chains.len(), self.total.0);
         let tables = self.tables.len();
         writeln!(
             out,
             "<text x=\"24\" y=\"32\" font-size=\"16\" font-weight=\"bold\">nf_tables: tables {tables}, chains {chains}, \
-             rules shown {rules}</text>"
+             rules {rules}</text>"
         )?;
         out.push_str(
             "<path d=\"M24 50h36\" stroke=\"#4a5568\" stroke-width=\"1.5\"/><path d=\"M60 46l8 4-8 4z\" fill=\"#4a5568\"/>\
@@ -80,8 +79,7 @@ impl Graph {
         );
         let (mut x, mut y) = (24, 80);
         for (index, table) in self.tables.iter().enumerate() {
-            let name = shortened(table, TEXT);
-            let needed = 24 + characters(name.chars().count(), 11) + 24;
+            let needed = 24 + characters(table.chars().count(), 11) + 24;
             if x > 24 && x + needed > width {
                 (x, y) = (24, y + ROW);
             }
@@ -92,9 +90,17 @@ impl Graph {
                  <text x=\"{}\" y=\"{y}\" font-size=\"11\">{}</text>",
                 y - 10,
                 x + 20,
-                escaped(&name)
+                escaped(table)
             )?;
             x += needed;
+        }
+        for line in self.notes.iter().flat_map(|note| text::lines(note)) {
+            y += ROW;
+            writeln!(
+                out,
+                "<text x=\"24\" y=\"{y}\" font-size=\"11\" font-style=\"italic\">{}</text>",
+                escaped(&line)
+            )?;
         }
         Ok((out, y + ROW))
     }
@@ -124,6 +130,11 @@ impl Graph {
     }
 }
 
+/// How many of them are drawn.
+fn part(drawn: usize, total: usize) -> String {
+    if drawn == total { total.to_string() } else { format!("{drawn} of {total}") }
+}
+
 const DASHED: &str = " stroke-dasharray=\"5 3\"";
 
 fn headings(layout: &Layout, out: &mut String) -> fmt::Result {
@@ -146,14 +157,12 @@ fn draw_chain(chain: &Node, place: Box, out: &mut String) -> fmt::Result {
         out,
         "<g><rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\
          <rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{HEAD}\" fill=\"{head}\"/>\
-         <text x=\"{0}\" y=\"{1}\" font-size=\"13\" font-weight=\"bold\">{2}<title>{3}</title></text>\
-         <text x=\"{0}\" y=\"{4}\" font-size=\"11\" fill=\"#444444\">{5}<title>{6}</title></text>",
+         <text x=\"{0}\" y=\"{1}\" font-size=\"13\" font-weight=\"bold\">{2}</text>\
+         <text x=\"{0}\" y=\"{3}\" font-size=\"11\" fill=\"#444444\">{4}</text>",
         x + 12,
         y + 15,
-        escaped(&shortened(&chain.name, TEXT)),
         escaped(&chain.name),
         y + 30,
-        escaped(&shortened(&chain.facts, TEXT)),
         escaped(&chain.facts),
     )?;
     for (index, row) in chain.rows.iter().enumerate() {
@@ -168,10 +177,10 @@ fn draw_chain(chain: &Node, place: Box, out: &mut String) -> fmt::Result {
 
 fn draw_row(row: &Row, place: Box, out: &mut String) -> fmt::Result {
     let Box { x, y, width, .. } = place;
-    let full = escaped(&row.text);
+    let full = escaped(&row.full);
     let counted = row.counted.map(|(packets, bytes)| format!("\n{packets} packets, {bytes} bytes"));
     writeln!(out, "<g><title>{full}{}</title>", counted.unwrap_or_default())?;
-    if row.moved() {
+    if row.moved {
         writeln!(
             out,
             "<rect x=\"{}\" y=\"{y}\" width=\"{}\" height=\"{ROW}\" fill=\"#ffeeb5\"/>",
@@ -181,12 +190,18 @@ fn draw_row(row: &Row, place: Box, out: &mut String) -> fmt::Result {
     }
     let style = match row.text.as_str() {
         "policy drop" => " fill=\"#b00020\" font-style=\"italic\"",
-        _ if row.remark => " fill=\"#555555\" font-style=\"italic\"",
+        _ if row.is_remark() => " fill=\"#555555\" font-style=\"italic\"",
         _ => "",
     };
-    writeln!(out, "<text x=\"{}\" y=\"{}\"{style}>{}</text>", x + 12, y + 13, escaped(&row.shown()))?;
+    writeln!(
+        out,
+        "<text x=\"{}\" y=\"{}\"{style} xml:space=\"preserve\">{}</text>",
+        x + 12,
+        y + 13,
+        escaped(&row.text)
+    )?;
     if let Some(counted) = row.counted {
-        let style = if row.moved() { " font-weight=\"bold\"" } else { " fill=\"#767676\"" };
+        let style = if row.moved { " font-weight=\"bold\"" } else { " fill=\"#767676\"" };
         let (end, amount) = (x + width - 12, amount(counted));
         writeln!(out, "<text x=\"{end}\" y=\"{}\" text-anchor=\"end\"{style}>{amount}</text>", y + 13)?;
     }

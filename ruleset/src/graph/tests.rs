@@ -69,6 +69,7 @@ fn nothing_lies_on_anything_else() {
         let through = layout.boxes.iter().filter(|one| one.x < end && track < one.x + one.width);
         assert_eq!(through.filter(|one| one.y < y && y < one.y + one.height).count(), 0, "{line:?}");
         assert!(line.sources.iter().all(|source| source.0 < track));
+        assert!(y < layout.height && end < layout.width);
     }
     for (index, one) in layout.lines.iter().enumerate() {
         for other in layout.lines[..index].iter().filter(|other| other.track == one.track) {
@@ -131,13 +132,96 @@ fn long_chains_are_cut_unless_all_is_asked_for() {
 }
 
 #[test]
-fn text_is_escaped_and_cut_in_its_middle() {
+fn the_beginning_and_the_end_of_a_long_chain_are_drawn() {
+    let mut verdicts: Vec<_> = (0..100).map(|number| jump(&format!("c{number}"))).collect();
+    verdicts.push(Verdict::Drop);
+    let mut chains = vec![chain("long", Some((Hook::LocalIn, 0)), verdicts)];
+    chains.extend((0..100).map(|number| chain(&format!("c{number}"), None, vec![jump("shared")])));
+    chains.push(chain("shared", None, vec![Verdict::Accept]));
+    chains.extend((0..40).map(|number| chain(&format!("unused{number}"), None, vec![jump("c50")])));
+    let table = Table { chains, ..Table::new(Family::Inet, "mesh") };
+    let ruleset = Ruleset { tables: vec![table] };
+    let graph = Graph::new(&ruleset, Options::default(), false);
+    let texts: Vec<_> = graph.chains[0].rows.iter().map(|row| row.text.as_str()).collect();
+    assert_eq!(texts[19..22], ["jump c19", "… 71 more, to 70 chains that are not drawn", "jump c91"]);
+    assert_eq!(texts[30..], ["drop", "policy drop"]);
+    // A chain to which another rule leads, which is drawn, is drawn itself.
+    assert_eq!(graph.chains[0].rows[20].jumps.len(), 1);
+    assert_eq!(graph.chains.len(), 1 + 29 + 1 + 1 + 30);
+    assert_eq!(graph.notes, ["80 of 142 chains are not drawn: no rule that is drawn leads to them"]);
+    let svg = graph.svg();
+    assert!(svg.contains("chains 62 of 142, rules 91 of 242") && svg.contains("80 of 142 chains"), "{svg}");
+    assert!(graph.dot().contains("80 of 142 chains"));
+    let all = Graph::new(&ruleset, Options::default(), true);
+    assert!(all.chains.len() == 142 && all.notes.is_empty() && all.svg().contains("chains 142, rules 242"));
+}
+
+/// As kube-proxy has it: services, their endpoints, and a chain to which all of them lead.
+fn services(count: usize) -> Table {
+    let mut chains = vec![
+        chain("input", Some((Hook::PreRouting, 0)), vec![jump("services")]),
+        chain("services", None, (0..count).map(|n| jump(&format!("service{n}"))).collect()),
+        chain("mark", None, vec![Verdict::Return]),
+    ];
+    for service in 0..count {
+        let endpoint = |number| format!("endpoint{service}.{number}");
+        let verdicts = std::iter::once("mark".to_owned()).chain((0..3).map(endpoint));
+        chains.push(chain(&format!("service{service}"), None, verdicts.map(|name| jump(&name)).collect()));
+        chains
+            .extend((0..3).map(|number| chain(&endpoint(number), None, vec![jump("mark"), Verdict::Accept])));
+    }
+    Table { chains, ..Table::new(Family::Ipv4, "nat") }
+}
+
+#[test]
+fn a_large_picture_begins_at_its_top_and_is_not_a_strip() {
+    for (count, all) in [(10, false), (300, false), (300, true)] {
+        let graph = Graph::new(&Ruleset { tables: vec![services(count)] }, Options::default(), all);
+        let layout = layout(&graph, 100);
+        assert!(layout.boxes[0].y < 200, "{count}: {:?}", layout.boxes[0]);
+        assert!(layout.height < 2 * layout.width + 2000, "{count}: {} {}", layout.width, layout.height);
+        // Of no 1,000 pixels below each other none has a chain.
+        let mut tops: Vec<_> = layout.boxes.iter().map(|one| (one.y, one.y + one.height)).collect();
+        tops.sort_unstable();
+        let mut covered = 0;
+        for (top, bottom) in tops {
+            assert!(top < covered + 1000, "{count}: nothing from {covered} to {top}");
+            covered = covered.max(bottom);
+        }
+        let area: usize = layout.boxes.iter().map(|one| one.width * one.height).sum();
+        assert!(
+            area * 12 > layout.width * layout.height,
+            "{count}: {area} of {} by {}",
+            layout.width,
+            layout.height
+        );
+    }
+}
+
+#[test]
+fn text_is_escaped() {
     assert_eq!(escaped("<a href=\"&\">\u{1}"), "&lt;a href=&quot;&amp;&quot;&gt;\u{fffd}");
-    let row = Row::remark(format!("{}jump there", "x".repeat(200)));
-    assert!(row.shown().starts_with("xxx") && row.shown().ends_with("jump there"));
-    assert_eq!(row.shown().chars().count(), TEXT);
-    assert_eq!(shortened("abcdef", 4), "abc…");
-    assert_eq!(shortened("abcd", 4), "abcd");
+}
+
+#[test]
+fn a_long_rule_takes_several_lines_and_leads_on_from_the_last() {
+    let long = (1..=40).fold(Rule::new(), |rule, uid| rule.skuid(crate::Op::Ne, uid)).counter().jump("next");
+    let mut base = chain("in", Some((Hook::LocalIn, 0)), vec![Verdict::Accept]);
+    base.rules.insert(0, long);
+    let graph = graph(vec![base, chain("next", None, vec![Verdict::Drop])]);
+    let rows = &graph.chains[0].rows;
+    let lines: Vec<_> = rows.iter().take_while(|row| row.text != "accept").collect();
+    assert!(lines.len() > 5 && lines.iter().all(|row| row.text.chars().count() <= text::LINE));
+    let joined = lines.iter().map(|row| row.text.trim()).collect::<Vec<_>>().join(" ");
+    assert_eq!(joined, lines[0].full);
+    assert!(joined.contains("meta skuid != 17") && joined.ends_with("counter jump next"));
+    let leads: Vec<_> = lines.iter().map(|row| row.jumps.len()).collect();
+    assert!(
+        leads.split_last().is_some_and(|(last, others)| *last == 1 && others.iter().all(|leads| *leads == 0))
+    );
+    let counted = lines.iter().filter(|row| row.counted.is_some()).count();
+    assert_eq!((counted, lines[0].counted), (1, Some((0, 0))));
+    assert!(graph.svg().contains("chains 2, rules 3"));
 }
 
 #[test]
