@@ -149,8 +149,8 @@ fn what_is_missing_is_named() {
         ] {
             let output = meshwire(part);
             assert_eq!(output.status.code(), Some(1), "{part:?}");
-            let help = "help: `meshwire list ruleset` shows all that there is\n";
-            assert_eq!(text(&output.stderr), format!("error: {name} is not there\n{help}"));
+            let help = "help: `meshwire list ruleset` shows every table\n";
+            assert_eq!(text(&output.stderr), format!("error: {name} does not exist\n{help}"));
             assert!(output.stdout.is_empty());
         }
         assert_eq!(meshwire(&["table", "ipx", "t"]).status.code(), Some(2));

@@ -1,11 +1,9 @@
 //! What the commands of all meshes have in common: what is done with an interception, and how the result is shown.
 
-use std::io::{self, Write};
-
-use nftwire::{Commit, Socket, io_text};
+use nftwire::{Commit, Socket};
 use serde_json::{Value as Json, json};
 
-use super::failure::Failure;
+use super::failure::{Failure, NotWritten, write_result};
 use super::flag::shared::{ALLOW_HOST_NETWORK, ALLOW_HOST_NETWORK_VARIABLE, CHECK, KEEP_COUNTERS, Output};
 use super::flag::{Flag, Given, UsageError, Values};
 use super::log::Log;
@@ -42,12 +40,12 @@ pub(super) enum Place {
     Node,
 }
 
-/// The result could not be told.
+/// The result could not be written, of something that was done nevertheless.
 #[derive(Debug, thiserror::Error)]
-#[error("{done}, but the result cannot be written to standard output: {}", io_text(source))]
+#[error("{done}, but {source}")]
 struct OutputError {
     done: &'static str,
-    source: io::Error,
+    source: NotWritten,
 }
 
 impl Explain for OutputError {
@@ -176,9 +174,9 @@ pub(super) fn warn_of_legacy_tables(mut warn: impl FnMut(&str)) {
     }
 }
 
-/// Writes the result to standard output; where that fails, the error tells what was done nevertheless.
+/// Writes the result to standard output as [`write_result`] does; where that fails, the error says what was done nevertheless.
 pub(super) fn tell(done: &'static str, text: &str) -> Result<(), Failure> {
-    Ok(io::stdout().write_all(text.as_bytes()).map_err(|source| OutputError { done, source })?)
+    Ok(write_result(text).map_err(|source| OutputError { done, source })?)
 }
 
 /// What was done.

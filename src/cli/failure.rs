@@ -89,10 +89,11 @@ pub(super) fn end(result: Result<ExitCode, impl Into<Failure>>, log: Log) -> Exi
 
 /// Standard output took no more.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write the result: {}", io_text(.0))]
+#[error("cannot write the result to standard output: {}", io_text(.0))]
 pub(super) struct NotWritten(#[from] io::Error);
 
-/// Writes the result to standard output, whole. Who reads it may have seen enough: `meshwire list | head`.
+/// Writes the result to standard output, whole. In no command is a reader that has seen enough an error: `meshwire list |
+/// head`.
 pub(super) fn write_result(result: &str) -> Result<(), NotWritten> {
     write_part(result).map(|_| ())
 }

@@ -57,14 +57,14 @@ pub(super) fn command() -> Command {
         .mut_arg(COUNTERS.name(), |counters| counters.conflicts_with(STATELESS.name()))
 }
 
-/// What was asked for by its name is not there.
+/// What was asked for by its name does not exist.
 #[derive(Debug, thiserror::Error)]
-#[error("{0} is not there")]
+#[error("{0} does not exist")]
 struct MissingObjectError(String);
 
 impl Explain for MissingObjectError {
     fn explanation(&self) -> Explanation {
-        Explanation::of_errno(Errno::ENOENT as i32).help("`meshwire list ruleset` shows all that there is")
+        Explanation::of_errno(Errno::ENOENT as i32).help("`meshwire list ruleset` shows every table")
     }
 }
 
@@ -163,6 +163,7 @@ fn list(request: &Request<'_>, log: Log) -> Result<String, Failure> {
     let scope = request.what.scope();
     if request.counters {
         let moved = listing::moved(&mut socket, scope, options).map_err(ReadError)?;
+        let moved = moved.ok_or_else(|| MissingObjectError(name(scope)))?;
         return Ok(if request.json() { moved_json(moved) } else { moved_text(&moved) });
     }
     let listing = match request.json() {

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::failure::{Failure, end, write_part};
 use super::flag::shared::{NETNS, OUTPUT, Output};
-use super::flag::value::duration;
+use super::flag::value::{address, duration, listening_port, number};
 use super::flag::{Flag, Flags, UsageError, Values, with_flags};
 use super::interfaces::interfaces;
 use super::log::Log;
@@ -31,17 +31,16 @@ const RATE: u32 = 100;
 const REST: Duration = Duration::from_millis(500);
 
 static DPORT: Flag<Option<u16>> =
-    Flag::number("dport", "PORT", || None, |given| given.one(str::parse::<u16>).map(Some))
+    Flag::number("dport", "PORT", || None, |given| given.one(listening_port).map(Some))
         .help("Only flows to this port, as the client sees it")
         .show(|_| "any".to_owned());
 
-static TO: Flag<Option<IpAddr>> =
-    Flag::text("to", "ADDRESS", || None, |given| given.one(str::parse::<IpAddr>).map(Some))
-        .help("Only flows to this address, as the client sees it")
-        .show(|_| "any".to_owned());
+static TO: Flag<Option<IpAddr>> = Flag::text("to", "ADDRESS", || None, |given| given.one(address).map(Some))
+    .help("Only flows to this address, as the client sees it")
+    .show(|_| "any".to_owned());
 
 static FROM: Flag<Option<IpAddr>> =
-    Flag::text("from", "ADDRESS", || None, |given| given.one(str::parse::<IpAddr>).map(Some))
+    Flag::text("from", "ADDRESS", || None, |given| given.one(address).map(Some))
         .help("Only flows from this address")
         .show(|_| "any".to_owned());
 
@@ -55,9 +54,8 @@ static PROTOCOL: Flag<Option<u8>> = Flag::text(
 .show(|_| "both".to_owned())
 .choices(&["tcp", "udp"]);
 
-static COUNT: Flag<usize> = Flag::number("count", "FLOWS", || 20, |given| given.one(str::parse::<usize>))
-    .help("End after so many flows")
-    .shown();
+static COUNT: Flag<u32> =
+    Flag::number("count", "FLOWS", || 20, |given| given.one(number)).help("End after so many flows").shown();
 
 static TIMEOUT: Flag<Duration> =
     Flag::number("timeout", "DURATION", || Duration::from_secs(30), |given| given.one(duration))
@@ -86,7 +84,8 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
 
 fn execute(values: &Values<'_>) -> Result<ExitCode, Failure> {
     let filter = filter(values)?;
-    let (count, timeout) = (values.read(&COUNT)?, values.read(&TIMEOUT)?);
+    let count = usize::try_from(values.read(&COUNT)?).unwrap_or(usize::MAX);
+    let timeout = values.read(&TIMEOUT)?;
     let output = values.read(&OUTPUT)?;
     let netns = values.read(&NETNS)?;
     let flows = netns::inside(netns.as_ref(), || {

@@ -6,6 +6,9 @@ pub mod pod;
 pub mod selector;
 pub mod value;
 
+use std::ops::RangeInclusive;
+
+use ipnet::IpNet;
 use nft_ruleset::{Name, Table};
 
 /// How the names of the tables begin that meshwire, Istio and Linkerd have for themselves.
@@ -31,6 +34,20 @@ pub fn is_iptables_chain(name: &[u8]) -> bool {
     CHAINS.iter().any(|beginning| name.starts_with(beginning.as_bytes()))
 }
 
+/// Whether these ranges leave no port out; 0 is not one that anybody connects to.
+fn are_all_ports(ranges: &[RangeInclusive<u16>]) -> bool {
+    (1..=u16::MAX).all(|port| ranges.iter().any(|range| range.contains(&port)))
+}
+
+/// Whether these networks leave no address out, of IPv6 only where that counts.
+fn are_all_networks(networks: &[IpNet], ipv6: bool) -> bool {
+    let merged = IpNet::aggregate(&networks.to_vec());
+    let all = |is_ipv6: bool| {
+        merged.iter().any(|network| network.prefix_len() == 0 && network.addr().is_ipv6() == is_ipv6)
+    };
+    all(false) && (!ipv6 || all(true))
+}
+
 fn begins(name: &Name, beginnings: &[&str]) -> bool {
     beginnings.iter().any(|beginning| name.as_bytes().starts_with(beginning.as_bytes()))
 }
@@ -41,6 +58,18 @@ mod tests {
 
     use super::*;
     use nft_ruleset::Chain;
+
+    #[test]
+    fn what_is_all() {
+        assert!(are_all_ports(&[0..=1023, 1024..=65535]) && are_all_ports(&[1..=40000, 30000..=65535]));
+        assert!(!are_all_ports(&[]) && !are_all_ports(&[1..=65534]) && !are_all_ports(&[2..=65535]));
+        let networks =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
+        assert!(are_all_networks(&networks(&["0.0.0.0/0"]), false));
+        assert!(are_all_networks(&networks(&["128.0.0.0/1", "0.0.0.0/1", "::/0"]), true));
+        assert!(!are_all_networks(&networks(&["0.0.0.0/0"]), true));
+        assert!(!are_all_networks(&networks(&["0.0.0.0/1", "::/0"]), false) && !are_all_networks(&[], false));
+    }
 
     #[test]
     fn tables_and_chains_of_meshes() {

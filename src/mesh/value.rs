@@ -16,7 +16,7 @@ pub enum ValueError {
     #[error("{0:?} is not a port (0 to 65535)")]
     Port(String),
     /// Port 0, where something has to listen
-    #[error("port 0 cannot be listened at")]
+    #[error("cannot listen on port 0")]
     PortZero,
     /// Neither a port nor a range of ports
     #[error("{0:?} is neither a port nor a range of ports (0 to 65535, such as 80 or 8000-8080)")]
@@ -188,7 +188,7 @@ mod tests {
             assert_eq!(refused(port(wrong)), format!("{wrong:?} is not a port (0 to 65535)"));
         }
         assert_eq!(listening_port("1"), Ok(1));
-        assert_eq!(refused(listening_port("0")), "port 0 cannot be listened at");
+        assert_eq!(refused(listening_port("0")), "cannot listen on port 0");
     }
 
     #[test]

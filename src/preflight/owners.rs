@@ -6,6 +6,8 @@ use std::fs;
 use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
 use nftwire::{Error, Family, Socket};
 
+use crate::{mesh, trace};
+
 /// Somebody's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -13,6 +15,8 @@ pub struct Owner {
     pub name: &'static str,
     /// In which tables: `inet firewalld`, `ip nat`
     pub tables: Vec<String>,
+    /// Whether they are tables that meshwire makes, as Istio's native backend does under the same names
+    pub is_mesh: bool,
 }
 
 /// The chains and tables by which one is known: how a name begins.
@@ -25,9 +29,7 @@ const CHAINS: [(&str, &str); 7] = [
     ("cali-", "Calico (iptables)"),
     ("ts-", "Tailscale"),
 ];
-const TABLES: [(&str, &str); 9] = [
-    ("istio-", "meshwire, or Istio's native backend"),
-    ("linkerd-", "meshwire (Linkerd)"),
+const TABLES: [(&str, &str); 7] = [
     ("kube-proxy", "kube-proxy"),
     ("firewalld", "firewalld"),
     ("docker-", "Docker"),
@@ -40,6 +42,8 @@ const TABLES: [(&str, &str); 9] = [
 const OF_IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
 const IPTABLES_NFT: &str = "iptables-nft";
 const OTHERS: &str = "others";
+/// Nobody sees from outside which of the two has made them.
+const MESH: &str = "meshwire or Istio's native backend";
 
 /// The owners of nf_tables state in the socket's network namespace.
 ///
@@ -51,15 +55,17 @@ pub fn of_nf_tables(socket: &mut Socket) -> Result<Vec<Owner>, Error> {
     for table in snapshot.tables() {
         let head = table.head();
         let chains: Vec<_> = table.chain_names()?.iter().map(ToString::to_string).collect();
-        tables.insert((head.family, head.name.to_string()), chains);
+        let is_mesh = mesh::owns(head) || head.name == *trace::NAME;
+        tables.insert((head.family, head.name.to_string()), (is_mesh, chains));
     }
     let mut owners: Vec<Owner> = Vec::new();
-    for ((family, table), chains) in tables {
-        for name in owners_of(family, &table, &chains) {
+    for ((family, table), (is_mesh, chains)) in tables {
+        let names = if is_mesh { vec![MESH] } else { owners_of(family, &table, &chains) };
+        for name in names {
             let table = format!("{family} {table}");
             match owners.iter_mut().find(|owner| owner.name == name) {
                 Some(owner) => owner.tables.push(table),
-                None => owners.push(Owner { name, tables: vec![table] }),
+                None => owners.push(Owner { name, tables: vec![table], is_mesh }),
             }
         }
     }
@@ -107,7 +113,6 @@ mod tests {
         };
         assert_eq!(of(Family::Inet, "firewalld", &["filter_INPUT"]), ["firewalld"]);
         assert_eq!(of(Family::Ipv4, "kube-proxy", &[]), ["kube-proxy"]);
-        assert_eq!(of(Family::Inet, "istio-proxy-nat", &[]), ["meshwire, or Istio's native backend"]);
         assert_eq!(of(Family::Ipv4, "nat", &["PREROUTING"]), ["iptables-nft"]);
         assert_eq!(
             of(Family::Ipv4, "nat", &["PREROUTING", "KUBE-SERVICES", "DOCKER"]),

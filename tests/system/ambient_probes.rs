@@ -217,7 +217,7 @@ fn a_wrong_line_is_named_and_nothing_changes() {
     let Some(node) = node() else { return };
     ambient(&node, "probes add 10.0.0.1 --pod-uid a");
     for (input, fault) in [
-        ("10.0.0.2 b\n10.0.0 b\n", "line 2: \"10.0.0\" is no IP address"),
+        ("10.0.0.2 b\n10.0.0 b\n", "line 2: \"10.0.0\" is not an IP address"),
         ("10.0.0.2 b\n\n10.0.0.3\n", "line 3: it is not an address, a space and a pod's UID"),
         ("10.0.0.2 b\n10.0.0.2 c\n", "line 2: 10.0.0.2 is pod c's here, and pod b's in line 1"),
     ] {
@@ -254,7 +254,7 @@ fn wrong_usage_is_refused() {
     for (args, error) in [
         (
             "probes add 10.0.0.1/32 --pod-uid a",
-            "invalid value '10.0.0.1/32' for '<ADDR>...': it is no IP address",
+            "invalid value '10.0.0.1/32' for '<ADDR>...': \"10.0.0.1/32\" is not an IP address",
         ),
         (
             "probes add 10.0.0.1 --pod-uid a\"b",

@@ -9,7 +9,7 @@ use crate::harness::{Intercept, Namespace, User, Users, network, oracle};
 use crate::settings::Setting;
 
 const NOBODY: User = User { uid: 65534, gid: 65534 };
-const SUBJECTS: [&str; 12] = [
+const SUBJECTS: [&str; 13] = [
     "kernel",
     "privileges",
     "user namespace",
@@ -21,6 +21,7 @@ const SUBJECTS: [&str; 12] = [
     "conntrack",
     "modules",
     "… of iptables",
+    "a mesh's rules",
     "others' rules",
 ];
 
@@ -96,6 +97,7 @@ fn the_schema_of_its_json() {
         ("policy routing", &["ipv4", "ipv6"]),
         ("send buffer", &["largest_ruleset_bytes", "wmem_max"]),
         ("conntrack", &["count", "max"]),
+        ("a mesh's rules", &["nf_tables"]),
         ("others' rules", &["legacy_iptables", "nf_tables"]),
     ] {
         assert_eq!(keys(&finding(&report, subject)["facts"]), keys_of_it, "{subject}");
@@ -197,7 +199,8 @@ fn it_looks_into_another_namespace() {
     }
     pod.feed(
         &["nft", "-f", "-"],
-        "table inet firewalld { }\ntable ip nat { chain DOCKER { }\n chain KUBE-SERVICES { }\n }\n",
+        "table inet firewalld { }\ntable inet istio-proxy-nat { }\ntable ip linkerd-proxy-init { }\n\
+         table inet istio-of-somebody { }\ntable inet meshwire-trace { }\ntable ip nat { chain DOCKER { }\n chain KUBE-SERVICES { }\n }\n",
     );
     let elsewhere = Namespace::new();
     let path = pod.path();
@@ -205,11 +208,19 @@ fn it_looks_into_another_namespace() {
     assert_eq!(code, Some(0));
     assert_eq!(verdict(&report, "others' rules"), "warning");
     let advice = finding(&report, "others' rules")["advice"].to_string();
-    for owner in
-        ["firewalld: table inet firewalld", "Docker (iptables): table ip nat", "kube-proxy or the kubelet"]
-    {
+    for owner in [
+        "firewalld: table inet firewalld",
+        "Docker (iptables): table ip nat",
+        "kube-proxy or the kubelet",
+        "istio-of-somebody",
+    ] {
         assert!(advice.contains(owner), "{owner} in {advice}");
     }
+    // A mesh's own tables are not others'.
+    let ours = ["inet istio-proxy-nat", "inet meshwire-trace", "ip linkerd-proxy-init"];
+    assert_eq!(finding(&report, "a mesh's rules")["facts"]["nf_tables"], serde_json::json!(ours));
+    assert_eq!(verdict(&report, "a mesh's rules"), "ok");
+    assert!(ours.iter().all(|table| !advice.contains(table)), "{advice}");
     let (_, report) = json(doctor(&[]), &elsewhere);
     assert_eq!(verdict(&report, "others' rules"), "ok");
     let output = doctor(&["--netns", "/run/netns/nowhere"]).run(&elsewhere);

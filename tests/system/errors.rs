@@ -59,7 +59,7 @@ fn wrong_usage_is_refused_in_one_line() {
     };
     for (flag, value, error) in [
         ("envoy-port", "70000", "\"70000\" is not a port (0 to 65535)"),
-        ("envoy-port", "0", "port 0 cannot be listened at"),
+        ("envoy-port", "0", "cannot listen on port 0"),
         ("inbound-capture-port", "http", "\"http\" is not a port (0 to 65535)"),
         (
             "istio-inbound-ports",

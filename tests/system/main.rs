@@ -14,6 +14,7 @@ mod ambient_probes;
 mod ambient_state;
 mod ambient_traffic;
 mod capabilities;
+mod command_line;
 mod concurrency;
 mod counters;
 mod dns;

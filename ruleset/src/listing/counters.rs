@@ -6,6 +6,7 @@ use nftwire::{Error, Socket};
 use serde_json::Value as Json;
 
 use super::collect;
+use super::text::is_complete;
 use crate::model::statement::Counter;
 use crate::nft::json::Writer;
 use crate::nft::print::{Options, Printer};
@@ -25,11 +26,16 @@ pub struct Moved {
     pub json: Json,
 }
 
-/// The rules of a scope whose counters moved, the busiest first.
+/// The rules of a scope whose counters moved, the busiest first. `None` where a table, chain or set that the scope names
+/// does not exist.
 ///
 /// # Errors
 /// Those of [`collect`].
-pub fn moved(socket: &mut Socket, scope: Scope<'_>, options: Options<'_>) -> Result<Vec<Moved>, Error> {
+pub fn moved(
+    socket: &mut Socket,
+    scope: Scope<'_>,
+    options: Options<'_>,
+) -> Result<Option<Vec<Moved>>, Error> {
     let still = Options { stateless: true, ..options };
     let listed = collect(socket, scope, |table, chain, rule, (number, moved): &mut (usize, Vec<Moved>)| {
         *number += 1;
@@ -40,10 +46,13 @@ pub fn moved(socket: &mut Socket, scope: Scope<'_>, options: Options<'_>) -> Res
         let place = format!("{table} {} {number}", chain.name);
         moved.push(Moved { place, counter, text, json: Writer { options }.rule(table, chain, &rule) });
     })?;
+    if !is_complete(&listed, scope) {
+        return Ok(None);
+    }
     let chains = listed.into_iter().flat_map(|listed| listed.rules);
     let mut moved: Vec<_> = chains.flat_map(|(_, moved)| moved).collect();
     moved.sort_by_key(|rule| Reverse((rule.counter.packets, rule.counter.bytes)));
-    Ok(moved)
+    Ok(Some(moved))
 }
 
 fn highest(rule: &Rule) -> Option<Counter> {

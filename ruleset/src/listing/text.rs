@@ -99,8 +99,8 @@ fn push(out: &mut String, object: &Json) {
     out.push_str(&object.to_string());
 }
 
-/// Whether what the scope names is there.
-fn is_complete<T>(listed: &[Listed<T>], scope: Scope<'_>) -> bool {
+/// Whether what the scope names exists.
+pub(super) fn is_complete<T>(listed: &[Listed<T>], scope: Scope<'_>) -> bool {
     let is_there = |part: fn(&Table) -> bool| listed.first().is_some_and(|listed| part(&listed.table));
     match scope {
         Scope::Family(_) | Scope::Where(_) | Scope::Desired(_) => true,

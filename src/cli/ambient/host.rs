@@ -38,6 +38,7 @@ static KUBELET_UID: Flag<Option<Vec<u32>>> = Flag::number(
         uids => Ok(Some(uids)),
     },
 )
+.repeated()
 .help("The uids that the kubelet has");
 
 static PROC: Flag<PathBuf> =

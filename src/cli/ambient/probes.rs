@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use super::{DESTROY, REMOVE, group};
 use crate::cli::failure::{Failure, USAGE, write_result};
 use crate::cli::flag::shared::{NETNS, OUTPUT, Output};
+use crate::cli::flag::value::address;
 use crate::cli::flag::{Flag, Flags, Values, argument, with_flags};
 use crate::cli::log::Log;
 use crate::cli::netns;
@@ -77,10 +78,6 @@ pub(super) fn command() -> Command {
             )
             .arg(argument(&ALLOW_EMPTY)),
         ])
-}
-
-fn address(text: &str) -> Result<IpAddr, &'static str> {
-    text.parse().map(|address: IpAddr| address.to_canonical()).map_err(|_| "it is no IP address")
 }
 
 fn uid(text: &str) -> Result<String, probes::PodUidError> {
@@ -236,7 +233,7 @@ fn desired(text: &str) -> Result<Vec<(IpAddr, PodUid<'_>)>, BadLine> {
         let bad = |fault| BadLine { line, fault };
         let mut words = words.split_ascii_whitespace();
         let Some(first) = words.next() else { continue };
-        let address = address(first).map_err(|_| bad(format!("{first:?} is no IP address")))?;
+        let address = address(first).map_err(bad)?;
         let (Some(uid), None) = (words.next(), words.next()) else {
             return Err(bad("it is not an address, a space and a pod's UID".to_owned()));
         };
@@ -288,8 +285,8 @@ mod tests {
 
     #[test]
     fn an_error_names_the_line() {
-        refuses("10.0.0.1 a\n10.0.0 b\n", "2: \"10.0.0\" is no IP address");
-        refuses("\n\n10.0.0.1/32 b\n", "3: \"10.0.0.1/32\" is no IP address");
+        refuses("10.0.0.1 a\n10.0.0 b\n", "2: \"10.0.0\" is not an IP address");
+        refuses("\n\n10.0.0.1/32 b\n", "3: \"10.0.0.1/32\" is not an IP address");
         refuses("10.0.0.1\n", "1: it is not an address, a space and a pod's UID");
         refuses("10.0.0.1 a b\n", "1: it is not an address, a space and a pod's UID");
         refuses(

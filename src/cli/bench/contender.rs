@@ -267,7 +267,7 @@ fn file(text: &str) -> Result<File, BenchError> {
         file.write_all(text.as_bytes())?;
         Ok(file)
     };
-    make().map_err(|error| BenchError::Write("a file in memory".to_owned(), error))
+    make().map_err(|error| BenchError::Write("a file in memory".into(), error))
 }
 
 fn sidecar() -> Sidecar {

@@ -9,9 +9,10 @@ mod plot;
 mod progress;
 mod report;
 
-use std::io::{self, IsTerminal};
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::diagnostic::{Explain, Explanation};
 use contender::{Contender, Load};
 use nft_ruleset::nft::compile::NotCompiled;
 use nft_ruleset::plan::PlanError;
+use nftwire::io_text;
 use progress::Progress;
 use report::{Measurement, Report};
 
@@ -38,6 +40,7 @@ static SIZES: Flag<Vec<u32>> = Flag::text(
     || vec![10, 100, 1_000, 10_000],
     |given| given.list(|text| number_within(text, 1..=1_000_000)),
 )
+.repeated()
 .help("How many rules")
 .show(|sizes| sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
 
@@ -69,7 +72,9 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    end(execute(&Values::new(matches)).map(|()| ExitCode::SUCCESS), Log::Plain)
+    let values = Values::new(matches);
+    let log = Log::beside(Output::is_json(&values));
+    end(execute(&values, log).map(|()| ExitCode::SUCCESS), log)
 }
 
 /// What went wrong while something was measured.
@@ -89,8 +94,8 @@ enum BenchError {
     Address(io::Error),
     #[error("cannot make a second network namespace: {0}")]
     Neighbour(io::Error),
-    #[error("cannot write {0}: {1}")]
-    Write(String, io::Error),
+    #[error("cannot write {}: {}", .0.display(), io_text(.1))]
+    Write(PathBuf, io::Error),
 }
 
 impl Explain for BenchError {
@@ -108,23 +113,62 @@ impl Explain for BenchError {
     }
 }
 
-fn execute(values: &Values<'_>) -> Result<(), Failure> {
+fn execute(values: &Values<'_>, log: Log) -> Result<(), Failure> {
     let runs = values.read(&RUNS)?;
     let sizes = values.read(&SIZES)?;
     let plot = values.read(&PLOT)?;
     let output = values.read(&OUTPUT)?;
+    // Before minutes of measuring, and while the process is whom the file's owner knows.
+    let plot = plot.map(|path| Picture::create(&path)).transpose()?;
     sandbox::enter(NAME)?;
     // A pod's address, which decides about IPv6.
     link::add_address("lo", contender::POD, 32).map_err(BenchError::Address)?;
     let measured = measure(&sizes, runs)?;
-    if let Some(path) = plot {
-        std::fs::write(&path, plot::svg(&measured))
-            .map_err(|error| BenchError::Write(path.display().to_string(), error))?;
+    if let Some(noise) = measured.noise() {
+        log.warn(&noise);
+    }
+    if let Some(picture) = plot {
+        picture.write(&plot::svg(&measured))?;
     }
     Ok(write_result(&match output {
         Output::Text => measured.to_string(),
         Output::Json => format!("{}\n", measured.json()),
     })?)
+}
+
+/// The file for the picture.
+struct Picture {
+    path: PathBuf,
+    file: File,
+    /// Whether it is to be removed: it was made here, and has nothing in it yet
+    is_vain: bool,
+}
+
+impl Picture {
+    /// Keeps what is in the file until there is something to write.
+    fn create(path: &Path) -> Result<Self, BenchError> {
+        let is_vain = !path.exists();
+        let file = File::options().write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(|error| BenchError::Write(path.to_owned(), error))?;
+        Ok(Self { path: path.to_owned(), file, is_vain })
+    }
+
+    fn write(mut self, text: &str) -> Result<(), BenchError> {
+        self.is_vain = false;
+        let is_file = self.file.metadata().is_ok_and(|metadata| metadata.is_file());
+        let emptied = if is_file { self.file.set_len(0) } else { Ok(()) };
+        let written = emptied.and_then(|()| self.file.write_all(text.as_bytes()));
+        written.map_err(|error| BenchError::Write(self.path.clone(), error))
+    }
+}
+
+impl Drop for Picture {
+    fn drop(&mut self) {
+        if self.is_vain {
+            // It was nobody's: nothing is lost where it stays.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 fn measure(sizes: &[u32], runs: u32) -> Result<Report, BenchError> {

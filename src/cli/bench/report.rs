@@ -21,14 +21,23 @@ pub(super) struct Measurement {
     pub(super) contender: Contender,
     pub(super) median: Duration,
     pub(super) least: Duration,
+    /// How far apart the times in the middle are, from the first quartile to the third, by the median
+    spread: f64,
 }
+
+/// The spread from which on a median says little: two of them that are this far apart may come from one and the same.
+const NOISY: f64 = 0.3;
+/// So many runs have quartiles.
+const FEW_RUNS: u32 = 4;
 
 impl Measurement {
     /// Of these times; none where there are none.
     pub(super) fn new(load: Load, contender: Contender, mut times: Vec<Duration>) -> Option<Self> {
         times.sort_unstable();
         let (least, median) = (*times.first()?, *times.get(times.len() / 2)?);
-        Some(Self { load, contender, median, least })
+        let quartile = |part: usize| times.get(part * (times.len() - 1) / 4).map(Duration::as_secs_f64);
+        let spread = (quartile(3)? - quartile(1)?) / median.as_secs_f64();
+        Some(Self { load, contender, median, least, spread })
     }
 }
 
@@ -42,6 +51,27 @@ impl Report {
         let other =
             self.measurements.iter().find(|other| other.load == measurement.load && other.contender == of)?;
         Some(measurement.median.as_secs_f64() / other.median.as_secs_f64())
+    }
+
+    /// What to say where the figures are not to be relied on.
+    pub(super) fn noise(&self) -> Option<String> {
+        if self.runs < FEW_RUNS {
+            let runs = self.runs;
+            return Some(format!(
+                "--runs {runs} is too few to see how noisy this machine is: take at least {FEW_RUNS}"
+            ));
+        }
+        let noisy: Vec<_> = self.measurements.iter().filter(|measured| measured.spread > NOISY).collect();
+        let worst = noisy.iter().max_by(|one, other| one.spread.total_cmp(&other.spread))?;
+        Some(format!(
+            "this machine is too noisy for {} of these {} figures: half of the runs of {}, {}, are spread over {:.0} % of their \
+             median; let nothing else run, or take more --runs",
+            noisy.len(),
+            self.measurements.len(),
+            worst.contender,
+            worst.load,
+            worst.spread * 100.0
+        ))
     }
 
     /// The same for a program.
@@ -58,6 +88,7 @@ impl Report {
                 "contender": measurement.contender.to_string(),
                 "median_microseconds": microseconds(measurement.median),
                 "least_microseconds": microseconds(measurement.least),
+                "spread": measurement.spread,
                 "ratio": self.ratio(measurement),
             })
         });
@@ -104,4 +135,29 @@ pub(super) fn short(time: Duration) -> String {
     };
     let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
     format!("{value:.digits$} {unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(milliseconds: &[u64]) -> Report {
+        let times = milliseconds.iter().copied().map(Duration::from_millis).collect();
+        let measurement = Measurement::new(Load::Rules(10), Contender::Meshwire, times).unwrap();
+        let runs = u32::try_from(milliseconds.len()).unwrap();
+        Report { runs, measurements: vec![measurement], notes: Vec::new() }
+    }
+
+    #[test]
+    fn a_noisy_machine_is_named() {
+        assert_eq!(report(&[100, 101, 99, 100, 180]).noise(), None);
+        let noise = report(&[100, 150, 60, 100, 160]).noise().unwrap();
+        assert!(
+            noise.starts_with("this machine is too noisy for 1 of these 1 figures: ")
+                && noise.contains(" 50 % "),
+            "{noise}"
+        );
+        let few = report(&[100, 100]).noise().unwrap();
+        assert!(few.starts_with("--runs 2 is too few "), "{few}");
+    }
 }

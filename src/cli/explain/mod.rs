@@ -13,6 +13,7 @@ use nftwire::Socket;
 
 use super::failure::{Failure, end, write_result};
 use super::flag::shared::{NETNS, OUTPUT, Output};
+use super::flag::value::number;
 use super::flag::{Flag, Flags, UsageError, Values, with_flags};
 use super::log::Log;
 use super::netns;
@@ -35,14 +36,13 @@ static FROM: Flag<Option<Source>> =
         .help("Where it comes from")
         .show(|_| "as the kernel chooses".to_owned());
 
-static UID: Flag<u32> = Flag::number("uid", "UID", || 0, |given| given.one(str::parse::<u32>))
+static UID: Flag<u32> = Flag::number("uid", "UID", || 0, |given| given.one(number))
     .help("The user of the process that connects, in the user namespace of the network namespace")
     .shown();
 
-static GID: Flag<Option<u32>> =
-    Flag::number("gid", "GID", || None, |given| given.one(str::parse::<u32>).map(Some))
-        .help("Its group")
-        .show(|_| "the same number as --uid".to_owned());
+static GID: Flag<Option<u32>> = Flag::number("gid", "GID", || None, |given| given.one(number).map(Some))
+    .help("Its group")
+    .show(|_| "the same number as --uid".to_owned());
 
 static UDP: Flag<bool> = Flag::switch("udp").help("A datagram, not a TCP connection");
 

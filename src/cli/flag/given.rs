@@ -130,8 +130,8 @@ impl Given {
             .collect()
     }
 
-    /// Whether it is `*`.
+    /// Whether it is `*`, however often.
     pub(in crate::cli) fn is_wildcard(&self) -> bool {
-        self.text.trim() == "*"
+        self.text.split(',').all(|item| item.trim() == "*")
     }
 }

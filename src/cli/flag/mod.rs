@@ -133,6 +133,14 @@ impl<T> Flag<T> {
         self
     }
 
+    /// It is a list, to which the flag adds each time that it is given.
+    pub(super) const fn repeated(mut self) -> Self {
+        if let Kind::Text(value) | Kind::Number(value) = self.definition.kind {
+            self.definition.kind = Kind::List(value);
+        }
+        self
+    }
+
     /// An empty text is as good as none.
     pub(super) const fn empty_is_none(mut self) -> Self {
         self.definition.empty_is_none = true;

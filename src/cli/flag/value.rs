@@ -1,8 +1,15 @@
 //! The values that flags and variables may have, from texts.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 pub(in crate::cli) use crate::mesh::value::{listening_port, network, number, port, port_range};
+
+/// An address, in its usual form.
+pub(in crate::cli) fn address(text: &str) -> Result<IpAddr, String> {
+    let address = text.parse().map(|address: IpAddr| address.to_canonical());
+    address.map_err(|_| format!("{text:?} is not an IP address"))
+}
 
 /// A duration as Go writes it: `5s`, `1m30s`, `500ms`.
 pub(in crate::cli) fn duration(text: &str) -> Result<Duration, String> {

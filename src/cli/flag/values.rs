@@ -69,10 +69,10 @@ impl<'a> Values<'a> {
     fn first_variable(&self, definition: &Definition) -> Option<Given> {
         let set = |variable: &&&str| {
             self.environment.get(**variable).is_some_and(|text| match definition.kind {
-                Kind::Text(_) => true,
+                Kind::Text(_) | Kind::List(_) => true,
                 // As with Istio, what is no boolean is not set.
                 Kind::Switch => boolean(text).is_ok(),
-                Kind::Number(_) | Kind::List(_) | Kind::Variable => !text.is_empty(),
+                Kind::Number(_) | Kind::Variable => !text.is_empty(),
             })
         };
         self.variable(definition.environment.iter().find(set)?)
@@ -232,6 +232,7 @@ mod tests {
     fn a_wildcard_stands_alone() {
         assert!(list("*").is_wildcard());
         assert!(list(" * ").is_wildcard());
+        assert!(list("*,*").is_wildcard());
         assert!(!list("*,80").is_wildcard());
         assert!(!list("").is_wildcard());
     }

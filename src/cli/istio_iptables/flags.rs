@@ -97,6 +97,7 @@ pub(super) static PROXY_UID: Flag<Option<Vec<u32>>> = Flag::text(
     || None,
     |given| given.list(|item| account(item, "user", accounts::uid)).map(Some),
 )
+.repeated()
 .short('u')
 .environment(&["PROXY_UID"])
 .help("Users whose traffic is left alone, the proxy's")
@@ -109,6 +110,7 @@ pub(super) static PROXY_UID: Flag<Option<Vec<u32>>> = Flag::text(
 /// None: the same as the proxy's uids.
 pub(super) static PROXY_GID: Flag<Option<Vec<u32>>> =
     Flag::text("proxy-gid", "GIDS", || None, |given| given.list(group).map(Some))
+        .repeated()
         .short('g')
         .environment(&["PROXY_GID"])
         .help("Groups whose traffic is left alone, the proxy's")
@@ -135,6 +137,7 @@ pub(super) static INBOUND_PORTS: Flag<Option<Ports>> = Flag::text(
         }
     },
 )
+.repeated()
 .short('b')
 .environment(&["ISTIO_INBOUND_PORTS"])
 .help("Inbound ports that are intercepted, or * for all")
@@ -142,18 +145,21 @@ pub(super) static INBOUND_PORTS: Flag<Option<Ports>> = Flag::text(
 
 pub(super) static INBOUND_PORTS_EXCLUDE: Flag<Vec<RangeInclusive<u16>>> =
     Flag::text("istio-local-exclude-ports", "PORTS", Vec::new, |given| given.list(ports))
+        .repeated()
         .short('d')
         .environment(&["ISTIO_LOCAL_EXCLUDE_PORTS"])
         .help("Inbound ports that are left alone where all others are intercepted");
 
 pub(super) static EXCLUDE_INTERFACES: Flag<Vec<Interface>> =
     Flag::text("istio-exclude-interfaces", "INTERFACES", Vec::new, |given| given.list(interface))
+        .repeated()
         .short('c')
         .environment(&["ISTIO_EXCLUDE_INTERFACES"])
         .help("Interfaces whose traffic is left alone");
 
 pub(super) static SERVICE_CIDR: Flag<ServiceCidr> =
     Flag::text("istio-service-cidr", "CIDRS", || Sidecar::default().service_cidr, service_cidr)
+        .repeated()
         .short('i')
         .environment(&["ISTIO_SERVICE_CIDR"])
         .help("Networks to which outbound traffic is intercepted, or * for all")
@@ -161,24 +167,28 @@ pub(super) static SERVICE_CIDR: Flag<ServiceCidr> =
 
 pub(super) static SERVICE_CIDR_EXCLUDE: Flag<Vec<IpNet>> =
     Flag::text("istio-service-exclude-cidr", "CIDRS", Vec::new, excluded_networks)
+        .repeated()
         .short('x')
         .environment(&["ISTIO_SERVICE_EXCLUDE_CIDR"])
         .help("Networks to which outbound traffic is left alone");
 
 pub(super) static OUTBOUND_PORTS: Flag<Vec<RangeInclusive<u16>>> =
     Flag::text("istio-outbound-ports", "PORTS", Vec::new, |given| given.list(ports))
+        .repeated()
         .short('q')
         .environment(&["ISTIO_OUTBOUND_PORTS"])
         .help("Outbound ports that are intercepted wherever they lead to");
 
 pub(super) static OUTBOUND_PORTS_EXCLUDE: Flag<Vec<RangeInclusive<u16>>> =
     Flag::text("istio-local-outbound-ports-exclude", "PORTS", Vec::new, |given| given.list(ports))
+        .repeated()
         .short('o')
         .environment(&["ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE"])
         .help("Outbound ports that are left alone, TCP and UDP");
 
 pub(super) static VIRTUAL_INTERFACES: Flag<Vec<Interface>> =
     Flag::text("kube-virt-interfaces", "INTERFACES", Vec::new, |given| given.list(interface))
+        .repeated()
         .short('k')
         .environment(&["KUBE_VIRT_INTERFACES"])
         .help("Interfaces of virtual machines: what comes in there is treated as outbound");

@@ -18,7 +18,7 @@ use super::flag::{Values, variables_help, with_flags};
 use super::log::Log;
 use super::{lockdown, netns, signals, watch};
 use crate::diagnostic::{Explain, Explanation};
-use crate::mesh::istio::sidecar::{InboundPorts, ServiceCidr, Sidecar, deciding_address};
+use crate::mesh::istio::sidecar::{Sidecar, deciding_address};
 use crate::network::{Family, RouteSocket};
 pub(super) use flags::FLAGS;
 use options::Options;
@@ -162,8 +162,8 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
         Action::Remove | Action::CheckRemoval => (options.sidecar.clone(), Vec::new()),
         _ => sidecar_here(options, &mut routes, log)?,
     };
-    if matches!(options.action, Action::Apply(_)) {
-        warn_of_nothing(&sidecar, log);
+    if matches!(options.action, Action::Apply(_) | Action::Check) && sidecar.intercepts_nothing() {
+        warn_of_nothing(log);
     }
     let interception = sidecar.interception().optimized(options.optimize);
     perform(options.action, &interception, Place::Pod, &mut routes, options.output)?;
@@ -178,16 +178,12 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
 }
 
 /// Says that nothing is intercepted: what was meant is usually something else.
-fn warn_of_nothing(sidecar: &Sidecar, log: Log) {
-    let nothing = |ports: &InboundPorts| *ports == InboundPorts::Only(Vec::new());
-    let outbound = sidecar.service_cidr == ServiceCidr::Only(Vec::new()) && sidecar.outbound_ports.is_empty();
-    if nothing(&sidecar.inbound_ports) && outbound && sidecar.dns.is_none() {
-        let [inbound, networks, ports] =
-            [flags::INBOUND_PORTS.name(), flags::SERVICE_CIDR.name(), flags::OUTBOUND_PORTS.name()];
-        log.warn(&format!(
-            "nothing is intercepted: neither --{inbound} nor --{networks} nor --{ports} says what"
-        ));
-    }
+fn warn_of_nothing(log: Log) {
+    let [inbound, networks, ports] =
+        [flags::INBOUND_PORTS.name(), flags::SERVICE_CIDR.name(), flags::OUTBOUND_PORTS.name()];
+    log.warn(&format!(
+        "nothing is intercepted: --{inbound}, --{networks}, --{ports} and what is excluded from them leave nothing"
+    ));
 }
 
 /// The settings, with what the addresses in the namespace decide.

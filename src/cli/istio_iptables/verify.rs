@@ -27,7 +27,7 @@ pub(super) fn desired_here(
     routes: &mut RouteSocket,
     log: Log,
 ) -> Result<Interception, Failure> {
-    if options.action == Action::Remove {
+    if matches!(options.action, Action::Remove | Action::CheckRemoval | Action::PrintRemoval) {
         return Ok(options.sidecar.interception().to_remove());
     }
     Ok(sidecar_here(options, routes, log)?.0.interception().optimized(options.optimize))

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use crate::interception::Interception;
+use crate::mesh::{are_all_networks, are_all_ports};
 use nft_ruleset::desired::Owned;
 use nft_ruleset::nft::compile::COMMENT_MAX;
 use nft_ruleset::{BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, TCP_DPORT, Table};
@@ -67,6 +68,18 @@ impl ProxyInit {
     #[must_use]
     pub fn interception(&self) -> Interception {
         Interception { ruleset: self.ruleset(), ..nothing() }
+    }
+
+    /// Whether these settings intercept nothing at all.
+    #[must_use]
+    pub fn intercepts_nothing(&self) -> bool {
+        let ignored = |port: &u16| self.inbound_ports_to_ignore.iter().any(|range| range.contains(port));
+        let inbound = match self.ports_to_redirect.as_slice() {
+            [] => !are_all_ports(&self.inbound_ports_to_ignore),
+            ports => !ports.iter().all(ignored),
+        };
+        let inbound = inbound && !are_all_networks(&self.subnets_to_ignore, self.ipv6);
+        !inbound && are_all_ports(&self.outbound_ports_to_ignore)
     }
 
     /// The networks that are left out, as there are no rules for their family.

@@ -95,6 +95,7 @@ impl Report {
                 conntrack(facts),
                 modules(facts),
                 modules_of_iptables(facts),
+                of_meshes(facts),
                 others(facts),
             ],
             judgements: profiles.iter().map(|profile| judge(facts, *profile)).collect(),
@@ -421,13 +422,32 @@ fn states_json(states: &[(&'static Module, State)]) -> Json {
         .into()
 }
 
+fn of_meshes(facts: &Facts) -> Finding {
+    let tables = facts.owners.as_ref().map(|owners| {
+        owners
+            .iter()
+            .filter(|owner| owner.is_mesh)
+            .flat_map(|owner| &owner.tables)
+            .cloned()
+            .collect::<Vec<_>>()
+    });
+    let json = json!({ "nf_tables": tables });
+    let subject = "a mesh's rules";
+    match tables.as_deref() {
+        None => finding(subject, Verdict::Unknown, "seen only with CAP_NET_ADMIN", json),
+        Some([]) => finding(subject, Verdict::Ok, "none in this network namespace", json),
+        Some(tables) => finding(subject, Verdict::Ok, format!("table {}", tables.join(", ")), json),
+    }
+}
+
 fn others(facts: &Facts) -> Finding {
-    let owners = facts.owners.as_ref().map(|owners| {
-        owners.iter().map(|owner| json!({ "name": owner.name, "tables": owner.tables })).collect::<Vec<_>>()
+    let foreign = || facts.owners.iter().flatten().filter(|owner| !owner.is_mesh);
+    let owners = facts.owners.as_ref().map(|_| {
+        foreign().map(|owner| json!({ "name": owner.name, "tables": owner.tables })).collect::<Vec<_>>()
     });
     let json = json!({ "nf_tables": owners, "legacy_iptables": facts.legacy_iptables });
     let mut lines: Vec<String> = Vec::new();
-    for owner in facts.owners.iter().flatten() {
+    for owner in foreign() {
         lines.push(format!("{}: table {}", owner.name, owner.tables.join(", ")));
     }
     if let Some(tables) = facts.legacy_iptables.as_ref().filter(|tables| !tables.is_empty()) {

@@ -195,12 +195,17 @@ fn modules_are_counted_by_where_they_are() {
 
 #[test]
 fn others_rules_are_listed() {
-    let firewalld = Owner { name: "firewalld", tables: vec!["inet firewalld".to_owned()] };
+    let owner = |name, table: &str, is_mesh| Owner { name, tables: vec![table.to_owned()], is_mesh };
+    let firewalld = owner("firewalld", "inet firewalld", false);
+    let ours = owner("meshwire", "inet istio-proxy-nat", true);
     let legacy_iptables = Some(vec!["ip nat".to_owned()]);
-    let facts = Facts { owners: Some(vec![firewalld]), legacy_iptables, ..healthy() };
+    let facts = Facts { owners: Some(vec![firewalld, ours]), legacy_iptables, ..healthy() };
     let (verdict, text) = finding_of(&facts, "others' rules");
     assert_eq!(verdict, Verdict::Warning);
     assert!(text.ends_with("\nfirewalld: table inet firewalld\nlegacy iptables: ip nat"), "{text}");
+    assert!(!text.contains("istio-proxy-nat"), "{text}");
+    let ours = (Verdict::Ok, "table inet istio-proxy-nat".to_owned());
+    assert_eq!(finding_of(&facts, "a mesh's rules"), ours);
 }
 
 #[test]

@@ -326,7 +326,7 @@ fn what_means_nothing_here_is_said_or_ignored() {
 fn every_wrong_value_is_refused_by_name() {
     for (flag, value, fault) in [
         ("envoy-port", "70000", r#""70000" is not a port (0 to 65535)"#),
-        ("envoy-port", "0", "port 0 cannot be listened at"),
+        ("envoy-port", "0", "cannot listen on port 0"),
         ("inbound-capture-port", "", r#""" is not a port (0 to 65535)"#),
         ("inbound-tunnel-port", "15008,15009", r#""15008,15009" is not a port (0 to 65535)"#),
         ("proxy-uid", "no-such-user", r#"there is no user "no-such-user" here, and it is not a number"#),

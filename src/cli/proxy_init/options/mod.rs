@@ -50,6 +50,9 @@ impl Options {
                         "--subnets-to-ignore: {subnet} is left out: without IPv6 there are no rules for it"
                     )
                 }));
+                if settings.intercepts_nothing() && action != Action::Print {
+                    warnings.push("nothing is intercepted: all ports or networks are ignored".to_owned());
+                }
                 settings.interception().optimized(shared::optimization(values)?)
             }
         };

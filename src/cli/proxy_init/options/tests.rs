@@ -110,7 +110,7 @@ fn ports_that_linkerd_drops_are_named() {
 
 #[test]
 fn what_linkerd_refuses_is_refused() {
-    refused(&["-p", "0"], "--incoming-proxy-port: port 0 cannot be listened at");
+    refused(&["-p", "0"], "--incoming-proxy-port: cannot listen on port 0");
     refused(&["-o", "-1"], "--outgoing-proxy-port: \"-1\" is not a port (0 to 65535)");
     refused(&["-o", "65536"], "--outgoing-proxy-port: \"65536\" is not a port (0 to 65535)");
     refused(&["-r", "80,443-445"], "--ports-to-redirect: \"443-445\" is not a port (0 to 65535) (item 2)");

@@ -16,6 +16,7 @@ use super::guest::to_elsewhere;
 use super::interface::iifname;
 pub use super::interface::{Interface, InterfaceError};
 use crate::interception::Interception;
+use crate::mesh::{are_all_networks, are_all_ports};
 use crate::network::{self, Network};
 use nft_ruleset::desired::Owned;
 use nft_ruleset::{
@@ -205,6 +206,26 @@ impl Sidecar {
             Some(DnsCapture::All) => true,
             Some(DnsCapture::Servers(servers)) => !self.of_known_family(servers).is_empty(),
         }
+    }
+
+    /// Whether these settings intercept nothing at all but what the proxy sends to the pod itself.
+    #[must_use]
+    pub fn intercepts_nothing(&self) -> bool {
+        let inbound = match &self.inbound_ports {
+            InboundPorts::AllExcept(ports) => !are_all_ports(ports),
+            InboundPorts::Only(ports) => !ports.is_empty(),
+        };
+        let networks = match &self.service_cidr {
+            ServiceCidr::All => true,
+            ServiceCidr::Only(networks) => {
+                networks.iter().any(|network| self.ipv6 || network.addr().is_ipv4())
+            }
+        };
+        let outbound = (networks || !self.outbound_ports.is_empty())
+            && self.owner_groups != OwnerGroups::Only(Vec::new())
+            && !are_all_ports(&self.outbound_ports_exclude)
+            && !are_all_networks(&self.service_cidr_exclude, self.ipv6);
+        !inbound && !outbound && !self.captures_dns()
     }
 
     /// What the rules need beside them.
