@@ -106,6 +106,12 @@ impl<'a> Rule<'a> {
         Ok(rule)
     }
 
+    /// The list of expressions of a rule that was received, as it came (`NFTA_RULE_EXPRESSIONS`).
+    #[must_use]
+    pub fn expression_list(&self) -> &'a [u8] {
+        self.expressions.as_bytes()
+    }
+
     /// The expressions of a rule that was received, in the order of evaluation.
     pub fn expressions(&self) -> impl Iterator<Item = Result<Expr<'a>, DecodeError>> + use<'a> {
         Expr::decode_list(self.expressions)

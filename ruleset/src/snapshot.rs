@@ -9,8 +9,12 @@ use nftwire::expr::{Immediate, Objref};
 use nftwire::{DecodeError, Dump, Error, Expr, Query, Reader, Record, Refusal, Socket, Verdict, userdata};
 
 use crate::desired::Desired;
+use crate::nft::compile::compile_in;
+use crate::nft::compile::original::OwnSets;
 use crate::nft::decompile::{self, Decompiler, SetReader, Sets};
-use crate::{BaseChain, Chain, ChainKind, Family, Name, Policy, Rule, Ruleset, Set, Table, Text};
+use crate::{
+    BaseChain, Chain, ChainKind, Family, Name, Origin, Original, Policy, Rule, Ruleset, Set, Table, Text,
+};
 
 /// ENOENT.
 const NO_ENTRY: i32 = 2;
@@ -181,11 +185,11 @@ impl Snapshot {
         &self.tables
     }
 
-    /// All of it, decompiled.
+    /// All of it, decompiled to be shown: its rules are not compiled ([`Origin::Listed`]).
     ///
     /// # Errors
     /// A record is not what the protocol says.
-    pub fn ruleset(&self) -> Result<Ruleset, Error> {
+    pub fn listed(&self) -> Result<Ruleset, Error> {
         let tables = self.tables.iter().map(|table| {
             let keep = |_: &Table, _: &Chain, rule, rules: &mut Vec<Rule>| rules.push(rule);
             let (mut table, rules) = table.decompile(keep)?;
@@ -194,6 +198,16 @@ impl Snapshot {
             }
             Ok(table)
         });
+        Ok(Ruleset { tables: tables.collect::<Result<_, DecodeError>>()? })
+    }
+
+    /// All of it, decompiled: each rule compiles to the expressions that the kernel holds, or says that it does not
+    /// ([`Origin`]). That takes about twice as long as [`Snapshot::listed`].
+    ///
+    /// # Errors
+    /// A record is not what the protocol says.
+    pub fn ruleset(&self) -> Result<Ruleset, Error> {
+        let tables = self.tables.iter().map(TableSnapshot::loadable);
         Ok(Ruleset { tables: tables.collect::<Result<_, DecodeError>>()? })
     }
 }
@@ -244,6 +258,37 @@ impl TableSnapshot {
         &self,
         each: impl Fn(&Table, &Chain, Rule, &mut T),
     ) -> Result<(Table, Vec<T>), DecodeError> {
+        let mut table = self.without_sets_and_rules()?;
+        let mut sets = self.decompiled_sets()?;
+        if !table.anonymous.is_empty() {
+            table.anonymous = self.anonymous_chains(&table, &sets)?;
+        }
+        let rules = decompile_rules(&table, &sets, self.rules.messages(), &each)?;
+        table.sets = self.named(&mut sets);
+        Ok((table, rules))
+    }
+
+    /// The table with all it holds, its rules as they can be compiled.
+    fn loadable(&self) -> Result<Table, DecodeError> {
+        let mut table = self.without_sets_and_rules()?;
+        let mut sets = self.decompiled_sets()?;
+        if !table.anonymous.is_empty() {
+            table.anonymous = self.anonymous_chains(&table, &sets)?;
+        }
+        let mut rules = Vec::new();
+        each_rule(&table, &sets, self.rules.messages(), |place, wire, rule| {
+            rules.push((place, *wire, rule));
+        })?;
+        table.sets = self.named(&mut sets);
+        let own = OwnSets::new(&self.sets);
+        for (place, wire, mut rule) in rules {
+            rule.origin = origin(&table, &wire, &mut rule, &own)?;
+            table.chains[place].rules.push(rule);
+        }
+        Ok(table)
+    }
+
+    fn without_sets_and_rules(&self) -> Result<Table, DecodeError> {
         let mut table = self.table.clone();
         for record in &self.chains {
             let message = record.message()?;
@@ -257,15 +302,37 @@ impl TableSnapshot {
         for record in &self.flowtables {
             table.flowtables.push(decompile::flowtable(&nftwire::Flowtable::decode(&record.message()?)?));
         }
-        let mut sets = self.decompiled_sets()?;
-        if !table.anonymous.is_empty() {
-            table.anonymous = self.anonymous_chains(&table, &sets)?;
-        }
-        let rules = decompile_rules(&table, &sets, self.rules.messages(), &each)?;
-        let named = self.sets.iter().filter(|set| !set.set.is_anonymous());
-        table.sets = named.filter_map(|set| sets.remove(&set.set.name)).collect();
-        Ok((table, rules))
+        Ok(table)
     }
+
+    /// Those of the sets that have a name, in the kernel's order.
+    fn named(&self, sets: &mut Sets) -> Vec<Set> {
+        let named = self.sets.iter().filter(|set| !set.set.is_anonymous());
+        named.filter_map(|set| sets.remove(&set.set.name)).collect()
+    }
+}
+
+/// How the rule is to be compiled so that the kernel holds the same again.
+fn origin(
+    table: &Table,
+    wire: &nftwire::Rule<'_>,
+    rule: &mut Rule,
+    sets: &OwnSets<'_>,
+) -> Result<Origin, DecodeError> {
+    let first_set_id = 1;
+    rule.origin = Origin::Written;
+    let compiled = compile_in(table, rule, first_set_id);
+    if let Ok(compiled) = &compiled
+        && sets.are_same(wire, compiled, first_set_id)?
+    {
+        return Ok(Origin::Written);
+    }
+    Ok(match Original::keep(wire, &rule.statements, sets)? {
+        Some(original) => Origin::Kernel(Box::new(original)),
+        // Compiling it says why.
+        None if compiled.is_err() => Origin::Written,
+        None => Origin::Inexact,
+    })
 }
 
 impl TableSnapshot {
@@ -319,9 +386,22 @@ pub fn decompile_rules<'m, T: Default>(
     messages: impl Iterator<Item = Result<nftwire::Message<'m>, DecodeError>>,
     each: &impl Fn(&Table, &Chain, Rule, &mut T),
 ) -> Result<Vec<T>, DecodeError> {
+    let mut made: Vec<_> = table.chains.iter().map(|_| T::default()).collect();
+    each_rule(table, sets, messages, |place, _, rule| {
+        each(table, &table.chains[place], rule, &mut made[place]);
+    })?;
+    Ok(made)
+}
+
+/// Calls `each` with the number of each rule's chain, the rule as it was received and what it was decompiled to.
+fn each_rule<'m>(
+    table: &Table,
+    sets: &Sets,
+    messages: impl Iterator<Item = Result<nftwire::Message<'m>, DecodeError>>,
+    mut each: impl FnMut(usize, &nftwire::Rule<'m>, Rule),
+) -> Result<(), DecodeError> {
     let places: HashMap<_, _> =
         table.chains.iter().enumerate().map(|(index, chain)| (chain.name.as_text(), index)).collect();
-    let mut made: Vec<_> = table.chains.iter().map(|_| T::default()).collect();
     let mut decompiler = Decompiler::new(table.family, sets);
     let mut place = 0;
     for message in messages {
@@ -330,9 +410,9 @@ pub fn decompile_rules<'m, T: Default>(
             let Some(&index) = places.get(&rule.chain) else { continue };
             place = index;
         }
-        each(table, &table.chains[place], decompiler.rule(&rule)?, &mut made[place]);
+        each(place, &rule, decompiler.rule(&rule)?);
     }
-    Ok(made)
+    Ok(())
 }
 
 /// Whoever can be asked what the kernel holds.

@@ -79,7 +79,7 @@ fn execute(values: &Values<'_>) -> Result<(), Failure> {
 /// What is in the network namespace of the thread.
 fn read() -> Result<(Ruleset, HashMap<u32, String>), Failure> {
     let ruleset =
-        Snapshot::read(&mut Socket::open()?, Scope::Family(Family::Unspec), Depth::All)?.ruleset()?;
+        Snapshot::read(&mut Socket::open()?, Scope::Family(Family::Unspec), Depth::All)?.listed()?;
     let interfaces = interfaces()?;
     Ok((ruleset, interfaces))
 }

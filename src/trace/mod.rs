@@ -242,7 +242,7 @@ struct Texts(HashMap<Key, String>);
 
 impl Texts {
     fn read(socket: &mut Socket) -> Result<Self, nftwire::Error> {
-        let ruleset = Snapshot::read(socket, Scope::Family(Family::Unspec), Depth::All)?.ruleset()?;
+        let ruleset = Snapshot::read(socket, Scope::Family(Family::Unspec), Depth::All)?.listed()?;
         let mut texts = HashMap::new();
         for table in &ruleset.tables {
             for chain in &table.chains {

@@ -196,7 +196,7 @@ fn expected(explanation: &Explanation<'_>, flow: &Flow) -> Option<Result<SocketA
 fn read(pod: &Pod) -> (Ruleset, Vec<Listener>) {
     pod.namespace.run(|| {
         let ruleset = Snapshot::read(&mut Socket::open().unwrap(), Scope::Family(Family::Unspec), Depth::All)
-            .and_then(|snapshot| snapshot.ruleset())
+            .and_then(|snapshot| snapshot.listed())
             .unwrap();
         (ruleset, meshwire::explain::listeners().unwrap())
     })

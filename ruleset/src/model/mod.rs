@@ -6,6 +6,7 @@ pub(crate) mod expression;
 mod field;
 pub mod object;
 pub mod option;
+mod origin;
 pub mod selector;
 pub mod statement;
 pub(crate) mod symbols;
@@ -19,6 +20,7 @@ pub use field::{Field, IP_DADDR, IP_SADDR, IP6_DADDR, IP6_SADDR, Protocol};
 pub use field::{TCP_DPORT, TCP_SPORT, UDP_DPORT, UDP_SPORT};
 pub use nftwire::{Data, Family, Hook, Name, Policy, Text};
 pub use object::{FieldType, Flowtable, Object, ObjectData, Set, SetType, SetValue};
+pub use origin::{Origin, Original};
 pub use selector::Selector;
 pub use statement::{Op, Statement, Verdict};
 
@@ -125,6 +127,8 @@ pub struct Rule {
     pub statements: Vec<Statement>,
     /// The comment
     pub comment: Option<Name>,
+    /// Where the statements come from
+    pub origin: Origin,
 }
 
 impl Table {

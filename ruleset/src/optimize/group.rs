@@ -148,7 +148,7 @@ impl<'r> Group<'r> {
             statements[*index..parts.matches.len()].rotate_left(1);
             statements.retain(|statement| !matches!(statement, Statement::Counter(_)));
         }
-        Rule { handle: 0, statements, comment: self.first.comment.clone() }
+        Rule { statements, comment: self.first.comment.clone(), ..Rule::default() }
     }
 
     /// The number of the only match in which this rule differs from the group's; `Some(None)` where it is one of them.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use nftwire::expr::MetaKey;
 
 use super::values::Values;
-use crate::{Chain, Expression, Name, Op, Protocol, Rule, Selector, Statement, Table, Verdict};
+use crate::{Chain, Expression, Name, Op, Origin, Protocol, Rule, Selector, Statement, Table, Verdict};
 
 /// A rule in two parts: first it only looks, then it only acts.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +18,11 @@ pub(super) struct Parts<'r> {
 }
 
 impl<'r> Parts<'r> {
-    /// The parts of a rule that has no others.
+    /// The parts of a rule that has no others, and whose statements say all.
     pub(super) fn of(rule: &'r Rule) -> Option<Self> {
+        if rule.origin != Origin::Written {
+            return None;
+        }
         let is_match = |statement: &Statement| matches!(statement, Statement::Match { .. });
         let split = rule.statements.iter().take_while(|statement| is_match(statement)).count();
         let (matches, actions) = rule.statements.split_at(split);

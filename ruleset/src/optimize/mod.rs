@@ -14,7 +14,7 @@ mod values;
 
 use std::borrow::Cow;
 
-use crate::{Chain, Op, Rule, Ruleset, Statement, Table};
+use crate::{Chain, Op, Origin, Rule, Ruleset, Statement, Table};
 use group::{Fit, Group};
 use meaning::Chains;
 
@@ -87,7 +87,8 @@ fn home(groups: &[Group<'_>], rule: &Group<'_>) -> Option<(usize, Fit)> {
 /// The rule with one look-up for all the values that something must not have.
 fn with_one_unequal(rule: &Rule) -> Cow<'_, Rule> {
     let unequal = |statement: &&Statement| matches!(statement, Statement::Match { op: Op::Ne, .. });
-    if rule.statements.iter().filter(unequal).nth(1).is_none() {
+    let is_written = rule.origin == Origin::Written;
+    if !is_written || rule.statements.iter().filter(unequal).nth(1).is_none() {
         return Cow::Borrowed(rule);
     }
     let mut statements: Vec<Statement> = Vec::with_capacity(rule.statements.len());
@@ -97,5 +98,6 @@ fn with_one_unequal(rule: &Rule) -> Cow<'_, Rule> {
             statements.push(statement.clone());
         }
     }
-    Cow::Owned(Rule { handle: rule.handle, statements, comment: rule.comment.clone() })
+    let comment = rule.comment.clone();
+    Cow::Owned(Rule { handle: rule.handle, statements, comment, origin: Origin::Written })
 }

@@ -230,7 +230,7 @@ impl<'a> Transaction<'a> {
                 add_anonymous_set(batch, family, name, set);
             }
             let mut rule = nftwire::Rule::new(family, name, chain_name);
-            rule.userdata = &compiled.userdata;
+            (rule.userdata, rule.compat) = (&compiled.userdata, compiled.compat);
             batch.add_rule(&rule, place, &compiled.expressions);
         });
         Ok(())

@@ -81,7 +81,7 @@ fn execute(values: &Values<'_>) -> Result<ExitCode, Failure> {
     let netns = values.read(&NETNS)?;
     let (shown, verdict) = netns::inside(netns.as_ref(), || {
         let ruleset =
-            Snapshot::read(&mut Socket::open()?, Scope::Family(Family::Unspec), Depth::All)?.ruleset()?;
+            Snapshot::read(&mut Socket::open()?, Scope::Family(Family::Unspec), Depth::All)?.listed()?;
         let explanation = explain(&ruleset, &Machine::open()?, &flow)?;
         Ok((show(&flow, &explanation, output), explanation.verdict()))
     })?;

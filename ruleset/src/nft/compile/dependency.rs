@@ -135,7 +135,7 @@ impl Compiler<'_, '_> {
             _ => return Err(self.no_header(protocol)),
         };
         match (self.context.layers[LINK], self.context.family) {
-            (Some(Layer::Inet), _) | (_, Family::Inet) if protocol != Protocol::Arp => {
+            (None | Some(Layer::Inet | Layer::Unknown), Family::Inet) if protocol != Protocol::Arp => {
                 self.emit_match(Selector::NFPROTO, Data::new(&[family.number()]))?;
                 self.context.learn_meta(MetaKey::NfProto, family.number().into());
                 self.context.layers[NETWORK] = Some(Layer::Protocol(protocol));

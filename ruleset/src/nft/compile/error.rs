@@ -44,6 +44,17 @@ pub enum NotCompiled {
     /// A set, or an element of one.
     #[error("cannot compile {0}")]
     Set(SetFault),
+    /// A rule that was read from the kernel to be shown.
+    #[error(
+        "cannot compile a rule of a listing: its statements may say less than the kernel's expressions do"
+    )]
+    Listed,
+    /// A rule that was read from the kernel, and whose statements say less than its expressions did.
+    #[error("cannot compile a rule whose statements say less than the expressions that they were read from")]
+    Inexact,
+    /// Expressions that were received do not decode any more.
+    #[error("cannot compile the expressions that the rule was read from: {0}")]
+    Original(#[from] nftwire::DecodeError),
 }
 
 /// What of a set cannot be sent.

@@ -86,9 +86,11 @@ pub(super) fn len(expression: &Expression) -> u32 {
         Expression::Selector(selector) => match bits(selector) {
             Some(bits) => bits.len.div_ceil(8),
             None => match selector {
-                Selector::CtOf(_) => selector.data_type().size().max(4),
                 Selector::Option(_) => 1,
-                selector => loaded::len(*selector),
+                selector => match loaded::len(*selector) {
+                    0 => selector.data_type().size().max(4),
+                    len => len,
+                },
             },
         },
         Expression::Constant(constant) => u32::try_from(constant.data.as_bytes().len()).unwrap_or(4),
@@ -147,10 +149,9 @@ impl<'a> Compiler<'a, '_> {
             Expression::Map(map) => {
                 let saved = self.next_word;
                 self.next_word = saved.max(word + self.words(&map.key));
-                let interval = self.is_interval(&map.map)?;
-                self.load_for_lookup(&map.key, word, interval)?;
+                self.load_and_look_up(&map.key, &map.map, word, Some(register(word)), crate::Op::Eq)?;
                 self.next_word = saved;
-                self.look_up(&map.key, &map.map, register(word), Some(register(word)), crate::Op::Eq)
+                Ok(())
             }
             Expression::Hash(hash) => {
                 let source = self.reserve(self.words(&hash.of))?;
@@ -354,8 +355,31 @@ impl<'a> Compiler<'a, '_> {
         })
     }
 
+    /// Loads a key into the registers from `word` on, and looks it up.
+    pub(super) fn load_and_look_up(
+        &mut self,
+        key: &'a Expression,
+        set: &'a Expression,
+        word: u32,
+        dreg: Option<Register>,
+        op: crate::Op,
+    ) -> Result<(), NotCompiled> {
+        if let (Expression::Selector(selector), Expression::Set(elements)) = (key, set)
+            && let Some(bits) = bits(selector).filter(|bits| !bits.is_whole_bytes())
+        {
+            // The elements move to where the field is, instead of the field.
+            self.load_selector(selector, word, None)?;
+            self.mask(bits, word);
+            let elements = super::set::moved(elements, bits)?;
+            return self.look_up_own(key, &elements, register(word), dreg, op);
+        }
+        let interval = self.is_interval(set)?;
+        self.load_for_lookup(key, word, interval)?;
+        self.look_up(key, set, register(word), dreg, op)
+    }
+
     /// Looks up what is in `sreg`.
-    pub(super) fn look_up(
+    fn look_up(
         &mut self,
         key: &Expression,
         set: &'a Expression,

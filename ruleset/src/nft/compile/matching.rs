@@ -52,23 +52,7 @@ impl<'a> Compiler<'a, '_> {
         if !matches!(op, Op::Eq | Op::Ne) {
             return Err(NotCompiled::Comparison(op));
         }
-        match (left, right) {
-            // The elements move to where the field is, instead of the field.
-            (Expression::Selector(selector), Expression::Set(elements))
-                if bits(selector).is_some_and(|bits| !bits.is_whole_bytes()) =>
-            {
-                let Some(bits) = bits(selector) else { return Ok(()) };
-                self.load_selector(selector, word, None)?;
-                self.mask(bits, word);
-                let elements = super::set::moved(elements, bits)?;
-                self.look_up_own(left, &elements, register(word), None, op)
-            }
-            _ => {
-                let interval = self.is_interval(right)?;
-                self.load_for_lookup(left, word, interval)?;
-                self.look_up(left, right, register(word), None, op)
-            }
-        }
+        self.load_and_look_up(left, right, word, None, op)
     }
 
     fn range(
@@ -263,6 +247,7 @@ impl<'a> Compiler<'a, '_> {
     }
 }
 
+/// The bytes of a number in the machine's own order with the most significant one first, or back.
 fn most_significant_first(data: &Data) -> Data {
     if cfg!(target_endian = "little") { reversed(data) } else { data.clone() }
 }

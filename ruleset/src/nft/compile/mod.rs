@@ -9,19 +9,20 @@ mod dependency;
 mod error;
 mod load;
 mod matching;
+pub(crate) mod original;
 pub(crate) mod set;
 mod statement;
 #[cfg(test)]
 mod tests;
 
 use nftwire::expr::MetaKey;
-use nftwire::{Expr, Register, uapi};
+use nftwire::{Compat, Expr, Register, uapi};
 
 pub use error::{NotCompiled, SetFault};
 pub use set::{AnonymousSet, NamedSet, SetKey, named_set};
 
 use crate::nft::decompile::context::Context;
-use crate::{Data, Expression, Family, Name, Op, Rule, Selector, Set, Statement, Table};
+use crate::{Data, Expression, Family, Name, Op, Origin, Rule, Selector, Set, Statement, Table};
 
 /// A rule as the kernel wants it.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Compiled<'a> {
     pub sets: Vec<AnonymousSet>,
     /// What the kernel keeps for user space: nft's form of the comment
     pub userdata: Vec<u8>,
+    /// What xtables' extensions need to know of the rule, where it has some
+    pub compat: Option<Compat>,
 }
 
 /// The name by which the kernel is asked to number an anonymous set itself.
@@ -70,7 +73,14 @@ fn compile_with<'a>(
     rule: &'a Rule,
     first_set_id: u32,
 ) -> Result<Compiled<'a>, NotCompiled> {
-    let Rule { handle: _, statements, comment } = rule;
+    let Rule { handle: _, statements, comment, origin } = rule;
+    let userdata = comment.as_ref().map_or(Ok(Vec::new()), self::comment)?;
+    match origin {
+        Origin::Written => {}
+        Origin::Kernel(original) => return original.compile(statements, userdata, first_set_id),
+        Origin::Listed => return Err(NotCompiled::Listed),
+        Origin::Inexact => return Err(NotCompiled::Inexact),
+    }
     let mut compiler = Compiler {
         expressions: Vec::with_capacity(3 * statements.len()),
         sets: Vec::new(),
@@ -88,8 +98,7 @@ fn compile_with<'a>(
         }
     }
     compiler.merge();
-    let userdata = comment.as_ref().map_or(Ok(Vec::new()), self::comment)?;
-    Ok(Compiled { expressions: compiler.expressions, sets: compiler.sets, userdata })
+    Ok(Compiled { expressions: compiler.expressions, sets: compiler.sets, userdata, compat: None })
 }
 
 /// Whether it matches all packets of the family: `meta protocol ip` in a table of the family `ip`, and so for `ip6`.

@@ -88,22 +88,7 @@ impl<'a> Compiler<'a, '_> {
         }
         self.depend(&map.key)?;
         let word = self.reserve(self.words(&map.key))?;
-        match (&map.key, &map.map) {
-            (Expression::Selector(selector), Expression::Set(elements))
-                if bits(selector).is_some_and(|bits| !bits.is_whole_bytes()) =>
-            {
-                let Some(bits) = bits(selector) else { return Ok(()) };
-                self.load_selector(selector, word, None)?;
-                self.mask(bits, word);
-                let elements = super::set::moved(elements, bits)?;
-                self.look_up_own(&map.key, &elements, register(word), Some(Register::VERDICT), Op::Eq)?;
-            }
-            _ => {
-                let interval = self.is_interval(&map.map)?;
-                self.load_for_lookup(&map.key, word, interval)?;
-                self.look_up(&map.key, &map.map, register(word), Some(Register::VERDICT), Op::Eq)?;
-            }
-        }
+        self.load_and_look_up(&map.key, &map.map, word, Some(Register::VERDICT), Op::Eq)?;
         self.next_word = word;
         Ok(())
     }

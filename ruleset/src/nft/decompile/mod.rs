@@ -26,7 +26,9 @@ use self::context::Context;
 use self::register::{Loaded, Registers};
 use crate::model::option::{OptionField, OptionKind};
 use crate::model::selector::{CtOf, Fib, HashRange, Ipsec, Numgen, Osf, RawPayload, Tunnel};
-use crate::{Constant, Data, DataType, Expression, Hash, Name, Operator, Rule, Selector, Set, Statement};
+use crate::{
+    Constant, Data, DataType, Expression, Hash, Name, Operator, Origin, Rule, Selector, Set, Statement,
+};
 
 pub(crate) use interval::{predecessor, range};
 pub(crate) use object::device;
@@ -67,7 +69,8 @@ impl<'t> Decompiler<'t> {
         }
     }
 
-    /// The rule as statements.
+    /// The rule as statements, to be shown: nobody looks whether they say all that the expressions do
+    /// ([`Origin::Listed`]).
     ///
     /// # Errors
     /// Its expressions have lengths that do not fit.
@@ -78,7 +81,8 @@ impl<'t> Decompiler<'t> {
         }
         let comment = if rule.userdata.is_empty() { None } else { userdata::comment(rule.userdata) };
         let statements = std::mem::replace(&mut self.statements, Vec::with_capacity(4));
-        Ok(Rule { handle: rule.handle, statements, comment: comment.map(Into::into) })
+        let comment = comment.map(Into::into);
+        Ok(Rule { handle: rule.handle, statements, comment, origin: Origin::Listed })
     }
 
     /// The statements that expressions of a set or an element are, such as a counter.

@@ -139,7 +139,7 @@ impl<'a> Evaluator<'a> {
             evaluated.push(statement);
         }
         let comment = rule.comment.as_ref().map(|comment| comment.text.clone().into());
-        Ok(Rule { handle: 0, statements: evaluated, comment })
+        Ok(Rule { statements: evaluated, comment, ..Rule::default() })
     }
 
     fn enter(&mut self, family: Family, table: &str) {

@@ -1,0 +1,199 @@
+//! A rule that was read, and whose statements say less than the kernel holds: the same expressions again.
+
+use std::collections::HashMap;
+
+use nftwire::expr::{Dynset, Lookup, Objref};
+use nftwire::{AttrReader, DecodeError, ElementData, Expr, Rule, SetPolicy};
+
+use super::{ANONYMOUS_SET_NAME, AnonymousSet, Compiled, NotCompiled, SetKey};
+use crate::snapshot::SetSnapshot;
+use crate::{DataType, Original, Statement};
+
+impl Original {
+    /// Keeps what the kernel sent; `None` where a set that belongs to the rule has something that cannot be kept.
+    ///
+    /// # Errors
+    /// A record is not what the protocol says.
+    pub(crate) fn keep(
+        rule: &Rule<'_>,
+        statements: &[Statement],
+        sets: &OwnSets<'_>,
+    ) -> Result<Option<Self>, DecodeError> {
+        let mut own = Vec::new();
+        for expression in rule.expressions() {
+            match expression? {
+                Expr::Lookup(lookup) if sets.has(lookup.set) => match sets.set(lookup.set)? {
+                    Some(set) if own.iter().all(|(known, _)| lookup.set != *known) => {
+                        own.push((lookup.set.to_name(), set));
+                    }
+                    Some(_) => {}
+                    None => return Ok(None),
+                },
+                Expr::Objref(Objref::Map { set, .. }) | Expr::Dynset(Dynset { set, .. }) if sets.has(set) => {
+                    return Ok(None);
+                }
+                _ => {}
+            }
+        }
+        Ok(Some(Self {
+            statements: statements.to_vec(),
+            expressions: rule.expression_list().to_vec(),
+            sets: own,
+            compat: rule.compat,
+        }))
+    }
+
+    pub(super) fn compile(
+        &self,
+        statements: &[Statement],
+        userdata: Vec<u8>,
+        first_set_id: u32,
+    ) -> Result<Compiled<'_>, NotCompiled> {
+        let Self { statements: original, expressions, sets, compat } = self;
+        if statements != original {
+            return Err(NotCompiled::Inexact);
+        }
+        let ids: HashMap<_, _> = sets.iter().map(|(name, _)| name.as_text()).zip(first_set_id..).collect();
+        let expressions = Expr::decode_list(AttrReader::new(expressions)).map(|expression| {
+            let mut expression = expression?;
+            if let Expr::Lookup(lookup) = &mut expression
+                && let Some(id) = ids.get(&lookup.set)
+            {
+                (lookup.set, lookup.set_id) = (ANONYMOUS_SET_NAME.into(), *id);
+            }
+            Ok(expression)
+        });
+        let expressions = expressions.collect::<Result<_, DecodeError>>()?;
+        let sets = sets.iter().map(|(_, set)| set.clone()).collect();
+        Ok(Compiled { expressions, sets, userdata, compat: *compat })
+    }
+}
+
+/// The sets of a table that belong to its rules, by their names.
+pub(crate) struct OwnSets<'s>(HashMap<&'s [u8], &'s SetSnapshot>);
+
+impl<'s> OwnSets<'s> {
+    pub(crate) fn new(sets: &'s [SetSnapshot]) -> Self {
+        let own = sets.iter().filter(|set| set.set.is_anonymous());
+        Self(own.map(|set| (set.set.name.as_bytes(), set)).collect())
+    }
+
+    fn has(&self, name: nftwire::Text<'_>) -> bool {
+        self.0.contains_key(name.as_bytes())
+    }
+
+    /// Whether the expressions that were compiled are those that the kernel holds, with sets of the rule's own that hold
+    /// the same.
+    ///
+    /// # Errors
+    /// A record is not what the protocol says.
+    pub(crate) fn are_same(
+        &self,
+        rule: &Rule<'_>,
+        compiled: &Compiled<'_>,
+        first_set_id: u32,
+    ) -> Result<bool, DecodeError> {
+        if rule.compat != compiled.compat {
+            return Ok(false);
+        }
+        let mut ours = compiled.expressions.iter();
+        for theirs in rule.expressions() {
+            let theirs = theirs?;
+            let Some(ours) = ours.next() else { return Ok(false) };
+            let same = match (&theirs, ours) {
+                (Expr::Lookup(theirs), Expr::Lookup(ours)) if ours.set_id > 0 => {
+                    let index = ours.set_id.checked_sub(first_set_id).and_then(|id| usize::try_from(id).ok());
+                    let set = index.and_then(|index| compiled.sets.get(index));
+                    let unnamed = Lookup { set: ours.set, set_id: ours.set_id, ..*theirs };
+                    let current = self.set(theirs.set)?;
+                    let same =
+                        current.as_ref().zip(set).is_some_and(|(current, set)| current.holds_the_same(set));
+                    unnamed == *ours && same
+                }
+                (theirs, ours) => theirs == ours,
+            };
+            if !same {
+                return Ok(false);
+            }
+        }
+        Ok(ours.next().is_none())
+    }
+
+    /// The set as a rule that has it would be compiled; `None` where it has something that cannot be kept.
+    fn set(&self, name: nftwire::Text<'_>) -> Result<Option<AnonymousSet>, DecodeError> {
+        let Some(snapshot) = self.0.get(name.as_bytes()) else { return Ok(None) };
+        let message = snapshot.record.message()?;
+        let wire = nftwire::Set::decode(&message)?;
+        let mut keys = Vec::new();
+        for list in snapshot.elements.decode(nftwire::ElementList::decode) {
+            for element in list?.elements() {
+                match key(element?) {
+                    Some(key) => keys.push(key),
+                    None => return Ok(None),
+                }
+            }
+        }
+        let verdicts = wire.data_type == DataType::VERDICT;
+        let is_map = wire.flags.contains(nftwire::SetFlags::MAP);
+        let set = AnonymousSet {
+            key_type: wire.key_type,
+            fields: wire.fields.clone(),
+            values: (is_map && !verdicts).then_some((wire.data_type, wire.data_len)),
+            key_len: wire.key_len,
+            interval: wire.flags.contains(nftwire::SetFlags::INTERVAL),
+            verdicts,
+            userdata: wire.userdata.to_vec(),
+            keys,
+        };
+        let is_kept = set.head(wire.family, wire.table, wire.name, 0).flags == wire.flags
+            && wire.policy == SetPolicy::Performance
+            && wire.expressions.is_empty()
+            && (wire.timeout, wire.gc_interval) == (0, 0);
+        Ok(is_kept.then_some(set))
+    }
+}
+
+impl AnonymousSet {
+    /// Whether rules find the same in both; what nft keeps to show them does not count.
+    fn holds_the_same(&self, other: &Self) -> bool {
+        let Self { key_type, fields, values, key_len, interval, verdicts, userdata: _, keys } = self;
+        let head = (key_type, fields, values, key_len, interval, verdicts);
+        let ordered = |keys: &[SetKey]| {
+            let mut keys = keys.to_vec();
+            keys.sort_by(|one, other| one.place().cmp(&other.place()));
+            keys
+        };
+        head == (
+            &other.key_type,
+            &other.fields,
+            &other.values,
+            &other.key_len,
+            &other.interval,
+            &other.verdicts,
+        ) && ordered(keys) == ordered(&other.keys)
+    }
+}
+
+/// An element as it is compiled, where it has nothing else.
+fn key(element: nftwire::Element<'_>) -> Option<SetKey> {
+    let (verdict, value) = match element.data {
+        Some(ElementData::Verdict(verdict)) => (Some(verdict.into()), None),
+        Some(ElementData::Value(value)) => (None, Some(value)),
+        None => (None, None),
+    };
+    let counter = match element.expressions.as_slice() {
+        [] => false,
+        [Expr::Counter(_)] => true,
+        _ => return None,
+    };
+    let is_plain = element.object.is_none() && element.timeout == 0 && element.userdata.is_empty();
+    is_plain.then_some(SetKey {
+        key: element.key,
+        end: element.interval_end,
+        key_end: element.key_end,
+        catch_all: element.catch_all,
+        verdict,
+        value,
+        counter,
+    })
+}
