@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,16 @@ impl Reply {
         Self { status: StatusCode::OK, content_type: "text/plain; charset=utf-8", body: body.into() }
     }
 
+    /// 200 and JSON.
+    pub fn json(body: &serde_json::Value) -> Self {
+        Self { status: StatusCode::OK, content_type: "application/json", body: body.to_string() }
+    }
+
+    /// A failure, and why.
+    pub fn failed(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, ..Self::ok(error) }
+    }
+
     /// 200 and metrics.
     pub fn metrics(body: String) -> Self {
         let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -55,7 +66,16 @@ impl Reply {
 }
 
 /// Replies to a request by its method, path and body.
-pub type Handler = Arc<dyn Fn(&Method, &str, &[u8]) -> Reply + Send + Sync>;
+pub type Handler =
+    Arc<dyn Fn(Method, String, Bytes) -> Pin<Box<dyn Future<Output = Reply> + Send>> + Send + Sync>;
+
+/// A handler that has its reply at once.
+pub fn at_once(reply: impl Fn(&Method, &str, &[u8]) -> Reply + Send + Sync + 'static) -> Handler {
+    Arc::new(move |method, path, body| {
+        let reply = reply(&method, &path, &body);
+        Box::pin(async move { reply })
+    })
+}
 
 /// A socket that could not be bound.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +159,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: 
 async fn reply(request: Request<Incoming>, handler: Handler) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let reply = match Limited::new(body, LARGEST_BODY).collect().await {
-        Ok(body) => handler(&head.method, head.uri.path(), &body.to_bytes()),
+        Ok(body) => handler(head.method, head.uri.path().to_owned(), body.to_bytes()).await,
         Err(_) => Reply::status(StatusCode::BAD_REQUEST),
     };
     let mut response = Response::new(Full::new(Bytes::from(reply.body)));

@@ -8,6 +8,7 @@
 //! plugin makes of them.
 
 mod add;
+mod doctor;
 pub mod istio;
 pub mod kubernetes;
 pub mod linkerd;
@@ -76,10 +77,17 @@ impl Plugin for ByName {
 /// Does what the environment and standard input ask for, as the CNI specifies it.
 #[must_use]
 pub fn run() -> ExitCode {
-    let program = std::env::args_os().next().unwrap_or_default();
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
     let name = Path::new(&program).file_name().and_then(|name| name.to_str());
     let plugin = ByName(name.and_then(Mesh::named));
     let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    // Runtimes pass no arguments.
+    let arguments: Vec<_> = arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
+    if let Some((doctor::NAME, arguments)) = arguments.split_first().map(|(name, rest)| (name.as_str(), rest))
+    {
+        return doctor::run(arguments, variable);
+    }
     let stdin = || {
         let mut bytes = Vec::new();
         io::stdin().read_to_end(&mut bytes).map(|_| bytes)

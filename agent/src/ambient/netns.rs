@@ -29,6 +29,8 @@ pub struct Netns {
     pub id: NetnsId,
     /// A descriptor of its file
     pub fd: Arc<OwnedFd>,
+    /// The file by which it was found
+    pub path: PathBuf,
 }
 
 /// Why a pod's namespace cannot be used.
@@ -102,7 +104,7 @@ impl Netns {
         if id == host {
             return Err(NetnsError::Host { path: path.to_owned() });
         }
-        Ok(Self { id, fd: Arc::new(file.into()) })
+        Ok(Self { id, fd: Arc::new(file.into()), path: path.to_owned() })
     }
 
     /// Moves the calling thread there, for good, and works with sockets that are closed afterwards: an open one would keep

@@ -20,8 +20,7 @@ pub mod annotation {
     pub const VIRTUAL_INTERFACES: &str = "istio.io/reroute-virtual-interfaces";
     /// The pod has a sidecar
     pub const SIDECAR: &str = "sidecar.istio.io/status";
-    /// A static pod's cgroup has this in place of its UID
-    pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+    pub use crate::ambient::scan::CONFIG_HASH;
 
     pub(super) const ALL: [&str; 6] =
         [REDIRECTION, BYPASS_INBOUND, DNS_CAPTURE, VIRTUAL_INTERFACES, SIDECAR, CONFIG_HASH];

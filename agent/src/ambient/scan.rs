@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use super::netns::{Netns, path_id};
 use super::state::{NetnsId, Uid};
 
+/// The annotation of static pods whose value is in their cgroups' names in place of their UID.
+pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+
 /// A pod that is looked for.
 #[derive(Clone, Debug)]
 pub struct Wanted {

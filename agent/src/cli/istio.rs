@@ -193,6 +193,7 @@ fn agent(values: &Values<'_>) -> Result<Agent, Failure> {
         },
         ambient,
         repair: repair(values, native_nftables)?,
+        proc: values.text("host-proc-dir").into(),
     })
 }
 

@@ -1,15 +1,18 @@
 //! `install-cni`: installer, health, metrics, log socket and repair.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
+use super::pods::Pods;
 use super::{RunError, Running, Signals, log_revert, uninstall};
 use crate::ambient::handover::{Handover, Stop};
 use crate::ambient::settings::Settings;
@@ -42,6 +45,8 @@ pub struct Agent {
     pub ambient: Option<Settings>,
     /// What is done with broken pods.
     pub repair: Option<Repair>,
+    /// Where the host's /proc is mounted, if it is.
+    pub proc: PathBuf,
 }
 
 /// What is done with broken pods.
@@ -64,7 +69,6 @@ pub async fn run(agent: Agent) -> Result<ExitCode, RunError> {
     let metrics = Arc::new(Metrics::default());
     let istio = IstioMetrics::registered(&metrics);
     serve_metrics(agent.monitoring_port, &metrics).await;
-    serve_log(&agent)?;
     let installer: Arc<dyn Installer> = Arc::new(agent.installer.clone());
     let counting = Counting { metrics: istio.clone(), complete: false.into() };
     let client = match Client::new(agent.access.clone()) {
@@ -77,6 +81,8 @@ pub async fn run(agent: Agent) -> Result<ExitCode, RunError> {
             None
         }
     };
+    let pods = client.clone().map(|client| Pods::new(client, agent.proc.clone()));
+    serve_run_dir(&agent.installer.run_dir, pods)?;
     let (stop, stopped) = oneshot::channel();
     let (mut ambient, nodes) = start_ambient(agent.ambient, client.as_ref(), &metrics, stopped);
     let running = Running::start(Arc::clone(&installer), Arc::new(counting), nodes.clone());
@@ -177,40 +183,51 @@ fn both(mut one: watch::Receiver<bool>, mut two: watch::Receiver<bool>) -> watch
 async fn serve_metrics(port: Option<u16>, metrics: &Arc<Metrics>) {
     let Some(port) = port else { return };
     let metrics = Arc::clone(metrics);
-    let handler = move |method: &Method, path: &str, _: &[u8]| match (method, path) {
+    let handler = http::at_once(move |method: &Method, path: &str, _: &[u8]| match (method, path) {
         (&Method::GET, "/metrics") => Reply::metrics(metrics.text()),
         _ => Reply::status(StatusCode::NOT_FOUND),
-    };
-    if let Err(error) = http::listen("metrics", any(port), Arc::new(handler)).await {
+    });
+    if let Err(error) = http::listen("metrics", any(port), handler).await {
         tracing::error!(target: AGENT, "{error}");
     }
 }
 
 /// Without it the pod never becomes ready, and nobody would know why.
 async fn serve_health(port: u16, ready: watch::Receiver<bool>) -> Result<(), RunError> {
-    let handler = move |_: &Method, path: &str, _: &[u8]| match path {
+    let handler = http::at_once(move |_: &Method, path: &str, _: &[u8]| match path {
         "/healthz" => Reply::ok(""),
         "/readyz" => Reply::ready(*ready.borrow(), ""),
         _ => Reply::status(StatusCode::NOT_FOUND),
-    };
-    http::listen("health", any(port), Arc::new(handler)).await?;
+    });
+    http::listen("health", any(port), handler).await?;
     Ok(())
 }
 
-fn serve_log(agent: &Agent) -> Result<(), RunError> {
-    let folder = &agent.installer.run_dir;
-    std::fs::create_dir_all(folder).map_err(|error| RunError::Folder { path: folder.clone(), error })?;
-    let handler = |method: &Method, path: &str, body: &[u8]| match (method, path) {
-        (&Method::POST, "/log") if log::relay(body).is_some() => Reply::ok(""),
-        (&Method::POST, "/log") => Reply::status(StatusCode::BAD_REQUEST),
-        _ => Reply::status(StatusCode::NOT_FOUND),
-    };
+/// Plugins' log lines, and where a pod's network namespace is.
+fn serve_run_dir(folder: &Path, pods: Option<Pods>) -> Result<(), RunError> {
+    std::fs::create_dir_all(folder).map_err(|error| RunError::Folder { path: folder.to_owned(), error })?;
+    let handler =
+        move |method: Method, path: String, body: Bytes| -> Pin<Box<dyn Future<Output = Reply> + Send>> {
+            let reply = match (&method, path.as_str()) {
+                (&Method::POST, "/log") if log::relay(&body).is_some() => Reply::ok(""),
+                (&Method::POST, "/log") => Reply::status(StatusCode::BAD_REQUEST),
+                (&Method::GET, path) => {
+                    if let (Some(pod), Some(pods)) = (path.strip_prefix("/pods/"), pods.clone()) {
+                        let pod = pod.to_owned();
+                        return Box::pin(async move { pods.reply(&pod).await });
+                    }
+                    Reply::status(StatusCode::NOT_FOUND)
+                }
+                _ => Reply::status(StatusCode::NOT_FOUND),
+            };
+            Box::pin(async move { reply })
+        };
     Ok(http::listen_unix(&folder.join(LOG_SOCKET), Arc::new(handler))?)
 }
 
 /// All addresses, of both families where there are both.
 fn any(port: u16) -> SocketAddr {
-    let has_ipv6 = std::path::Path::new("/proc/net/if_inet6").exists();
+    let has_ipv6 = Path::new("/proc/net/if_inet6").exists();
     if has_ipv6 { SocketAddr::from(([0; 16], port)) } else { SocketAddr::from(([0; 4], port)) }
 }
 

@@ -79,13 +79,13 @@ pub async fn repair(settings: Repair) -> Result<ExitCode, RunError> {
     let client = Client::new(settings.access)?;
     metrics.register_requests(client.requests());
     let (ready, is_ready) = watch::channel(false);
-    let handler = move |_: &Method, path: &str, _: &[u8]| match path {
+    let handler = http::at_once(move |_: &Method, path: &str, _: &[u8]| match path {
         "/live" => Reply::ok("alive\n"),
         "/ready" => Reply::ready(*is_ready.borrow(), "ready\n"),
         "/metrics" => Reply::metrics(metrics.text()),
         _ => Reply::status(StatusCode::NOT_FOUND),
-    };
-    http::listen("health and metrics", settings.admin, Arc::new(handler)).await?;
+    });
+    http::listen("health and metrics", settings.admin, handler).await?;
     let controller = Controller {
         client,
         node: settings.node,

@@ -2,6 +2,7 @@
 
 pub mod istio;
 pub mod linkerd;
+mod pods;
 mod state;
 
 use std::sync::Arc;

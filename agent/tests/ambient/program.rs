@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::common::{PRIMARY, Running, get, until};
-use super::harness::{Node, soon, within};
+use super::harness::{Node, post, soon, within};
 use super::{BOTH, V4, add, assert_captured, privileged};
 
 const LIST: &str = "10-primary.conflist";
@@ -70,6 +71,24 @@ fn a_pod_found_at_startup_and_one_that_the_plugin_reports_from_start_to_uninstal
     let states: Vec<_> = status["pods"].as_array().unwrap().iter().map(|pod| &pod["state"]).collect();
     assert_eq!(states, ["enabled", "enabled"], "{status}");
     node_status(&node, "enabled default/reported ", 0);
+
+    // Where `meshwire verify --pod` looks.
+    let socket = node.files.path("run/log.sock");
+    let (code, text) = post(&socket, "GET", "/pods/default/reported", "").unwrap();
+    let pod: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &pod["uid"]), (200, &json!(reported)), "{text}");
+    let metadata = fs::metadata(pod["netns"].as_str().unwrap()).unwrap();
+    assert_eq!((metadata.dev(), metadata.ino()), other.namespace.id());
+    let (code, text) = post(&socket, "GET", "/pods/default/unknown", "").unwrap();
+    assert_eq!((code, text.as_str()), (404, "there is no pod default/unknown"));
+    let elsewhere = node.create("elsewhere");
+    let (code, text) = post(&socket, "GET", "/pods/default/elsewhere", "").unwrap();
+    assert!(
+        code == 404 && text.starts_with("pod default/elsewhere: none of its processes"),
+        "{elsewhere} {text}"
+    );
+    assert_eq!(post(&socket, "GET", "/pods/default/../secrets", "").unwrap().0, 400);
+    node.api().remove(&Node::pod_path("elsewhere"));
 
     // An upgrade: all stays, and the next agent changes nothing.
     let rules = || {

@@ -83,6 +83,17 @@ pub enum ContentFault {
 }
 
 impl Kubeconfig {
+    /// What a pod has in place of a file: the API server's URL, and the folder of its service account.
+    ///
+    /// # Errors
+    /// The CA cannot be read or used. Without a token requests are anonymous.
+    pub fn of_service_account(server: String, folder: &Path) -> Result<Self, KubeconfigError> {
+        let path = folder.join("ca.crt");
+        let ca = der(&path, read_file(&path)?.as_bytes())?;
+        let token = read_file(&folder.join("token")).ok().map(|token| token.trim().to_owned());
+        Ok(Self { server, ca, insecure: false, token })
+    }
+
     /// Reads the file; once more where it is not complete.
     ///
     /// # Errors
@@ -157,7 +168,13 @@ fn certificates(path: &Path, cluster: &Yaml<'_>) -> Result<Vec<Vec<u8>>, Kubecon
         let what = "certificate-authority-data in its cluster (nor insecure-skip-tls-verify)";
         return Err(content(ContentFault::Missing(what.to_owned())));
     };
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    der(path, &pem)
+}
+
+/// The certificates of a file.
+fn der(path: &Path, pem: &[u8]) -> Result<Vec<Vec<u8>>, KubeconfigError> {
+    let content = |fault| KubeconfigError::Content { path: path.to_owned(), fault };
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let certificates = certificates.map_err(|_| content(ContentFault::Pem))?;
     if certificates.is_empty() {
         return Err(content(ContentFault::NoCertificate));

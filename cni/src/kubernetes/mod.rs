@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::config::Config;
@@ -53,6 +54,25 @@ pub struct Client {
     agent: Agent,
     limits: Limits,
     user_agent: &'static str,
+}
+
+/// Whether an API server can be used with this kubeconfig: one GET of its version, which everybody may read.
+///
+/// # Errors
+/// No connection, or a certificate that is not accepted; or no API server replies. A refusal of the token is one, too.
+pub fn probe(kubeconfig: Kubeconfig, limits: Limits, user_agent: &'static str) -> Result<String, Fault> {
+    let source = Source { path: PathBuf::new(), context: None, server: None };
+    let agent = agent(&kubeconfig, limits);
+    let client = &mut Client { source, kubeconfig, agent, limits, user_agent };
+    let ServerVersion { git_version } = Get { client, path: "/version" }.attempt(limits.attempt)?;
+    Ok(git_version)
+}
+
+/// What every API server replies to everybody.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ServerVersion {
+    git_version: String,
 }
 
 impl Client {

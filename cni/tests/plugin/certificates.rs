@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use meshwire_testkit::kubernetes::{ADMIN, ApiServer};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -83,6 +84,21 @@ impl Authority {
             "current-context": "x",
         })
         .to_string()
+    }
+
+    /// What `doctor --api` prints, and how it ends.
+    fn doctor(&self, url: &str, ca: &str) -> (Option<i32>, String) {
+        let node = Node::new();
+        let kubeconfig = self
+            .kubeconfig(0, ca)
+            .replace("https://127.0.0.1:0", url)
+            .replace(r#"{"token":"t"}"#, &json!({ "token": ADMIN }).to_string());
+        node.write_kubeconfig(&kubeconfig);
+        let mut command = Command::new(node.path().join("istio-cni"));
+        command.args(["doctor", "--api", "--kubeconfig"]).arg(node.kubeconfig()).env_clear();
+        let output = command.output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), text)
     }
 
     /// What the plugin says of a server with this certificate and a client that knows this CA.
@@ -171,6 +187,27 @@ fn what_is_wrong_with_a_certificate_is_named() {
     }
     // What openssl's server replies with is no pod, but the certificate is good.
     assert!(authority.message("good", "ca.crt").contains("is not the object"));
+}
+
+#[test]
+fn a_doctor_says_so_before_a_rollout() {
+    let Some(authority) = Authority::new() else { return };
+    let request = Request { name: "", key: P256, issuer: None, extensions: CA, days: "30" };
+    authority.make(Request { name: "ca", ..request });
+    authority.make(Request { name: "version-1", issuer: Some("ca"), extensions: "", ..request });
+    let server = Server::new(authority.0.path(), "version-1");
+    let (code, text) = authority.doctor(&format!("https://127.0.0.1:{}", server.port), "ca.crt");
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.starts_with("error: the certificate of the API server at https://127.0.0.1"), "{text}");
+    assert!(text.contains("it is X.509 version 1, and a server's has to be version 3"), "{text}");
+    // One that can be used.
+    let api = ApiServer::start().unwrap();
+    fs::write(authority.0.path().join("api.crt"), api.ca()).unwrap();
+    let (code, text) = authority.doctor(&api.url(), "api.crt");
+    assert_eq!((code, text.contains("its certificate is accepted")), (Some(0), true), "{text}");
+    let usage = Command::new(Node::new().path().join("istio-cni")).arg("doctor").output().unwrap();
+    assert_eq!(usage.status.code(), Some(2));
+    assert!(String::from_utf8(usage.stderr).unwrap().contains("usage: istio-cni doctor --api"));
 }
 
 /// As a bundle for a while after a CA was replaced; and certificates that only look wrong.

@@ -11,11 +11,8 @@ use meshwire::verify::verify;
 use tokio::sync::oneshot;
 
 use crate::ambient::netns::{NetnsError, path_id};
-use crate::ambient::scan::{Wanted, scan};
+use crate::ambient::scan::{CONFIG_HASH, Wanted, scan};
 use crate::kubernetes::Pod;
-
-/// Static pods' cgroups have this in place of their UID.
-const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
