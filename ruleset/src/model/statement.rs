@@ -158,6 +158,18 @@ pub struct Xtables {
     pub text: Option<String>,
 }
 
+impl Xtables {
+    /// What xtables calls its kind: those of ebtables that only look on are watchers.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match (self.target, &*self.name) {
+            (true, "log" | "nflog") => "watcher",
+            (true, _) => "target",
+            (false, _) => "match",
+        }
+    }
+}
+
 /// What happens to the packet, or where evaluation goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -50,7 +50,7 @@ impl Writer<'_> {
             Statement::Synproxy(synproxy) => self::synproxy(*synproxy),
             Statement::ResetOption(selector) => json!({ "reset": self.selector(selector) }),
             Statement::Xtables(xt) => {
-                json!({ "xt": { "type": if xt.target { "target" } else { "match" }, "name": xt.name } })
+                json!({ "xt": { "type": xt.kind(), "name": xt.name } })
             }
             Statement::Unknown(text) => json!({ "xt": { "comment": text } }),
         }

@@ -15,6 +15,7 @@ pub use names::hook_name;
 pub(crate) use names::{ct_name, meta_name, policy_name, priority_name};
 pub(crate) use object::family_name;
 pub(crate) use statement::{level_name, scaled, timeouts};
+pub(crate) use value::{date, hour, ipv6};
 
 /// What is shown.
 #[derive(Clone, Copy, Debug, Default)]

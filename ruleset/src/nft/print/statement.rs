@@ -82,7 +82,7 @@ impl Printer<'_> {
             Statement::Xtables(xt) => match &xt.text {
                 Some(text) => self.out.push_str(text),
                 None => {
-                    self.put(format_args!("xt {} {}", if xt.target { "target" } else { "match" }, xt.name));
+                    self.put(format_args!("xt {} {}", xt.kind(), xt.name));
                 }
             },
             Statement::Unknown(text) => self.put(format_args!("/* {text} */")),

@@ -13,6 +13,9 @@ pub(super) fn text(
     family: Family,
     transport: Option<Protocol>,
 ) -> Option<String> {
+    if family == Family::Bridge && matches!(name, "ip" | "ip6" | "mark_m" | "pkttype" | "vlan") {
+        return super::bridge::match_text(info, name);
+    }
     match (name, revision) {
         ("comment", _) => Some(String::new()),
         ("conntrack", 1..=3) => conntrack(info, revision, family),
@@ -34,8 +37,6 @@ pub(super) fn text(
         ("esp", 0) => spi(info, name, 8),
         // struct ipt_ah
         ("ah", 0) if family == Family::Ipv4 => spi(info, name, 8),
-        // struct ip6t_ah without a header length and reserved bits
-        ("ah", 0) if info.u32(8)? == 0 && info.u8(12)? == 0 => spi(info, name, 13),
         ("icmp" | "icmp6", _) => icmp(info, name),
         // struct xt_tcpmss_match_info
         ("tcpmss", 0) => {
@@ -68,7 +69,10 @@ pub(super) fn text(
             Some(format!("quota {over}{} bytes", info.u64(8)?))
         }
         ("rpfilter", 0) => rpfilter(info),
-        _ => None,
+        ("hashlimit", 3) => super::rates::hashlimit(info, family),
+        ("time", 0) => super::rates::time(info),
+        ("connlabel", 0 | 1) => super::rates::label(info),
+        (name, revision) => super::headers::text(info, name, revision, family),
     }
 }
 
@@ -103,7 +107,8 @@ fn conntrack(info: &Info<'_>, revision: u32, family: Family) -> Option<String> {
     }
     if flags & status != 0 {
         let names = [(1, "expected"), (2, "seen-reply"), (4, "assured"), (8, "confirmed")];
-        words.push(format!("ct status {}{}", bang(status), joined(&names, statuses)));
+        let names = joined(&names, statuses);
+        words.push(format!("ct status {}{names}", bang(status)).trim_end().to_owned());
     }
     if flags & expires != 0 {
         let seconds = range(info.u32(128)?, info.u32(132)?);
@@ -195,7 +200,7 @@ fn multiport(info: &Info<'_>, protocol: &str) -> Option<String> {
         }
         _ => return None,
     };
-    let ports = if count > 1 { format!("{{ {} }}", ports.join(", ")) } else { ports.join(", ") };
+    let ports = if ports.len() > 1 { format!("{{ {} }}", ports.join(", ")) } else { ports.join(", ") };
     Some(format!("{protocol} {field} {}{ports}", not(inverted)))
 }
 
@@ -271,18 +276,33 @@ fn tcp(info: &Info<'_>) -> Option<String> {
     Some(words.join(" "))
 }
 
-/// `struct xt_sctp_info`, which has 256 bytes for chunks, without any
+/// `struct xt_sctp_info`, which has 256 bytes for chunks
 fn sctp(info: &Info<'_>) -> Option<String> {
-    chosen_ports(info, "sctp", info.u32(284)?, info.u32(288)?)
+    let (flags, inverted, chunks) = (info.u32(284)?, info.u32(288)?, 4);
+    let mut words = chosen_ports(info, "sctp", flags & !chunks, inverted)?;
+    if flags & chunks != 0 {
+        words.extend(super::headers::chunks(info, inverted & chunks != 0)?);
+    }
+    Some(words.join(" "))
 }
 
-/// `struct xt_dccp_info` without types and options
+/// `struct xt_dccp_info`
 fn dccp(info: &Info<'_>) -> Option<String> {
-    chosen_ports(info, "dccp", info.u16(8)?.into(), info.u16(10)?.into())
+    let (flags, inverted): (u32, u32) = (info.u16(8)?.into(), info.u16(10)?.into());
+    let (types, option) = (4, 8);
+    let mut words = chosen_ports(info, "dccp", flags & !(types | option), inverted)?;
+    if flags & types != 0 {
+        words.push(super::headers::packet_types(info, inverted & types != 0)?);
+    }
+    if flags & option != 0 {
+        let presence = if inverted & option != 0 { "missing" } else { "exists" };
+        words.push(format!("dccp option {} {presence}", info.u8(14)?));
+    }
+    Some(words.join(" "))
 }
 
 /// Ports that count only where a flag says so.
-fn chosen_ports(info: &Info<'_>, name: &str, flags: u32, inverted: u32) -> Option<String> {
+fn chosen_ports(info: &Info<'_>, name: &str, flags: u32, inverted: u32) -> Option<Vec<String>> {
     let mut words = Vec::new();
     for ((field, at), flag) in ["sport", "dport"].iter().zip([4, 0]).zip([1, 2]) {
         if flags & flag != 0 {
@@ -290,7 +310,7 @@ fn chosen_ports(info: &Info<'_>, name: &str, flags: u32, inverted: u32) -> Optio
             words.push(format!("{name} {field} {}{ports}", not(inverted & flag != 0)));
         }
     }
-    (flags & !3 == 0).then(|| words.join(" "))
+    (flags & !3 == 0).then_some(words)
 }
 
 /// `struct xt_esp`, `struct ipt_ah`
@@ -309,6 +329,10 @@ fn icmp(info: &Info<'_>, name: &str) -> Option<String> {
     };
     let not = if inverted { "!= " } else { "" };
     let symbol = data_type.symbol(kind.into()).map_or(kind.to_string(), str::to_owned);
+    if (name, kind) == ("icmp", u8::MAX) {
+        // No type has this number: it stands for all of them.
+        return (!inverted).then(|| "ip protocol icmp".to_owned());
+    }
     (codes == [0, u8::MAX]).then(|| format!("{name} type {not}{symbol}"))
 }
 

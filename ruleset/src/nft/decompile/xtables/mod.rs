@@ -3,7 +3,10 @@
 //! Their parameters are C structures of include/uapi/linux/netfilter/xt_*.h and ipt_*.h in the machine's own layout.
 //! Those that stand alone are read; anything else keeps its name, as do those that nft 1.0.6 has no words for.
 
+mod bridge;
+mod headers;
 mod matches;
+mod rates;
 mod targets;
 
 use std::fmt::Display;

@@ -6,6 +6,9 @@ use super::{Info, joined, network, range};
 
 /// The words for a target; none where it has parameters that nothing stands for.
 pub(super) fn text(info: &Info<'_>, name: &str, revision: u32, family: Family) -> Option<String> {
+    if family == Family::Bridge {
+        return super::bridge::target_text(info, name);
+    }
     match (name, revision) {
         ("MARK", 2) => mark(info),
         // struct xt_connmark_tginfo1, struct xt_connmark_tginfo2
@@ -22,6 +25,7 @@ pub(super) fn text(info: &Info<'_>, name: &str, revision: u32, family: Family) -
         ("CLASSIFY", 0) => classify(info),
         ("NFQUEUE", 0..=3) => nfqueue(info, revision),
         ("TEE", 1) => tee(info, family),
+        ("SYNPROXY", 0) => synproxy(info),
         _ => None,
     }
 }
@@ -59,6 +63,10 @@ fn nat(info: &Info<'_>, name: &str, revision: u32, family: Family) -> Option<Str
     let (flags, low, high, ports) = if old { (4, 8, 12, 16) } else { (0, 4, 20, 36) };
     let flags = info.u32(flags)?;
     let (maps, has_ports) = (flags & 1 != 0, flags & 2 != 0);
+    // NF_NAT_RANGE_PROTO_OFFSET: ports move along with those that come, which nft has no words for.
+    if flags & 0x20 != 0 {
+        return None;
+    }
     let mut to = String::new();
     if maps {
         let (low, high) = (info.address(low, family)?, info.address(high, family)?);
@@ -184,6 +192,24 @@ fn nfqueue(info: &Info<'_>, revision: u32) -> Option<String> {
     let queues = range(first, first.saturating_add(total.saturating_sub(1)));
     let flags = joined(&[(1, "bypass"), (2, "fanout")], flags.into());
     Some(format!("queue num {queues} {flags}").trim_end().to_owned())
+}
+
+/// `struct xt_synproxy_info`
+fn synproxy(info: &Info<'_>) -> Option<String> {
+    let (options, wscale, mss) = (info.u8(0)?, info.u8(1)?, info.u16(2)?);
+    let (has_mss, has_wscale, sack, timestamp) = (1, 2, 4, 8);
+    let mut text = "synproxy".to_owned();
+    for (flag, words) in [
+        (sack, " sack-perm".to_owned()),
+        (timestamp, " timestamp".to_owned()),
+        (has_wscale, format!(" wscale {wscale}")),
+        (has_mss, format!(" mss {mss}")),
+    ] {
+        if options & flag != 0 {
+            text += &words;
+        }
+    }
+    (options & 0x10 == 0).then_some(text)
 }
 
 /// `struct xt_tee_tginfo`
