@@ -7,7 +7,7 @@
 use std::fmt;
 
 use nftwire::expr::Immediate;
-use nftwire::{Batch, Error, Expr, Family, Name, Reader, Socket, Text, Verdict};
+use nftwire::{Batch, Error, Expr, Family, Name, Query, Reader, Socket, Text, Verdict};
 
 use crate::mesh;
 use crate::preflight::owners::of_legacy_iptables;
@@ -36,14 +36,37 @@ impl fmt::Display for Leftover {
 /// # Errors
 /// The chains cannot be read.
 pub fn find(nft: &mut Socket) -> Result<Vec<Leftover>, Error> {
+    if !has_tables_of_iptables(nft)? {
+        return Ok(Vec::new());
+    }
     nft.consistent(chains).map(|(_, leftovers)| leftovers)
+}
+
+/// Whether there is any table of a family of iptables-nft. In a new pod there is none, and this one dump says so: it is the
+/// beginning of a list that gets shorter only at places after the first, so what is missing from it is not there.
+fn has_tables_of_iptables(nft: &mut Socket) -> Result<bool, Error> {
+    let mut found = false;
+    let read = nft.dump(Family::Unspec, Query::Tables, |received| {
+        for message in received.messages() {
+            found |= is_of_iptables(message?.family);
+        }
+        Ok(received.into_buffer())
+    });
+    match read {
+        // Somebody changes something.
+        Err(Error::GenerationChanged) => Ok(true),
+        read => read.map(|()| found),
+    }
+}
+
+fn is_of_iptables(family: Family) -> bool {
+    matches!(family, Family::Ipv4 | Family::Ipv6)
 }
 
 fn chains(reader: &mut Reader<'_>) -> Result<Vec<Leftover>, Error> {
     let mut leftovers: Vec<Leftover> = Vec::new();
     reader.chains(Family::Unspec, |chain| {
-        let of_iptables = matches!(chain.family, Family::Ipv4 | Family::Ipv6);
-        if of_iptables && mesh::is_iptables_chain(chain.name.as_bytes()) {
+        if is_of_iptables(chain.family) && mesh::is_iptables_chain(chain.name.as_bytes()) {
             let name = Name::from(chain.name);
             let is_same = |found: &&mut Leftover| found.family == chain.family && chain.table == found.table;
             match leftovers.iter_mut().find(is_same) {
@@ -65,6 +88,9 @@ fn chains(reader: &mut Reader<'_>) -> Result<Vec<Leftover>, Error> {
 /// # Errors
 /// Reading failed, or the kernel refused it: all of it is there still.
 pub fn remove(nft: &mut Socket) -> Result<Vec<Leftover>, Error> {
+    if !has_tables_of_iptables(nft)? {
+        return Ok(Vec::new());
+    }
     retry(|| {
         let (generation, (leftovers, rules)) = nft.consistent(|reader| {
             let leftovers = chains(reader)?;

@@ -30,11 +30,11 @@ impl Committed<'_> {
             return Ok(());
         }
         let mut removed = Network::default();
-        self.network.add(routes, &mut Network::default())?;
+        self.network.restore(routes)?;
         let result = self.leftover.remove(routes, &mut removed);
         // Whoever commits after this settles after this.
         if removed != Network::default() && self.is_replaced(nft) {
-            removed.add(routes, &mut Network::default())?;
+            removed.restore(routes)?;
         }
         result
     }

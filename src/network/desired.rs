@@ -63,6 +63,21 @@ impl Network {
         Ok(())
     }
 
+    /// As [`Network::add`] where most likely nothing is missing: only what is found to be missing is added.
+    ///
+    /// # Errors
+    /// As [`Network::add`].
+    pub(crate) fn restore(&self, socket: &mut RouteSocket) -> Result<(), RouteError> {
+        // Adding a rule looks for it first anyway, and to look for an address is to read all of them.
+        let mut missing = Self { routes: Vec::new(), ..self.clone() };
+        for &route in &self.routes {
+            if !socket.has_local_route(route)? {
+                missing.routes.push(route);
+            }
+        }
+        missing.add(socket, &mut Self::default())
+    }
+
     /// Removes what is there of it, in the opposite order, and notes in `removed` what that was.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! Who else has rules in this network namespace.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 
 use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
 use nftwire::{Error, Family, Socket};
@@ -40,6 +41,8 @@ const TABLES: [(&str, &str); 7] = [
 ];
 /// iptables' own tables; with its nf_tables variant they are tables of nf_tables.
 const OF_IPTABLES: [&str; 5] = ["filter", "nat", "mangle", "raw", "security"];
+/// Bytes that are read of such a list at most: a module can add tables of other names.
+const LONGEST: u64 = 1 << 16;
 const IPTABLES_NFT: &str = "iptables-nft";
 const OTHERS: &str = "others";
 /// Nobody sees from outside which of the two has made them.
@@ -78,14 +81,27 @@ pub fn of_nf_tables(socket: &mut Socket) -> Result<Vec<Owner>, Error> {
 pub fn of_legacy_iptables() -> Option<Vec<String>> {
     let mut tables = Vec::new();
     for (family, file) in [("ip", "ip_tables_names"), ("ip6", "ip6_tables_names")] {
-        match fs::read_to_string(format!("/proc/thread-self/net/{file}")) {
+        match names_in(&format!("/proc/thread-self/net/{file}")) {
             Ok(names) => tables.extend(names.lines().map(|name| format!("{family} {name}"))),
             // Without the module there are no such tables.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(_) => return None,
         }
     }
     Some(tables)
+}
+
+/// The lines of such a file. It is empty where no table is in use, and one reading says so.
+fn names_in(path: &str) -> io::Result<String> {
+    // All five names are shorter.
+    let mut start = [0; 64];
+    let mut file = File::open(path)?;
+    let length = file.read(&mut start)?;
+    let mut names = start[..length].to_vec();
+    if length > 0 {
+        file.take(LONGEST).read_to_end(&mut names)?;
+    }
+    Ok(String::from_utf8_lossy(&names).into_owned())
 }
 
 fn owners_of(family: Family, table: &str, chains: &[String]) -> Vec<&'static str> {

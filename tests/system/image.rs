@@ -124,8 +124,9 @@ fn it_opens_no_file_and_sends_one_batch() {
         let own = calls.iter().skip_while(|call| !call.starts_with("geteuid("));
         let own = own.take_while(|call| !call.starts_with("sigaltstack(")).count();
         say(&format!("{} system calls, {own} of its own: {}", calls.len(), args.join(" ")));
-        // 25 of them make the rules; the others look for leftovers of iptables, which takes a proven reading.
-        assert!(index > 0 || own <= 50, "{own} system calls: {calls:#?}");
+        // Two of them list the tables, which says that iptables has left none in nf_tables, and six look for those of legacy
+        // iptables; three only resize the heap.
+        assert!(index > 0 || own <= 40, "{own} system calls: {calls:#?}");
     }
 }
 
