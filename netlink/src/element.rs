@@ -31,7 +31,7 @@ pub struct Element<'a> {
     pub expressions: Vec<Expr<'a>>,
     /// Milliseconds after which it expires; 0 for the set's own
     pub timeout: u64,
-    /// Milliseconds until it expires, as the kernel tells; 0 where it does not
+    /// Milliseconds until it expires; 0 where it does not, and in what is sent for the whole timeout
     pub expiration: u64,
     /// Bytes that the kernel keeps for user space, such as nft's comment
     pub userdata: &'a [u8],
@@ -67,6 +67,9 @@ impl<'a> Element<'a> {
             }
             if self.timeout != 0 {
                 writer.put_be64(uapi::NFTA_SET_ELEM_TIMEOUT, self.timeout);
+            }
+            if self.expiration != 0 {
+                writer.put_be64(uapi::NFTA_SET_ELEM_EXPIRATION, self.expiration);
             }
             if !self.userdata.is_empty() {
                 writer.put(uapi::NFTA_SET_ELEM_USERDATA, self.userdata);

@@ -243,9 +243,7 @@ impl<'a> Typeof<'a> {
     fn encode(&self) -> Result<Vec<u8>, UserdataError> {
         let mut writer = Writer::default();
         writer.put_number(TYPEOF_EXPRESSION, self.expression)?;
-        if !self.data.is_empty() {
-            writer.put(TYPEOF_DATA, self.data)?;
-        }
+        writer.put(TYPEOF_DATA, self.data)?;
         writer.finish()
     }
 }
@@ -263,8 +261,8 @@ pub struct SetUserdata<'a> {
     pub key_typeof: Option<Typeof<'a>>,
     /// What a map's values have the type of, where it was declared so
     pub data_typeof: Option<Typeof<'a>>,
-    /// Whether a map's values are ranges
-    pub data_interval: bool,
+    /// Whether a map's values are ranges, where that is said
+    pub data_interval: Option<bool>,
     /// Its comment
     pub comment: Option<Text<'a>>,
 }
@@ -281,7 +279,7 @@ impl<'a> SetUserdata<'a> {
                 SET_MERGE_ELEMENTS => set.merge_elements = entry.number().is_some_and(|number| number != 0),
                 SET_KEY_TYPEOF => set.key_typeof = Typeof::decode(entry.entries()),
                 SET_DATA_TYPEOF => set.data_typeof = Typeof::decode(entry.entries()),
-                SET_DATA_INTERVAL => set.data_interval = entry.number().is_some_and(|number| number != 0),
+                SET_DATA_INTERVAL => set.data_interval = entry.number().map(|number| number != 0),
                 SET_COMMENT => set.comment = entry.text(),
                 _ => {}
             }
@@ -310,8 +308,8 @@ impl<'a> SetUserdata<'a> {
         if let Some(kind) = &self.data_typeof {
             writer.put(SET_DATA_TYPEOF, &kind.encode()?)?;
         }
-        if self.data_interval {
-            writer.put_number(SET_DATA_INTERVAL, 1)?;
+        if let Some(interval) = self.data_interval {
+            writer.put_number(SET_DATA_INTERVAL, interval.into())?;
         }
         if let Some(comment) = self.comment {
             writer.put_text(SET_COMMENT, comment)?;
@@ -378,7 +376,7 @@ mod tests {
         );
         let set = SetUserdata::decode(&nft);
         assert_eq!(set.key_byte_order, Some(ByteOrder::Other(0)));
-        assert!(set.merge_elements && !set.data_interval);
+        assert!(set.merge_elements && set.data_interval.is_none());
         assert_eq!(set.comment, Some("c".into()));
         let concatenation = set.key_typeof.unwrap();
         let parts: Vec<_> = Entries::new(concatenation.data).map(|part| part.entries()).collect();
@@ -395,7 +393,7 @@ mod tests {
         let set = SetUserdata {
             key_byte_order: Some(ByteOrder::Big),
             data_byte_order: Some(ByteOrder::Big),
-            data_interval: true,
+            data_interval: Some(true),
             comment: Some("k".into()),
             ..Default::default()
         };
@@ -425,7 +423,7 @@ mod tests {
         #[test]
         fn sets_are_read_back(
             (key, data) in any::<(Option<u32>, Option<u32>)>(),
-            (merge_elements, data_interval) in any::<(bool, bool)>(),
+            (merge_elements, data_interval) in any::<(bool, Option<bool>)>(),
             kind in option::of((any::<u32>(), proptest::collection::vec(any::<u8>(), 0..64))),
             comment in option::of("[^\0]{0,30}"),
         ) {

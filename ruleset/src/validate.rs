@@ -9,9 +9,13 @@ use std::fmt;
 
 use nftwire::uapi;
 
-use crate::model::statement::NatKind;
-use crate::nft::compile::{NotCompiled, compile_in, named_set};
-use crate::{Chain, ChainKind, Family, Hook, Name, Rule, Ruleset, Statement, Table, Verdict};
+use crate::model::statement::{NatKind, ObjectKind};
+use crate::nft::compile::table::object as compile_object;
+use crate::nft::compile::{NotCompiled, comment, compile_in, named_set};
+use crate::{
+    Chain, ChainKind, Element, Expression, Family, Hook, Name, Object, Rule, Ruleset, Set, SetValue,
+    Statement, Table, Verdict,
+};
 
 /// What is wrong with a ruleset, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +44,17 @@ pub enum Fault {
     /// A look-up in a set that the table does not have.
     #[error("refers to unknown set {0}")]
     MissingSet(Name),
+    /// The use of an object or a flowtable that the table does not have.
+    #[error("refers to unknown {kind} {name}")]
+    MissingObject {
+        /// nft's word for the kind
+        kind: &'static str,
+        /// The name
+        name: Name,
+    },
+    /// A chain that belongs to one rule: the kernel names it.
+    #[error("chain {0} belongs to a rule, and only the language of nft can add such a chain")]
+    AnonymousChain(Name),
     /// A jump to a base chain.
     #[error("jumps to chain {0}, which is a base chain")]
     JumpToBase(Name),
@@ -98,7 +113,14 @@ pub fn validate(ruleset: &Ruleset) -> Result<(), Invalid> {
 }
 
 fn validate_table(table: &Table) -> Result<(), Invalid> {
+    comment(table.comment.as_ref())
+        .map_err(|error| Invalid { place: table.to_string(), fault: error.into() })?;
+    if let Some(chain) = table.anonymous.first() {
+        let fault = Fault::AnonymousChain(chain.name.clone());
+        return Err(Invalid { place: table.to_string(), fault });
+    }
     validate_sets(table)?;
+    validate_objects(table)?;
     let mut chains = BTreeMap::new();
     for chain in &table.chains {
         let fail = |fault| Err(Invalid { place: place(table, chain, None), fault });
@@ -107,6 +129,9 @@ fn validate_table(table: &Table) -> Result<(), Invalid> {
         }
         if chains.insert(&chain.name, chain).is_some() {
             return fail(Fault::Duplicate);
+        }
+        if let Err(error) = comment(chain.comment.as_ref()) {
+            return fail(error.into());
         }
         if let Some(base) = &chain.base {
             // NF_IP_PRI_CONNTRACK (nf_tables_api.c, nft_chain_parse_hook)
@@ -128,6 +153,7 @@ fn validate_table(table: &Table) -> Result<(), Invalid> {
     }
     let sets = table.sets.iter().map(|set| &set.name).collect();
     let walk = Walk { table, chains, sets };
+    walk.maps()?;
     for chain in &table.chains {
         walk.rules(chain)?;
     }
@@ -147,6 +173,42 @@ fn validate_sets(table: &Table) -> Result<(), Invalid> {
         }
         if let Err(error) = named_set(set) {
             return fail(error.into());
+        }
+    }
+    Ok(())
+}
+
+/// Objects, of which each kind has names of its own, and flowtables.
+fn validate_objects(table: &Table) -> Result<(), Invalid> {
+    let mut names = BTreeSet::new();
+    for object in &table.objects {
+        let kind = object.data.kind();
+        let fail = |fault| {
+            let place = format!("{} {} in {table}", kind.name(), object.name);
+            Err(Invalid { place, fault })
+        };
+        if !is_name(&object.name) {
+            return fail(Fault::Name(object.name.clone()));
+        }
+        if !names.insert((kind.number(), &object.name)) {
+            return fail(Fault::Duplicate);
+        }
+        let userdata = comment(object.comment.as_ref());
+        let compiled = userdata.and_then(|userdata| {
+            compile_object(table.family, table.name.as_text(), object, &userdata).map(drop)
+        });
+        if let Err(error) = compiled {
+            return fail(error.into());
+        }
+    }
+    let mut names = BTreeSet::new();
+    for flowtable in &table.flowtables {
+        let fail = |fault| Err(Invalid { place: format!("flowtable {} in {table}", flowtable.name), fault });
+        if !is_name(&flowtable.name) {
+            return fail(Fault::Name(flowtable.name.clone()));
+        }
+        if !names.insert(&flowtable.name) {
+            return fail(Fault::Duplicate);
         }
     }
     Ok(())
@@ -181,22 +243,63 @@ impl<'a> Walk<'a> {
             if let Some(name) = unknown {
                 return fail(Fault::MissingSet(name));
             }
-            for name in jumps(rule) {
-                match self.chains.get(name) {
-                    None => return fail(Fault::MissingChain(name.clone())),
-                    Some(target) if target.base.is_some() => {
-                        return fail(Fault::JumpToBase(name.clone()));
-                    }
-                    Some(_) => {}
-                }
+            let missing = rule.statements.iter().find_map(|statement| self.missing_object(statement));
+            if let Some(fault) = missing.or_else(|| jumps(rule).find_map(|name| self.wrong_target(name))) {
+                return fail(fault);
             }
         }
         Ok(())
     }
 
-    /// The chains that `chain` jumps to.
+    /// What the elements of maps with a name lead to.
+    fn maps(&self) -> Result<(), Invalid> {
+        for set in &self.table.sets {
+            let fault = targets_of(set).find_map(|name| self.wrong_target(name));
+            let object = |element: &Element| match (&set.value, &element.value) {
+                (Some(SetValue::Object(kind)), Some(Expression::Name(name))) => self.unknown(*kind, name),
+                _ => None,
+            };
+            if let Some(fault) = fault.or_else(|| set.elements.iter().find_map(object)) {
+                return Err(Invalid { place: format!("set {} in {}", set.name, self.table), fault });
+            }
+        }
+        Ok(())
+    }
+
+    fn wrong_target(&self, name: &Name) -> Option<Fault> {
+        match self.chains.get(name) {
+            None => Some(Fault::MissingChain(name.clone())),
+            Some(target) if target.base.is_some() => Some(Fault::JumpToBase(name.clone())),
+            Some(_) => None,
+        }
+    }
+
+    fn missing_object(&self, statement: &Statement) -> Option<Fault> {
+        match statement {
+            Statement::Object { kind, name: Expression::Name(name) } => self.unknown(*kind, name),
+            Statement::FlowAdd(name) if !self.table.flowtables.iter().any(|known| known.name == *name) => {
+                Some(Fault::MissingObject { kind: "flowtable", name: name.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    fn unknown(&self, kind: ObjectKind, name: &Name) -> Option<Fault> {
+        let is_it = |object: &Object| object.data.kind() == kind && object.name == *name;
+        let known = self.table.objects.iter().any(is_it);
+        (!known).then(|| Fault::MissingObject { kind: kind.name(), name: name.clone() })
+    }
+
+    /// The chains that `chain` jumps to, also by maps.
     fn targets(&self, chain: &'a Chain) -> impl Iterator<Item = &'a Chain> {
-        chain.rules.iter().flat_map(jumps).filter_map(|name| self.chains.get(name).copied())
+        let mut maps = Vec::new();
+        for statement in chain.rules.iter().flat_map(|rule| &rule.statements) {
+            statement.each_set_name(&mut |name| {
+                maps.extend(self.table.sets.iter().filter(|set| set.name == *name));
+            });
+        }
+        let names = chain.rules.iter().flat_map(jumps).chain(maps.into_iter().flat_map(targets_of));
+        names.filter_map(|name| self.chains.get(name).copied())
     }
 
     /// Looks for loops, and for jumps nested deeper than the kernel's stack. Each chain's depth is computed once, so
@@ -303,6 +406,14 @@ fn jumps(rule: &Rule) -> impl Iterator<Item = &Name> {
     rule.statements.iter().flat_map(Statement::verdicts).filter_map(Verdict::chain)
 }
 
+/// The chains that a map with a name leads to.
+fn targets_of(set: &Set) -> impl Iterator<Item = &Name> {
+    set.elements.iter().filter_map(|element| match &element.value {
+        Some(Expression::Verdict(verdict)) => verdict.chain(),
+        _ => None,
+    })
+}
+
 /// What nft's grammar takes as a name (nftables, src/scanner.l, `string`), and no longer than the kernel takes.
 fn is_name(name: &Name) -> bool {
     let start = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
@@ -342,7 +453,7 @@ impl fmt::Display for RulePlace<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BaseChain, DataType, IP_DADDR, Op, Operand, Policy, Selector, Set};
+    use crate::{BaseChain, DataType, IP_DADDR, Op, Operand, Policy, Selector};
 
     fn base(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: &[Rule]) -> Chain {
         let base = BaseChain { kind, hook, priority, policy: Policy::Accept };
@@ -438,10 +549,10 @@ mod tests {
         let fault = |name: &str, fault| Err(Invalid { place: format!("set {name} in inet t"), fault });
         assert_eq!(with(&[set.clone(), set.clone()]), fault("s", Fault::Duplicate));
         assert_eq!(with(&[Set::new("a b", DataType::Mark)]), fault("a b", Fault::Name("a b".into())));
-        let set = Set { timeout: 1, ..set };
+        let set = Set { comment: Some("c".repeat(300).into()), ..set };
         assert_eq!(
             with(&[set]),
-            fault("s", Fault::NotCompiled(crate::nft::compile::SetFault::Attributes.into()))
+            fault("s", Fault::NotCompiled(crate::nft::compile::SetFault::Userdata.into()))
         );
     }
 

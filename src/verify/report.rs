@@ -7,11 +7,12 @@ use serde_json::{Value as Json, json};
 use super::Differences;
 use crate::leftovers::Leftover;
 use crate::network::Network;
-use nft_ruleset::nft::print::{Options, Printer, hook_name};
+use nft_ruleset::nft::print::{Options, Printer, hook_name, table_flags};
 use nft_ruleset::plan::{
     ChainDifference, ChangedChain, ChangedTable, RuleDifference, SetDifference, TableDifference,
 };
-use nft_ruleset::{BaseChain, Chain, Family, Policy, Set, Table};
+use nft_ruleset::{BaseChain, Chain, Family, Name, Policy, Set, Table};
+use nftwire::TableFlags;
 
 /// Every difference in a line or two, below the table and the chain that it is in; nothing where there is none.
 impl Display for Differences {
@@ -52,11 +53,18 @@ fn count(number: usize, what: &str) -> String {
 
 fn changed_table(f: &mut Formatter<'_>, table: &ChangedTable) -> fmt::Result {
     writeln!(f, "  table {} {}", table.family, table.name)?;
-    if table.dormant {
-        writeln!(f, "+   flags dormant: none of its chains sees a packet")?;
+    if let Some(flags) = table.flags {
+        for (sign, flags) in ["-", "+"].into_iter().zip(flags).filter(|(_, flags)| *flags != 0) {
+            writeln!(f, "{sign}   flags {}", flags_line(flags))?;
+        }
     }
-    for (kind, name) in &table.extra {
-        writeln!(f, "+   {kind} {name}")?;
+    for (sign, names) in [("+", &table.extra), ("-", &table.missing)] {
+        for (kind, name) in names {
+            writeln!(f, "{sign}   {kind} {name}")?;
+        }
+    }
+    for (kind, name) in &table.changed {
+        writeln!(f, "~   {kind} {name}")?;
     }
     for set in &table.sets {
         match set {
@@ -81,6 +89,11 @@ fn changed_table(f: &mut Formatter<'_>, table: &ChangedTable) -> fmt::Result {
     Ok(())
 }
 
+fn flags_line(flags: u32) -> String {
+    let note = if flags & TableFlags::DORMANT.0 == 0 { "" } else { ": none of its chains sees a packet" };
+    format!("{}{note}", table_flags(flags).collect::<Vec<_>>().join(", "))
+}
+
 /// Nobody knows what such a chain is for, so all of it is shown.
 fn extra_chain(f: &mut Formatter<'_>, indent: &str, family: Family, chain: &Chain) -> fmt::Result {
     writeln!(f, "+ {indent}{} ({})", head(family, chain), count(chain.rules.len(), "rule"))?;
@@ -94,6 +107,12 @@ fn changed_chain(f: &mut Formatter<'_>, family: Family, chain: &ChangedChain) ->
     writeln!(f, "    chain {}", chain.name)?;
     if let Some([desired, found]) = chain.base {
         writeln!(f, "-     {}\n+     {}", base_line(family, desired), base_line(family, found))?;
+    }
+    if let Some([desired, found]) = &chain.devices {
+        for (sign, devices) in [("-", desired), ("+", found)] {
+            let names: Vec<_> = devices.iter().map(Name::to_string).collect();
+            writeln!(f, "{sign}     devices {}", names.join(", "))?;
+        }
     }
     for rule in &chain.rules {
         match rule {
@@ -211,11 +230,15 @@ fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
         }
         list.push(entry);
     };
-    if table.dormant {
-        add("changed", "table", json!({ "found": "dormant" }));
+    if let Some(both) = table.flags {
+        let [desired, found] = both.map(|flags| table_flags(flags).collect::<Vec<_>>());
+        add("changed", "table", json!({ "desired_flags": desired, "found_flags": found }));
     }
-    for (kind, name) in &table.extra {
-        add("extra", kind, json!({ "name": name.to_string() }));
+    let beside = [("extra", &table.extra), ("missing", &table.missing), ("changed", &table.changed)];
+    for (difference, names) in beside {
+        for (kind, name) in names {
+            add(difference, kind, json!({ "name": name.to_string() }));
+        }
     }
     for set in &table.sets {
         match set {
@@ -243,6 +266,12 @@ fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
                 if let Some([desired, found]) = chain.base {
                     let (desired, found) = (base_json(table.family, desired), base_json(table.family, found));
                     let both = json!({ "chain": chain.name.to_string(), "desired": desired, "found": found });
+                    add("changed", "chain", both);
+                }
+                if let Some([desired, found]) = &chain.devices {
+                    let names = |devices: &[Name]| devices.iter().map(Name::to_string).collect::<Vec<_>>();
+                    let (desired, found) = (names(desired), names(found));
+                    let both = json!({ "chain": chain.name.to_string(), "desired_devices": desired, "found_devices": found });
                     add("changed", "chain", both);
                 }
                 for rule in &chain.rules {

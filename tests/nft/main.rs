@@ -7,6 +7,7 @@
 mod program;
 
 mod commands;
+mod elsewhere;
 mod errors;
 mod foreign;
 mod harness;

@@ -129,7 +129,27 @@ pub enum ObjectData {
     Other(u32),
 }
 
+impl Object {
+    /// Whether both are the same but for handles and for what they have counted.
+    #[must_use]
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let Self { name, handle: _, comment, data } = self;
+        (name, comment) == (&other.name, &other.comment)
+            && data.clone().without_counts() == other.data.clone().without_counts()
+    }
+}
+
 impl ObjectData {
+    /// The same before anything was counted.
+    #[must_use]
+    pub fn without_counts(self) -> Self {
+        match self {
+            Self::Counter(_) => Self::Counter(Counter::default()),
+            Self::Quota(quota) => Self::Quota(Quota { used: 0, ..quota }),
+            other => other,
+        }
+    }
+
     /// What kind of object it is.
     #[must_use]
     pub fn kind(&self) -> ObjectKind {
@@ -160,6 +180,26 @@ pub struct Flowtable {
     pub devices: Vec<Name>,
     /// `NFT_FLOWTABLE_*`
     pub flags: u32,
+}
+
+impl Flowtable {
+    /// Whether both are the same but for handles and the order of devices.
+    #[must_use]
+    pub fn is_alike(&self, other: &Self) -> bool {
+        let Self { name, handle: _, priority, devices, flags } = self;
+        (name, priority, flags) == (&other.name, &other.priority, &other.flags)
+            && same_devices(devices, &other.devices)
+    }
+}
+
+/// Whether both lists have the same devices; their order means nothing.
+pub(crate) fn same_devices(one: &[Name], other: &[Name]) -> bool {
+    let sorted = |devices: &[Name]| {
+        let mut devices = devices.to_vec();
+        devices.sort_unstable();
+        devices
+    };
+    sorted(one) == sorted(other)
 }
 
 impl SetType {

@@ -2,29 +2,47 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use nftwire::{DecodeError, ElementList, ObjectKind, SetFlags, TableFlags};
+use nftwire::{DecodeError, ElementList, ObjectKind, TableFlags};
 
-use super::fingerprint::{Fingerprint, fingerprint, key};
+use super::fingerprint::{Fingerprint, fingerprint, of_elements};
 use crate::desired::Desired;
-use crate::nft::compile::SetKey;
+use crate::model::object::same_devices;
+use crate::nft::decompile;
 use crate::snapshot::{SetSnapshot, TableSnapshot};
-use crate::{BaseChain, Chain, Family, Name, Set, Table};
+use crate::{BaseChain, Chain, Family, Flowtable, Name, Object, Set, Table};
 
 /// What the kernel holds of one table.
 #[derive(Debug)]
 pub(super) struct CurrentTable {
     pub(super) family: Family,
     pub(super) name: Name,
-    /// Its base chains see no packets
-    pub(super) dormant: bool,
+    /// `NFT_TABLE_F_*`
+    pub(super) flags: u32,
     /// Its chains but those that belong to a rule and go with it
     pub(super) chains: Vec<CurrentChain>,
     /// The sets and maps that belong to no rule
     pub(super) named_sets: Vec<CurrentSet>,
-    /// Kinds and names of the counters, quotas and the like
-    pub(super) objects: Vec<(ObjectKind, Name)>,
-    /// Names of the flowtables
-    pub(super) flowtables: Vec<Name>,
+    /// The counters, quotas and the like
+    pub(super) objects: Vec<CurrentObject>,
+    /// The flowtables
+    pub(super) flowtables: Vec<CurrentFlowtable>,
+}
+
+/// What the kernel holds of a counter, a quota or the like.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct CurrentObject {
+    pub(super) kind: ObjectKind,
+    pub(super) name: Name,
+    /// Whether it is desired as it is
+    pub(super) is_desired: bool,
+}
+
+/// What the kernel holds of a flowtable.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct CurrentFlowtable {
+    pub(super) name: Name,
+    /// Whether it is desired as it is
+    pub(super) is_desired: bool,
 }
 
 /// What the kernel holds of one set or map that belongs to no rule.
@@ -41,6 +59,8 @@ pub(super) struct CurrentChain {
     pub(super) name: Name,
     /// Its type, hook and priority, if it is a base chain
     base: Option<(String, nftwire::Hook, i32)>,
+    /// The devices whose packets enter it
+    devices: Vec<Name>,
     pub(super) handles: Vec<u64>,
     /// Of the rules, in the same order
     pub(super) fingerprints: Vec<Fingerprint>,
@@ -53,29 +73,36 @@ impl CurrentTable {
         let named = table.sets.iter().filter(|set| !set.set.is_anonymous());
         let mut current = Self {
             family,
-            dormant: table.table.flags & TableFlags::DORMANT.0 != 0,
+            flags: table.table.flags,
             chains: Vec::new(),
             named_sets: named.map(|set| CurrentSet::new(&set.set, kept)).collect(),
             objects: Vec::new(),
             flowtables: Vec::new(),
             name,
         };
+        let wanted = desired.ruleset().tables.iter().find(|wanted| current.is_same_table(wanted));
         for record in &table.objects {
             let message = record.message()?;
-            let object = nftwire::Object::decode(&message)?;
-            current.objects.push((object.data.kind(), object.name.to_name()));
+            let wire = nftwire::Object::decode(&message)?;
+            let object = decompile::object(&wire);
+            let is_desired =
+                wanted.is_some_and(|table| table.objects.iter().any(|wanted| wanted.is_alike(&object)));
+            current.objects.push(CurrentObject { kind: wire.data.kind(), name: object.name, is_desired });
         }
         for record in &table.flowtables {
             let message = record.message()?;
-            current.flowtables.push(nftwire::Flowtable::decode(&message)?.name.to_name());
+            let flowtable = decompile::flowtable(&nftwire::Flowtable::decode(&message)?);
+            let is_desired =
+                wanted.is_some_and(|table| table.flowtables.iter().any(|wanted| wanted.is_alike(&flowtable)));
+            current.flowtables.push(CurrentFlowtable { name: flowtable.name, is_desired });
         }
         current.add_chains(table)?;
         // A reading without a proof may have something twice.
         let mut seen = HashSet::new();
         current.named_sets.retain(|set| seen.insert(set.name.clone()));
-        current
-            .objects
-            .sort_unstable_by(|one, other| (one.0.number(), &one.1).cmp(&(other.0.number(), &other.1)));
+        current.objects.sort_unstable_by(|one, other| {
+            (one.kind.number(), &one.name).cmp(&(other.kind.number(), &other.name))
+        });
         current.objects.dedup();
         current.flowtables.dedup();
         Ok(current)
@@ -95,16 +122,17 @@ impl CurrentTable {
             self.chains.push(CurrentChain {
                 name: chain.name.to_name(),
                 base: chain.base.map(|base| (base.kind.to_owned(), base.hook, base.priority)),
+                devices: chain.devices.iter().map(decompile::device).collect(),
                 handles: Vec::new(),
                 fingerprints: Vec::new(),
             });
         }
-        let sets = keys_of_profiles(&table.sets)?;
+        let sets = anonymous_sets(&table.sets)?;
         for rule in table.rules.decode(nftwire::Rule::decode) {
             let rule = rule?;
             let Some(&place) = places.get(rule.chain.as_bytes()) else { continue };
             let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
-            let found = |lookup: &nftwire::expr::Lookup<'_>| sets.get(lookup.set.as_bytes());
+            let found = |name: &[u8], _| sets.get(name);
             let chain = &mut self.chains[place];
             chain.handles.push(rule.handle);
             chain.fingerprints.push(fingerprint(&expressions, rule.userdata, found));
@@ -121,9 +149,24 @@ impl CurrentTable {
         self.named_sets.iter().any(|there| there.stays && there.name == *name)
     }
 
-    /// Whether there is a set of this one's name, and it does not stay.
-    pub(super) fn has_other(&self, set: &Set) -> bool {
-        self.named_sets.iter().any(|there| !there.stays && there.name == set.name)
+    /// Whether something that rules of this table can use is there and has to go: rules that use it have to go before it.
+    pub(super) fn replaces_used(&self, desired: &Table) -> bool {
+        let Table { sets, objects, flowtables, .. } = desired;
+        let set = |set: &Set| self.named_sets.iter().any(|there| !there.stays && there.name == set.name);
+        let object = |object: &Object| {
+            let kind = object.data.kind().number();
+            let is_it = |there: &CurrentObject| there.kind.number() == kind && there.name == object.name;
+            self.objects.iter().any(|there| !there.is_desired && is_it(there))
+        };
+        let flowtable = |flowtable: &Flowtable| {
+            self.flowtables.iter().any(|there| !there.is_desired && there.name == flowtable.name)
+        };
+        sets.iter().any(set) || objects.iter().any(object) || flowtables.iter().any(flowtable)
+    }
+
+    /// Whether this table is there awake and is to sleep, or the other way round.
+    pub(super) fn changes_dormancy(&self, desired: &Table) -> bool {
+        (self.flags ^ desired.flags) & TableFlags::DORMANT.0 != 0
     }
 
     /// The chains that are none of these.
@@ -149,27 +192,22 @@ impl CurrentSet {
 }
 
 impl CurrentChain {
-    /// Whether this is the desired chain: the name, and for base chains what cannot be changed.
+    /// Whether this is the desired chain: the name, and for base chains what cannot be changed, or not on every kernel.
     pub(super) fn is_same_chain(&self, desired: &Chain) -> bool {
         let base = |base: &BaseChain| (base.kind.name().to_owned(), base.hook, base.priority);
-        self.name == desired.name && self.base == desired.base.as_ref().map(base)
+        self.name == desired.name
+            && self.base == desired.base.as_ref().map(base)
+            && same_devices(&self.devices, &desired.devices)
     }
 }
 
-/// The elements, ascending, of the anonymous sets that profiles make, as far as they were read.
-fn keys_of_profiles(sets: &[SetSnapshot]) -> Result<BTreeMap<Name, Vec<SetKey>>, DecodeError> {
-    let kinds = [SetFlags::default(), SetFlags::INTERVAL, SetFlags::MAP, SetFlags::INTERVAL | SetFlags::MAP];
-    let of_profiles = kinds.map(|kind| (SetFlags::ANONYMOUS | SetFlags::CONSTANT | kind).0);
-    let mut keys = BTreeMap::new();
-    for set in sets.iter().filter(|set| of_profiles.contains(&set.set.flags)) {
-        let mut elements = Vec::new();
-        for list in set.elements.decode(ElementList::decode) {
-            for element in list?.elements() {
-                elements.push(key(element?));
-            }
-        }
-        elements.sort_by(|one, other| one.place().cmp(&other.place()));
-        keys.insert(set.set.name.clone(), elements);
+/// The elements of the anonymous sets, as far as they were read.
+fn anonymous_sets(sets: &[SetSnapshot]) -> Result<BTreeMap<Name, Fingerprint>, DecodeError> {
+    let mut prints = BTreeMap::new();
+    for set in sets.iter().filter(|set| set.set.is_anonymous()) {
+        let lists: Vec<_> = set.elements.decode(ElementList::decode).collect::<Result<_, _>>()?;
+        let elements: Vec<_> = lists.iter().flat_map(ElementList::elements).collect::<Result<_, _>>()?;
+        prints.insert(set.set.name.clone(), of_elements(elements.into_iter()));
     }
-    Ok(keys)
+    Ok(prints)
 }

@@ -12,8 +12,9 @@ use similar::{Algorithm, DiffOp, capture_diff_slices};
 use super::current::{CurrentChain, CurrentTable};
 use super::listed::as_listed;
 use super::{Match, Plan, PlanError};
+use crate::model::object::same_devices;
 use crate::snapshot::TableSnapshot;
-use crate::{BaseChain, Chain, Family, Name, Rule, Set, Table};
+use crate::{BaseChain, Chain, Family, Flowtable, Name, Object, Rule, Set, Table};
 
 /// How a table differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,10 +34,14 @@ pub struct ChangedTable {
     pub family: Family,
     /// Its name
     pub name: Name,
-    /// Whether its base chains see no packets
-    pub dormant: bool,
+    /// Its flags (`NFT_TABLE_F_*`) as they are desired and as they are, where they differ
+    pub flags: Option<[u32; 2]>,
     /// Sets, maps, objects and flowtables that are not desired: nft's word for the kind, and the name
     pub extra: Vec<(String, Name)>,
+    /// Objects and flowtables that are desired and not there
+    pub missing: Vec<(String, Name)>,
+    /// Objects and flowtables that are there in another way than they are desired
+    pub changed: Vec<(String, Name)>,
     /// Its sets that are desired, in their order
     pub sets: Vec<SetDifference>,
     /// Its chains: first those that are desired, in their order
@@ -70,6 +75,8 @@ pub struct ChangedChain {
     pub name: Name,
     /// What makes it a base chain, as it is desired and as it is, where they differ
     pub base: Option<[Option<BaseChain>; 2]>,
+    /// The devices whose packets enter it, as they are desired and as they are, where they differ
+    pub devices: Option<[Vec<Name>; 2]>,
     /// Its rules, in the order of evaluation as far as there is one
     pub rules: Vec<RuleDifference>,
 }
@@ -181,18 +188,71 @@ fn compare_table(
         let rules = compare_rules(desired, chain, found, &current.chains[matched.current], matched)?;
         let bases = [chain.base, found.base];
         let base = (bases[0] != bases[1]).then_some(bases);
-        if base.is_some() || !rules.is_empty() {
+        let devices = (!same_devices(&chain.devices, &found.devices))
+            .then(|| [chain.devices.clone(), found.devices.clone()]);
+        if base.is_some() || devices.is_some() || !rules.is_empty() {
             let name = chain.name.clone();
-            chains.push(ChainDifference::Changed(ChangedChain { name, base, rules }));
+            chains.push(ChainDifference::Changed(ChangedChain { name, base, devices, rules }));
         }
     }
     let unwanted = |there: &&Chain| !desired.chains.iter().any(|chain| chain.name == there.name);
     chains.extend(there.chains.iter().filter(unwanted).cloned().map(ChainDifference::Extra));
     let sets: Vec<_> = desired.sets.iter().filter_map(|set| compare_set(set, there)).collect();
-    let extra = extra_beside_chains(desired, current, there);
-    let (family, name, dormant) = (desired.family, desired.name.clone(), current.dormant);
-    let same = chains.is_empty() && sets.is_empty() && extra.is_empty() && !dormant;
-    Ok((!same).then_some(ChangedTable { family, name, dormant, extra, sets, chains }))
+    let mut beside = Beside::default();
+    beside.compare_sets(desired, current, there);
+    beside.compare(&desired.objects, &there.objects, Object::is_alike, |object| {
+        (object.data.kind().name(), &object.name)
+    });
+    beside.compare(&desired.flowtables, &there.flowtables, Flowtable::is_alike, |flowtable| {
+        ("flowtable", &flowtable.name)
+    });
+    let (family, name) = (desired.family, desired.name.clone());
+    let flags = (desired.flags != current.flags).then_some([desired.flags, current.flags]);
+    let same = chains.is_empty() && sets.is_empty() && beside == Beside::default() && flags.is_none();
+    let Beside { extra, missing, changed } = beside;
+    Ok((!same).then_some(ChangedTable { family, name, flags, extra, missing, changed, sets, chains }))
+}
+
+/// How a table differs in what it has beside chains and desired sets: nft's words for the kinds, and the names.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Beside {
+    extra: Vec<(String, Name)>,
+    missing: Vec<(String, Name)>,
+    changed: Vec<(String, Name)>,
+}
+
+impl Beside {
+    /// Sets that are neither desired nor stay anyway.
+    fn compare_sets(&mut self, desired: &Table, current: &CurrentTable, there: &Table) {
+        let expected =
+            |name: &Name| current.keeps(name) || desired.sets.iter().any(|desired| desired.name == *name);
+        self.extra.extend(there.sets.iter().filter(|set| !expected(&set.name)).map(|set| {
+            let kind = if set.value.is_some() { "map" } else { "set" };
+            (kind.to_owned(), set.name.clone())
+        }));
+    }
+
+    fn compare<T>(
+        &mut self,
+        desired: &[T],
+        there: &[T],
+        is_alike: impl Fn(&T, &T) -> bool,
+        place: impl Fn(&T) -> (&'static str, &Name),
+    ) {
+        let named = |item: &T| {
+            let (kind, name) = place(item);
+            (kind.to_owned(), name.clone())
+        };
+        for wanted in desired {
+            match there.iter().find(|there| place(there) == place(wanted)) {
+                None => self.missing.push(named(wanted)),
+                Some(there) if !is_alike(wanted, there) => self.changed.push(named(wanted)),
+                Some(_) => {}
+            }
+        }
+        let unwanted = |there: &&T| !desired.iter().any(|wanted| place(wanted) == place(there));
+        self.extra.extend(there.iter().filter(unwanted).map(named));
+    }
 }
 
 fn compare_set(desired: &Set, there: &Table) -> Option<SetDifference> {
@@ -202,20 +262,6 @@ fn compare_set(desired: &Set, there: &Table) -> Option<SetDifference> {
         Some(found) if found.is_alike(desired) => None,
         Some(found) => Some(SetDifference::Changed(Box::new([desired, found].map(without_elements)))),
     }
-}
-
-/// What a table has besides chains that is neither desired nor stays anyway.
-fn extra_beside_chains(desired: &Table, current: &CurrentTable, table: &Table) -> Vec<(String, Name)> {
-    let expected =
-        |name: &Name| current.keeps(name) || desired.sets.iter().any(|desired| desired.name == *name);
-    let sets = table.sets.iter().filter(|set| !expected(&set.name)).map(|set| {
-        let kind = if set.value.is_some() { "map" } else { "set" };
-        (kind.to_owned(), set.name.clone())
-    });
-    let objects =
-        table.objects.iter().map(|object| (object.data.kind().name().to_owned(), object.name.clone()));
-    let flowtables = table.flowtables.iter().map(|table| ("flowtable".to_owned(), table.name.clone()));
-    sets.chain(objects).chain(flowtables).collect()
 }
 
 /// A rule that has no equal in its place: the gap between equal rules that it is in, and its number from 0.

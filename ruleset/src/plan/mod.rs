@@ -34,6 +34,7 @@ use self::matching::matching;
 pub(crate) use self::transaction::add_anonymous_set;
 pub use self::transaction::{Subject, Transaction};
 use crate::desired::Desired;
+use crate::model::statement::ObjectKind;
 use crate::nft::compile::NotCompiled;
 use crate::snapshot::{Depth, Scope, Snapshot};
 use crate::{Chain, Family, Table};
@@ -196,25 +197,24 @@ impl<'a> Plan<'a> {
         let mut transaction = Transaction::new(desired, self.generation());
         // The kernel does not wake a table and give it a base chain in one transaction; as no packet sees a dormant
         // table, it may as well go and come back.
-        let goes = |there: &&CurrentTable| {
-            there.dormant || !desired.tables.iter().any(|table| there.is_same_table(table))
-        };
+        let wanted = |there: &CurrentTable| desired.tables.iter().find(|table| there.is_same_table(table));
+        let goes = |there: &&CurrentTable| wanted(there).is_none_or(|table| there.changes_dormancy(table));
         for table in self.current.iter().filter(goes) {
             let subject = Subject::table(table.family, &table.name);
-            if table.dormant || !table.named_sets.iter().any(|set| set.stays) {
+            if wanted(table).is_some() || !table.named_sets.iter().any(|set| set.stays) {
                 transaction.remove(subject, |batch| batch.del_table(table.family, &table.name));
             } else {
                 transaction.remove(subject, |batch| batch.flush_table(table.family, &table.name));
-                remove_all_but(&mut transaction, table, &[]);
+                remove_all_but(&mut transaction, table, &[], false);
             }
         }
         for (index, table) in desired.tables.iter().enumerate() {
             let there =
                 self.current.iter().filter(|there| !goes(there)).find(|there| there.is_same_table(table));
             if self.exclusive {
-                transaction.create_table(index);
+                transaction.create_table(index)?;
             } else {
-                transaction.add_table(index);
+                transaction.add_table(index)?;
             }
             self.update_table(&mut transaction, index, there, counters)?;
         }
@@ -230,9 +230,8 @@ impl<'a> Plan<'a> {
     ) -> Result<(), NotCompiled> {
         let table = &self.desired.ruleset().tables[table_index];
         let (family, name) = (table.family, &table.name);
-        // Rules that look things up in a set that goes have to go before it.
-        let replaces_set = table.sets.iter().any(|set| there.is_some_and(|there| there.has_other(set)));
-        let keep_rules = counters == Counters::Keep && self.compared && !replaces_set;
+        let replaces_used = there.is_some_and(|there| there.replaces_used(table));
+        let keep_rules = counters == Counters::Keep && self.compared && !replaces_used;
         if there.is_some() && !keep_rules {
             transaction.remove(Subject::table(family, name), |batch| batch.flush_table(family, name));
         }
@@ -265,15 +264,22 @@ impl<'a> Plan<'a> {
                     transaction.remove(subject, |batch| batch.flush_chain(family, name, &chain.name));
                 }
             }
-            remove_all_but(transaction, there, &table.chains);
+            remove_all_but(transaction, there, &table.chains, keep_rules);
+        }
+        // What is named comes before what names it: objects and chains before maps that lead there, all of them before rules.
+        for object in 0..table.objects.len() {
+            transaction.add_object(table_index, object)?;
+        }
+        for flowtable in 0..table.flowtables.len() {
+            transaction.add_flowtable(table_index, flowtable);
+        }
+        for chain in 0..table.chains.len() {
+            transaction.add_chain(table_index, chain)?;
         }
         for (index, set) in table.sets.iter().enumerate() {
             if !there.is_some_and(|there| there.keeps(&set.name)) {
                 transaction.add_set(table_index, index)?;
             }
-        }
-        for chain in 0..table.chains.len() {
-            transaction.add_chain(table_index, chain);
         }
         for (chain, steps) in steps.iter().enumerate() {
             for &(rule, place) in &steps.added {
@@ -295,25 +301,27 @@ impl Match {
     }
 }
 
-/// Takes away what is there of a table but these chains and the sets that stay. No rule uses any of it any more, and a
-/// map's elements, which may jump to a chain, go before that.
-fn remove_all_but(transaction: &mut Transaction<'_>, there: &CurrentTable, chains: &[Chain]) {
+/// Takes away what is there of a table but these chains, the sets that stay and, with `keep`, what is desired as it is. No
+/// rule uses any of it any more, and a map's elements, which may jump to a chain or lead to an object, go before that.
+fn remove_all_but(transaction: &mut Transaction<'_>, there: &CurrentTable, chains: &[Chain], keep: bool) {
     let (family, name) = (there.family, &there.name);
+    let subject = || Subject::table(family, name);
     for set in there.named_sets.iter().filter(|set| !set.stays) {
-        let subject = Subject::table(family, name).set(&set.name);
-        transaction.remove(subject, |batch| batch.del_set(family, name, &set.name));
+        transaction.remove(subject().set(&set.name), |batch| batch.del_set(family, name, &set.name));
     }
-    for (kind, object) in &there.objects {
-        let subject = Subject::table(family, name);
-        transaction.remove(subject, |batch| batch.del_object(family, name, *kind, object));
+    for object in there.objects.iter().filter(|object| !(keep && object.is_desired)) {
+        let kind = ObjectKind::from_number(object.kind.number());
+        transaction.remove(subject().object(kind, &object.name), |batch| {
+            batch.del_object(family, name, object.kind, &object.name);
+        });
     }
-    for flowtable in &there.flowtables {
-        let subject = Subject::table(family, name);
-        transaction.remove(subject, |batch| batch.del_flowtable(family, name, flowtable));
+    for flowtable in there.flowtables.iter().filter(|flowtable| !(keep && flowtable.is_desired)) {
+        transaction.remove(subject().flowtable(&flowtable.name), |batch| {
+            batch.del_flowtable(family, name, &flowtable.name);
+        });
     }
     for chain in there.chains_but(chains) {
-        let subject = Subject::table(family, name).chain(&chain.name);
-        transaction.remove(subject, |batch| batch.del_chain(family, name, &chain.name));
+        transaction.remove(subject().chain(&chain.name), |batch| batch.del_chain(family, name, &chain.name));
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use nftwire::{Batch, ElementList, Position, Set};
+use nftwire::{Batch, ElementList, Position};
 
-use crate::nft::compile::{ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, SetKey, compile_in, named_set};
+use crate::model::statement::ObjectKind;
+use crate::nft::compile::{
+    self, ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, SetKey, comment, compile_in, named_set,
+};
 use crate::validate::RulePlace;
 use crate::{Family, Name, Ruleset};
 use nftwire::Text;
@@ -39,11 +42,22 @@ pub struct Subject {
     pub chain: Option<Name>,
     /// The rule's number in the chain, from 0, and its text, if it is about one
     pub rule: Option<(usize, String)>,
+    /// nft's word for the kind and the name of the object or the flowtable, if it is about one
+    pub object: Option<(&'static str, Name)>,
 }
 
 impl Subject {
     pub(super) fn table(family: Family, name: &Name) -> Self {
-        Self { is_removal: false, family, table: name.clone(), set: None, chain: None, rule: None }
+        let table = name.clone();
+        Self { is_removal: false, family, table, set: None, chain: None, rule: None, object: None }
+    }
+
+    pub(super) fn object(self, kind: ObjectKind, name: &Name) -> Self {
+        Self { object: Some((kind.name(), name.clone())), ..self }
+    }
+
+    pub(super) fn flowtable(self, name: &Name) -> Self {
+        Self { object: Some(("flowtable", name.clone())), ..self }
     }
 
     pub(super) fn set(self, name: &Name) -> Self {
@@ -55,7 +69,8 @@ impl Subject {
     }
 }
 
-/// `table inet NAME`, `set NAME in inet TABLE`, `chain NAME in inet TABLE`, `rule 7 of NAME in inet TABLE ("tcp dport …")`.
+/// `table inet NAME`, `set NAME in inet TABLE`, `counter NAME in inet TABLE`, `chain NAME in inet TABLE`,
+/// `rule 7 of NAME in inet TABLE ("tcp dport …")`.
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { family, table, .. } = self;
@@ -64,6 +79,9 @@ impl fmt::Display for Subject {
         }
         if let Some(set) = &self.set {
             return write!(f, "set {set} in {family} {table}");
+        }
+        if let Some((kind, name)) = &self.object {
+            return write!(f, "{kind} {name} in {family} {table}");
         }
         let Some(chain) = &self.chain else { return write!(f, "table {family} {table}") };
         let rule = self.rule.as_ref();
@@ -89,6 +107,15 @@ enum Object {
     Set {
         table: usize,
         set: usize,
+    },
+    /// A counter, a quota or the like
+    Named {
+        table: usize,
+        object: usize,
+    },
+    Flowtable {
+        table: usize,
+        flowtable: usize,
     },
     Chain {
         table: usize,
@@ -134,6 +161,15 @@ impl<'a> Transaction<'a> {
                 let (table, subject) = desired(table);
                 subject.set(&table.sets[set].name)
             }
+            Object::Named { table, object } => {
+                let (table, subject) = desired(table);
+                let object = &table.objects[object];
+                subject.object(object.data.kind(), &object.name)
+            }
+            Object::Flowtable { table, flowtable } => {
+                let (table, subject) = desired(table);
+                subject.flowtable(&table.flowtables[flowtable].name)
+            }
             Object::Chain { table, chain } => {
                 let (table, subject) = desired(table);
                 subject.chain(&table.chains[chain].name)
@@ -150,7 +186,7 @@ impl<'a> Transaction<'a> {
     #[must_use]
     pub fn feature(&self, message: usize, expression: Option<usize>) -> Option<&'static Feature> {
         match *self.objects.get(message)? {
-            Object::Removal(_) => None,
+            Object::Removal(_) | Object::Named { .. } | Object::Flowtable { .. } => None,
             Object::Table { table } => Feature::of_family(self.desired.tables[table].family),
             Object::Set { table, set } => {
                 let compiled = named_set(&self.desired.tables[table].sets[set]).ok()?;
@@ -168,19 +204,41 @@ impl<'a> Transaction<'a> {
     }
 
     /// Adds the desired table with this number, which must not be there.
-    pub(super) fn create_table(&mut self, table: usize) {
+    pub(super) fn create_table(&mut self, table: usize) -> Result<(), NotCompiled> {
         let desired = &self.desired.tables[table];
+        let userdata = comment(desired.comment.as_ref())?;
         self.push(Object::Table { table }, |batch| {
-            batch.create_table(&nftwire::Table::new(desired.family, &desired.name));
+            batch.create_table(&compile::table::table(desired, &userdata));
         });
+        Ok(())
     }
 
     /// Adds the desired table with this number, or leaves the one that is there.
-    pub(super) fn add_table(&mut self, table: usize) {
+    pub(super) fn add_table(&mut self, table: usize) -> Result<(), NotCompiled> {
         let desired = &self.desired.tables[table];
+        let userdata = comment(desired.comment.as_ref())?;
         self.push(Object::Table { table }, |batch| {
-            batch.add_table(&nftwire::Table::new(desired.family, &desired.name));
+            batch.add_table(&compile::table::table(desired, &userdata));
         });
+        Ok(())
+    }
+
+    /// Adds a desired object, or leaves the one that is there.
+    pub(super) fn add_object(&mut self, table: usize, object: usize) -> Result<(), NotCompiled> {
+        let desired = &self.desired.tables[table];
+        let model = &desired.objects[object];
+        let userdata = comment(model.comment.as_ref())?;
+        let message = compile::table::object(desired.family, desired.name.as_text(), model, &userdata)?;
+        self.push(Object::Named { table, object }, |batch| batch.add_object(&message));
+        Ok(())
+    }
+
+    /// Adds a desired flowtable, or leaves the one that is there.
+    pub(super) fn add_flowtable(&mut self, table: usize, flowtable: usize) {
+        let desired = &self.desired.tables[table];
+        let model = &desired.flowtables[flowtable];
+        let message = compile::table::flowtable(desired.family, desired.name.as_text(), model);
+        self.push(Object::Flowtable { table, flowtable }, |batch| batch.add_flowtable(&message));
     }
 
     /// Adds a desired set with its elements.
@@ -191,13 +249,7 @@ impl<'a> Transaction<'a> {
         let compiled = named_set(&desired.sets[set])?;
         self.push(Object::Set { table, set }, |batch| {
             let id = batch.take_set_id();
-            batch.add_set(&Set {
-                id,
-                flags: compiled.flags,
-                key_type: compiled.data_type.set_number(),
-                userdata: &compiled.userdata,
-                ..Set::new(family, table_name, name, compiled.key_len)
-            });
+            batch.add_set(&compiled.head(family, table_name, name, id));
             batch.add_elements(
                 &ElementList::new(family, table_name, name, id),
                 compiled.keys.iter().map(SetKey::element),
@@ -207,9 +259,15 @@ impl<'a> Transaction<'a> {
     }
 
     /// Adds a desired chain, or leaves the one that is there.
-    pub(super) fn add_chain(&mut self, table: usize, chain: usize) {
-        let message = self.chain_message(table, chain);
+    pub(super) fn add_chain(&mut self, table: usize, chain: usize) -> Result<(), NotCompiled> {
+        let desired = &self.desired.tables[table];
+        let model = &desired.chains[chain];
+        let userdata = comment(model.comment.as_ref())?;
+        let policy = model.base.map(|base| base.policy);
+        let name = desired.name.as_text();
+        let message = compile::table::chain(desired.family, name, model, policy, &userdata);
         self.push(Object::Chain { table, chain }, |batch| batch.add_chain(&message));
+        Ok(())
     }
 
     /// Adds a desired rule, with the sets that belong to it before.
@@ -245,18 +303,6 @@ impl<'a> Transaction<'a> {
     fn push(&mut self, object: Object, fill: impl FnOnce(&mut Batch)) {
         fill(&mut self.batch);
         self.objects.resize(self.batch.messages(), object);
-    }
-
-    fn chain_message(&self, table: usize, chain: usize) -> nftwire::Chain<'a> {
-        let table = &self.desired.tables[table];
-        let chain = &table.chains[chain];
-        let base = chain.base.as_ref().map(|base| nftwire::BaseChain {
-            kind: base.kind.name(),
-            hook: base.hook,
-            priority: base.priority,
-            policy: Some(base.policy),
-        });
-        nftwire::Chain { base, ..nftwire::Chain::new(table.family, &table.name, &chain.name) }
     }
 }
 

@@ -8,9 +8,9 @@ use nftwire::{
 
 use super::interval::{self, Existing};
 use super::positions::Positions;
-use super::{failure, is_missing, strerror, wire};
+use super::{failure, is_missing, strerror};
 use crate::model::statement::ObjectKind;
-use crate::nft::compile::{Compiled, SetKey, compile, named_set};
+use crate::nft::compile::{Compiled, NotCompiled, SetKey, comment, compile, named_set, table as wire};
 use crate::nft::parse::evaluate::{ANONYMOUS_CHAIN, Evaluator, Item, ItemData};
 use crate::nft::parse::source::{Fault, Span};
 use crate::nft::parse::syntax::{
@@ -59,11 +59,11 @@ impl Change {
     pub(super) fn add(&mut self, item: Item, socket: &mut Socket) -> Result<(), Fault> {
         let Item { family, table, verb, data, span, table_span, name_span } = item;
         let subject = Subject { command: span, table: table_span, name: name_span, position: name_span };
-        let refuse = |message: String| Fault::new(span, message);
+        let refuse = |error: NotCompiled| Fault::new(span, error.to_string());
         let create = verb == Verb::Create;
         match &data {
             ItemData::Table(model) => {
-                let userdata = wire::comment(model.comment.as_ref()).map_err(refuse)?;
+                let userdata = comment(model.comment.as_ref()).map_err(refuse)?;
                 let message = wire::table(model, &userdata);
                 self.push(subject, |batch| match create {
                     true => batch.create_table(&message),
@@ -74,7 +74,7 @@ impl Change {
                 self.push(subject, |batch| batch.set_policy(family, &table, &model.name, *policy));
             }
             ItemData::Chain(model, policy) => {
-                let userdata = wire::comment(model.comment.as_ref()).map_err(refuse)?;
+                let userdata = comment(model.comment.as_ref()).map_err(refuse)?;
                 let message = wire::chain(family, (&table).into(), model, *policy, &userdata);
                 self.push(subject, |batch| match create {
                     true => batch.create_chain(&message),
@@ -82,10 +82,8 @@ impl Change {
                 });
             }
             ItemData::Object(model) => {
-                let userdata = wire::comment(model.comment.as_ref()).map_err(refuse)?;
-                let Some(message) = wire::object(family, (&table).into(), model, &userdata) else {
-                    return Err(refuse("this kind of object cannot be added".to_owned()));
-                };
+                let userdata = comment(model.comment.as_ref()).map_err(refuse)?;
+                let message = wire::object(family, (&table).into(), model, &userdata).map_err(refuse)?;
                 self.push(subject, |batch| match create {
                     true => batch.create_object(&message),
                     false => batch.add_object(&message),
@@ -120,9 +118,8 @@ impl Change {
         create: bool,
     ) -> Result<(), Fault> {
         let compiled = named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()))?;
-        let message = wire::set(family, table, set, &compiled);
         self.push(subject, |batch| {
-            let message = nftwire::Set { id: batch.take_set_id(), ..message };
+            let message = compiled.head(family, table, &set.name, batch.take_set_id());
             if create { batch.create_set(&message) } else { batch.add_set(&message) }
         });
         Ok(())

@@ -4,7 +4,6 @@ mod change;
 mod interval;
 mod list;
 mod positions;
-mod wire;
 
 use std::collections::HashMap;
 

@@ -41,6 +41,9 @@ pub enum NotCompiled {
     /// A comment that nft could not read.
     #[error("cannot compile a comment of {0} bytes: nft reads at most 127")]
     Comment(usize),
+    /// An object of a kind that the model does not know.
+    #[error("cannot compile an object of kind {0}, which is not known")]
+    Object(u32),
     /// A set, or an element of one.
     #[error("cannot compile {0}")]
     Set(SetFault),
@@ -61,17 +64,14 @@ pub enum NotCompiled {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetFault {
-    /// Maps that have a name
-    #[error("a map that has a name")]
-    Map,
-    /// Keys of several fields
-    #[error("a set of several fields that has a name")]
+    /// The expression that was given for its type
+    #[error("a set or map whose type is declared by this expression")]
+    Typeof,
+    /// A key that has another number of fields than the set
+    #[error("an element whose key does not have the set's fields")]
     Fields,
-    /// A size, a timeout, a policy, a typeof, a comment or statements
-    #[error("a set with a size, a time, a policy, statements, a comment or a type by expression")]
-    Attributes,
-    /// An element's time, comment or limit
-    #[error("an element with a time, a comment or a limit of its own")]
+    /// The name of an object, a verdict or a value in a set or a map of something else
+    #[error("an element that leads to something else than its map's elements")]
     Element,
     /// A value of a map
     #[error("a map whose values are not constants of one type")]

@@ -180,9 +180,14 @@ impl<'a> Compiler<'a, '_> {
         word: u32,
         interval: bool,
     ) -> Result<(), NotCompiled> {
-        self.load(key, word)?;
-        if interval && !matches!(key, Expression::Concat(_)) && is_host_order(key) {
-            self.swap(key, word, ByteorderOp::Hton);
+        let mut word = word;
+        let parts = if let Expression::Concat(parts) = key { &parts[..] } else { std::slice::from_ref(key) };
+        for part in parts {
+            self.load(part, word)?;
+            if interval && is_host_order(part) {
+                self.swap(part, word, ByteorderOp::Hton);
+            }
+            word += len(part).div_ceil(WORDS_IN_16_BYTES);
         }
         Ok(())
     }

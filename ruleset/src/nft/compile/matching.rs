@@ -6,6 +6,7 @@ use nftwire::expr::{ByteorderOp, Cmp, CmpOp, Operation, PayloadAction, PayloadBa
 use super::load::{bits, is_host_order};
 use super::{Compiler, NotCompiled, constant, mask_byte, register};
 use crate::model::expression::reversed;
+use crate::model::selector::Fib;
 use crate::{Data, DataType, Expression, Op, Prefix, Selector};
 
 /// A comparison of bytes of a header: the expression that loads them, which the comparison follows.
@@ -155,6 +156,13 @@ impl<'a> Compiler<'a, '_> {
             Expression::Concat(parts) => concatenated(parts)?,
             right => constant(right)?,
         };
+        if let Expression::Selector(Selector::Fib(fib)) = left
+            && fib.flags & Fib::PRESENT != 0
+            && let [present] = data.as_bytes()
+        {
+            // The kernel writes all of the register (`nft_fib_store_result` in net/netfilter/nft_fib.c, Linux 6.18).
+            data = Data::ne32(u32::from(*present));
+        }
         let load = self.expressions.len();
         match left {
             Expression::Selector(selector) => match bits(selector) {

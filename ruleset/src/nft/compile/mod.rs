@@ -12,14 +12,15 @@ mod matching;
 pub(crate) mod original;
 pub(crate) mod set;
 mod statement;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
 use nftwire::expr::MetaKey;
-use nftwire::{Compat, Expr, Register, uapi};
+use nftwire::{Compat, Expr, Register, uapi, userdata};
 
 pub use error::{NotCompiled, SetFault};
-pub use set::{AnonymousSet, NamedSet, SetKey, named_set};
+pub use set::{AnonymousSet, KeyDetails, NamedSet, SetKey, named_set};
 
 use crate::nft::decompile::context::Context;
 use crate::{Data, Expression, Family, Name, Op, Origin, Rule, Selector, Set, Statement, Table};
@@ -42,9 +43,6 @@ pub const ANONYMOUS_SET_NAME: &str = "__set%d";
 
 /// Bytes of a comment, its NUL included, that nft can read (`NFTNL_UDATA_RULE_COMMENT`): a length is one byte.
 pub const COMMENT_MAX: usize = 128;
-
-/// `NFTNL_UDATA_RULE_COMMENT`, the comment's type in a rule's userdata.
-const UDATA_RULE_COMMENT: u8 = 0;
 
 /// `ETH_P_IP` and `ETH_P_IPV6` of linux/if_ether.h
 const ETHERTYPE_IP: u16 = 0x0800;
@@ -74,7 +72,7 @@ fn compile_with<'a>(
     first_set_id: u32,
 ) -> Result<Compiled<'a>, NotCompiled> {
     let Rule { handle: _, statements, comment, origin } = rule;
-    let userdata = comment.as_ref().map_or(Ok(Vec::new()), self::comment)?;
+    let userdata = self::comment(comment.as_ref())?;
     match origin {
         Origin::Written => {}
         Origin::Kernel(original) => return original.compile(statements, userdata, first_set_id),
@@ -126,14 +124,17 @@ pub(crate) fn stateful(statements: &[Statement]) -> Result<Vec<Expr<'static>>, N
     statements.iter().map(statement::stateful).collect()
 }
 
-/// A comment in libnftnl's form: type, length, text with its NUL.
-fn comment(text: &Name) -> Result<Vec<u8>, NotCompiled> {
-    let len = text.len() + 1;
-    let length = u8::try_from(len).ok().filter(|_| len <= COMMENT_MAX);
-    let mut bytes = vec![UDATA_RULE_COMMENT, length.ok_or(NotCompiled::Comment(text.len()))?];
-    bytes.extend_from_slice(text.as_bytes());
-    bytes.push(0);
-    Ok(bytes)
+/// The userdata of a table, a chain, a rule or an object, which nft takes its comment from.
+///
+/// # Errors
+/// nft could not read the comment.
+pub(crate) fn comment(comment: Option<&Name>) -> Result<Vec<u8>, NotCompiled> {
+    let Some(text) = comment else { return Ok(Vec::new()) };
+    let too_long = NotCompiled::Comment(text.len());
+    if text.len() >= COMMENT_MAX {
+        return Err(too_long);
+    }
+    userdata::with_comment(text).map_err(|_| too_long)
 }
 
 struct Compiler<'a, 's> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use nftwire::expr::{Dynset, Lookup, Objref};
 use nftwire::{AttrReader, DecodeError, ElementData, Expr, Rule, SetPolicy};
 
-use super::{ANONYMOUS_SET_NAME, AnonymousSet, Compiled, NotCompiled, SetKey};
+use super::{ANONYMOUS_SET_NAME, AnonymousSet, Compiled, KeyDetails, NotCompiled, SetKey};
 use crate::snapshot::SetSnapshot;
 use crate::{DataType, Original, Statement};
 
@@ -174,26 +174,37 @@ impl AnonymousSet {
     }
 }
 
-/// An element as it is compiled, where it has nothing else.
+/// An element as it is compiled, where nothing that it has refers to the message that it came in.
 fn key(element: nftwire::Element<'_>) -> Option<SetKey> {
     let (verdict, value) = match element.data {
         Some(ElementData::Verdict(verdict)) => (Some(verdict.into()), None),
         Some(ElementData::Value(value)) => (None, Some(value)),
         None => (None, None),
     };
-    let counter = match element.expressions.as_slice() {
-        [] => false,
-        [Expr::Counter(_)] => true,
-        _ => return None,
+    let expressions = element.expressions.into_iter().map(|expression| {
+        Some(match expression {
+            Expr::Counter(counter) => counter.into(),
+            Expr::Limit(limit) => limit.into(),
+            Expr::Quota(quota) => quota.into(),
+            Expr::Last(last) => last.into(),
+            Expr::Connlimit(connlimit) => connlimit.into(),
+            _ => return None,
+        })
+    });
+    let details = KeyDetails {
+        verdict,
+        value,
+        object: element.object.map(nftwire::Text::to_name),
+        timeout: element.timeout,
+        expiration: element.expiration,
+        expressions: expressions.collect::<Option<_>>()?,
+        userdata: element.userdata.to_vec(),
     };
-    let is_plain = element.object.is_none() && element.timeout == 0 && element.userdata.is_empty();
-    is_plain.then_some(SetKey {
+    Some(SetKey {
         key: element.key,
         end: element.interval_end,
         key_end: element.key_end,
         catch_all: element.catch_all,
-        verdict,
-        value,
-        counter,
+        details,
     })
 }

@@ -412,8 +412,10 @@ fn ranges_in_a_set_are_the_ends_that_nft_makes_of_them() {
     let rule = Rule::new().compare(Selector::Payload(TCP_DPORT), Op::Eq, right);
     let compiled = compile(Family::Inet, &rule, 1).unwrap();
     let key = |port, end| SetKey::new(Data::be16(port), end);
-    let keys =
+    let mut keys =
         vec![key(0, true), key(80, false), key(81, true), key(443, false), key(444, true), key(1000, false)];
+    // Nothing ends the last one.
+    keys[5].details.userdata = [1, 4].into_iter().chain(1_u32.to_ne_bytes()).collect();
     assert_eq!(
         compiled.sets,
         [AnonymousSet {
@@ -460,7 +462,8 @@ fn addresses(flags: u32, elements: &[&str]) -> Set {
 #[test]
 fn a_set_of_single_values() {
     let set = named_set(&addresses(0, &["10.0.0.2/32", "10.0.0.1/32", "10.0.0.2/32"])).unwrap();
-    assert_eq!((set.data_type, set.key_len, set.flags), (DataType::Ipv4Addr, 4, SetFlags::default()));
+    let key_type = DataType::Ipv4Addr.set_number();
+    assert_eq!((set.key_type, set.key_len, set.flags), (key_type, 4, SetFlags::default()));
     // As nft 1.0.6 has it: key_byte_order big endian.
     assert_eq!(set.userdata, [0, 4, 2, 0, 0, 0]);
     let key = |last| SetKey::new(Data::new(&[10, 0, 0, last]), false);
@@ -486,23 +489,28 @@ fn a_set_of_ranges() {
 #[test]
 fn sets_that_only_can_be_shown() {
     let refused = |set: &Set| named_set(set).unwrap_err();
-    let plain = || addresses(0, &[]);
-    assert_eq!(refused(&addresses(0, &["10.0.0.0/8"])), SetFault::NotInterval.into());
-    assert_eq!(refused(&Set { value: Some(SetValue::Verdict), ..plain() }), SetFault::Map.into());
-    let mut fields = plain();
+    let plain = |keys: &[&str]| addresses(0, keys);
+    assert_eq!(refused(&plain(&["10.0.0.0/8"])), SetFault::NotInterval.into());
+    // A set's elements lead nowhere, and a map's to what it is a map of.
+    let mut map = Set { value: Some(SetValue::Verdict), ..plain(&["10.0.0.1/32"]) };
+    map.elements[0].value = Some(Expression::Name("web".into()));
+    assert_eq!(refused(&map), SetFault::Element.into());
+    map.value = None;
+    assert_eq!(refused(&map), SetFault::Element.into());
+    let mut fields = plain(&[]);
     fields.key.types.push(fields.key.types[0]);
+    fields.elements.push(Element::new(Expression::Concat(vec![Expression::constant(
+        DataType::Ipv4Addr,
+        Data::new(&[10, 0, 0, 1]),
+    )])));
     assert_eq!(refused(&fields), SetFault::Fields.into());
-    for set in [
-        Set { timeout: 1, ..plain() },
-        Set { size: 1, ..plain() },
-        Set { flags: SetFlags::EVAL.0, ..plain() },
-        Set { comment: Some("c".into()), ..plain() },
-    ] {
-        assert_eq!(refused(&set), SetFault::Attributes.into());
-    }
-    let mut commented = addresses(0, &["10.0.0.1/32"]);
-    commented.elements[0].details = Some(Box::default());
-    assert_eq!(refused(&commented), SetFault::Element.into());
+    let mut of_hash = plain(&[]);
+    of_hash.key.expression =
+        Some(Selector::SymmetricHash(crate::selector::HashRange { modulus: 2, offset: 0 }).into());
+    assert_eq!(refused(&of_hash), SetFault::Typeof.into());
+    let commented = |len| Set { comment: Some("c".repeat(len).into()), ..plain(&[]) };
+    assert!(named_set(&commented(127)).is_ok());
+    assert_eq!(refused(&commented(255)), SetFault::Userdata.into());
 }
 
 /// Without it nft 1.0.6 shows names of interfaces as empty texts.

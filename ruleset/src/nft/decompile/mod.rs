@@ -14,7 +14,7 @@ pub(crate) mod register;
 mod resolve;
 mod set;
 mod statement;
-mod type_of;
+pub(crate) mod type_of;
 mod xtables;
 
 use std::collections::HashMap;

@@ -33,10 +33,11 @@ pub fn set(set: &nftwire::Set<'_>) -> Set {
     } else if set.data_type == DataType::VERDICT {
         Some(SetValue::Verdict)
     } else {
-        let len = if userdata.data_interval { set.data_len / 2 } else { set.data_len };
+        let interval = userdata.data_interval.unwrap_or(false);
+        let len = if interval { set.data_len / 2 } else { set.data_len };
         let of = userdata.data_typeof.as_ref().and_then(|of| type_of::decode(of, len));
         let data_type = set_type(set.data_type, len, &[], userdata.data_byte_order, of);
-        Some(SetValue::Data { data_type, interval: userdata.data_interval })
+        Some(SetValue::Data { data_type, interval })
     };
     Set {
         name: set.name.into(),

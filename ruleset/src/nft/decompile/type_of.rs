@@ -7,35 +7,41 @@ use crate::model::selector::{CtOf, Osf, RawPayload};
 use crate::{Expression, FieldType, Protocol, Selector, SetType};
 
 // nft's enum expr_types
-const PAYLOAD: u32 = 7;
-const META: u32 = 9;
-const SOCKET: u32 = 10;
-const OSF: u32 = 11;
-const CT: u32 = 12;
-const CONCAT: u32 = 13;
+pub(crate) const PAYLOAD: u32 = 7;
+pub(crate) const META: u32 = 9;
+pub(crate) const SOCKET: u32 = 10;
+pub(crate) const OSF: u32 = 11;
+pub(crate) const CT: u32 = 12;
+pub(crate) const CONCAT: u32 = 13;
 
-/// nft's enum proto_desc_id
+/// nft's enum proto_desc_id, from 1 on
+const PROTOCOLS: [Protocol; 17] = [
+    Protocol::Ah,
+    Protocol::Esp,
+    Protocol::Comp,
+    Protocol::Icmp,
+    Protocol::Igmp,
+    Protocol::Udp,
+    Protocol::Udplite,
+    Protocol::Tcp,
+    Protocol::Dccp,
+    Protocol::Sctp,
+    Protocol::Th,
+    Protocol::Ip,
+    Protocol::Ip6,
+    Protocol::Icmp6,
+    Protocol::Arp,
+    Protocol::Vlan,
+    Protocol::Ether,
+];
+
 fn protocol(number: u32) -> Option<Protocol> {
-    Some(match number {
-        1 => Protocol::Ah,
-        2 => Protocol::Esp,
-        3 => Protocol::Comp,
-        4 => Protocol::Icmp,
-        5 => Protocol::Igmp,
-        6 => Protocol::Udp,
-        7 => Protocol::Udplite,
-        8 => Protocol::Tcp,
-        9 => Protocol::Dccp,
-        10 => Protocol::Sctp,
-        11 => Protocol::Th,
-        12 => Protocol::Ip,
-        13 => Protocol::Ip6,
-        14 => Protocol::Icmp6,
-        15 => Protocol::Arp,
-        16 => Protocol::Vlan,
-        17 => Protocol::Ether,
-        _ => return None,
-    })
+    PROTOCOLS.get(usize::try_from(number.checked_sub(1)?).ok()?).copied()
+}
+
+/// nft's number for a protocol, where it has one.
+pub(crate) fn protocol_number(protocol: Protocol) -> Option<u32> {
+    (1..).zip(PROTOCOLS).find(|(_, known)| *known == protocol).map(|(number, _)| number)
 }
 
 /// What is said there, where it is understood.

@@ -33,7 +33,7 @@ impl Writer<'_> {
     pub fn table(&self, table: &Table, objects: &mut Vec<Json>) {
         let mut head = json!({ "family": table.family.to_string(), "name": table.name.to_string() });
         handle(&mut head, table.handle);
-        names(&mut head, "flags", table_flags(table).collect());
+        names(&mut head, "flags", table_flags(table.flags).collect());
         objects.push(json!({ "table": head }));
         objects.extend(table.objects.iter().map(|object| self.object(table, object)));
         objects.extend(table.sets.iter().map(|set| self.set(table, set)));

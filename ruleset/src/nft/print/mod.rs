@@ -81,7 +81,7 @@ impl Printer<'_> {
             self.put(format_args!(" # handle {}", table.handle));
         }
         self.out.push('\n');
-        let flags: Vec<_> = table_flags(table).collect();
+        let flags: Vec<_> = table_flags(table.flags).collect();
         if !flags.is_empty() {
             self.put(format_args!("\tflags {}\n", flags.join(",")));
         }
@@ -162,8 +162,7 @@ pub(crate) fn is_pattern(device: &Name) -> bool {
 }
 
 /// nft's names for a table's flags.
-pub(crate) fn table_flags(table: &Table) -> impl Iterator<Item = &'static str> {
-    let flags = table.flags;
+pub fn table_flags(flags: u32) -> impl Iterator<Item = &'static str> {
     let known = [(1, "dormant"), (2, "owner"), (4, "persist")];
     known.into_iter().filter(move |(flag, _)| flags & flag != 0).map(|flag| flag.1)
 }

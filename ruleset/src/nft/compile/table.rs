@@ -1,45 +1,38 @@
-//! Tables, chains, objects and flowtables of the model as the kernel wants them.
+//! Tables, chains, objects and flowtables as the kernel wants them. What they hold comes in messages of its own.
+//!
+//! The userdata of each is [its comment](super::comment), which the caller keeps for as long as it needs the message.
 
 use nftwire::expr::{Counter, Limit, LimitKind, Quota, Synproxy};
-use nftwire::{CtExpect, CtHelper, CtTimeout, Device, Family, FlowtableFlags, TableFlags, userdata};
+use nftwire::{CtExpect, CtHelper, CtTimeout, Device, Family, FlowtableFlags, TableFlags};
 
+use super::NotCompiled;
 use crate::model::object::ObjectData;
-use crate::nft::compile::NamedSet;
-use crate::{Chain, Flowtable, Object, Policy, Set, Table};
-use crate::{Name, Text};
+use crate::{Chain, Flowtable, Name, Object, Policy, Table, Text};
 
-/// What the kernel keeps of a comment.
-pub(super) fn comment(comment: Option<&Name>) -> Result<Vec<u8>, String> {
-    match comment {
-        None => Ok(Vec::new()),
-        Some(comment) => userdata::with_comment(comment).map_err(|error| error.to_string()),
-    }
-}
-
-pub(super) fn table<'a>(table: &'a Table, userdata: &'a [u8]) -> nftwire::Table<'a> {
-    nftwire::Table {
-        flags: TableFlags(table.flags),
-        userdata,
-        ..nftwire::Table::new(table.family, &table.name)
-    }
+pub(crate) fn table<'a>(table: &'a Table, userdata: &'a [u8]) -> nftwire::Table<'a> {
+    // What it holds comes later; a handle is the kernel's to give.
+    let Table { family, name, handle: _, flags, comment: _, .. } = table;
+    let Table { objects: _, sets: _, flowtables: _, chains: _, anonymous: _, .. } = table;
+    nftwire::Table { flags: TableFlags(*flags), userdata, ..nftwire::Table::new(*family, name) }
 }
 
 /// The policy of a chain that exists stays where none is said.
-pub(super) fn chain<'a>(
+pub(crate) fn chain<'a>(
     family: Family,
     table: Text<'a>,
     chain: &'a Chain,
     policy: Option<Policy>,
     userdata: &'a [u8],
 ) -> nftwire::Chain<'a> {
-    let base = chain.base.as_ref().map(|base| nftwire::BaseChain {
+    let Chain { name, handle: _, comment: _, base, devices, rules: _ } = chain;
+    let base = base.as_ref().map(|base| nftwire::BaseChain {
         kind: base.kind.name(),
         hook: base.hook,
         priority: base.priority,
         policy,
     });
-    let devices = chain.devices.iter().map(|name| device(name)).collect();
-    nftwire::Chain { base, devices, userdata, ..nftwire::Chain::new(family, table, &chain.name) }
+    let devices = devices.iter().map(device).collect();
+    nftwire::Chain { base, devices, userdata, ..nftwire::Chain::new(family, table, name) }
 }
 
 fn device(name: &Name) -> Device<'_> {
@@ -49,13 +42,16 @@ fn device(name: &Name) -> Device<'_> {
     }
 }
 
-pub(super) fn object<'a>(
+/// # Errors
+/// It is of a kind that is not known.
+pub(crate) fn object<'a>(
     family: Family,
     table: Text<'a>,
     object: &'a Object,
     userdata: &'a [u8],
-) -> Option<nftwire::Object<'a>> {
-    let data = match &object.data {
+) -> Result<nftwire::Object<'a>, NotCompiled> {
+    let Object { name, handle: _, comment: _, data } = object;
+    let data = match data {
         ObjectData::Counter(counter) => {
             nftwire::ObjectData::Counter(Counter { packets: counter.packets, bytes: counter.bytes })
         }
@@ -77,7 +73,8 @@ pub(super) fn object<'a>(
             l4proto: *l4proto,
         }),
         ObjectData::CtTimeout { l3proto, l4proto, timeouts } => {
-            let said = (0..).zip(timeouts).filter(|(_, seconds)| **seconds > 0);
+            // The kernel counts states from 1 on (`enum ctattr_timeout_tcp`).
+            let said = (1..).zip(timeouts).filter(|(_, seconds)| **seconds > 0);
             nftwire::ObjectData::CtTimeout(CtTimeout {
                 l3proto: Some((*l3proto).into()),
                 l4proto: *l4proto,
@@ -99,34 +96,21 @@ pub(super) fn object<'a>(
             wscale: synproxy.wscale,
             flags: synproxy.flags,
         }),
-        ObjectData::Other(_) => return None,
+        ObjectData::Other(number) => return Err(NotCompiled::Object(*number)),
     };
-    Some(nftwire::Object { userdata, ..nftwire::Object::new(family, table, &object.name, data) })
+    Ok(nftwire::Object { userdata, ..nftwire::Object::new(family, table, name, data) })
 }
 
-pub(super) fn flowtable<'a>(
+pub(crate) fn flowtable<'a>(
     family: Family,
     table: Text<'a>,
     flowtable: &'a Flowtable,
 ) -> nftwire::Flowtable<'a> {
+    let Flowtable { name, handle: _, priority, devices, flags } = flowtable;
     nftwire::Flowtable {
-        flags: FlowtableFlags(flowtable.flags),
-        priority: flowtable.priority,
-        devices: flowtable.devices.iter().map(|name| device(name)).collect(),
-        ..nftwire::Flowtable::new(family, table, &flowtable.name)
-    }
-}
-
-pub(super) fn set<'a>(
-    family: Family,
-    table: Text<'a>,
-    set: &'a Set,
-    compiled: &'a NamedSet,
-) -> nftwire::Set<'a> {
-    nftwire::Set {
-        flags: compiled.flags,
-        key_type: compiled.data_type.set_number(),
-        userdata: &compiled.userdata,
-        ..nftwire::Set::new(family, table, &set.name, compiled.key_len)
+        flags: FlowtableFlags(*flags),
+        priority: *priority,
+        devices: devices.iter().map(device).collect(),
+        ..nftwire::Flowtable::new(family, table, name)
     }
 }

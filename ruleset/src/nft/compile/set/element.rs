@@ -1,0 +1,350 @@
+//! The elements of sets and maps.
+
+use nftwire::Expr;
+use nftwire::uapi;
+use nftwire::userdata::ElementUserdata;
+
+use super::super::load::{self, Bits};
+use super::super::matching::concatenated;
+use super::super::{COMMENT_MAX, NotCompiled, SetFault, constant, mask_byte, stateful};
+use crate::model::expression::reversed;
+use crate::{Data, DataType, Element, ElementDetails, Expression, Name, SetValue, Verdict};
+
+/// A key of a set or a map, with what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetKey {
+    /// The value
+    pub key: Data,
+    /// Whether it is the first value that is no longer in the range
+    pub end: bool,
+    /// The last value of a range of several fields
+    pub key_end: Option<Data>,
+    /// Whether it stands for every key that no other element has
+    pub catch_all: bool,
+    /// What it has beside the key
+    pub details: KeyDetails,
+}
+
+/// What an element has beside its key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyDetails {
+    /// What a map of verdicts has for it
+    pub verdict: Option<Verdict>,
+    /// What a map of values has for it
+    pub value: Option<Data>,
+    /// What a map of objects has for it
+    pub object: Option<Name>,
+    /// Milliseconds after which it expires; 0 for the set's own
+    pub timeout: u64,
+    /// Milliseconds until it expires; 0 where it does not
+    pub expiration: u64,
+    /// Its counters and limits
+    pub expressions: Vec<Expr<'static>>,
+    /// What nft keeps beside it: the comment
+    pub userdata: Vec<u8>,
+}
+
+impl SetKey {
+    /// A key of a set that has nothing but keys.
+    #[must_use]
+    pub fn new(key: Data, end: bool) -> Self {
+        Self { key, end, key_end: None, catch_all: false, details: KeyDetails::default() }
+    }
+
+    fn catch_all() -> Self {
+        Self { catch_all: true, ..Self::new(Data::default(), false) }
+    }
+
+    /// The key as the kernel wants it.
+    #[must_use]
+    pub fn element(&self) -> nftwire::Element<'_> {
+        let Self { key, end, key_end, catch_all, details } = self;
+        let KeyDetails { verdict, value, object, timeout, expiration, expressions, userdata } = details;
+        let verdict = verdict.as_ref().map(|verdict| nftwire::ElementData::Verdict(verdict.into()));
+        nftwire::Element {
+            key: key.clone(),
+            key_end: key_end.clone(),
+            interval_end: *end,
+            catch_all: *catch_all,
+            data: verdict.or_else(|| value.clone().map(nftwire::ElementData::Value)),
+            object: object.as_ref().map(Into::into),
+            expressions: expressions.clone(),
+            timeout: *timeout,
+            expiration: *expiration,
+            userdata,
+        }
+    }
+
+    /// By what keys are ordered: no other key of the set is at the same place.
+    #[must_use]
+    pub fn place(&self) -> (&Data, bool) {
+        (&self.key, self.end)
+    }
+
+    /// Whether it leads to what the elements of such a map lead to; those of a set lead nowhere.
+    pub(super) fn leads_to(&self, value: Option<&SetValue>) -> bool {
+        let KeyDetails { verdict, value: data, object, .. } = &self.details;
+        let found = (verdict.is_some(), data.is_some(), object.is_some());
+        // What ends a range leads nowhere; and of a map's elements that are looked for or deleted, the keys are enough.
+        let nowhere = found == (false, false, false);
+        nowhere
+            || match value {
+                None => false,
+                Some(SetValue::Verdict) => found == (true, false, false),
+                Some(SetValue::Data { .. }) => found == (false, true, false),
+                Some(SetValue::Object(_)) => found == (false, false, true),
+            }
+    }
+}
+
+/// The keys of elements whose keys have so many fields.
+pub(super) fn of_fields(
+    elements: &[Element],
+    fields: usize,
+    interval: bool,
+) -> Result<Vec<SetKey>, NotCompiled> {
+    let keys = elements.iter().map(|element| fields_key(element, fields, interval));
+    let mut keys = keys.collect::<Result<Vec<_>, _>>()?;
+    keys.sort_by(|one, other| one.place().cmp(&other.place()));
+    Ok(keys)
+}
+
+fn fields_key(element: &Element, fields: usize, interval: bool) -> Result<SetKey, NotCompiled> {
+    let key = match &element.key {
+        Expression::Concat(parts) => {
+            if parts.len() != fields {
+                return Err(SetFault::Fields.into());
+            }
+            let (mut from, mut to) = (Vec::new(), Vec::new());
+            for part in parts {
+                let (mut first, mut last) = range(part)?;
+                if !interval && first != last {
+                    return Err(SetFault::NotInterval.into());
+                }
+                if interval {
+                    let data_type = part.data_type().unwrap_or(DataType::Hex);
+                    (first, last) = (byte_by_byte(data_type, first), byte_by_byte(data_type, last));
+                }
+                for (bytes, end) in [(&mut from, first), (&mut to, last)] {
+                    bytes.extend_from_slice(end.as_bytes());
+                    bytes.resize(bytes.len().next_multiple_of(4), 0);
+                }
+            }
+            SetKey { key_end: interval.then(|| Data::new(&to)), ..SetKey::new(Data::new(&from), false) }
+        }
+        Expression::Wildcard => SetKey::catch_all(),
+        key => SetKey::new(constant(key)?, false),
+    };
+    Ok(SetKey { details: details(element)?, ..key })
+}
+
+/// An element of a set: from its first to its last value.
+struct Span {
+    from: Data,
+    to: Data,
+    details: KeyDetails,
+}
+
+impl Span {
+    fn into_key(self) -> SetKey {
+        SetKey { details: self.details, ..SetKey::new(self.from, false) }
+    }
+}
+
+/// Bytes of the first key.
+pub(super) fn key_len(elements: &[Element]) -> Result<usize, NotCompiled> {
+    let first = elements.iter().find(|element| !matches!(element.key, Expression::Wildcard));
+    first.map_or(Ok(0), |element| Ok(range(&element.key)?.0.as_bytes().len()))
+}
+
+/// What ranges a set may hold, and what becomes of those that touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ranges {
+    /// There are none
+    None,
+    /// They stay as they are
+    Apart,
+    /// They become one
+    Merged,
+    /// They become one, as in all sets that nobody names; there, one range can be the end of the one before it, too
+    Anonymous,
+}
+
+/// The keys of elements whose keys are of this type; ascending, the one for all others last.
+pub(super) fn of_one_field(
+    elements: &[Element],
+    data_type: DataType,
+    key_len: usize,
+    ranges: Ranges,
+) -> Result<Vec<SetKey>, NotCompiled> {
+    let interval = ranges != Ranges::None;
+    let (wildcards, elements): (Vec<_>, Vec<_>) =
+        elements.iter().partition(|element| matches!(element.key, Expression::Wildcard));
+    let spans = elements.into_iter().map(|element| {
+        let (from, to) = range(&element.key)?;
+        Ok(Span { from, to, details: details(element)? })
+    });
+    let mut spans = spans.collect::<Result<Vec<_>, NotCompiled>>()?;
+    if !interval && spans.iter().any(|span| span.from != span.to) {
+        return Err(SetFault::NotInterval.into());
+    }
+    if interval {
+        for span in &mut spans {
+            span.from = byte_by_byte(data_type, span.from.clone());
+            span.to = byte_by_byte(data_type, span.to.clone());
+        }
+    }
+    spans.sort_by(|one, other| (&one.from, &one.to).cmp(&(&other.from, &other.to)));
+    let spans = merged(spans, matches!(ranges, Ranges::Merged | Ranges::Anonymous))?;
+    let mut keys = match interval {
+        true => ends(spans, key_len, ranges == Ranges::Anonymous)?,
+        false => spans.into_iter().map(Span::into_key).collect(),
+    };
+    for wildcard in wildcards {
+        keys.push(SetKey { details: details(wildcard)?, ..SetKey::catch_all() });
+    }
+    Ok(keys)
+}
+
+fn details(element: &Element) -> Result<KeyDetails, NotCompiled> {
+    let Element { key: _, value, details } = element;
+    let mut compiled = KeyDetails::default();
+    match value {
+        None => {}
+        Some(Expression::Verdict(verdict)) => compiled.verdict = Some(verdict.clone()),
+        Some(Expression::Name(object)) => compiled.object = Some(object.clone()),
+        Some(value) => compiled.value = Some(value_data(value)?),
+    }
+    if let Some(ElementDetails { timeout, expires, comment, statements }) = details.as_deref() {
+        compiled.timeout = *timeout;
+        compiled.expiration = *expires;
+        compiled.expressions = stateful(statements)?;
+        if let Some(comment) = comment {
+            let too_long = NotCompiled::Comment(comment.len());
+            if comment.len() >= COMMENT_MAX {
+                return Err(too_long);
+            }
+            let userdata = ElementUserdata { comment: Some(comment.into()), interval_open: false };
+            compiled.userdata = userdata.encode().map_err(|_| too_long)?;
+        }
+    }
+    Ok(compiled)
+}
+
+pub(super) fn value_data(value: &Expression) -> Result<Data, NotCompiled> {
+    match value {
+        Expression::Concat(parts) if parts.iter().any(load::is_range) => Err(SetFault::Value.into()),
+        Expression::Concat(parts) => concatenated(parts),
+        value if load::is_range(value) => {
+            let (from, to) = range(value)?;
+            Ok(Data::new(&[from.as_bytes(), to.as_bytes()].concat()))
+        }
+        value => constant(value).map_err(|_| SetFault::Value.into()),
+    }
+}
+
+/// Elements where the bits of a field are in the bytes that are read.
+pub(in super::super) fn moved(elements: &[Element], bits: Bits) -> Result<Vec<Element>, NotCompiled> {
+    let constant = |expression: &Expression| -> Result<Expression, NotCompiled> {
+        let data_type = expression.data_type().unwrap_or(DataType::Hex);
+        Ok(Expression::constant(data_type, bits.placed(&constant(expression)?)))
+    };
+    let key = |key: &Expression| match key {
+        Expression::Range(range) => {
+            let (from, to) = (constant(&range.from)?, constant(&range.to)?);
+            Ok(Expression::Range(Box::new(crate::Range { from, to })))
+        }
+        Expression::Wildcard => Ok(Expression::Wildcard),
+        key => constant(key),
+    };
+    elements.iter().map(|element| Ok(Element { key: key(&element.key)?, ..element.clone() })).collect()
+}
+
+/// A value as the kernel compares it with the ends of ranges: the most significant byte first.
+fn byte_by_byte(data_type: DataType, value: Data) -> Data {
+    match data_type.is_host_order() && cfg!(target_endian = "little") {
+        true => reversed(&value),
+        false => value,
+    }
+}
+
+/// The first and the last value of an element.
+pub(crate) fn range(key: &Expression) -> Result<(Data, Data), NotCompiled> {
+    match key {
+        Expression::Range(range) => Ok((constant(&range.from)?, constant(&range.to)?)),
+        Expression::Prefix(prefix) => {
+            let from = constant(&prefix.value)?;
+            let data_type = prefix.value.data_type().unwrap_or(DataType::Hex);
+            let mut to = byte_by_byte(data_type, from.clone()).as_bytes().to_vec();
+            for (index, byte) in (0..).zip(&mut to) {
+                *byte |= !mask_byte(prefix.len, index);
+            }
+            let to = byte_by_byte(data_type, Data::new(&to));
+            Ok((from, to))
+        }
+        key => constant(key).map(|value| (value.clone(), value)),
+    }
+}
+
+/// Ranges that overlap become one, and with `merge` those that touch, too. Where elements have something of their own, they
+/// must not overlap.
+fn merged(spans: Vec<Span>, merge: bool) -> Result<Vec<Span>, NotCompiled> {
+    let mut merged: Vec<Span> = Vec::with_capacity(spans.len());
+    let nothing = KeyDetails::default();
+    for span in spans {
+        match merged.last_mut() {
+            Some(last) if last.details == nothing && span.details == nothing => {
+                let touches = merge && successor(&last.to).is_some_and(|next| span.from == next);
+                if span.from > last.to && !touches {
+                    merged.push(span);
+                } else if span.to > last.to {
+                    last.to = span.to;
+                }
+            }
+            Some(last) if span.from <= last.to => {
+                return Err(SetFault::Overlap.into());
+            }
+            _ => merged.push(span),
+        }
+    }
+    Ok(merged)
+}
+
+/// What the kernel wants: the ends of the ranges, after one that says that nothing is before the first. With `shared`, a
+/// range ends where the next one begins.
+fn ends(spans: Vec<Span>, key_len: usize, shared: bool) -> Result<Vec<SetKey>, NotCompiled> {
+    let zero = Data::zero(key_len);
+    let mut keys: Vec<SetKey> = Vec::with_capacity(2 * spans.len() + 1);
+    if spans.first().is_some_and(|span| span.from != zero) {
+        keys.push(SetKey::new(zero, true));
+    }
+    for span in spans {
+        if shared {
+            keys.pop_if(|before| before.end && before.key == span.from);
+        }
+        let end = successor(&span.to);
+        let mut key = span.into_key();
+        if end.is_none() {
+            // nft says so of what reaches to the highest value.
+            let open = ElementUserdata { comment: None, interval_open: true };
+            key.details.userdata.extend(open.encode().map_err(|_| SetFault::Userdata)?);
+        }
+        keys.push(key);
+        keys.extend(end.map(|end| SetKey::new(end, true)));
+    }
+    Ok(keys)
+}
+
+/// The next value; `None` behind the highest one.
+pub(crate) fn successor(data: &Data) -> Option<Data> {
+    let mut bytes = [0; uapi::NFT_DATA_VALUE_MAXLEN];
+    let bytes = bytes.get_mut(..data.as_bytes().len())?;
+    bytes.copy_from_slice(data.as_bytes());
+    for byte in bytes.iter_mut().rev() {
+        *byte = byte.wrapping_add(1);
+        if *byte != 0 {
+            return Some(Data::new(bytes));
+        }
+    }
+    None
+}

@@ -1,0 +1,270 @@
+//! Sets and maps as the kernel wants them: single values, or ranges by their ends.
+
+mod element;
+mod type_of;
+
+use nftwire::userdata::{ByteOrder, SetUserdata};
+use nftwire::{Expr, Family, ObjectKind, SetFlags, SetPolicy, Text};
+
+use super::{NotCompiled, SetFault, load, stateful};
+use crate::{DataType, Element, Expression, Set, SetType, SetValue};
+
+use element::Ranges;
+pub(super) use element::moved;
+pub use element::{KeyDetails, SetKey};
+pub(crate) use element::{range, successor};
+
+/// A set that belongs to one rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnonymousSet {
+    /// nft's number for what its keys are; those of several fields joined
+    pub key_type: u32,
+    /// Bytes of each field of a key, where it has several and there are ranges of them
+    pub fields: Vec<u32>,
+    /// nft's number for what its values are, and their bytes, where it is a map of values
+    pub values: Option<(u32, u32)>,
+    /// Bytes of a key
+    pub key_len: u32,
+    /// Whether it holds ranges, each as its first value and the one behind its last
+    pub interval: bool,
+    /// Whether it is a map of verdicts
+    pub verdicts: bool,
+    /// What nft keeps beside it, where it could not show the keys without
+    pub userdata: Vec<u8>,
+    /// The keys in [their order](SetKey::place), each once
+    pub keys: Vec<SetKey>,
+}
+
+/// A set or a map that rules look things up in by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedSet {
+    /// nft's number for what its keys are; those of several fields joined
+    pub key_type: u32,
+    /// Bytes of a key
+    pub key_len: u32,
+    /// Bytes of each field of a key, where it has several and there are ranges of them
+    pub fields: Vec<u32>,
+    /// nft's number for what its values are, and their bytes, where it is a map of values or of verdicts
+    pub values: Option<(u32, u32)>,
+    /// What objects a map leads to
+    pub object: Option<ObjectKind>,
+    /// Its flags
+    pub flags: SetFlags,
+    /// How many elements it may hold; 0 for no limit
+    pub size: u32,
+    /// Milliseconds after which elements expire; 0 for never
+    pub timeout: u64,
+    /// Milliseconds between two searches for expired elements; 0 for the kernel's choice
+    pub gc_interval: u32,
+    /// What the kernel chooses its data structure for
+    pub policy: SetPolicy,
+    /// What each new element gets, such as a counter
+    pub expressions: Vec<Expr<'static>>,
+    /// What nft keeps beside it
+    pub userdata: Vec<u8>,
+    /// The keys in [their order](SetKey::place), each once
+    pub keys: Vec<SetKey>,
+}
+
+impl AnonymousSet {
+    /// The set as the kernel wants it, without its elements.
+    #[must_use]
+    pub fn head<'a>(
+        &'a self,
+        family: Family,
+        table: impl Into<Text<'a>>,
+        name: impl Into<Text<'a>>,
+        id: u32,
+    ) -> nftwire::Set<'a> {
+        let flag = |set: bool, flag| if set { flag } else { SetFlags::default() };
+        let map = self.verdicts || self.values.is_some();
+        let (interval, map) = (flag(self.interval, SetFlags::INTERVAL), flag(map, SetFlags::MAP));
+        let concat = flag(!self.fields.is_empty(), SetFlags::CONCAT);
+        let (value_type, value_len) = self.values.unwrap_or_default();
+        nftwire::Set {
+            id,
+            flags: SetFlags::ANONYMOUS | SetFlags::CONSTANT | interval | map | concat,
+            key_type: self.key_type,
+            data_type: if self.verdicts { DataType::VERDICT } else { value_type },
+            data_len: value_len,
+            size: u32::try_from(self.keys.len()).unwrap_or(u32::MAX),
+            fields: self.fields.clone(),
+            userdata: &self.userdata,
+            ..nftwire::Set::new(family, table, name, self.key_len)
+        }
+    }
+
+    /// The set of these elements.
+    ///
+    /// # Errors
+    /// Elements that are neither values nor ranges or prefixes of values in network order.
+    pub(super) fn new(key: &Expression, elements: &[Element]) -> Result<Self, NotCompiled> {
+        let verdicts = elements.iter().any(|element| matches!(element.value, Some(Expression::Verdict(_))));
+        let values = elements.iter().find_map(|element| element.value.as_ref()).filter(|_| !verdicts);
+        let values = match values {
+            Some(value) => Some((type_number(value), value_len(value)?)),
+            None => None,
+        };
+        let interval = elements.iter().any(|element| load::is_range(&element.key));
+        if let Expression::Concat(parts) = key {
+            let lens: Vec<_> = parts.iter().map(load::len).collect();
+            let key_len = lens.iter().map(|len| len.next_multiple_of(4)).sum();
+            let keys = element::of_fields(elements, parts.len(), interval)?;
+            let fields = if interval { lens } else { Vec::new() };
+            let (key_type, userdata) = (type_number(key), Vec::new());
+            return Ok(Self { key_type, fields, values, key_len, interval, verdicts, userdata, keys });
+        }
+        let data_type = key.data_type().unwrap_or(DataType::Integer);
+        let key_len = element::key_len(elements)?;
+        let ranges = if interval { Ranges::Anonymous } else { Ranges::None };
+        let keys = element::of_one_field(elements, data_type, key_len, ranges)?;
+        // nft takes keys for big endian where nothing says otherwise.
+        let userdata = match byte_order(data_type) {
+            ByteOrder::Big => Vec::new(),
+            order => encode(&SetUserdata { key_byte_order: Some(order), ..Default::default() })?,
+        };
+        let key_len = u32::try_from(key_len).unwrap_or(u32::MAX);
+        let (key_type, fields) = (data_type.set_number(), Vec::new());
+        Ok(Self { key_type, fields, values, key_len, interval, verdicts, userdata, keys })
+    }
+}
+
+impl NamedSet {
+    /// The set as the kernel wants it, without its elements.
+    #[must_use]
+    pub fn head<'a>(
+        &'a self,
+        family: Family,
+        table: impl Into<Text<'a>>,
+        name: impl Into<Text<'a>>,
+        id: u32,
+    ) -> nftwire::Set<'a> {
+        let (data_type, data_len) = self.values.unwrap_or_default();
+        nftwire::Set {
+            id,
+            flags: self.flags,
+            key_type: self.key_type,
+            data_type,
+            data_len,
+            size: self.size,
+            fields: self.fields.clone(),
+            timeout: self.timeout,
+            gc_interval: self.gc_interval,
+            policy: self.policy,
+            object: self.object,
+            expressions: self.expressions.clone(),
+            userdata: &self.userdata,
+            ..nftwire::Set::new(family, table, name, self.key_len)
+        }
+    }
+}
+
+/// Compiles a set that has a name.
+///
+/// # Errors
+/// It has something that only can be shown.
+pub fn named_set(set: &Set) -> Result<NamedSet, NotCompiled> {
+    let Set { name: _, handle: _, key, value, flags, size, timeout, gc_interval, .. } = set;
+    let Set { memory_policy, auto_merge, comment, statements, elements, .. } = set;
+    let flags = SetFlags(*flags);
+    let interval = flags.contains(SetFlags::INTERVAL);
+    let keys = match key.types.as_slice() {
+        [field] => {
+            let key_len = usize::try_from(field.len).unwrap_or(0);
+            let ranges = match (interval, *auto_merge) {
+                (false, _) => Ranges::None,
+                (true, false) => Ranges::Apart,
+                (true, true) => Ranges::Merged,
+            };
+            element::of_one_field(elements, field.data_type, key_len, ranges)?
+        }
+        fields => element::of_fields(elements, fields.len(), interval)?,
+    };
+    if keys.iter().any(|key| !key.leads_to(value.as_ref())) {
+        return Err(SetFault::Element.into());
+    }
+    let mut userdata = SetUserdata {
+        key_byte_order: Some(order_of(key)),
+        // nft says for each map whether its values are ranges, and for no map of objects in which order they are.
+        data_interval: value.as_ref().map(|value| matches!(value, SetValue::Data { interval: true, .. })),
+        merge_elements: *auto_merge,
+        comment: comment.as_ref().map(Into::into),
+        ..Default::default()
+    };
+    let of_key = type_of::encode(key)?;
+    userdata.key_typeof = of_key.as_ref().map(type_of::Encoded::as_typeof);
+    let (mut values, mut object, mut of_value) = (None, None, None);
+    match value {
+        None => {}
+        Some(SetValue::Verdict) => {
+            values = Some((DataType::VERDICT, 0));
+            userdata.data_byte_order = Some(NO_ORDER);
+        }
+        Some(SetValue::Object(kind)) => object = Some(ObjectKind::from_number(kind.number())),
+        Some(SetValue::Data { data_type, interval }) => {
+            let len = data_type.len() * if *interval { 2 } else { 1 };
+            values = Some((types_number(data_type), len));
+            of_value = type_of::encode(data_type)?;
+            userdata.data_byte_order = Some(order_of(data_type));
+        }
+    }
+    userdata.data_typeof = of_value.as_ref().map(type_of::Encoded::as_typeof);
+    Ok(NamedSet {
+        key_type: types_number(key),
+        key_len: key.len(),
+        fields: match flags.contains(SetFlags::CONCAT) {
+            true => key.types.iter().map(|field| field.len).collect(),
+            false => Vec::new(),
+        },
+        values,
+        object,
+        flags,
+        size: *size,
+        timeout: *timeout,
+        gc_interval: *gc_interval,
+        policy: if *memory_policy { SetPolicy::Memory } else { SetPolicy::Performance },
+        expressions: stateful(statements)?,
+        userdata: encode(&userdata)?,
+        keys,
+    })
+}
+
+/// nft's number for a type: those of several fields are joined, six bits for each.
+fn type_number(expression: &Expression) -> u32 {
+    match expression {
+        Expression::Concat(parts) => parts.iter().fold(0, |number, part| number << 6 | type_number(part)),
+        Expression::Prefix(prefix) => type_number(&prefix.value),
+        Expression::Range(range) => type_number(&range.from),
+        expression => expression.data_type().unwrap_or(DataType::Integer).set_number(),
+    }
+}
+
+fn types_number(of: &SetType) -> u32 {
+    of.types.iter().fold(0, |number, field| number << 6 | field.data_type.set_number())
+}
+
+/// Bytes of a map's value; a range has two.
+fn value_len(value: &Expression) -> Result<u32, NotCompiled> {
+    u32::try_from(element::value_data(value)?.as_bytes().len()).map_err(|_| SetFault::Value.into())
+}
+
+/// nft's `BYTEORDER_INVALID`
+const NO_ORDER: ByteOrder = ByteOrder::Other(0);
+
+/// The byte order of a single field; several have none.
+fn order_of(of: &SetType) -> ByteOrder {
+    match of.types.as_slice() {
+        [field] => byte_order(field.data_type),
+        _ => NO_ORDER,
+    }
+}
+
+/// As nft has it: the names of interfaces are in host order, too.
+fn byte_order(data_type: DataType) -> ByteOrder {
+    let host = data_type.is_host_order() || data_type == DataType::InterfaceName;
+    if host { ByteOrder::Host } else { ByteOrder::Big }
+}
+
+fn encode(userdata: &SetUserdata<'_>) -> Result<Vec<u8>, NotCompiled> {
+    userdata.encode().map_err(|_| SetFault::Userdata.into())
+}

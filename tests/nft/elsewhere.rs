@@ -1,0 +1,220 @@
+//! What one namespace holds, read and applied in another: all of it arrives, whatever kind it is of.
+
+use meshwire::apply::Counters;
+use meshwire::interception::Interception;
+use meshwire::network::RouteSocket;
+use nft_ruleset::plan::Plan;
+use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
+use nft_ruleset::{Family, Flowtable, Object, ObjectData, Ruleset, Table};
+use nftwire::Socket;
+use serde_json::Value as Json;
+
+use crate::harness::{Nft, can_run, inside, state, text};
+
+/// Tables, objects, sets and maps with all that they can have.
+const TEXTS: &[&str] = &[
+    "table inet sleeping {
+        comment \"does nothing yet\"
+        flags dormant
+        chain out {
+            comment \"of the table\"
+            type filter hook output priority filter; policy drop;
+            counter packets 5 bytes 300 accept comment \"of the rule\"
+        }
+    }",
+    "table inet objects {
+        counter web { comment \"of the counter\"
+            packets 7 bytes 900 }
+        quota month { over 10 mbytes used 3 kbytes }
+        limit slow { rate 5/second burst 7 packets }
+        limit fast { rate over 1 mbytes/minute burst 4 kbytes }
+        ct helper files { type \"ftp\" protocol tcp; l3proto ip; }
+        ct timeout patient { protocol tcp; l3proto ip; policy = { established: 100, close_wait: 4 }; }
+        ct expectation later { protocol udp; dport 9876; timeout 2m; size 12; l3proto ip; }
+        synproxy shield { mss 1460
+            wscale 7
+            timestamp sack-perm
+        }
+        map counted { type inet_service : counter; elements = { 80 : \"web\" } }
+        chain in {
+            type filter hook input priority 0;
+            counter name \"web\"
+            quota name \"month\" drop
+            limit name \"slow\" accept
+            limit name \"fast\" drop
+            counter name tcp dport map @counted
+            tcp dport 22 counter packets 1 bytes 2 quota over 5 mbytes used 2 kbytes drop
+        }
+    }",
+    "table netdev ingress {
+        chain eth0in { type filter hook ingress device \"eth0\" priority -500; policy accept;
+            ip saddr 10.0.0.0/8 counter packets 1 bytes 40 drop
+        }
+        chain both { type filter hook ingress devices = { eth0, eth1 } priority 5; policy drop; }
+    }",
+    "table ip sets {
+        set plain { type ipv4_addr; elements = { 10.0.0.2, 10.0.0.1 } }
+        set fixed { type inet_service; flags constant; elements = { 22, 80 } }
+        set ranges { type ipv4_addr; flags interval; comment \"of the set\"; elements = { 10.0.0.0/8, 192.168.1.5-192.168.1.9, 255.255.255.0/24 } }
+        set touching { type inet_service; flags interval; elements = { 1-3, 4-6, 8 } }
+        set merging { type inet_service; flags interval; auto-merge; elements = { 1-3, 4-6, 8 } }
+        set pairs { type ipv4_addr . inet_service; elements = { 10.0.0.1 . 80, 10.0.0.2 . 443 } }
+        set boxes { type ipv4_addr . inet_service; flags interval; elements = { 10.0.0.0/24 . 80-90, 10.0.1.1 . 443 } }
+        set timed { type ipv4_addr; timeout 1h; gc-interval 10m; elements = { 10.0.0.1, 10.0.0.2 timeout 2h } }
+        set timed_ranges { type ipv4_addr; flags interval, timeout; elements = { 10.0.0.0/24 timeout 3h comment \"soon\" } }
+        set small { type ipv4_addr; flags interval; policy memory; size 100; elements = { 10.0.0.1 } }
+        set counting { type ipv4_addr; counter; elements = { 10.0.0.1 counter packets 3 bytes 180 comment \"busy\", 10.0.0.2 counter packets 0 bytes 0 } }
+        set limited { type ipv4_addr; flags dynamic; size 65535; limit rate 5/second burst 9 packets; }
+        set both { type ipv4_addr; flags dynamic; size 1000; limit rate 5/second burst 9 packets counter; }
+        set links { type ifname; elements = { \"eth0\", \"lo\" } }
+        set host_order { type mark; flags interval; elements = { 0x10-0x1f, 0x100 } }
+        set of_field { typeof ip saddr . tcp dport . meta mark; flags interval; elements = { 10.0.0.1 . 80 . 0x7, 10.1.0.0/16 . 1-1024 . 0x1 } }
+        set of_option { typeof ct original ip saddr . @th,16,16; elements = { 10.0.0.1 . 80 } }
+        set of_vlan { typeof vlan id; elements = { 4, 100 } }
+        set wild { type ipv4_addr; flags interval; elements = { 10.0.0.0/8 } }
+        chain out { type filter hook output priority 0;
+            ip saddr . tcp dport . meta mark @of_field counter packets 1 bytes 1
+            meta mark @host_order drop
+            ip daddr . tcp dport @boxes drop
+            add @limited { ip saddr limit rate 5/second burst 9 packets } accept
+            ip daddr . tcp dport { 10.0.0.0/24 . 1-5, 10.2.0.1 . 80 } drop
+        }
+    }",
+    "table ip maps {
+        map values { type inet_service : ipv4_addr; elements = { 80 : 10.0.0.1, 443 : 10.0.0.2 } }
+        map ranges { type ipv4_addr : mark; flags interval; elements = { 10.0.0.0/8 : 0x1, 192.168.0.0/16 : 0x2, * : 0x3 } }
+        map spans { type ipv4_addr : interval ipv4_addr; flags interval; elements = { 10.0.0.0/8 : 10.1.0.1-10.1.0.9 } }
+        map pairs { type ipv4_addr . inet_service : ipv4_addr . inet_service; elements = { 10.0.0.1 . 80 : 10.0.0.2 . 8080 } }
+        map verdicts { type inet_service : verdict; comment \"of the map\"; elements = { 22 : jump a, 80 : goto b, 443 : drop } }
+        map boxes { type ipv4_addr . inet_service : verdict; flags interval; elements = { 10.0.0.0/24 . 80-90 : accept, * : jump a } }
+        map counting { type inet_service : verdict; counter; elements = { 22 counter packets 2 bytes 120 : accept } }
+        map touching { type inet_service : verdict; flags interval; elements = { 1-3 : accept, 4-6 : drop, 7-65535 : jump a } }
+        map timed { type inet_service : mark; timeout 1d; elements = { 22 timeout 2d : 0x9 } }
+        map of_fields { typeof tcp dport : meta mark; elements = { 22 : 0x1 } }
+        chain a { }
+        chain b { accept; }
+        chain out { type filter hook output priority 0;
+            tcp dport vmap @verdicts
+            ip daddr . tcp dport vmap @boxes
+            meta mark set ip daddr map @ranges
+            tcp dport vmap { 1-5 : jump a, 7 : goto b }
+            ip daddr . tcp dport vmap { 10.0.0.0/24 . 1-5 : drop }
+        }
+        chain to { type nat hook output priority -100;
+            dnat to tcp dport map @values
+            dnat ip addr . port to ip daddr . tcp dport map @pairs
+        }
+    }",
+];
+
+/// As nft lists it, object by object, without what the kernel alone decides: handles, and when elements expire.
+fn listed() -> Vec<String> {
+    let output = Nft::Theirs.run(&["-j", "list", "ruleset"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut json: Json = serde_json::from_slice(&output.stdout).unwrap();
+    without(&mut json, &["handle", "expires"]);
+    json["nftables"].as_array().unwrap().iter().map(Json::to_string).collect()
+}
+
+fn without(json: &mut Json, keys: &[&str]) {
+    match json {
+        Json::Object(object) => {
+            object.retain(|key, _| !keys.contains(&key.as_str()));
+            object.values_mut().for_each(|value| without(value, keys));
+        }
+        Json::Array(list) => list.iter_mut().for_each(|value| without(value, keys)),
+        _ => {}
+    }
+}
+
+/// The kernel's own words, a line for each object. The order of devices means nothing.
+fn held() -> Vec<String> {
+    let devices =
+        |line: &str| line.replace("[Name(\"eth1\"), Name(\"eth0\")]", "[Name(\"eth0\"), Name(\"eth1\")]");
+    state().lines().map(devices).collect()
+}
+
+fn read() -> Ruleset {
+    let mut socket = Socket::open().unwrap();
+    Snapshot::read(&mut socket, Scope::Family(Family::Unspec), Depth::All).unwrap().ruleset().unwrap()
+}
+
+/// The first line that differs says more than all of them.
+#[track_caller]
+fn assert_same(before: &[String], now: &[String]) {
+    for (before, now) in before.iter().zip(now) {
+        assert_eq!(now, before);
+    }
+    assert_eq!(now.len(), before.len());
+}
+
+#[test]
+fn everything_that_is_read_arrives() {
+    if !can_run() {
+        return;
+    }
+    for nft in TEXTS {
+        let (ruleset, as_listed, as_held) = inside(|| {
+            let output = Nft::Theirs.load(nft);
+            assert!(output.status.success(), "{nft}: {}", text(&output.stderr));
+            (read(), listed(), held())
+        });
+        let interception = Interception { ruleset, ..Interception::default() };
+        inside(|| {
+            let (mut nft, mut routes) = (Socket::open().unwrap(), RouteSocket::open().unwrap());
+            // There is one of everything, however often it is applied.
+            for counters in [Counters::Reset, Counters::Reset, Counters::Keep] {
+                interception.apply(&mut nft, &mut routes, counters).unwrap();
+                assert_same(&as_listed, &listed());
+                assert_same(&as_held, &held());
+                let plan = Plan::read(&mut nft, interception.desired()).unwrap();
+                assert_eq!(plan.differences().unwrap(), []);
+            }
+            interception.remove(&mut nft, &mut routes).unwrap();
+            assert_eq!(read(), Ruleset::default());
+        });
+    }
+}
+
+/// Kernels without nft_flow_offload or without SELinux are common, and so is one that has both.
+#[test]
+fn what_the_kernel_lacks_is_refused_by_name() {
+    if !can_run() {
+        return;
+    }
+    let flowtable = Flowtable {
+        name: "fast".into(),
+        handle: 0,
+        priority: 0,
+        devices: vec!["eth0".into(), "lo".into()],
+        flags: 0,
+    };
+    let secmark = Object {
+        name: "mark".into(),
+        handle: 0,
+        comment: None,
+        data: ObjectData::Secmark("system_u:object_r:ssh_packet_t:s0".into()),
+    };
+    let table = Table::new(Family::Inet, "t");
+    let tables = [
+        (Table { flowtables: vec![flowtable], ..table.clone() }, "flowtable fast in inet t"),
+        (Table { objects: vec![secmark], ..table }, "secmark mark in inet t"),
+    ];
+    for (table, name) in tables {
+        let ruleset = Ruleset { tables: vec![table] };
+        let text = ruleset.to_string();
+        let theirs = inside(|| Nft::Theirs.load(&text).status.success().then(held));
+        inside(|| {
+            let interception = Interception { ruleset, ..Interception::default() };
+            let (mut nft, mut routes) = (Socket::open().unwrap(), RouteSocket::open().unwrap());
+            match (interception.apply(&mut nft, &mut routes, Counters::Reset), theirs) {
+                (Ok(_), Some(theirs)) => assert_same(&theirs, &held()),
+                (Err(error), None) => {
+                    assert!(error.to_string().contains(name), "{error}");
+                    assert_eq!(read(), Ruleset::default());
+                }
+                (ours, theirs) => panic!("{name}: {ours:?} and {theirs:?}"),
+            }
+        });
+    }
+}
