@@ -43,5 +43,5 @@ fn look_at(ruleset: &Ruleset) {
         }
     }
     black_box(ruleset.to_string());
-    black_box(json::ruleset(ruleset, &Default::default()).to_string());
+    black_box(json::ruleset(ruleset, &Default::default()));
 }

@@ -107,7 +107,7 @@ fn show(ruleset: &Ruleset) {
         Printer { out: &mut out, options }.ruleset(ruleset);
         black_box(out);
     }
-    black_box(json::ruleset(ruleset, &Options::default()).to_string());
+    black_box(json::ruleset(ruleset, &Options::default()));
     let graph = Graph::new(ruleset, Options::default(), true);
     black_box((graph.svg(), graph.dot()));
 }

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command};
 use nftwire::{Family, Socket};
 use nix::errno::Errno;
-use serde_json::json;
 
 use super::arguments::{FAMILY, TABLE, family, table};
 use super::failure::{Failure, NotWritten, end, write_result};
@@ -164,7 +163,7 @@ fn list(request: &Request<'_>, log: Log) -> Result<String, Failure> {
     if request.counters {
         let moved = listing::moved(&mut socket, scope, options).map_err(ReadError)?;
         let moved = moved.ok_or_else(|| MissingObjectError(name(scope)))?;
-        return Ok(if request.json() { moved_json(moved) } else { moved_text(&moved) });
+        return Ok(if request.json() { moved_json(&moved) } else { moved_text(&moved) });
     }
     let listing = match request.json() {
         true => listing::json(&mut socket, scope, options),
@@ -215,10 +214,10 @@ fn moved_text(moved: &[Moved]) -> String {
     rows.iter().map(line).collect()
 }
 
-fn moved_json(moved: Vec<Moved>) -> String {
-    let head = json!({ "metainfo": { "json_schema_version": 1 } });
-    let objects: Vec<_> = std::iter::once(head).chain(moved.into_iter().map(|rule| rule.json)).collect();
-    format!("{}\n", json!({ "nftables": objects }))
+fn moved_json(moved: &[Moved]) -> String {
+    let mut objects = schema::Objects::document();
+    moved.iter().for_each(|rule| objects.append(&rule.json));
+    objects.finish() + "\n"
 }
 
 fn write(listing: &str, request: &Request<'_>) -> Result<(), NotWritten> {

@@ -3,12 +3,11 @@
 use std::cmp::Reverse;
 
 use nftwire::{Error, Socket};
-use serde_json::Value as Json;
 
 use super::collect;
 use super::text::is_complete;
 use crate::model::statement::Counter;
-use crate::nft::json::Writer;
+use crate::nft::json::{Objects, Writer};
 use crate::nft::print::{Options, Printer};
 use crate::snapshot::Scope;
 use crate::{Rule, Statement};
@@ -23,7 +22,7 @@ pub struct Moved {
     /// As nft shows it, without the counts
     pub text: String,
     /// As libnftables' JSON has it, with the counts
-    pub json: Json,
+    pub json: Objects,
 }
 
 /// The rules of a scope whose counters moved, the busiest first. `None` where a table, chain or set that the scope names
@@ -44,7 +43,9 @@ pub fn moved(
         let still = Options { anonymous: &table.anonymous, ..still };
         Printer { out: &mut text, options: still }.rule(&rule);
         let place = format!("{table} {} {number}", chain.name);
-        moved.push(Moved { place, counter, text, json: Writer { options }.rule(table, chain, &rule) });
+        let mut json = Objects::default();
+        Writer { options }.rule(table, chain, &rule, &mut json);
+        moved.push(Moved { place, counter, text, json });
     })?;
     if !is_complete(&listed, scope) {
         return Ok(None);

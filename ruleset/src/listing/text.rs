@@ -1,10 +1,9 @@
 //! A listing as text and as JSON, made rule by rule while the kernel tells them.
 
 use nftwire::{Error, Socket};
-use serde_json::Value as Json;
 
 use super::{Listed, collect};
-use crate::nft::json::Writer;
+use crate::nft::json::{Objects, Writer};
 use crate::nft::print::{Options, Printer};
 use crate::snapshot::Scope;
 use crate::{Rule, Table};
@@ -68,35 +67,22 @@ fn table(printer: &mut Printer<'_>, listed: Listed<String>, scope: Scope<'_>) {
 /// Those of [`collect`].
 pub fn json(socket: &mut Socket, scope: Scope<'_>, options: Options<'_>) -> Result<Option<String>, Error> {
     let writer = Writer { options };
-    let listed = collect(socket, scope, |table, chain, rule: Rule, out: &mut String| {
-        push(out, &writer.rule(table, chain, &rule));
+    let listed = collect(socket, scope, |table, chain, rule: Rule, objects: &mut Objects| {
+        writer.rule(table, chain, &rule, objects);
     })?;
     if !is_complete(&listed, scope) {
         return Ok(None);
     }
-    let mut out = r#"{"nftables":[{"metainfo":{"json_schema_version":1}}"#.to_owned();
+    let mut objects = Objects::document();
     for Listed { table, rules } in listed {
-        heads(writer, &table, scope).iter().for_each(|object| push(&mut out, object));
-        rules.iter().for_each(|rules| out.push_str(rules));
+        if !scope.is_part() {
+            writer.head(&table, &mut objects);
+        }
+        // Its chains have no rules here.
+        writer.parts(&table, &mut objects);
+        rules.iter().for_each(|rules| objects.append(rules));
     }
-    out.push_str("]}\n");
-    Ok(Some(out))
-}
-
-/// Everything but rules.
-fn heads(writer: Writer<'_>, table: &Table, scope: Scope<'_>) -> Vec<Json> {
-    let mut objects = Vec::new();
-    // Its chains have no rules here.
-    writer.table(table, &mut objects);
-    if scope.is_part() {
-        objects.remove(0);
-    }
-    objects
-}
-
-fn push(out: &mut String, object: &Json) {
-    out.push(',');
-    out.push_str(&object.to_string());
+    Ok(Some(objects.finish() + "\n"))
 }
 
 /// Whether what the scope names exists.

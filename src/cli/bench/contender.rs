@@ -159,7 +159,7 @@ impl Load {
             Self::Rules(count) => (rules(count), iptables(count)),
         };
         let text = ruleset.to_string();
-        let json = json::ruleset(&ruleset, &Options::default()).to_string();
+        let json = json::ruleset(&ruleset, &Options::default());
         Ok(Prepared {
             load: self,
             ruleset,

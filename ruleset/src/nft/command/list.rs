@@ -1,7 +1,6 @@
 //! The commands that show something.
 
 use nftwire::{ElementList, Error, Family, Reader, Socket, uapi};
-use serde_json::Value as Json;
 
 use super::change::wire_kind;
 use super::{Settings, failure, interval, is_missing};
@@ -9,7 +8,7 @@ use crate::listing;
 use crate::model::statement::ObjectKind;
 use crate::nft::compile::{SetKey, named_set};
 use crate::nft::decompile::{self, SetReader};
-use crate::nft::json::Writer;
+use crate::nft::json::{Objects, Writer};
 use crate::nft::parse::evaluate::Evaluator;
 use crate::nft::parse::source::{Fault, Span};
 use crate::nft::parse::syntax::{Command, CommandKind, Expr, ItemSpec, ListWhat, SetKind, TableSpec};
@@ -287,15 +286,14 @@ impl<'a> Lister<'a> {
             Printer { out: &mut out, options }.ruleset(&Ruleset { tables });
             return out;
         }
-        let mut objects = vec![serde_json::json!({ "metainfo": { "json_schema_version": 1 } })];
+        let (writer, mut objects) = (Writer { options }, Objects::document());
         for table in &tables {
-            let start = objects.len();
-            Writer { options }.table(table, &mut objects);
-            if parts {
-                objects.remove(start);
+            if !parts {
+                writer.head(table, &mut objects);
             }
+            writer.parts(table, &mut objects);
         }
-        format!("{}\n", serde_json::json!({ "nftables": Json::Array(objects) }))
+        objects.finish() + "\n"
     }
 
     fn reset(mut self, what: &ListWhat, evaluator: &mut Evaluator<'_>) -> Result<String, Fault> {

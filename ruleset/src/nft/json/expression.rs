@@ -1,118 +1,122 @@
 //! Expressions.
 
 use nftwire::expr::{RtKey, SocketKey};
-use serde_json::{Value as Json, json};
 
-use super::Writer;
+use super::StatementWriter;
+use super::write::{Json, Members};
 use crate::model::option::{OptionField, OptionKind};
-use crate::model::selector::{CtOf, HashRange};
+use crate::model::selector::HashRange;
 use crate::nft::print::{ct_name, meta_name};
 use crate::{Constant, DataType, Element, Expression, Selector, Verdict};
 
-impl Writer<'_> {
+impl StatementWriter<'_> {
     /// Any expression.
-    #[must_use]
-    pub fn expression(&self, expression: &Expression) -> Json {
-        self.expression_as(expression, false)
+    pub(super) fn expression(&self, expression: &Expression, json: Json<'_>) {
+        self.expression_as(expression, false, json);
     }
 
-    fn expression_as(&self, expression: &Expression, number: bool) -> Json {
+    fn expression_as(&self, expression: &Expression, number: bool, json: Json<'_>) {
         match expression {
-            Expression::Selector(selector) => self.selector(selector),
-            Expression::Constant(constant) => self.constant(constant, number),
-            Expression::Prefix(prefix) => {
-                json!({ "prefix": { "addr": self.expression(&prefix.value), "len": prefix.len } })
-            }
-            Expression::Range(range) => json!({
-                "range": [self.expression_as(&range.from, true), self.expression_as(&range.to, true)]
+            Expression::Selector(selector) => self.selector(selector, json),
+            Expression::Constant(constant) => self.constant(constant, number, json),
+            Expression::Prefix(prefix) => json.object_of("prefix", |object| {
+                self.expression(&prefix.value, object.member("addr"));
+                object.number("len", prefix.len);
             }),
-            Expression::Concat(parts) => json!({ "concat": self.list(parts) }),
-            Expression::List(parts) => self.list(parts).into(),
-            Expression::Set(elements) => {
-                let elements: Vec<_> = elements.iter().map(|element| self.element(element)).collect();
-                json!({ "set": elements })
-            }
-            Expression::SetName(name) => format!("@{name}").into(),
-            Expression::Map(map) => {
-                let kind = if map.verdicts { "vmap" } else { "map" };
-                json!({ kind: { "key": self.expression(&map.key), "data": self.expression(&map.map) } })
-            }
-            Expression::Binary(binary) => json!({
-                binary.operator.sign(): [self.expression(&binary.left), self.expression(&binary.right)]
+            Expression::Range(range) => json.of("range", |json| {
+                json.array(|items| {
+                    self.expression_as(&range.from, true, items.item());
+                    self.expression_as(&range.to, true, items.item());
+                });
             }),
-            Expression::Hash(hash) => {
-                let mut object = json!({ "mod": hash.modulus, "expr": self.expression(&hash.of) });
+            Expression::Concat(parts) => json.of("concat", |json| self.list(parts, json)),
+            Expression::List(parts) => self.list(parts, json),
+            Expression::Set(elements) => json.of("set", |json| self.elements(elements, json)),
+            Expression::SetName(name) => json.text(format_args!("@{name}")),
+            Expression::Map(map) => json.object_of(if map.verdicts { "vmap" } else { "map" }, |object| {
+                self.expression(&map.key, object.member("key"));
+                self.expression(&map.map, object.member("data"));
+            }),
+            Expression::Binary(binary) => json.of(binary.operator.sign(), |json| {
+                json.array(|items| {
+                    self.expression(&binary.left, items.item());
+                    self.expression(&binary.right, items.item());
+                });
+            }),
+            Expression::Hash(hash) => json.object_of("jhash", |object| {
+                object.number("mod", hash.modulus);
                 if let Some(seed) = hash.seed {
-                    object["seed"] = seed.into();
+                    object.number("seed", seed);
                 }
-                if hash.offset > 0 {
-                    object["offset"] = hash.offset.into();
-                }
-                json!({ "jhash": object })
-            }
-            Expression::Verdict(verdict) => self.verdict(verdict),
-            Expression::Name(name) => name.to_string().into(),
-            Expression::Wildcard => "*".into(),
+                offset(object, hash.offset);
+                self.expression(&hash.of, object.member("expr"));
+            }),
+            Expression::Verdict(verdict) => self.verdict(verdict, json),
+            Expression::Name(name) => json.text(name),
+            Expression::Wildcard => json.text("*"),
         }
     }
 
-    fn list(&self, parts: &[Expression]) -> Vec<Json> {
-        parts.iter().map(|part| self.expression(part)).collect()
+    fn list(&self, parts: &[Expression], json: Json<'_>) {
+        json.array(|items| parts.iter().for_each(|part| self.expression(part, items.item())));
     }
 
-    /// An element of a set or a map.
-    #[must_use]
-    pub fn element(&self, element: &Element) -> Json {
-        let mut key = self.expression(&element.key);
-        if let Some(details) = &element.details {
-            let mut object = json!({ "val": key });
-            if details.timeout > 0 {
-                object["timeout"] = (details.timeout / 1_000).into();
-            }
-            if details.expires > 0 {
-                object["expires"] = (details.expires / 1_000).into();
+    /// Elements of a set or a map.
+    pub(super) fn elements(&self, elements: &[Element], json: Json<'_>) {
+        json.array(|items| elements.iter().for_each(|element| self.element(element, items.item())));
+    }
+
+    fn element(&self, element: &Element, json: Json<'_>) {
+        match &element.value {
+            None => self.key(element, json),
+            Some(value) => json.array(|items| {
+                self.key(element, items.item());
+                self.expression(value, items.item());
+            }),
+        }
+    }
+
+    fn key(&self, element: &Element, json: Json<'_>) {
+        let Some(details) = &element.details else { return self.expression(&element.key, json) };
+        json.object_of("elem", |object| {
+            self.expression(&element.key, object.member("val"));
+            for (name, milliseconds) in [("timeout", details.timeout), ("expires", details.expires)] {
+                if milliseconds > 0 {
+                    object.number(name, milliseconds / 1_000);
+                }
             }
             if let Some(comment) = &details.comment {
-                object["comment"] = comment.to_string().into();
+                object.text("comment", comment);
             }
             for statement in &details.statements {
-                if let Json::Object(members) = self.statement(statement) {
-                    for (name, value) in members {
-                        object[name] = value;
-                    }
-                }
+                object.members_of(|json| self.statement(statement, json));
             }
-            key = json!({ "elem": object });
-        }
-        match &element.value {
-            Some(value) => json!([key, self.expression(value)]),
-            None => key,
-        }
+        });
     }
 
-    pub(super) fn verdict(&self, verdict: &Verdict) -> Json {
+    pub(super) fn verdict(&self, verdict: &Verdict, json: Json<'_>) {
         let shown = |name: &crate::Name| self.options.anonymous.iter().any(|chain| chain.name == *name);
-        match verdict {
+        let name = match verdict {
             // nft has nothing but the text of a chain's rules.
             Verdict::Jump(chain) | Verdict::Goto(chain) if shown(chain) => {
-                self.text(|printer| printer.expression(&Expression::Verdict(verdict.clone()))).into()
+                let verdict = Expression::Verdict(verdict.clone());
+                return json.printed(self.options, |printer| printer.expression(&verdict));
             }
-            Verdict::Jump(chain) => json!({ "jump": { "target": chain.to_string() } }),
-            Verdict::Goto(chain) => json!({ "goto": { "target": chain.to_string() } }),
-            verdict => {
-                let name = self.text(|printer| printer.expression(&Expression::Verdict(verdict.clone())));
-                json!({ name: null })
-            }
-        }
+            Verdict::Jump(chain) => return json.object_of("jump", |object| object.text("target", chain)),
+            Verdict::Goto(chain) => return json.object_of("goto", |object| object.text("target", chain)),
+            Verdict::Accept => "accept",
+            Verdict::Drop => "drop",
+            Verdict::Return => "return",
+            Verdict::Continue => "continue",
+            Verdict::Break => "break",
+            Verdict::Other(_) => "unknown",
+        };
+        json.null_of(name);
     }
 
     /// A constant; with a protocol as a number where it stands in a range.
-    pub(super) fn constant(&self, constant: &Constant, number: bool) -> Json {
+    pub(super) fn constant(&self, constant: &Constant, number: bool, json: Json<'_>) {
         let data_type = constant.data_type;
-        let text = || {
-            let text = self.text(|printer| printer.expression(&constant.clone().into()));
-            Json::from(text.trim_matches('"'))
-        };
         match data_type {
             DataType::Ipv4Addr
             | DataType::Ipv6Addr
@@ -122,106 +126,125 @@ impl Writer<'_> {
             | DataType::InterfaceName
             | DataType::ClassId
             | DataType::Date
-            | DataType::Hour => return text(),
+            | DataType::CgroupV2
+            | DataType::Hour => return self.printed(constant, json),
             DataType::CtLabel => {
-                let text = self.text(|printer| printer.expression(&constant.clone().into()));
-                return text.parse::<u64>().map_or(Json::Null, Json::from);
+                let bit = constant.flags().next();
+                let before = |flag: Constant| flag.number().map(u128::trailing_zeros);
+                return match bit.and_then(before) {
+                    Some(bit) => json.number(bit),
+                    None => json.number(0),
+                };
             }
-            DataType::Boolean => return constant.number().is_some_and(|number| number != 0).into(),
+            DataType::Boolean => return json.boolean(constant.number().is_some_and(|number| number != 0)),
             _ => {}
         }
-        let value = constant.number().and_then(|value| u64::try_from(value).ok());
-        match value {
-            None => {
-                let bytes = constant.most_significant_first();
-                let digits: String = bytes.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-                format!("0x{}", digits.trim_start_matches('0')).into()
-            }
-            Some(value) => match data_type.symbol(value) {
-                Some(symbol) if !(number && data_type == DataType::InetProto) => symbol.into(),
-                _ if data_type == DataType::Time => (value / 1_000).into(),
+        let Some(value) = constant.number().and_then(|value| u64::try_from(value).ok()) else {
+            let bytes = constant.most_significant_first();
+            let digits: String = bytes.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+            return json.text(format_args!("0x{}", digits.trim_start_matches('0')));
+        };
+        match data_type.symbol(value) {
+            Some(symbol) if !(number && data_type == DataType::InetProto) => json.text(symbol),
+            _ => match data_type {
+                DataType::Time => json.number(value / 1_000),
                 // nft shows these by their text.
-                _ if data_type == DataType::InterfaceIndex => {
-                    self.interface(value).unwrap_or_else(|| value.to_string()).into()
-                }
-                _ if data_type == DataType::Realm => value.to_string().into(),
-                _ => value.into(),
+                DataType::InterfaceIndex => self.printed(constant, json),
+                DataType::Realm => json.text(value),
+                _ => json.number(value),
             },
         }
     }
 
-    fn interface(&self, index: u64) -> Option<String> {
-        let index = u32::try_from(index).ok()?;
-        self.options.interfaces?.get(&index).cloned()
+    fn printed(&self, constant: &Constant, json: Json<'_>) {
+        json.printed(self.options, |printer| printer.constant(constant, false));
     }
 
     /// What is read from a packet or set on it.
-    #[must_use]
-    pub fn selector(&self, selector: &Selector) -> Json {
+    pub(super) fn selector(&self, selector: &Selector, json: Json<'_>) {
         match selector {
-            Selector::Payload(field) => {
-                json!({ "payload": { "protocol": field.protocol.name(), "field": field.name } })
+            Selector::Inner(inner) => match inner.part.selector() {
+                part @ (Selector::Payload(_) | Selector::Raw(_)) => json.object_of("payload", |object| {
+                    payload(&part, object);
+                    object.text("tunnel", inner.tunnel.name());
+                }),
+                part => self.selector(&part, json),
+            },
+            Selector::Payload(_) | Selector::Raw(_) => {
+                json.object_of("payload", |object| payload(selector, object));
             }
-            Selector::Raw(raw) => {
-                json!({ "payload": { "base": raw.base_name(), "offset": raw.offset, "len": raw.len } })
-            }
-            Selector::Meta(key) => json!({ "meta": { "key": meta_name(*key).0 } }),
-            Selector::Ct(key) => json!({ "ct": { "key": ct_name(*key) } }),
-            Selector::CtOf(of) => ct_of(of),
-            Selector::Option(option) => self::option(option),
-            Selector::Socket(key, _) => json!({ "socket": { "key": socket_key(*key) } }),
-            Selector::Fib(fib) => {
-                let flags: Vec<_> = fib.flag_names().collect();
-                json!({ "fib": { "result": fib.result_name(), "flags": flags } })
-            }
-            Selector::Rt(key) => rt(*key),
-            Selector::Inner(inner) => {
-                let mut json = self.selector(&inner.part.selector());
-                if let Some(payload) = json.get_mut("payload") {
-                    payload["tunnel"] = inner.tunnel.name().into();
+            Selector::Meta(key) => keyed("meta", meta_name(*key).0, json),
+            Selector::Ct(key) => keyed("ct", ct_name(*key), json),
+            Selector::CtOf(of) => json.object_of("ct", |object| {
+                object.text("key", ct_name(of.key));
+                object.text("dir", if of.reply { "reply" } else { "original" });
+            }),
+            Selector::Option(option) => self::option(option, json),
+            Selector::Socket(key, _) => keyed("socket", socket_key(*key), json),
+            Selector::Fib(fib) => json.object_of("fib", |object| {
+                object.text("result", fib.result_name());
+                if fib.flag_names().next().is_some() {
+                    object.list("flags", fib.flag_names());
                 }
-                json
-            }
-            Selector::Osf(osf) => {
-                let mut object = json!({ "key": if osf.version { "version" } else { "name" } });
+            }),
+            Selector::Rt(key) => rt(*key, json),
+            Selector::Osf(osf) => json.object_of("osf", |object| {
+                object.text("key", if osf.version { "version" } else { "name" });
                 match osf.ttl {
-                    1 => object["ttl"] = "loose".into(),
-                    2 => object["ttl"] = "skip".into(),
+                    1 => object.text("ttl", "loose"),
+                    2 => object.text("ttl", "skip"),
                     _ => {}
                 }
-                json!({ "osf": object })
-            }
-            Selector::Ipsec(ipsec) => {
+            }),
+            Selector::Ipsec(ipsec) => json.object_of("ipsec", |object| {
                 let (name, family) = ipsec.key_name();
-                let direction = if ipsec.out { "out" } else { "in" };
-                let mut object = json!({ "key": name, "dir": direction, "spnum": ipsec.spnum });
+                object.text("key", name);
                 if let Some(family) = family {
-                    object["family"] = family.into();
+                    object.text("family", family);
                 }
-                json!({ "ipsec": object })
-            }
-            Selector::Numgen(numgen) => {
+                object.text("dir", if ipsec.out { "out" } else { "in" });
+                object.number("spnum", ipsec.spnum);
+            }),
+            Selector::Numgen(numgen) => json.object_of("numgen", |object| {
                 let HashRange { modulus, offset } = numgen.range;
-                let mode = if numgen.random { "random" } else { "inc" };
-                json!({ "numgen": { "mode": mode, "mod": modulus, "offset": offset } })
-            }
-            Selector::SymmetricHash(range) => {
-                let mut object = json!({ "mod": range.modulus });
-                if range.offset > 0 {
-                    object["offset"] = range.offset.into();
-                }
-                json!({ "symhash": object })
-            }
+                object.text("mode", if numgen.random { "random" } else { "inc" });
+                object.number("mod", modulus);
+                object.number("offset", offset);
+            }),
+            Selector::SymmetricHash(range) => json.object_of("symhash", |object| {
+                object.number("mod", range.modulus);
+                offset(object, range.offset);
+            }),
         }
     }
 }
 
-fn ct_of(of: &CtOf) -> Json {
-    let direction = if of.reply { "reply" } else { "original" };
-    json!({ "ct": { "key": ct_name(of.key), "dir": direction } })
+fn keyed(kind: &str, key: &str, json: Json<'_>) {
+    json.object_of(kind, |object| object.text("key", key));
 }
 
-fn option(option: &OptionField) -> Json {
+fn offset(object: &mut Members<'_>, offset: u32) {
+    if offset > 0 {
+        object.number("offset", offset);
+    }
+}
+
+fn payload(selector: &Selector, object: &mut Members<'_>) {
+    match selector {
+        Selector::Payload(field) => {
+            object.text("protocol", field.protocol.name());
+            object.text("field", field.name);
+        }
+        Selector::Raw(raw) => {
+            object.text("base", raw.base_name());
+            object.number("offset", raw.offset);
+            object.number("len", raw.len);
+        }
+        _ => {}
+    }
+}
+
+fn option(option: &OptionField, json: Json<'_>) {
     let kind = match option.kind {
         OptionKind::Tcp => "tcp option",
         OptionKind::Ipv4 => "ip option",
@@ -229,18 +252,23 @@ fn option(option: &OptionField) -> Json {
         OptionKind::Ipv6 => "exthdr",
     };
     let names = option.names();
-    let Some(name) = names.map(|names| names.option).or(option.option_name()) else {
-        return json!({ kind: { "base": option.number, "offset": option.offset, "len": option.len } });
-    };
-    let block = names.map_or(0, |names| names.block);
-    let name = if block > 0 { format!("{name}{block}") } else { name.to_owned() };
-    match names {
-        Some(names) if !option.presence => json!({ kind: { "name": name, "field": names.field } }),
-        None if !option.presence => {
-            json!({ kind: { "base": option.number, "offset": option.offset, "len": option.len } })
+    let name = names.map(|names| names.option).or(option.option_name());
+    json.object_of(kind, |object| match name {
+        Some(name) if names.is_some() || option.presence => {
+            match names.map_or(0, |names| names.block) {
+                0 => object.text("name", name),
+                block => object.text("name", format_args!("{name}{block}")),
+            }
+            if let Some(names) = names.filter(|_| !option.presence) {
+                object.text("field", names.field);
+            }
         }
-        _ => json!({ kind: { "name": name } }),
-    }
+        _ => {
+            object.number("base", option.number);
+            object.number("offset", option.offset);
+            object.number("len", option.len);
+        }
+    });
 }
 
 fn socket_key(key: SocketKey) -> &'static str {
@@ -253,13 +281,19 @@ fn socket_key(key: SocketKey) -> &'static str {
     }
 }
 
-fn rt(key: RtKey) -> Json {
-    match key {
-        RtKey::ClassId => json!({ "rt": { "key": "classid" } }),
-        RtKey::NextHop4 => json!({ "rt": { "key": "nexthop", "family": "ip" } }),
-        RtKey::NextHop6 => json!({ "rt": { "key": "nexthop", "family": "ip6" } }),
-        RtKey::TcpMss => json!({ "rt": { "key": "mtu" } }),
-        RtKey::Xfrm => json!({ "rt": { "key": "ipsec" } }),
-        RtKey::Other(_) => json!({ "rt": { "key": "unknown" } }),
-    }
+fn rt(key: RtKey, json: Json<'_>) {
+    let (key, family) = match key {
+        RtKey::ClassId => ("classid", None),
+        RtKey::NextHop4 => ("nexthop", Some("ip")),
+        RtKey::NextHop6 => ("nexthop", Some("ip6")),
+        RtKey::TcpMss => ("mtu", None),
+        RtKey::Xfrm => ("ipsec", None),
+        RtKey::Other(_) => ("unknown", None),
+    };
+    json.object_of("rt", |object| {
+        object.text("key", key);
+        if let Some(family) = family {
+            object.text("family", family);
+        }
+    });
 }

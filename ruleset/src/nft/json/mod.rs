@@ -1,24 +1,69 @@
 //! A ruleset in libnftables' JSON schema, version 1 (libnftables-json(5)): what `nft -j list ruleset` gives and
 //! `nft -j -f` takes.
+//!
+//! It is written in nft's form, as text: a tree of a set's 100,000 elements would take ten times their memory.
 
 mod expression;
 mod object;
 mod statement;
+mod write;
 
-use serde_json::{Value as Json, json};
+use crate::nft::print::{Options, hook_name, is_pattern, policy_name, table_flags};
+use crate::{Chain, Expression, Flowtable, Object, Rule, Ruleset, Set, Statement, Table};
+use write::{Json, Members};
 
-use crate::nft::print::{Options, Printer, hook_name, is_pattern, policy_name, table_flags};
-use crate::{Chain, Expression, Flowtable, Name, Object, Rule, Ruleset, Set, Statement, Table};
+/// What every document begins with: the version of nft whose language this is, and who wrote it, as `meshwire nft -v` says.
+const HEAD: &str = concat!(
+    r#"{"nftables": [{"metainfo": {"version": "1.0.6", "release_name": "meshwire "#,
+    env!("CARGO_PKG_VERSION"),
+    r#"", "json_schema_version": 1}}"#,
+);
 
-/// The whole ruleset as one JSON object.
+/// The whole ruleset as a document, on one line without its end.
 #[must_use]
-pub fn ruleset(ruleset: &Ruleset, options: &Options<'_>) -> Json {
+pub fn ruleset(ruleset: &Ruleset, options: &Options<'_>) -> String {
     let writer = Writer { options: *options };
-    let mut objects = vec![json!({ "metainfo": { "json_schema_version": 1 } })];
+    let mut objects = Objects::document();
     for table in &ruleset.tables {
         writer.table(table, &mut objects);
     }
-    json!({ "nftables": objects })
+    objects.finish()
+}
+
+/// Objects of the schema, one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    text: String,
+}
+
+impl Objects {
+    /// Those of a document, which begins with `metainfo`.
+    #[must_use]
+    pub fn document() -> Self {
+        Self { text: HEAD.to_owned() }
+    }
+
+    /// The document on one line, without its end.
+    #[must_use]
+    pub fn finish(mut self) -> String {
+        self.text.push_str("]}");
+        self.text
+    }
+
+    /// Adds others after these.
+    pub fn append(&mut self, others: &Self) {
+        if !self.text.is_empty() && !others.text.is_empty() {
+            self.text.push_str(", ");
+        }
+        self.text.push_str(&others.text);
+    }
+
+    fn next(&mut self) -> Json<'_> {
+        if !self.text.is_empty() {
+            self.text.push_str(", ");
+        }
+        Json::at_end_of(&mut self.text)
+    }
 }
 
 /// Makes JSON of parts of a ruleset.
@@ -30,88 +75,81 @@ pub struct Writer<'a> {
 
 impl Writer<'_> {
     /// A table with all it holds, each thing an object of its own: all chains stand before all rules.
-    pub fn table(&self, table: &Table, objects: &mut Vec<Json>) {
-        let mut head = json!({ "family": table.family.to_string(), "name": table.name.to_string() });
-        handle(&mut head, table.handle);
-        names(&mut head, "flags", table_flags(table.flags).collect());
-        objects.push(json!({ "table": head }));
-        objects.extend(table.objects.iter().map(|object| self.object(table, object)));
-        objects.extend(table.sets.iter().map(|set| self.set(table, set)));
-        objects.extend(table.flowtables.iter().map(|flowtable| self.flowtable(table, flowtable)));
-        objects.extend(table.chains.iter().map(|chain| self.chain(table, chain)));
+    pub fn table(&self, table: &Table, objects: &mut Objects) {
+        self.head(table, objects);
+        self.parts(table, objects);
+    }
+
+    /// A table without what it holds.
+    pub fn head(&self, table: &Table, objects: &mut Objects) {
+        objects.next().object_of("table", |object| {
+            object.text("family", table.family);
+            object.text("name", &table.name);
+            handle(object, table.handle);
+            object.names("flags", table_flags(table.flags));
+        });
+    }
+
+    /// What a table holds.
+    pub fn parts(&self, table: &Table, objects: &mut Objects) {
+        table.objects.iter().for_each(|object| self.object(table, object, objects));
+        table.sets.iter().for_each(|set| self.set(table, set, objects));
+        table.flowtables.iter().for_each(|flowtable| self.flowtable(table, flowtable, objects));
+        table.chains.iter().for_each(|chain| self.chain(table, chain, objects));
         for chain in &table.chains {
-            objects.extend(chain.rules.iter().map(|rule| self.rule(table, chain, rule)));
+            chain.rules.iter().for_each(|rule| self.rule(table, chain, rule, objects));
         }
     }
 
     /// A chain without its rules.
-    #[must_use]
-    pub fn chain(&self, table: &Table, chain: &Chain) -> Json {
-        let mut object = part_of(table, &chain.name, chain.handle);
-        if let Some(base) = &chain.base {
-            object["type"] = base.kind.name().into();
-            object["hook"] = hook_name(table.family, base.hook).into();
-            object["prio"] = base.priority.into();
-            object["policy"] = policy_name(base.policy).into();
+    pub fn chain(&self, table: &Table, chain: &Chain, objects: &mut Objects) {
+        objects.next().object_of("chain", |object| {
+            object.text("family", table.family);
+            object.text("table", &table.name);
+            object.text("name", &chain.name);
+            handle(object, chain.handle);
+            let Some(base) = &chain.base else { return };
+            object.text("type", base.kind.name());
+            object.text("hook", hook_name(table.family, base.hook));
+            object.number("prio", base.priority);
+            object.text("policy", policy_name(base.policy));
             // nft 1.0.6, which does not know patterns, names no devices.
             if chain.devices.iter().any(is_pattern) {
-                let devices = chain.devices.iter().map(Name::to_string).collect::<Vec<_>>();
-                names(&mut object, "dev", devices.iter().map(String::as_str).collect());
+                object.names("dev", &chain.devices);
             }
-        }
-        json!({ "chain": object })
+        });
     }
 
     /// A rule.
-    #[must_use]
-    pub fn rule(&self, table: &Table, chain: &Chain, rule: &Rule) -> Json {
-        let writer = Writer { options: Options { anonymous: &table.anonymous, ..self.options } };
-        let statements: Vec<_> =
-            rule.statements.iter().map(|statement| writer.statement(statement)).collect();
-        let mut object = json!({
-            "family": table.family.to_string(),
-            "table": table.name.to_string(),
-            "chain": chain.name.to_string(),
-            "expr": statements,
+    pub fn rule(&self, table: &Table, chain: &Chain, rule: &Rule, objects: &mut Objects) {
+        let options = Options { anonymous: &table.anonymous, ..self.options };
+        let writer = StatementWriter { options };
+        objects.next().object_of("rule", |object| {
+            object.text("family", table.family);
+            object.text("table", &table.name);
+            object.text("chain", &chain.name);
+            handle(object, rule.handle);
+            if let Some(comment) = &rule.comment {
+                object.text("comment", comment);
+            }
+            if !rule.statements.is_empty() {
+                object.member("expr").array(|items| {
+                    rule.statements.iter().for_each(|statement| writer.statement(statement, items.item()));
+                });
+            }
         });
-        handle(&mut object, rule.handle);
-        if let Some(comment) = &rule.comment {
-            object["comment"] = comment.to_string().into();
-        }
-        json!({ "rule": object })
-    }
-
-    /// As the text of nft, for what has no other form in JSON.
-    fn text(&self, print: impl FnOnce(&mut Printer<'_>)) -> String {
-        let mut out = String::new();
-        print(&mut Printer { out: &mut out, options: self.options });
-        out
     }
 }
 
-fn part_of(table: &Table, name: &Name, handle: u64) -> Json {
-    let mut object = json!({ "family": table.family.to_string(), "table": table.name.to_string(), "name": name.to_string() });
-    self::handle(&mut object, handle);
-    object
+/// Writes statements and expressions.
+#[derive(Clone, Copy, Debug)]
+struct StatementWriter<'a> {
+    options: Options<'a>,
 }
 
 /// The handle, where the kernel gave one.
-fn handle(object: &mut Json, handle: u64) {
+fn handle(object: &mut Members<'_>, handle: u64) {
     if handle != 0 {
-        object["handle"] = handle.into();
+        object.number("handle", handle);
     }
-}
-
-/// One name alone, several as an array; nothing for none.
-fn names(object: &mut Json, key: &str, names: Vec<&str>) {
-    match names.as_slice() {
-        [] => {}
-        [name] => object[key] = (*name).into(),
-        _ => object[key] = names.into(),
-    }
-}
-
-/// An object, or null where it is empty.
-fn or_null(object: Json) -> Json {
-    if object.as_object().is_some_and(serde_json::Map::is_empty) { Json::Null } else { object }
 }

@@ -1,258 +1,329 @@
 //! Statements.
 
-use serde_json::{Value as Json, json};
-
-use super::{Expression, Statement, Writer, names, or_null};
+use super::write::{Json, Members};
+use super::{Expression, Statement, StatementWriter};
 use crate::model::statement::{
     Counter, Forward, Limit, Log, Nat, Queue, Quota, Reject, RejectWith, Synproxy, Tproxy, Update,
 };
-use crate::nft::print::{level_name, scaled};
+use crate::nft::print::{Options, level_name, scaled};
 use crate::{Constant, Data, Op};
 
-impl Writer<'_> {
+impl StatementWriter<'_> {
     /// Any statement.
-    #[must_use]
-    pub fn statement(&self, statement: &Statement) -> Json {
+    pub(super) fn statement(&self, statement: &Statement, json: Json<'_>) {
         match statement {
-            Statement::Match { left, op, right } => self.comparison(left, *op, right),
-            Statement::Counter(counter) => self.counter(*counter),
-            Statement::Set { target, value } => {
-                json!({ "mangle": { "key": self.selector(target), "value": self.expression(value) } })
-            }
-            Statement::Nat(nat) => self.nat(nat),
-            Statement::Tproxy(tproxy) => self.tproxy(tproxy),
-            Statement::Verdict(verdict) => self.verdict(verdict),
-            Statement::VerdictMap(map) => self.expression(map),
-            Statement::Log(log) => self::log(log),
-            Statement::Limit(limit) => json!({ "limit": self::limit(limit) }),
-            Statement::Quota(quota) => self.quota(*quota),
-            Statement::Last(since) => match since {
-                Some(since) if !self.options.stateless => json!({ "last": { "used": since } }),
-                _ => json!({ "last": null }),
-            },
-            Statement::CtCount { count, over } => {
-                let mut object = json!({ "val": count });
-                if *over {
-                    object["inv"] = true.into();
-                }
-                json!({ "ct count": object })
-            }
-            Statement::Reject(reject) => self.reject(*reject),
-            Statement::Object { kind, name } => json!({ kind.name(): self.expression(name) }),
-            Statement::Update(update) => self.update(update),
-            Statement::Queue(queue) => self.queue(queue),
-            Statement::NoTrack => json!({ "notrack": null }),
-            Statement::Dup(dup) => self.duplicate(dup),
-            Statement::Forward(fwd) => self.forward(fwd),
-            Statement::FlowAdd(name) => {
-                json!({ "flow": { "op": "add", "flowtable": format!("@{name}") } })
-            }
-            Statement::Synproxy(synproxy) => self::synproxy(*synproxy),
-            Statement::ResetOption(selector) => json!({ "reset": self.selector(selector) }),
-            Statement::Xtables(xt) => {
-                json!({ "xt": { "type": xt.kind(), "name": xt.name } })
-            }
-            Statement::Unknown(text) => json!({ "xt": { "comment": text } }),
+            Statement::Match { left, op, right } => self.comparison(left, *op, right, json),
+            Statement::Counter(counter) => self.counter(*counter, json),
+            Statement::Set { target, value } => json.object_of("mangle", |object| {
+                self.selector(target, object.member("key"));
+                self.expression(value, object.member("value"));
+            }),
+            Statement::Nat(nat) => self.nat(nat, json),
+            Statement::Tproxy(tproxy) => self.tproxy(tproxy, json),
+            Statement::Verdict(verdict) => self.verdict(verdict, json),
+            Statement::VerdictMap(map) => self.expression(map, json),
+            Statement::Log(log) => self::log(log, json),
+            Statement::Limit(limit) => json.object_of("limit", |object| self::limit(limit, object)),
+            Statement::Quota(quota) => self.quota(*quota, json),
+            Statement::Last(since) => json.of("last", |json| match since {
+                Some(since) if !self.options.stateless => json.object(|object| object.number("used", *since)),
+                _ => json.null(),
+            }),
+            Statement::CtCount { count, over } => json.object_of("ct count", |object| {
+                object.number("val", *count);
+                inverted(*over, object);
+            }),
+            Statement::Reject(reject) => self.reject(*reject, json),
+            Statement::Object { kind, name } => json.of(kind.name(), |json| self.expression(name, json)),
+            Statement::Update(update) => self.update(update, statement, json),
+            Statement::Queue(queue) => self.queue(queue, json),
+            Statement::NoTrack => json.null_of("notrack"),
+            Statement::Dup(dup) => self.duplicate(dup, json),
+            Statement::Forward(fwd) => self.forward(fwd, json),
+            Statement::FlowAdd(name) => json.object_of("flow", |object| {
+                object.text("op", "add");
+                object.text("flowtable", format_args!("@{name}"));
+            }),
+            Statement::Synproxy(synproxy) => self::synproxy(*synproxy, json),
+            Statement::ResetOption(selector) => json.of("reset", |json| self.selector(selector, json)),
+            Statement::Xtables(xt) => json.object_of("xt", |object| {
+                object.text("type", xt.kind());
+                object.text("name", &xt.name);
+            }),
+            Statement::Unknown(text) => json.object_of("xt", |object| object.text("comment", text)),
         }
     }
 
-    fn comparison(&self, left: &Expression, op: Op, right: &Expression) -> Json {
-        json!({
-            "match": {
-                "op": op.sign().unwrap_or("in"),
-                "left": self.expression(left),
-                "right": self.expression(right),
-            }
-        })
+    /// Statements of a set, without what they have counted.
+    pub(super) fn stateless(&self, statements: &[Statement], json: Json<'_>) {
+        let stateless = Self { options: Options { stateless: true, ..self.options } };
+        json.array(|items| {
+            statements.iter().for_each(|statement| stateless.statement(statement, items.item()));
+        });
     }
 
-    pub(super) fn counter(&self, counter: Counter) -> Json {
+    fn comparison(&self, left: &Expression, op: Op, right: &Expression, json: Json<'_>) {
+        json.object_of("match", |object| {
+            object.text("op", op.sign().unwrap_or("in"));
+            self.expression(left, object.member("left"));
+            self.expression(right, object.member("right"));
+        });
+    }
+
+    fn counter(&self, counter: Counter, json: Json<'_>) {
         if self.options.stateless {
-            return json!({ "counter": null });
+            return json.null_of("counter");
         }
-        json!({ "counter": { "packets": counter.packets, "bytes": counter.bytes } })
+        json.object_of("counter", |object| self::counter(counter, object));
     }
 
-    fn nat(&self, nat: &Nat) -> Json {
-        let mut object = json!({});
-        if let Some(family) = nat.family {
-            object["family"] = family.to_string().into();
-        }
-        if let Some(address) = &nat.address {
-            object["addr"] = self.expression(address);
-        }
-        if let Some(port) = &nat.port {
-            object["port"] = self.expression(port);
-        }
-        let netmap = nat.flags & Nat::NETMAP != 0;
-        names(&mut object, "flags", nat.flag_names().chain(netmap.then_some("netmap")).collect());
-        if netmap {
-            object["type_flags"] = "prefix".into();
-        }
-        json!({ nat.kind.name(): or_null(object) })
+    fn nat(&self, nat: &Nat, json: Json<'_>) {
+        json.of(nat.kind.name(), |json| {
+            json.object_or_null(|object| {
+                if let Some(family) = nat.family {
+                    object.text("family", family);
+                }
+                self.address_and_port(nat.address.as_ref(), nat.port.as_ref(), object);
+                let netmap = nat.flags & Nat::NETMAP != 0;
+                object.names("flags", nat.flag_names().chain(netmap.then_some("netmap")));
+                if netmap {
+                    object.text("type_flags", "prefix");
+                }
+            });
+        });
     }
 
-    fn tproxy(&self, tproxy: &Tproxy) -> Json {
-        let mut object = json!({});
-        if let Some(family) = tproxy.family {
-            object["family"] = family.to_string().into();
-        }
-        if let Some(address) = &tproxy.address {
-            object["addr"] = self.expression(address);
-        }
-        if let Some(port) = &tproxy.port {
-            object["port"] = self.expression(port);
-        }
-        json!({ "tproxy": object })
+    fn tproxy(&self, tproxy: &Tproxy, json: Json<'_>) {
+        json.object_of("tproxy", |object| {
+            if let Some(family) = tproxy.family {
+                object.text("family", family);
+            }
+            self.address_and_port(tproxy.address.as_ref(), tproxy.port.as_ref(), object);
+        });
     }
 
-    fn quota(&self, quota: Quota) -> Json {
-        let (value, unit) = scaled(quota.bytes);
-        let mut object = json!({ "val": value, "val_unit": unit });
-        if quota.over {
-            object["inv"] = true.into();
+    fn address_and_port(
+        &self,
+        address: Option<&Expression>,
+        port: Option<&Expression>,
+        object: &mut Members<'_>,
+    ) {
+        for (name, value) in [("addr", address), ("port", port)] {
+            if let Some(value) = value {
+                self.expression(value, object.member(name));
+            }
         }
-        if quota.used > 0 && !self.options.stateless {
-            let (used, unit) = scaled(quota.used);
-            object["used"] = used.into();
-            object["used_unit"] = unit.into();
-        }
-        json!({ "quota": object })
     }
 
-    fn reject(&self, reject: Reject) -> Json {
+    fn quota(&self, quota: Quota, json: Json<'_>) {
+        json.object_of("quota", |object| {
+            let (value, unit) = scaled(quota.bytes);
+            object.number("val", value);
+            object.text("val_unit", unit);
+            inverted(quota.over, object);
+            if quota.used > 0 && !self.options.stateless {
+                let (used, unit) = scaled(quota.used);
+                object.number("used", used);
+                object.text("used_unit", unit);
+            }
+        });
+    }
+
+    fn reject(&self, reject: Reject, json: Json<'_>) {
         let kind = match reject.with {
-            RejectWith::TcpReset => return json!({ "reject": { "type": "tcp reset" } }),
-            RejectWith::Unknown => return json!({ "reject": null }),
+            RejectWith::TcpReset => "tcp reset",
+            RejectWith::Unknown => return json.null_of("reject"),
             RejectWith::Icmp => "icmp",
             RejectWith::Icmp6 => "icmpv6",
             RejectWith::Icmpx => "icmpx",
         };
-        let code = Constant::new(reject.with.code_type(), Data::new(&[reject.code]));
-        json!({ "reject": { "type": kind, "expr": self.constant(&code, false) } })
+        json.object_of("reject", |object| {
+            object.text("type", kind);
+            if reject.with != RejectWith::TcpReset {
+                let code = Constant::new(reject.with.code_type(), Data::new(&[reject.code]));
+                self.constant(&code, false, object.member("expr"));
+            }
+        });
     }
 
-    fn update(&self, update: &Update) -> Json {
-        let mut key = self.expression(&update.key);
-        if update.timeout > 0 {
-            key = json!({ "elem": { "val": key, "timeout": update.timeout / 1_000 } });
-        }
-        let stateless = Writer { options: crate::nft::print::Options { stateless: true, ..self.options } };
-        let statements: Vec<_> =
-            update.statements.iter().map(|statement| stateless.statement(statement)).collect();
+    fn update(&self, update: &Update, statement: &Statement, json: Json<'_>) {
         if let Some(size) = update.meter {
-            let statement = statements.into_iter().next();
-            return json!({ "meter": { "key": key, "stmt": statement, "size": size, "name": update.set.to_string() } });
+            return json.object_of("meter", |object| {
+                self.updated_key(update, object.member("key"));
+                let stateless = Self { options: Options { stateless: true, ..self.options } };
+                if let Some(statement) = update.statements.first() {
+                    stateless.statement(statement, object.member("stmt"));
+                }
+                object.number("size", size);
+                object.text("name", &update.set);
+            });
         }
         if update.value.is_some() {
             // nft has no other form for it.
-            let statement = Statement::Update(Box::new(update.clone()));
-            return self.text(|printer| printer.statement(&statement)).into();
+            return json.printed(self.options, |printer| printer.statement(statement));
         }
-        let set = format!("@{}", update.set);
-        let mut object = json!({ "op": update.op.name(), "elem": key, "set": set });
-        if !statements.is_empty() {
-            object["stmt"] = statements.into();
-        }
-        json!({ "set": object })
-    }
-
-    fn queue(&self, queue: &Queue) -> Json {
-        let mut object = json!({});
-        if let Some(number) = &queue.number {
-            object["num"] = self.expression(number);
-        }
-        let flags = [(queue.bypass, "bypass"), (queue.fanout, "fanout")];
-        names(&mut object, "flags", flags.into_iter().filter(|flag| flag.0).map(|flag| flag.1).collect());
-        json!({ "queue": or_null(object) })
-    }
-
-    fn duplicate(&self, dup: &Forward) -> Json {
-        let Some(to) = dup.address.as_ref().or(dup.device.as_ref()) else { return json!({ "dup": null }) };
-        let mut object = json!({ "addr": self.expression(to) });
-        if let (Some(_), Some(device)) = (&dup.address, &dup.device) {
-            object["dev"] = self.expression(device);
-        }
-        json!({ "dup": object })
-    }
-
-    fn forward(&self, fwd: &Forward) -> Json {
-        let mut object = json!({});
-        if let Some(device) = &fwd.device {
-            object["dev"] = self.expression(device);
-        }
-        if let Some(address) = &fwd.address {
-            object["addr"] = self.expression(address);
-            if let Some(family) = fwd.family {
-                object["family"] = family.to_string().into();
+        json.object_of("set", |object| {
+            object.text("op", update.op.name());
+            self.updated_key(update, object.member("elem"));
+            object.text("set", format_args!("@{}", update.set));
+            if !update.statements.is_empty() {
+                self.stateless(&update.statements, object.member("stmt"));
             }
+        });
+    }
+
+    fn updated_key(&self, update: &Update, json: Json<'_>) {
+        if update.timeout == 0 {
+            return self.expression(&update.key, json);
         }
-        json!({ "fwd": object })
+        json.object_of("elem", |object| {
+            self.expression(&update.key, object.member("val"));
+            object.number("timeout", update.timeout / 1_000);
+        });
+    }
+
+    fn queue(&self, queue: &Queue, json: Json<'_>) {
+        json.of("queue", |json| {
+            json.object_or_null(|object| {
+                if let Some(number) = &queue.number {
+                    self.expression(number, object.member("num"));
+                }
+                let flags = [(queue.bypass, "bypass"), (queue.fanout, "fanout")];
+                object.names("flags", flags.into_iter().filter(|flag| flag.0).map(|flag| flag.1));
+            });
+        });
+    }
+
+    fn duplicate(&self, dup: &Forward, json: Json<'_>) {
+        let Some(to) = dup.address.as_ref().or(dup.device.as_ref()) else {
+            return json.null_of("dup");
+        };
+        json.object_of("dup", |object| {
+            self.expression(to, object.member("addr"));
+            if let (Some(_), Some(device)) = (&dup.address, &dup.device) {
+                self.expression(device, object.member("dev"));
+            }
+        });
+    }
+
+    fn forward(&self, fwd: &Forward, json: Json<'_>) {
+        json.object_of("fwd", |object| {
+            if let Some(device) = &fwd.device {
+                self.expression(device, object.member("dev"));
+            }
+            if let Some(address) = &fwd.address {
+                if let Some(family) = fwd.family {
+                    object.text("family", family);
+                }
+                self.expression(address, object.member("addr"));
+            }
+        });
     }
 }
 
-fn log(log: &Log) -> Json {
-    let mut object = json!({});
-    if let Some(prefix) = &log.prefix {
-        object["prefix"] = prefix.to_string().into();
+pub(super) fn counter(counter: Counter, object: &mut Members<'_>) {
+    object.number("packets", counter.packets);
+    object.number("bytes", counter.bytes);
+}
+
+fn inverted(inverted: bool, object: &mut Members<'_>) {
+    if inverted {
+        object.member("inv").boolean(true);
     }
-    for (name, value) in [
-        ("group", log.group.map(u32::from)),
-        ("snaplen", log.snaplen),
-        ("queue-threshold", log.queue_threshold.map(u32::from)),
-    ] {
-        if let Some(value) = value {
-            object[name] = value.into();
+}
+
+fn log(log: &Log, json: Json<'_>) {
+    json.of("log", |json| {
+        json.object_or_null(|object| {
+            if let Some(prefix) = &log.prefix {
+                object.text("prefix", prefix);
+            }
+            for (name, value) in [
+                ("group", log.group.map(u32::from)),
+                ("snaplen", log.snaplen),
+                ("queue-threshold", log.queue_threshold.map(u32::from)),
+            ] {
+                if let Some(value) = value {
+                    object.number(name, value);
+                }
+            }
+            let warning = 4;
+            if let Some(level) = log.level.filter(|level| *level != warning) {
+                object.text("level", level_name(level));
+            }
+            let known =
+                [(1, "tcp sequence"), (2, "tcp options"), (4, "ip options"), (8, "skuid"), (0x20, "ether")];
+            let set = known.iter().filter(|(flag, _)| log.flags & flag != 0).map(|flag| flag.1);
+            if set.clone().count() == known.len() {
+                object.text("flags", "all");
+            } else {
+                object.names("flags", set);
+            }
+        });
+    });
+}
+
+/// The members of a limit in a rule.
+fn limit(limit: &Limit, object: &mut Members<'_>) {
+    let [rate, burst] = scaled_limit(limit);
+    object.number("rate", rate.0);
+    object.number("burst", burst.0);
+    object.text("per", limit.unit_name());
+    inverted(limit.over, object);
+    for (name, unit) in [("rate_unit", rate.1), ("burst_unit", burst.1)] {
+        if let Some(unit) = unit {
+            object.text(name, unit);
         }
     }
-    let warning = 4;
-    if let Some(level) = log.level.filter(|level| *level != warning) {
-        object["level"] = level_name(level).into();
-    }
-    let known = [(1, "tcp sequence"), (2, "tcp options"), (4, "ip options"), (8, "skuid"), (0x20, "ether")];
-    let set: Vec<_> =
-        known.into_iter().filter(|(flag, _)| log.flags & flag != 0).map(|flag| flag.1).collect();
-    names(&mut object, "flags", if set.len() == known.len() { vec!["all"] } else { set });
-    json!({ "log": or_null(object) })
 }
 
-pub(super) fn limit(limit: &Limit) -> Json {
-    let mut object = json!({ "per": limit.unit_name() });
-    if limit.bytes {
-        let (rate, unit) = scaled(limit.rate);
-        object["rate"] = rate.into();
-        object["rate_unit"] = unit.into();
-        let (burst, unit) = scaled(limit.burst.into());
-        object["burst"] = burst.into();
-        object["burst_unit"] = unit.into();
-    } else {
-        object["rate"] = limit.rate.into();
-        if limit.burst > 0 {
-            object["burst"] = limit.burst.into();
+/// The members of a limit that has a name: nft gives them another order, and leaves out what it does not allow.
+pub(super) fn named_limit(limit: &Limit, object: &mut Members<'_>) {
+    let [rate, burst] = scaled_limit(limit);
+    object.number("rate", rate.0);
+    object.text("per", limit.unit_name());
+    inverted(limit.over, object);
+    if let Some(unit) = rate.1 {
+        object.text("rate_unit", unit);
+    }
+    if burst.0 > 0 {
+        object.number("burst", burst.0);
+        if let Some(unit) = burst.1 {
+            object.text("burst_unit", unit);
         }
     }
-    if limit.over {
-        object["inv"] = true.into();
-    }
-    object
 }
 
-fn synproxy(synproxy: Synproxy) -> Json {
-    let mut object = json!({});
-    if synproxy.flags & Synproxy::MSS != 0 {
-        object["mss"] = synproxy.mss.into();
-    }
-    if synproxy.flags & Synproxy::WSCALE != 0 {
-        object["wscale"] = synproxy.wscale.into();
-    }
-    let flags = synproxy_flags(synproxy);
-    if !flags.is_empty() {
-        object["flags"] = flags.into();
-    }
-    json!({ "synproxy": or_null(object) })
+/// How many there may be, and how many at once; bytes with their unit.
+fn scaled_limit(limit: &Limit) -> [(u64, Option<&'static str>); 2] {
+    [limit.rate, limit.burst.into()].map(|number| match limit.bytes {
+        true => {
+            let (number, unit) = scaled(number);
+            (number, Some(unit))
+        }
+        false => (number, None),
+    })
 }
 
-pub(super) fn synproxy_flags(synproxy: Synproxy) -> Vec<&'static str> {
+fn synproxy(synproxy: Synproxy, json: Json<'_>) {
+    json.of("synproxy", |json| {
+        json.object_or_null(|object| {
+            if synproxy.flags & Synproxy::MSS != 0 {
+                object.number("mss", synproxy.mss);
+            }
+            if synproxy.flags & Synproxy::WSCALE != 0 {
+                object.number("wscale", synproxy.wscale);
+            }
+            synproxy_flags(synproxy, object);
+        });
+    });
+}
+
+pub(super) fn synproxy_flags(synproxy: Synproxy, object: &mut Members<'_>) {
     let flags = [(Synproxy::TIMESTAMP, "timestamp"), (Synproxy::SACK_PERM, "sack-perm")];
-    flags.into_iter().filter(|(flag, _)| synproxy.flags & flag != 0).map(|flag| flag.1).collect()
+    let mut flags =
+        flags.into_iter().filter(|(flag, _)| synproxy.flags & flag != 0).map(|flag| flag.1).peekable();
+    if flags.peek().is_some() {
+        object.list("flags", flags);
+    }
 }

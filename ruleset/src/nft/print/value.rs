@@ -7,7 +7,7 @@ use crate::{Constant, DataType};
 
 impl Printer<'_> {
     /// A constant; a `number` where it stands in a range, which has no names.
-    pub(super) fn constant(&mut self, constant: &Constant, number: bool) {
+    pub(crate) fn constant(&mut self, constant: &Constant, number: bool) {
         let bytes = constant.data.as_bytes();
         match constant.data_type {
             DataType::Ipv4Addr => {
