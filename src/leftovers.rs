@@ -6,10 +6,13 @@
 
 use std::fmt;
 
-use nftwire::expr::Immediate;
+use nft_ruleset::nft::decompile::{Decompiler, Sets};
+use nftwire::expr::{Counter, Immediate};
 use nftwire::{Batch, Error, Expr, Family, Name, Query, Reader, Socket, Text, Verdict};
 
 use crate::mesh;
+use crate::mesh::istio::sidecar::OUTBOUND_MARK;
+use crate::migrate::settings;
 use crate::preflight::owners::of_legacy_iptables;
 use crate::retry::retry;
 
@@ -82,8 +85,61 @@ fn chains(reader: &mut Reader<'_>) -> Result<Vec<Leftover>, Error> {
     Ok(leftovers)
 }
 
-/// Removes those chains and all jumps to them, as the meshes' own cleanup does; other rules and the tables stay. Returns
-/// what it was.
+/// A rule of a mesh in a table of iptables-nft: in one of its chains, or in a chain of iptables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LeftoverRule {
+    /// Its chain
+    pub(crate) chain: Name,
+    /// Its number in the chain, from 1
+    pub(crate) number: usize,
+    /// The kernel's handle
+    pub(crate) handle: u64,
+    /// As nft shows it
+    pub(crate) text: String,
+    /// What it has counted
+    pub(crate) counter: Option<Counter>,
+    /// The packet and connection marks that it sets
+    pub(crate) marks: Vec<u32>,
+    /// The zones of connection tracking that it sets
+    pub(crate) zones: Vec<u32>,
+}
+
+/// What iptables has left, with its rules.
+pub(crate) type Leftovers = Vec<(Leftover, Vec<LeftoverRule>)>;
+
+/// All of it, and the generation that it is of.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn read(nft: &mut Socket) -> Result<(u32, Leftovers), Error> {
+    nft.consistent(|reader| {
+        let leftovers = chains(reader)?.into_iter();
+        leftovers
+            .map(|leftover| {
+                let rules = rules_of(reader, &leftover)?;
+                Ok((leftover, rules))
+            })
+            .collect()
+    })
+}
+
+/// A batch that removes what was read, if the ruleset is still of this generation.
+pub(crate) fn removal(generation: u32, leftovers: &Leftovers) -> Batch {
+    let mut batch = Batch::new();
+    batch.require_generation(generation);
+    for (Leftover { family, table, chains }, rules) in leftovers {
+        for rule in rules {
+            batch.del_rule(*family, table, &rule.chain, rule.handle);
+        }
+        for chain in chains {
+            batch.del_chain(*family, table, chain);
+        }
+    }
+    batch
+}
+
+/// Removes those chains, all jumps to them, and what else Istio's command adds to chains of iptables, as the meshes' own
+/// cleanup does; other rules and the tables stay. Returns what it was.
 ///
 /// # Errors
 /// Reading failed, or the kernel refused it: all of it is there still.
@@ -91,51 +147,73 @@ pub fn remove(nft: &mut Socket) -> Result<Vec<Leftover>, Error> {
     if !has_tables_of_iptables(nft)? {
         return Ok(Vec::new());
     }
-    retry(|| {
-        let (generation, (leftovers, rules)) = nft.consistent(|reader| {
-            let leftovers = chains(reader)?;
-            let mut rules = Vec::new();
-            for leftover in &leftovers {
-                rules.push(rules_of(reader, leftover)?);
-            }
-            Ok((leftovers, rules))
-        })?;
-        if leftovers.is_empty() {
-            return Ok(leftovers);
+    let leftovers = retry(|| {
+        let (generation, leftovers) = read(nft)?;
+        if !leftovers.is_empty() {
+            nft.commit(&mut removal(generation, &leftovers))?;
         }
-        let mut batch = Batch::new();
-        batch.require_generation(generation);
-        for (Leftover { family, table, chains }, rules) in leftovers.iter().zip(&rules) {
-            for (chain, handle) in rules {
-                batch.del_rule(*family, table, chain, *handle);
-            }
-            for chain in chains {
-                batch.del_chain(*family, table, chain);
-            }
-        }
-        nft.commit(&mut batch)?;
-        Ok(leftovers)
-    })
+        Ok::<_, Error>(leftovers)
+    })?;
+    Ok(leftovers.into_iter().map(|(leftover, _)| leftover).collect())
 }
 
-/// The rules of the chains, and those that lead to one of them: their chains and handles.
-fn rules_of(reader: &mut Reader<'_>, leftover: &Leftover) -> Result<Vec<(Name, u64)>, Error> {
+/// The rules of the chains, those that lead to one of them, and Istio's in other chains.
+fn rules_of(reader: &mut Reader<'_>, leftover: &Leftover) -> Result<Vec<LeftoverRule>, Error> {
     let chains = &leftover.chains;
     let has = |name: Text<'_>| chains.iter().any(|chain| name == *chain);
-    let mut rules = Vec::new();
+    let sets = Sets::new();
+    let mut decompiler = Decompiler::new(leftover.family, &sets);
+    let (mut rules, mut others) = (Vec::new(), Vec::new());
+    let mut place: (Name, usize) = Default::default();
     reader.rules(leftover.family, &leftover.table, |rule| {
-        let mut leads_there = has(rule.chain);
-        for expression in rule.expressions() {
-            if let Expr::Immediate(Immediate::Verdict(Verdict::Jump(to) | Verdict::Goto(to))) = expression? {
-                leads_there |= has(to);
-            }
-        }
-        if leads_there {
-            rules.push((Name::from(rule.chain), rule.handle));
+        place.1 = if place.0 == rule.chain { place.1 + 1 } else { 1 };
+        place.0 = rule.chain.to_name();
+        let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
+        let leads_there = expressions.iter().any(|expression| match expression {
+            Expr::Immediate(Immediate::Verdict(Verdict::Jump(to) | Verdict::Goto(to))) => has(*to),
+            _ => false,
+        });
+        let model = decompiler.rule(&rule)?;
+        let (mut marks, mut zones) = settings::of_rule(&model);
+        settings::of_targets(&expressions, &mut marks, &mut zones);
+        let counter = expressions.iter().find_map(|expression| match expression {
+            Expr::Counter(counter) => Some(*counter),
+            _ => None,
+        });
+        let found = LeftoverRule {
+            chain: rule.chain.to_name(),
+            number: place.1,
+            handle: rule.handle,
+            text: model.to_string(),
+            counter,
+            marks,
+            zones,
+        };
+        if leads_there || has(rule.chain) {
+            rules.push(found);
+        } else {
+            others.push(found);
         }
         Ok(())
     })?;
+    // With TPROXY Istio puts some rules into the chains of iptables themselves; its mark tells them from those of others.
+    let tproxy = chains.iter().any(|chain| *chain == "ISTIO_TPROXY");
+    let marks: Vec<_> = rules.iter().filter(|_| tproxy).flat_map(|rule| rule.marks.clone()).collect();
+    rules.extend(others.into_iter().filter(|rule| marks.iter().any(|mark| is_of_tproxy(&rule.text, *mark))));
     Ok(rules)
+}
+
+/// Whether a rule outside of Istio's chains is one of those that its command makes for TPROXY with this mark: it keeps the
+/// mark of a connection, and marks what the proxy sends over `lo`.
+fn is_of_tproxy(rule: &str, mark: u32) -> bool {
+    let rule = rule.replace(" counter", "");
+    let marked = format!("{mark:#010x}");
+    rule == format!("meta l4proto tcp meta mark {marked} ct mark set mark")
+        || rule == format!("oifname \"lo\" meta l4proto tcp meta mark {marked} return")
+        || rule == format!("meta l4proto tcp ct mark {mark:#x} meta mark set ct mark")
+        || rule.starts_with("oifname \"lo\" meta l4proto tcp ip")
+            && (rule.contains(" skuid ") || rule.contains(" skgid "))
+            && rule.ends_with(&format!(" meta mark set {OUTBOUND_MARK:#x}"))
 }
 
 /// The tables of legacy iptables that are in use in the thread's network namespace, as `ip nat`: a mesh's rules may be in

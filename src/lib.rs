@@ -27,6 +27,7 @@ pub mod interception;
 pub mod kubelet;
 pub mod leftovers;
 pub mod mesh;
+pub mod migrate;
 pub mod netns;
 pub mod network;
 pub mod preflight;

@@ -31,6 +31,31 @@ pub(super) enum Action {
     Nothing,
 }
 
+/// What a command does with a mesh's settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// What the [`Action`] says
+    Act,
+    /// Compares once
+    Verify,
+    /// Compares until it is stopped
+    Watch,
+    /// Replaces other rules, or shows how
+    Migrate { is_dry: bool },
+}
+
+impl Task {
+    /// Whether it changes rules.
+    pub(super) fn changes(self) -> bool {
+        matches!(self, Self::Act | Self::Migrate { is_dry: false })
+    }
+
+    /// Whether it is an init container's, or needs as little.
+    pub(super) fn is_for_init(self) -> bool {
+        matches!(self, Self::Act | Self::Verify)
+    }
+}
+
 /// Where it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -157,7 +182,9 @@ pub(super) fn perform(
 /// Says what iptables has left of a mesh's rules in the thread's network namespace.
 pub(super) fn warn_of_leftovers(nft: &mut Socket, mut warn: impl FnMut(&str)) -> Result<(), nftwire::Error> {
     for leftover in leftovers::find(nft)? {
-        warn(&format!("rules of a mesh are there already, and stay in effect: {leftover}"));
+        warn(&format!(
+            "rules of a mesh are there already, and stay in effect: {leftover}; `meshwire migrate` takes their place"
+        ));
     }
     Ok(())
 }
@@ -165,13 +192,18 @@ pub(super) fn warn_of_leftovers(nft: &mut Socket, mut warn: impl FnMut(&str)) ->
 /// Says that legacy iptables has tables, whose rules it alone can show and remove.
 pub(super) fn warn_of_legacy_tables(mut warn: impl FnMut(&str)) {
     for table in leftovers::legacy_tables() {
-        let (family, name) = table.split_once(' ').unwrap_or_default();
-        let command = if family == "ip6" { "ip6tables-legacy" } else { "iptables-legacy" };
-        warn(&format!(
-            "legacy iptables has the table {table}, which can hold rules of a mesh: `{command} -t {name} -S` shows them, and \
-             `{command} -t {name} -F` and `{command} -t {name} -X` remove all that is in it"
-        ));
+        let commands = legacy_commands(&table);
+        warn(&format!("legacy iptables has the table {table}, which can hold rules of a mesh: {commands}"));
     }
+}
+
+/// What to type about a table of legacy iptables, such as `ip nat`.
+pub(super) fn legacy_commands(table: &str) -> String {
+    let (family, name) = table.split_once(' ').unwrap_or_default();
+    let command = if family == "ip6" { "ip6tables-legacy" } else { "iptables-legacy" };
+    format!(
+        "`{command} -t {name} -S` shows them, and `{command} -t {name} -F` and `{command} -t {name} -X` remove all that is in it"
+    )
 }
 
 /// Writes the result to standard output as [`write_result`] does; where that fails, the error says what was done nevertheless.

@@ -24,6 +24,7 @@ mod link;
 mod list;
 mod lockdown;
 mod log;
+mod migrate;
 mod netns;
 #[cfg(feature = "nft")]
 mod nft;
@@ -98,6 +99,7 @@ subcommands! {
     #[cfg(feature = "tools")] explain,
     #[cfg(feature = "tools")] graph,
     #[cfg(feature = "tools")] list,
+    #[cfg(feature = "tools")] migrate,
     #[cfg(feature = "nft")] nft,
     #[cfg(feature = "tools")] node,
     #[cfg(feature = "tools")] reset,

@@ -151,6 +151,12 @@ pub(super) fn alike(found: &Fibmsg, rule: &PolicyRule) -> Option<Alike> {
     alike.then(|| Alike { priority, same: does_nothing_more(found), copy: copy(found) })
 }
 
+/// The routing table of the found rule, if it is for packets with this mark.
+pub(super) fn table_of_mark(found: &Fibmsg, mark: u32) -> Option<u32> {
+    let number = |kind| find(found.rtattrs(), kind).and_then(native_u32);
+    (number(Frattr::Fwmark) == Some(mark)).then(|| number(Frattr::Table))?
+}
+
 /// Whether the rule has no other condition or effect, also none by an attribute that this code does not know.
 fn does_nothing_more(found: &Fibmsg) -> bool {
     !found.fib_flags().contains(Frf::INVERT)

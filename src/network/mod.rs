@@ -314,6 +314,17 @@ impl RouteSocket {
             .dump(attempt, Rtm::Getrule, message::any_rule(rule.family), |found| message::alike(found, rule))
     }
 
+    /// The routing tables of all policy rules for packets with this mark, whatever else they ask for.
+    ///
+    /// # Errors
+    /// [`RouteError::Interrupted`] and the transport's.
+    pub fn tables_of_mark(&mut self, family: Family, mark: u32) -> Result<Vec<u32>, RouteError> {
+        let attempt = Attempt::ListRules(family);
+        self.0.dump(attempt, Rtm::Getrule, message::any_rule(family), |found| {
+            message::table_of_mark(found, mark)
+        })
+    }
+
     /// What stands where this route belongs: the table's default routes of the same metric, first that counts
     /// first.
     fn default_routes(&mut self, route: LocalRoute) -> Result<Vec<FoundRoute>, RouteError> {

@@ -20,6 +20,14 @@ pub struct Owner {
     pub is_mesh: bool,
 }
 
+impl Owner {
+    /// Whether a mesh's own command made them with iptables, so that a [migration](crate::migrate) can take their place.
+    #[must_use]
+    pub fn is_mesh_by_iptables(&self) -> bool {
+        CHAINS.iter().any(|(chain, name)| *name == self.name && mesh::is_iptables_chain(chain.as_bytes()))
+    }
+}
+
 /// The chains and tables by which one is known: how a name begins.
 const CHAINS: [(&str, &str); 7] = [
     ("ISTIO_", "istio-iptables (its iptables backend)"),

@@ -106,9 +106,17 @@ fn counter(reading: &Reading) -> Json {
     object
 }
 
-/// A line for each table, and one for each counter below it.
-impl Display for Readings {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+impl Readings {
+    /// A line for each table, and one for each counter below it.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, f: &mut impl fmt::Write) -> fmt::Result {
         let mut table = None;
         for reading in &self.0 {
             if table.replace((reading.family, &reading.table)) != Some((reading.family, &reading.table)) {
@@ -127,6 +135,14 @@ impl Display for Readings {
                 }
             }
         }
+        Ok(())
+    }
+}
+
+/// As [`Readings::text`], with their number.
+impl Display for Readings {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.write(f)?;
         let count = self.0.len();
         writeln!(f, "reset: {count} counter{}", if count == 1 { "" } else { "s" })
     }

@@ -40,7 +40,7 @@ fn leftovers_of_iptables_are_named_compared_and_removed() {
     for family in ["ip", "ip6"] {
         let warning = format!(
             "warn: rules of a mesh are there already, and stay in effect: table {family} nat of iptables-nft: \
-             ISTIO_OUTPUT, ISTIO_REDIRECT\n"
+             ISTIO_OUTPUT, ISTIO_REDIRECT; `meshwire migrate` takes their place\n"
         );
         assert!(said.contains(&warning), "{said}");
     }

@@ -40,6 +40,7 @@ mod linkerd_speed;
 mod linkerd_state;
 mod linkerd_validation;
 mod lockdown;
+mod migrate;
 mod named_sets;
 mod optimize;
 mod redirect;

@@ -17,7 +17,7 @@ use crate::cli::flag::value::number;
 use crate::cli::flag::{Flag, Flags, Values, with_flags};
 use crate::cli::log::Log;
 use crate::cli::watch::report_all;
-use crate::cli::{netns, signals};
+use crate::cli::{migrate, netns, signals};
 use crate::interception::Interception;
 use crate::kubelet;
 use crate::mesh::istio::ambient::HostInterception;
@@ -120,6 +120,15 @@ pub(super) fn watch(matches: &ArgMatches, options: watch::Options) -> Result<Exi
     // On a node, rules of iptables may be in use.
     let options = watch::Options { leftovers: false, ..options };
     netns::inside(netns.as_ref(), || report_all(desired, options, output))
+}
+
+pub(super) fn migrate(matches: &ArgMatches, is_dry: bool) -> Result<ExitCode, Failure> {
+    let values = Values::new(matches);
+    let output = values.read(&OUTPUT)?;
+    let netns = values.read(&NETNS)?;
+    let desired = host(&values, Log::beside(output == Output::Json))?.interception();
+    let _deferred = signals::defer();
+    netns::inside(netns.as_ref(), || migrate::perform(&desired, is_dry, output))
 }
 
 fn carry_out(

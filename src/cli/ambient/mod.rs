@@ -69,6 +69,15 @@ pub(super) fn watch(matches: &ArgMatches, options: watch::Options) -> ExitCode {
     })
 }
 
+/// `migrate ambient`: the flags of `verify ambient`.
+pub(super) fn migrate(matches: &ArgMatches, is_dry: bool) -> ExitCode {
+    with_log(matches, || match matches.subcommand() {
+        Some((pod::NAME, matches)) => pod::migrate(matches, is_dry),
+        Some((host::NAME, matches)) => host::migrate(matches, is_dry),
+        _ => Ok(ExitCode::from(USAGE)),
+    })
+}
+
 fn with_log(matches: &ArgMatches, work: impl FnOnce() -> Result<ExitCode, Failure>) -> ExitCode {
     let log = Log::beside(wants_json(matches));
     warn_of_old_kernel(|text| log.warn(text));

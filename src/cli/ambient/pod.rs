@@ -16,8 +16,9 @@ use crate::cli::failure::{Failure, USAGE};
 use crate::cli::flag::shared::{
     ALLOW_HOST_NETWORK, CHECK, EACH_NETNS, ELEMENT_COUNTERS, OPTIMIZE, OUTPUT, Output, optimization,
 };
-use crate::cli::flag::{Flag, Flags, UsageError, Values, with_flags};
+use crate::cli::flag::{Flag, Flags, Given, UsageError, Values, with_flags};
 use crate::cli::log::Log;
+use crate::cli::migrate::perform;
 use crate::cli::watch::report_all;
 use crate::cli::{netns, signals};
 use crate::interception::Interception;
@@ -140,13 +141,25 @@ pub(super) fn watch(matches: &ArgMatches, options: watch::Options) -> Result<Exi
     let values = Values::new(matches);
     let (desired, output) = (pod(VERIFY, &values)?, values.read(&OUTPUT)?);
     let _deferred = signals::defer();
-    let namespaces = values.read(&EACH_NETNS)?;
-    if let [_, second, ..] = namespaces.as_slice() {
-        return Err(second
-            .fault("one network namespace is watched at a time: start a watch for each")
-            .into());
+    let netns = one_namespace(&values)?;
+    netns::inside(netns.as_ref(), || report_all(desired, options, output))
+}
+
+pub(super) fn migrate(matches: &ArgMatches, is_dry: bool) -> Result<ExitCode, Failure> {
+    let values = Values::new(matches);
+    let (desired, output) = (pod(VERIFY, &values)?, values.read(&OUTPUT)?);
+    let _deferred = signals::defer();
+    let netns = one_namespace(&values)?;
+    let warn = |text: &str| Log::beside(output == Output::Json).warn(text);
+    netns::inside_pod(netns.as_ref(), !is_dry, warn, || perform(&desired, is_dry, output))
+}
+
+/// The one that was given, where no more than one can be.
+fn one_namespace(values: &Values<'_>) -> Result<Option<Given>, UsageError> {
+    match values.read(&EACH_NETNS)?.as_slice() {
+        [_, second, ..] => Err(second.fault("this takes one network namespace: run it for each of them")),
+        given => Ok(given.first().cloned()),
     }
-    netns::inside(namespaces.first(), || report_all(desired, options, output))
 }
 
 /// What the settings come to. What is removed does not depend on them.

@@ -15,8 +15,9 @@ use super::log::Log;
 use super::netns;
 use crate::preflight::facts::{Access, Facts};
 use crate::preflight::modules::Sources;
+use crate::preflight::owners::Owner;
 use crate::preflight::probe::{self, Probed};
-use crate::preflight::report::Report;
+use crate::preflight::report::{OTHERS_RULES, Report};
 use crate::preflight::{Profile, modules};
 use nftwire::feature::Feature;
 
@@ -103,7 +104,13 @@ fn execute(values: &Values<'_>) -> Result<ExitCode, Failure> {
         asked.unwrap_or_else(|_| Probed::nothing(&features)).and_not(&left_out)
     });
     facts.set_asked(asked, loaded.as_ref());
-    let report = Report::new(&facts, &request.profiles);
+    let mut report = Report::new(&facts, &request.profiles);
+    if facts.owners.iter().flatten().any(Owner::is_mesh_by_iptables) {
+        let others = report.findings.iter_mut().filter(|finding| finding.subject == OTHERS_RULES);
+        let advice =
+            "`meshwire migrate MESH FLAGS` puts its own rules in the place of a mesh's, without a gap";
+        others.for_each(|finding| finding.advice.push(advice.to_owned()));
+    }
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let shown = match request.output {
         Output::Json => format!("{:#}\n", to_json(&report)),

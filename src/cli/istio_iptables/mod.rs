@@ -11,12 +11,12 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::action::{Action, Place, perform, warn_of_legacy_tables, warn_of_old_kernel};
+use super::action::{Action, Place, Task, perform, warn_of_legacy_tables, warn_of_old_kernel};
 use super::failure::{Failure, end};
 use super::flag::shared::Output;
 use super::flag::{Values, variables_help, with_flags};
 use super::log::Log;
-use super::{lockdown, netns, signals, watch};
+use super::{lockdown, migrate, netns, signals, watch};
 use crate::diagnostic::{Explain, Explanation};
 use crate::mesh::istio::sidecar::{Sidecar, deciding_address};
 use crate::network::{Family, RouteSocket};
@@ -80,19 +80,28 @@ impl Explain for NoAddress {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    with_settings(matches, true, |options, log| execute_here(options, log).map(|()| ExitCode::SUCCESS))
+    with_settings(matches, Task::Act, |options, log| execute_here(options, log).map(|()| ExitCode::SUCCESS))
 }
 
 /// Compares instead of applying.
 pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
-    with_settings(matches, false, verify::verify_here)
+    with_settings(matches, Task::Verify, verify::verify_here)
 }
 
 /// Compares whenever something changes.
 pub(super) fn watch(matches: &ArgMatches, options: crate::watch::Options) -> ExitCode {
-    with_settings(matches, false, |settings, log| {
+    with_settings(matches, Task::Watch, |settings, log| {
         let desired = verify::desired_here(settings, &mut RouteSocket::open()?, log)?;
         watch::report_all(desired, options, settings.output)
+    })
+}
+
+/// Replaces other rules, or shows how.
+pub(super) fn migrate(matches: &ArgMatches, is_dry: bool) -> ExitCode {
+    with_settings(matches, Task::Migrate { is_dry }, move |settings, log| {
+        migrate::refuse_removal(settings.action)?;
+        let desired = verify::desired_here(settings, &mut RouteSocket::open()?, log)?;
+        migrate::perform(&desired, is_dry || settings.action == Action::Print, settings.output)
     })
 }
 
@@ -111,7 +120,7 @@ pub(super) fn desired(
 trait Work: FnOnce(&Options, Log) -> Result<ExitCode, Failure> + Send {}
 impl<W: FnOnce(&Options, Log) -> Result<ExitCode, Failure> + Send> Work for W {}
 
-fn with_settings(matches: &ArgMatches, changes: bool, work: impl Work) -> ExitCode {
+fn with_settings(matches: &ArgMatches, task: Task, work: impl Work) -> ExitCode {
     let values = Values::new(matches);
     // The quick parser knows only flags.
     let ignored = matches.try_get_many::<String>(IGNORED).ok().flatten();
@@ -120,27 +129,27 @@ fn with_settings(matches: &ArgMatches, changes: bool, work: impl Work) -> ExitCo
     for argument in ignored {
         log.warn(&format!("the argument {argument:?} is ignored"));
     }
-    end(execute(&values, log, changes, work), log)
+    end(execute(&values, log, task, work), log)
 }
 
-fn execute(values: &Values<'_>, log: Log, changes: bool, work: impl Work) -> Result<ExitCode, Failure> {
+fn execute(values: &Values<'_>, log: Log, task: Task, work: impl Work) -> Result<ExitCode, Failure> {
     values.read(&flags::LOG_AS_JSON)?;
     let options = Options::new(values)?;
     for warning in &options.warnings {
         log.warn(warning);
     }
     let _deferred = signals::defer();
-    let is_guarded = changes && options.action.is_for_pods() && !options.allow_host_network;
+    let is_guarded = task.changes() && options.action.is_for_pods() && !options.allow_host_network;
     netns::inside_pod(
         options.network_namespace.as_ref(),
         is_guarded,
         |text| log.warn(text),
         || {
             // A file can be opened only before the lockdown.
-            if matches!(options.action, Action::Apply(_) | Action::Remove) {
+            if task.is_for_init() && matches!(options.action, Action::Apply(_) | Action::Remove) {
                 warn_of_legacy_tables(|text| log.warn(text));
             }
-            if options.lockdown {
+            if options.lockdown && task.is_for_init() {
                 lockdown::lock_down(options.validation.is_some())?;
             }
             work(&options, log)

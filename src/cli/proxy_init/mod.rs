@@ -7,13 +7,13 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
-use super::action::{Action, Place, perform, warn_of_legacy_tables, warn_of_old_kernel};
+use super::action::{Action, Place, Task, perform, warn_of_legacy_tables, warn_of_old_kernel};
 use super::differences::report;
 use super::failure::{Failure, end};
 use super::flag::shared::Output;
 use super::flag::{Values, with_flags};
 use super::log::{Filtered, Log};
-use super::{lockdown, netns, signals, watch};
+use super::{lockdown, migrate, netns, signals, watch};
 use crate::conntrack::{CLOSE_WAIT_TIMEOUT, set_close_wait_timeout};
 use crate::network::RouteSocket;
 use crate::verify::verify_possible;
@@ -36,18 +36,26 @@ pub(super) fn command_with(notes: &str) -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    with_settings(matches, true, |options, log| execute_here(options, log).map(|()| ExitCode::SUCCESS))
+    with_settings(matches, Task::Act, |options, log| execute_here(options, log).map(|()| ExitCode::SUCCESS))
 }
 
 /// Compares instead of applying.
 pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
-    with_settings(matches, false, verify_here)
+    with_settings(matches, Task::Verify, verify_here)
 }
 
 /// Compares whenever something changes.
 pub(super) fn watch(matches: &ArgMatches, options: crate::watch::Options) -> ExitCode {
-    with_settings(matches, false, |settings, _| {
+    with_settings(matches, Task::Watch, |settings, _| {
         watch::report_all(settings.desired.clone(), options, settings.output)
+    })
+}
+
+/// Replaces other rules, or shows how.
+pub(super) fn migrate(matches: &ArgMatches, is_dry: bool) -> ExitCode {
+    with_settings(matches, Task::Migrate { is_dry }, move |settings, _| {
+        migrate::refuse_removal(settings.action)?;
+        migrate::perform(&settings.desired, is_dry || settings.action == Action::Print, settings.output)
     })
 }
 
@@ -65,13 +73,13 @@ pub(super) fn desired(
 trait Work: FnOnce(&Options, Filtered) -> Result<ExitCode, Failure> + Send {}
 impl<W: FnOnce(&Options, Filtered) -> Result<ExitCode, Failure> + Send> Work for W {}
 
-fn with_settings(matches: &ArgMatches, changes: bool, work: impl Work) -> ExitCode {
+fn with_settings(matches: &ArgMatches, task: Task, work: impl Work) -> ExitCode {
     let values = Values::new(matches);
     let log = Log::beside(Output::is_json(&values) || values.read(&flags::LOG_FORMAT) == Ok(Log::Json));
-    end(execute(&values, log, changes, work), log)
+    end(execute(&values, log, task, work), log)
 }
 
-fn execute(values: &Values<'_>, log: Log, changes: bool, work: impl Work) -> Result<ExitCode, Failure> {
+fn execute(values: &Values<'_>, log: Log, task: Task, work: impl Work) -> Result<ExitCode, Failure> {
     let options = Options::new(values)?;
     let log = Filtered { log, level: options.level };
     if let Some(note) = &options.note {
@@ -81,7 +89,7 @@ fn execute(values: &Values<'_>, log: Log, changes: bool, work: impl Work) -> Res
         log.warn(warning);
     }
     let _deferred = signals::defer();
-    let is_guarded = changes && options.action.is_for_pods() && !options.allow_host_network;
+    let is_guarded = task.changes() && options.action.is_for_pods() && !options.allow_host_network;
     netns::inside_pod(options.netns.as_ref(), is_guarded, |text| log.warn(text), || work(&options, log))
 }
 

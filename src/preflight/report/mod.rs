@@ -58,6 +58,9 @@ pub struct Finding {
     pub facts: Json,
 }
 
+/// The subject of the finding about rules of others.
+pub const OTHERS_RULES: &str = "others' rules";
+
 /// Whether a profile can run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
@@ -454,7 +457,7 @@ fn others(facts: &Facts) -> Finding {
         lines.push(format!("legacy iptables: {}", tables.join(", ")));
     }
     let unseen = facts.owners.is_none() || facts.legacy_iptables.is_none();
-    let subject = "others' rules";
+    let subject = OTHERS_RULES;
     match (lines.is_empty(), unseen) {
         (true, false) => finding(subject, Verdict::Ok, "none in this network namespace", json),
         (true, true) => finding(subject, Verdict::Unknown, "seen only with CAP_NET_ADMIN, and as root", json),

@@ -34,7 +34,7 @@ pub const PASSTHROUGH_V6: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6);
 /// The port at which Istio's agent answers DNS.
 pub const DNS_PORT: u16 = 15053;
 /// The mark on packets that the proxy sends to the pod itself, in TPROXY mode.
-const OUTBOUND_MARK: u32 = 1338;
+pub(crate) const OUTBOUND_MARK: u32 = 1338;
 
 /// A pod's settings. The names are those of Istio's flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
