@@ -33,6 +33,7 @@ mod pre_stop;
 mod privileges;
 mod program;
 mod proxy_init;
+mod remedy;
 mod reset;
 mod resolv_conf;
 mod sandbox;

@@ -20,6 +20,8 @@ use crate::watch;
 
 /// The command's name.
 pub(super) const NAME: &str = "ambient";
+/// The command of the node's own namespace.
+pub(super) const HOST: &str = host::NAME;
 
 const APPLY: &str = "apply";
 const REMOVE: &str = "remove";
@@ -95,7 +97,7 @@ fn group(name: &'static str, about: &'static str) -> Command {
     Command::new(name).about(about).subcommand_required(true).arg_required_else_help(true)
 }
 
-static IPV6: Flag<bool> = Flag::switch("ipv6").help("Rules and routes for IPv6, too");
+pub(super) static IPV6: Flag<bool> = Flag::switch("ipv6").help("Rules and routes for IPv6, too");
 
 static PROBE_IPV4: Flag<Ipv4Addr> = Flag::text(
     "probe-ipv4",

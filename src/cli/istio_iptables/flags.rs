@@ -262,7 +262,7 @@ pub(super) static NETWORK_NAMESPACE: Flag<Option<Given>> =
         .help("Istio's name for --netns")
         .empty_is_none();
 
-pub(super) static CLEANUP_ONLY: Flag<bool> = Flag::switch("cleanup-only")
+pub(in crate::cli) static CLEANUP_ONLY: Flag<bool> = Flag::switch("cleanup-only")
     .environment(&["CLEANUP_ONLY"])
     .help("Remove all rules, routes and addresses of the sidecar");
 

@@ -20,7 +20,7 @@ use super::{lockdown, migrate, netns, signals, watch};
 use crate::diagnostic::{Explain, Explanation};
 use crate::mesh::istio::sidecar::{Sidecar, deciding_address};
 use crate::network::{Family, RouteSocket};
-pub(super) use flags::FLAGS;
+pub(super) use flags::{CLEANUP_ONLY, FLAGS};
 use options::Options;
 
 /// The command's name, and that of Istio's program.
