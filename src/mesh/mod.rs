@@ -9,7 +9,7 @@ pub mod value;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
-use nft_ruleset::{Name, Table};
+use nft_ruleset::Table;
 
 /// How the names of the tables begin that meshwire, Istio and Linkerd have for themselves.
 const TABLES: [&str; 3] = ["istio-proxy-", "istio-ambient-", "linkerd-proxy-init"];
@@ -19,13 +19,19 @@ const CHAINS: [&str; 2] = ["ISTIO_", "PROXY_INIT_"];
 /// Whether a mesh has this table for itself.
 #[must_use]
 pub fn owns(table: &Table) -> bool {
-    begins(&table.name, &TABLES)
+    owns_name(table.name.as_bytes())
+}
+
+/// The same by the table's name.
+#[must_use]
+pub fn owns_name(table: &[u8]) -> bool {
+    TABLES.iter().any(|beginning| table.starts_with(beginning.as_bytes()))
 }
 
 /// Whether a mesh has this table for itself, or chains in it.
 #[must_use]
 pub fn uses(table: &Table) -> bool {
-    owns(table) || table.chains.iter().any(|chain| begins(&chain.name, &CHAINS))
+    owns(table) || table.chains.iter().any(|chain| is_iptables_chain(chain.name.as_bytes()))
 }
 
 /// Whether iptables makes a chain of this name for a mesh.
@@ -46,10 +52,6 @@ fn are_all_networks(networks: &[IpNet], ipv6: bool) -> bool {
         merged.iter().any(|network| network.prefix_len() == 0 && network.addr().is_ipv6() == is_ipv6)
     };
     all(false) && (!ipv6 || all(true))
-}
-
-fn begins(name: &Name, beginnings: &[&str]) -> bool {
-    beginnings.iter().any(|beginning| name.as_bytes().starts_with(beginning.as_bytes()))
 }
 
 #[cfg(test)]

@@ -85,6 +85,8 @@ struct SecurityContext {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodStatus {
+    /// phase
+    pub phase: Option<String>,
     #[serde(rename = "podIP")]
     pod_ip: Option<String>,
     #[serde(rename = "podIPs")]
@@ -165,6 +167,17 @@ impl Pod {
     pub fn controller(&self) -> Option<&Owner> {
         let owners = self.metadata.owner_references.iter().flatten();
         owners.into_iter().find(|owner| owner.controller && owner.kind != "Node")
+    }
+
+    /// Whether it has a container of this name, be it an init container: a native sidecar is one.
+    pub fn has_container(&self, name: &str) -> bool {
+        let all = self.spec.init_containers.iter().chain(&self.spec.containers).flatten();
+        all.into_iter().any(|container| container.name == name)
+    }
+
+    /// Whether it shares the node's network namespace.
+    pub fn host_network(&self) -> bool {
+        self.spec.host_network
     }
 
     /// The statuses of its init containers.

@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::{Counters, Labels, Metrics, add, counters};
+use super::{Counters, Labels, Metrics, Unprotected, add, counters};
 use crate::ambient::Summary;
 use crate::zds::Ack;
 
@@ -19,7 +19,7 @@ const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 pub struct AmbientMetrics {
     /// state: enabled, pending, failed
     pods: Family<Labels, Gauge>,
-    unprotected: Gauge,
+    unprotected: Unprotected,
     ztunnels: Gauge,
     backing_off: Gauge,
     /// scope: host, pod
@@ -65,8 +65,7 @@ impl AmbientMetrics {
                 &["accepted", "refused", "lost"],
             );
             let mut gauge = |name, help| add(registry, name, help, Gauge::default());
-            let unprotected =
-                gauge("meshwire_agent_unprotected_pods", "Pods of the mesh whose traffic is not captured");
+            let unprotected = metrics.unprotected.clone();
             let ztunnels = gauge("ztunnel_connected", "Connections of ztunnel");
             let backing_off = gauge("meshwire_heals_backing_off", "Pods, or the host, whose repairs wait");
             let pods = add(registry, "meshwire_agent_pods", "Pods of the mesh", Family::default());
@@ -86,7 +85,7 @@ impl AmbientMetrics {
         {
             self.pods.get_or_create(&vec![("state", state.to_owned())]).set(number(count));
         }
-        self.unprotected.set(number(summary.pending.saturating_add(summary.failed)));
+        self.unprotected.set("ambient", summary.pending.saturating_add(summary.failed));
         self.ztunnels.set(number(summary.ztunnels));
         self.backing_off.set(number(summary.backing_off));
         for (scope, total) in [("host", summary.heals.host), ("pod", summary.heals.pods)] {

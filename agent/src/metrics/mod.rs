@@ -26,13 +26,28 @@ pub type Counters = Family<Labels, Counter>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Mutex<Registry>,
+    unprotected: Unprotected,
+}
+
+/// How many pods lack their rules, by mesh: ambient, istio (with a sidecar), linkerd.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unprotected(Family<Labels, Gauge>);
+
+impl Unprotected {
+    fn set(&self, mesh: &str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.0.get_or_create(&vec![("mesh", mesh.to_owned())]).set(count);
+    }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(process::Process));
-        Self { registry: Mutex::new(registry) }
+        let unprotected = Unprotected::default();
+        const HELP: &str = "Pods whose traffic bypasses their mesh";
+        registry.register("meshwire_agent_unprotected_pods", HELP, unprotected.0.clone());
+        Self { registry: Mutex::new(registry), unprotected }
     }
 }
 
@@ -83,6 +98,7 @@ pub struct IstioMetrics {
     pub repaired: Counters,
     /// How often another program took our entry out
     pub reverts: Counter,
+    unprotected: Unprotected,
 }
 
 impl IstioMetrics {
@@ -115,6 +131,7 @@ impl IstioMetrics {
                 ready: add(istio, "install_ready", "Whether the CNI plugin is installed", Gauge::default()),
                 repaired: add(istio, "repair_pods_repaired", "Repairs of broken pods", repairs),
                 reverts,
+                unprotected: metrics.unprotected.clone(),
             }
         })
     }
@@ -122,6 +139,11 @@ impl IstioMetrics {
     /// Counts a repair.
     pub fn repair(&self, kind: &str, result: &str) {
         self.repaired.get_or_create(&vec![("type", kind.to_owned()), ("result", result.to_owned())]).inc();
+    }
+
+    /// So many pods with a sidecar of this mesh have no rules.
+    pub(crate) fn unprotected(&self, mesh: &str, count: usize) {
+        self.unprotected.set(mesh, count);
     }
 
     /// Counts an installation.

@@ -5,15 +5,18 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs};
 
-use meshwire_testkit::kubernetes::{Effect, Fault as ApiFault};
+use meshwire_testkit::kubernetes::{ADMIN, Access, Effect, Fault as ApiFault};
 use meshwire_testkit::ztunnel::Fault;
 use serde_json::json;
 
 use super::harness::{Node, Sandbox, post, within};
 use super::privileged;
 
-/// Names are used again, and so are their addresses.
-const NAMES: u64 = 24;
+/// Names are used again, and so are their addresses: `MESHWIRE_CHAOS_PODS`, at most 200.
+fn names() -> u64 {
+    let pods = env::var("MESHWIRE_CHAOS_PODS").ok().and_then(|text| text.parse().ok());
+    pods.unwrap_or(24).min(200)
+}
 
 struct Pod {
     uid: String,
@@ -26,6 +29,9 @@ struct Chaos {
     pods: BTreeMap<u64, Pod>,
     reports: Vec<JoinHandle<(u16, String)>>,
     random: u64,
+    names: u64,
+    /// What the agent authenticates with
+    token: String,
     api_is_away: bool,
     /// When the agent was killed last, or a ztunnel met a fault
     disturbed: Instant,
@@ -41,8 +47,8 @@ impl Chaos {
         self.random % limit
     }
 
-    fn address(name: u64) -> String {
-        format!("10.1.1.{name}")
+    fn addresses(name: u64) -> [String; 2] {
+        [format!("10.1.1.{name}"), format!("fd00:1::{name}")]
     }
 
     fn create(&mut self, name: u64) {
@@ -54,17 +60,19 @@ impl Chaos {
 
     /// The runtime makes the sandbox, and its plugin reports it or not.
     fn start(&mut self, name: u64) {
-        let address = Self::address(name);
+        let addresses = Self::addresses(name);
+        let addresses = addresses.each_ref().map(String::as_str);
         let is_reported = self.random(3) > 0;
         let Some(pod) = self.pods.get_mut(&name) else { return };
         if pod.sandbox.is_some() {
             return;
         }
-        let mut sandbox = self.node.sandbox(&[&address]);
+        let mut sandbox = self.node.sandbox(&addresses);
         if is_reported {
+            let ips = addresses.map(|ip| json!({ "Address": { "IP": ip, "Mask": "" }, "Gateway": "" }));
             let event = json!({
                 "Netns": sandbox.namespace.path(), "PodName": format!("p{name}"), "PodNamespace": "default",
-                "IPs": [{ "Address": { "IP": address, "Mask": "" }, "Gateway": "" }], "PodUID": pod.uid,
+                "IPs": ips, "PodUID": pod.uid,
             });
             let socket = self.node.settings().event_socket();
             self.reports.push(thread::spawn(move || {
@@ -73,7 +81,7 @@ impl Chaos {
         }
         self.node.start_process(&mut sandbox, &pod.uid);
         pod.sandbox = Some(sandbox);
-        self.node.running(&format!("p{name}"), &[&address]);
+        self.node.running(&format!("p{name}"), &addresses);
     }
 
     fn delete(&mut self, name: u64) {
@@ -95,6 +103,14 @@ impl Chaos {
         }
     }
 
+    /// Another token, and the one before is worth nothing any more.
+    fn rotate(&mut self) {
+        let token = format!("token-{}", self.random(u64::MAX));
+        self.node.api().allow(&token, "agent", Access::Everything);
+        self.node.files.rotate(&token);
+        self.node.api().revoke(&std::mem::replace(&mut self.token, token));
+    }
+
     fn api_fault(&mut self) {
         let effects = [
             Effect::Code(500),
@@ -110,7 +126,7 @@ impl Chaos {
     }
 
     fn step(&mut self, ztunnel: &meshwire_testkit::ztunnel::Ztunnel) {
-        let name = 1 + self.random(NAMES);
+        let name = 1 + self.random(self.names);
         match self.random(100) {
             0..20 if !self.pods.contains_key(&name) => self.create(name),
             0..45 => self.start(name),
@@ -129,7 +145,8 @@ impl Chaos {
                     _ => self.node.start(),
                 }
             }
-            88..93 => self.api_fault(),
+            88..92 => self.api_fault(),
+            92 => self.rotate(),
             93..96 => self.node.api().expire_watches(),
             _ if self.api_is_away => {
                 self.node.api().accept();
@@ -177,13 +194,15 @@ fn chaos_ends_as_desired() {
     }
     let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
     eprintln!("seed {seed}");
-    let node = Node::new(false);
+    let node = Node::new(true);
     let random = u64::from(seed) << 1 | 1;
     let mut chaos = Chaos {
         node,
         pods: BTreeMap::new(),
         reports: Vec::new(),
         random,
+        names: names(),
+        token: ADMIN.to_owned(),
         api_is_away: false,
         disturbed: Instant::now(),
     };
@@ -215,8 +234,8 @@ fn chaos_ends_as_desired() {
         let limit = Duration::from_secs(45).saturating_sub(quiet.elapsed());
         within(limit, &what(), || chaos.is_as_desired(*name, pod));
     }
-    let probes: BTreeMap<_, _> =
-        desired.iter().map(|(uid, name)| (Chaos::address(*name), uid.clone())).collect();
+    let owners = desired.iter().flat_map(|(uid, name)| Chaos::addresses(*name).map(|ip| (ip, uid.clone())));
+    let probes: BTreeMap<_, _> = owners.collect();
     within(Duration::from_secs(10), "the probe set is as desired", || chaos.node.probes() == probes);
     let settled = quiet.elapsed();
     assert_eq!(ztunnel.violations(), [""; 0]);

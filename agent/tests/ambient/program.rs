@@ -176,7 +176,7 @@ fn a_pod_that_is_not_captured_gets_an_event_and_counts() {
     assert_eq!(event["message"], "the pod's traffic does not go through ztunnel: no ztunnel connection");
     let scrape = get(node.files.metrics, "/metrics").1;
     for line in [
-        "meshwire_agent_unprotected_pods 1",
+        "meshwire_agent_unprotected_pods{mesh=\"ambient\"} 1",
         "ztunnel_connected 0",
         "istio_cni_plugin_requests_total{response_code=\"500\"} 1",
         "nodeagent_reconcile_events_total{type=\"add\"} 1",
@@ -261,4 +261,39 @@ fn every_metric_of_an_alert_or_a_page_is_in_a_scrape() {
             ["_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
         assert!(documented.contains(plain), "docs/node-agent.md does not name {plain}");
     }
+}
+
+#[test]
+fn a_pod_that_lost_its_sidecars_rules_counts() {
+    if !privileged() {
+        return;
+    }
+    let node = Node::new(false);
+    fs::write(node.files.net(LIST), PRIMARY).unwrap();
+    let pods = [("istio", "istio-proxy", "10.1.0.7"), ("linkerd", "linkerd-proxy", "10.1.0.8")];
+    let sandboxes = pods.map(|(name, proxy, address)| {
+        let uid = node.create_with(name, &json!({ "istio.io/dataplane-mode": "none" }));
+        let mut sandbox = node.sandbox(&[address]);
+        node.start_process(&mut sandbox, &uid);
+        node.update(name, |pod| {
+            pod["metadata"]["annotations"] = json!({ "sidecar.istio.io/status": "{}" });
+            pod["spec"]["containers"] =
+                json!([{ "name": "app", "image": "i" }, { "name": proxy, "image": "i" }]);
+        });
+        node.running(name, &[address]);
+        sandbox
+    });
+    let mut program = node.program();
+    program.env("REPAIR_ENABLED", "true").env("REPAIR_REPAIR_PODS", "true");
+    let running = node.files.start(&mut program);
+    ready(&node, &running);
+    let counts = |mesh: &str, count: u32| {
+        let line = format!("meshwire_agent_unprotected_pods{{mesh=\"{mesh}\"}} {count}\n");
+        get(node.files.metrics, "/metrics").1.contains(&line)
+    };
+    within(Duration::from_secs(20), "both count", || counts("istio", 1) && counts("linkerd", 1));
+    assert!(running.log().contains("is running without its mesh's rules"), "{}", running.log());
+    sandboxes[0].namespace.output("nft add table inet istio-proxy-nat");
+    sandboxes[1].namespace.output("iptables-nft -t nat -N PROXY_INIT_OUTPUT");
+    within(Duration::from_secs(40), "none does", || counts("istio", 0) && counts("linkerd", 0));
 }

@@ -1,25 +1,31 @@
 //! Istio's repair: pods whose validation found no rules get them, are deleted, or are labelled.
 
+mod guard;
 mod netns;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::is_moot;
 use crate::kubernetes::{Change, Client, Collection, Events, Involved, Pod, follow};
 use crate::log::AGENT;
 use crate::metrics::IstioMetrics;
+use guard::{Guarded, Mesh};
 pub use netns::RepairError;
 
 /// How often a repair is tried before the pod has to change.
 const ATTEMPTS: u32 = 5;
 /// The pause after the first failure; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// How often it is seen whether all pods with a sidecar have rules; for the first time soon after the first list.
+const GUARD: Duration = Duration::from_secs(30);
+const FIRST_GUARD: Duration = Duration::from_secs(5);
 
 /// What is done with a broken pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,19 +126,43 @@ impl Controller {
         tokio::spawn(follow(self.client.clone(), self.collection.clone(), sender));
         let events = Events::new(self.client.clone(), "cni-repair");
         let mut cases: HashMap<String, Case> = HashMap::new();
+        let (mut guarded, mut guard_at) = (Guarded::default(), Instant::now() + FIRST_GUARD);
         loop {
             let due = cases.values().filter_map(|case| case.due).min();
             tokio::select! {
                 change = changes.recv() => match change {
-                    Some(change) => self.note(&mut cases, change),
+                    Some(change) => {
+                        note_guarded(&mut guarded, &change);
+                        self.note(&mut cases, change);
+                    }
                     None => return,
                 },
+                () = sleep_until(guard_at) => {
+                    self.guard(&guarded).await;
+                    guard_at = Instant::now() + GUARD;
+                }
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
             }
             let now = Instant::now();
             for case in cases.values_mut().filter(|case| case.due.is_some_and(|due| due <= now)) {
                 self.handle(case, &events).await;
             }
+        }
+    }
+
+    /// Counts pods without rules, where the host's /proc is mounted.
+    async fn guard(&self, guarded: &Guarded) {
+        let Action::Repair { proc, .. } = &self.action else { return };
+        let (sender, receiver) = oneshot::channel();
+        let (proc, pods) = (proc.clone(), guarded.pods());
+        let look = move || drop(sender.send(guard::unprotected(&proc, &pods)));
+        if let Err(error) = thread::Builder::new().name("guard".into()).spawn(look) {
+            tracing::warn!(target: AGENT, "cannot look at the pods with a sidecar: {error}");
+            return;
+        }
+        let Ok(found) = receiver.await else { return };
+        for (mesh, name) in Mesh::ALL {
+            self.metrics.unprotected(name, found.iter().filter(|found| **found == mesh).count());
         }
     }
 
@@ -262,6 +292,18 @@ impl Controller {
                 false
             }
         }
+    }
+}
+
+fn note_guarded(guarded: &mut Guarded, change: &Change<Pod>) {
+    match change {
+        Change::Listed(pods) => {
+            guarded.clear();
+            pods.iter().for_each(|pod| guarded.note(pod));
+        }
+        Change::Applied(pod) => guarded.note(pod),
+        Change::Deleted(pod) => guarded.remove(pod),
+        Change::Confirmed => {}
     }
 }
 
