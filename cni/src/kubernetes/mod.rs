@@ -32,6 +32,10 @@ pub use retry::Limits;
 
 /// How long a connection may take, its TLS handshake included.
 const CONNECT: Duration = Duration::from_secs(2);
+/// ureq's buffers, of which TCP and TLS have one each: a TLS record has at most 16 KiB, a request less than 4. Its own sizes
+/// are 128 KiB, which take longer to clear than the rest of the request.
+const INPUT_BUFFER: usize = 17 << 10;
+const OUTPUT_BUFFER: usize = 8 << 10;
 /// The longest object that is read; etcd's own limit is 1.5 MiB.
 const MAX_BODY: u64 = 4 << 20;
 
@@ -164,6 +168,8 @@ fn agent(kubeconfig: &Kubeconfig, limits: Limits) -> Agent {
         .proxy(None)
         .http_status_as_error(false)
         .max_redirects(0)
+        .input_buffer_size(INPUT_BUFFER)
+        .output_buffer_size(OUTPUT_BUFFER)
         .timeout_connect(Some(CONNECT.min(limits.attempt)))
         .timeout_global(Some(limits.attempt))
         .build();

@@ -60,7 +60,13 @@ pub async fn run(
                 node.stop(stop).await;
                 return Ok(());
             }
-            Some(input) = sources.inputs.recv() => node.handle(input),
+            Some(input) = sources.inputs.recv() => {
+                node.handle(input);
+                // What else came is looked at together: with hundreds of pods each look has a price.
+                while let Ok(input) = sources.inputs.try_recv() {
+                    node.handle(input);
+                }
+            }
             Some(change) = sources.pods.recv() => node.pods(change),
             Some(change) = sources.namespaces.recv() => node.namespaces(change),
             Some(call) = sources.calls.recv() => node.call(call),

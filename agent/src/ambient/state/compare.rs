@@ -42,14 +42,11 @@ impl State {
 
     /// The pod's addresses without those that have become another pod's.
     pub(super) fn own_addresses(&self, uid: &Uid, pod: &Pod) -> BTreeSet<IpAddr> {
-        let claimed = |address: &IpAddr| {
-            self.pods.iter().any(|(other, rival)| {
-                other != uid
-                    && rival.claim > pod.claim
-                    && rival.addresses.contains(address)
-                    && self.wanted(rival).is_some()
-            })
+        let is_rival = |other: &Uid| {
+            let newer = self.pods.get(other).filter(|rival| rival.claim > pod.claim);
+            other != uid && newer.is_some_and(|rival| self.wanted(rival).is_some())
         };
+        let claimed = |address: &IpAddr| self.holders.get(address).into_iter().flatten().any(is_rival);
         pod.addresses.iter().filter(|address| !claimed(address)).copied().collect()
     }
 

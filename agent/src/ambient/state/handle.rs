@@ -90,7 +90,6 @@ impl State {
                 }
             }
         }
-        self.forget();
     }
 
     pub(super) fn with(&mut self, uid: &Uid, change: impl FnOnce(&mut Pod)) {
@@ -106,31 +105,53 @@ impl State {
             pod.presence = Presence::Listed;
         }
         let before = pod.view.as_ref().map(|view| &view.addresses);
-        if before != Some(&view.addresses) && !view.addresses.is_empty() && pod.addresses != view.addresses {
-            pod.addresses.clone_from(&view.addresses);
-            self.claims += 1;
-            pod.claim = self.claims;
-        }
+        let is_new =
+            before != Some(&view.addresses) && !view.addresses.is_empty() && pod.addresses != view.addresses;
         pod.annotation = view.annotation;
+        let (uid, addresses) = (view.uid.clone(), view.addresses.clone());
         pod.view = Some(view);
+        if is_new {
+            self.claim(&uid, addresses);
+        }
+    }
+
+    /// The pod has these addresses now; whoever had them before does not any more.
+    fn claim(&mut self, uid: &Uid, addresses: BTreeSet<IpAddr>) {
+        let Some(pod) = self.pods.get_mut(uid) else { return };
+        self.claims += 1;
+        pod.claim = self.claims;
+        for address in &addresses {
+            self.holders.entry(*address).or_default().insert(uid.clone());
+        }
+        let before = std::mem::replace(&mut pod.addresses, addresses);
+        let lost: Vec<_> = before.difference(&pod.addresses).copied().collect();
+        self.unhold(uid, lost);
+    }
+
+    fn unhold(&mut self, uid: &Uid, addresses: impl IntoIterator<Item = IpAddr>) {
+        for address in addresses {
+            if let Some(holders) = self.holders.get_mut(&address) {
+                holders.remove(uid);
+                if holders.is_empty() {
+                    self.holders.remove(&address);
+                }
+            }
+        }
     }
 
     fn event(&mut self, uid: &Uid, netns: NetnsId, addresses: BTreeSet<IpAddr>, ticket: (u64, Moment)) {
         // A scan that is under way may have seen the sandbox before this one.
         self.scanning.remove(uid);
-        self.claims += 1;
         let pod = self.pods.entry(uid.clone()).or_default();
-        pod.claim = self.claims;
         if pod.netns != Some(netns) {
             pod.netns = Some(netns);
             pod.rules = Rules::Unknown;
         }
-        if !addresses.is_empty() {
-            pod.addresses = addresses;
-        }
         pod.tickets.push(ticket);
         pod.failure = None;
         (pod.retry, pod.patch_retry, pod.patch_failed) = (Retry::default(), Retry::default(), false);
+        let addresses = if addresses.is_empty() { pod.addresses.clone() } else { addresses };
+        self.claim(uid, addresses);
     }
 
     fn scanned(&mut self, now: Moment, found: &BTreeMap<Uid, NetnsId>) {
@@ -298,7 +319,7 @@ impl State {
     }
 
     /// Drops pods that are gone without a trace.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         let gone: Vec<Uid> = self
             .pods
             .iter()
@@ -310,7 +331,9 @@ impl State {
             .map(|(uid, _)| uid.clone())
             .collect();
         for uid in gone {
-            self.pods.remove(&uid);
+            if let Some(pod) = self.pods.remove(&uid) {
+                self.unhold(&uid, pod.addresses);
+            }
         }
     }
 }

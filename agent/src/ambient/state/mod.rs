@@ -42,6 +42,8 @@ const REPORTS: Duration = Duration::from_secs(300);
 #[derive(Debug, Default)]
 pub struct State {
     pods: BTreeMap<Uid, Pod>,
+    /// The pods that have an address, mostly one
+    holders: BTreeMap<IpAddr, BTreeSet<Uid>>,
     connections: BTreeMap<ConnectionId, Connection>,
     host: Host,
     listed: bool,

@@ -12,6 +12,7 @@ impl State {
     /// [`State::handle`], whatever it is.
     pub fn actions(&mut self, now: Moment) -> Vec<Action> {
         let mut actions = Vec::new();
+        self.forget();
         self.answer(now, &mut actions);
         self.host_step(now, &mut actions);
         for (uid, step) in self.pod_steps(now) {
