@@ -44,6 +44,7 @@ mod migrate;
 mod named_sets;
 mod optimize;
 mod redirect;
+mod requests;
 mod reset;
 mod route;
 mod settings;
