@@ -42,6 +42,7 @@ mod linkerd_validation;
 mod lockdown;
 mod migrate;
 mod named_sets;
+mod names;
 mod optimize;
 mod redirect;
 mod requests;
