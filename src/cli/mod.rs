@@ -29,6 +29,8 @@ mod netns;
 #[cfg(feature = "nft")]
 mod nft;
 mod node;
+#[cfg(feature = "tools")]
+mod plan;
 mod pre_stop;
 mod privileges;
 mod program;

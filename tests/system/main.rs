@@ -44,6 +44,7 @@ mod migrate;
 mod named_sets;
 mod names;
 mod optimize;
+mod plan;
 mod redirect;
 mod requests;
 mod reset;

@@ -11,7 +11,7 @@ use clap::{ArgMatches, Command};
 
 use super::action::{Action, contradiction, warn_of_old_kernel};
 use super::failure::{Failure, USAGE, end};
-use super::flag::shared::{CHECK, Output};
+use super::flag::shared::{CHECK, Output, PLAN};
 use super::flag::{Flag, UsageError, Values};
 use super::log::Log;
 use crate::apply::Counters;
@@ -127,10 +127,13 @@ static DRY_RUN: Flag<bool> =
 fn action(subcommand: &str, values: &Values<'_>) -> Result<Option<Action>, UsageError> {
     Ok(Some(match subcommand {
         VERIFY => return Ok(None),
+        _ if values.read(&DRY_RUN)? && values.read(&PLAN)? => return Err(contradiction(values, &PLAN)),
         REMOVE | DESTROY if values.read(&DRY_RUN)? => Action::PrintRemoval,
+        REMOVE | DESTROY if values.read(&PLAN)? => Action::PlanRemoval,
         REMOVE | DESTROY => Action::Remove,
-        _ if values.read(&DRY_RUN)? && values.read(&CHECK)? => return Err(contradiction(values)),
+        _ if values.read(&DRY_RUN)? && values.read(&CHECK)? => return Err(contradiction(values, &CHECK)),
         _ if values.read(&DRY_RUN)? => Action::Print,
+        _ if values.read(&PLAN)? => Action::Plan,
         _ if values.read(&CHECK)? => Action::Check,
         _ => Action::Apply(Counters::Keep),
     }))

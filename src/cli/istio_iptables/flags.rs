@@ -48,6 +48,8 @@ pub(in crate::cli) static FLAGS: Flags = &[
     &FORCE_IPTABLES_BINARY,
     &LOG_AS_JSON,
     &shared::CHECK,
+    #[cfg(feature = "tools")]
+    &shared::PLAN,
     &shared::KEEP_COUNTERS,
     &shared::OPTIMIZE,
     &shared::ELEMENT_COUNTERS,
