@@ -1,7 +1,7 @@
 //! Dumps: what can be asked for, and what comes.
 
 use bytes::Bytes;
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR};
+use netlink_packet_core::{NLM_F_APPEND, NLM_F_DUMP, NLM_F_DUMP_INTR};
 
 use crate::Text;
 use crate::message::{Datagram, Header};
@@ -213,7 +213,7 @@ impl Dump {
                 let header = header?;
                 // Refuses messages of other subsystems.
                 Message::decode(header.nlmsg_type, header.payload)?;
-                records.push(Record::new(header.nlmsg_type, bytes.slice_ref(header.payload)));
+                records.push(Record::new(&header, bytes.slice_ref(header.payload)));
             }
         }
         Ok(records)
@@ -224,14 +224,21 @@ impl Dump {
 #[derive(Clone, Debug)]
 pub struct Record {
     nlmsg_type: u16,
+    flags: u16,
     /// From `struct nfgenmsg` on
     payload: Bytes,
 }
 
 impl Record {
     /// What stands behind the `nlmsghdr` of a message of nf_tables.
-    pub(crate) fn new(nlmsg_type: u16, payload: Bytes) -> Self {
-        Self { nlmsg_type, payload }
+    pub(crate) fn new(header: &Header<'_>, payload: Bytes) -> Self {
+        Self { nlmsg_type: header.nlmsg_type, flags: header.flags, payload }
+    }
+
+    /// Of the event of a new rule: whether it was added after others, and not inserted before them (`NLM_F_APPEND`).
+    #[must_use]
+    pub fn is_appended(&self) -> bool {
+        self.flags & NLM_F_APPEND != 0
     }
 
     /// The message.

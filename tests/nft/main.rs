@@ -12,5 +12,7 @@ mod errors;
 mod foreign;
 mod harness;
 mod json;
+mod knftables;
 mod load;
+mod monitor;
 mod random;

@@ -137,6 +137,12 @@ impl Events {
         }
     }
 
+    /// Whether nothing of what was received is left to be [handed out](Self::next).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.received.is_empty()
+    }
+
     fn wait(&self, left: Option<Duration>) -> io::Result<()> {
         // A little too long rather than a busy loop at the end.
         let milliseconds = left.map(|left| left.as_millis().saturating_add(1));
@@ -191,7 +197,7 @@ fn decode(datagram: &Bytes, events: &mut VecDeque<Event>) -> Result<(), DecodeEr
     for header in Datagram(datagram) {
         let header = header?;
         let message = Message::decode(header.nlmsg_type, header.payload)?;
-        let record = Record::new(header.nlmsg_type, datagram.slice_ref(header.payload));
+        let record = Record::new(&header, datagram.slice_ref(header.payload));
         events.push_back(match message.kind {
             uapi::NFT_MSG_NEWGEN => generation(&message)?,
             uapi::NFT_MSG_TRACE => Event::Trace(record),

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use super::advice;
 use crate::preflight::report::{Report, Verdict};
 
 /// As many columns as a screen surely has.
@@ -13,7 +12,7 @@ const INDENT: usize = 28;
 pub(super) fn report(report: &Report, colour: bool) -> String {
     let mut text = String::new();
     for finding in &report.findings {
-        lines(&mut text, colour, finding.verdict, finding.subject, &finding.says, &advice(finding));
+        lines(&mut text, colour, finding.verdict, finding.subject, &finding.says, &finding.advice);
     }
     let heading = if report.judgements.len() == 1 { "Can it run here?" } else { "What can run here" };
     let _ = writeln!(text, "\n{heading}");

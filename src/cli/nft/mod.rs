@@ -1,6 +1,7 @@
 //! `meshwire nft`, also under the name `nft`: nft's language and commands, without nft.
 
 mod files;
+mod monitor;
 mod options;
 mod world;
 
@@ -11,8 +12,10 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command};
 use nft_ruleset::nft::command::{self, Outcome, Settings};
 use nft_ruleset::nft::parse::source::{Fault, Source, Sources};
+use nft_ruleset::nft::parse::syntax::{self, CommandKind};
 use nft_ruleset::nft::parse::{Variables, json, parse};
 use nftwire::Socket;
+use nix::unistd::gettid;
 
 use super::interfaces::interfaces;
 use files::Includes;
@@ -164,14 +167,25 @@ impl<'a> Session<'a> {
             Err(error) => return fail(&format!("Error: {error}")),
         };
         let interfaces = interfaces().unwrap_or_default();
+        let echo = self.options.echo.then(|| gettid().as_raw().unsigned_abs());
         let settings = Settings {
             check: self.options.check,
             json: self.options.json,
             stateless: self.options.stateless,
             handles: self.options.handles,
             terse: self.options.terse,
+            echo,
             interfaces: Some(&interfaces),
         };
+        if let [syntax::Command { kind: CommandKind::Monitor { event, object, json }, span }] =
+            commands.as_slice()
+        {
+            let watched = match monitor::watched(event.as_ref(), object.as_ref(), *span) {
+                Ok(watched) => watched,
+                Err(fault) => return self.report(&[fault]),
+            };
+            return monitor::run(&mut socket, watched, Settings { json: settings.json || *json, ..settings });
+        }
         let Outcome { output, faults } =
             command::run(&commands, &mut socket, &mut System::default(), settings);
         let shown = print(&output);

@@ -13,6 +13,7 @@ pub(super) struct Options {
     pub(super) stateless: bool,
     pub(super) handles: bool,
     pub(super) terse: bool,
+    pub(super) echo: bool,
     pub(super) interactive: bool,
     pub(super) file: Option<String>,
     pub(super) defines: Vec<(String, String)>,
@@ -63,13 +64,13 @@ const KNOWN: &[Known] = &[
     flag('a', "handle", "Output rule handle."),
     flag('s', "stateless", "Omit stateful information of ruleset."),
     flag('t', "terse", "Omit contents of sets."),
+    flag('e', "echo", "Echo what has been added, inserted or replaced."),
     flag('j', "json", "Format output in JSON"),
 ];
 
 /// Options of nft's that this program does not have, with whether they take a value.
 const REFUSED: &[(char, &str, bool)] = &[
     ('o', "optimize", false),
-    ('e', "echo", false),
     ('n', "numeric", false),
     ('S', "service", false),
     ('N', "reversedns", false),
@@ -209,6 +210,7 @@ fn apply(options: &mut Options, letter: char, value: String) -> Result<Option<St
         'a' => options.handles = true,
         's' => options.stateless = true,
         't' => options.terse = true,
+        'e' => options.echo = true,
         'j' => options.json = true,
         _ => {}
     }

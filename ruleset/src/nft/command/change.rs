@@ -8,9 +8,10 @@ use nftwire::{
 
 use super::interval::{self, Existing};
 use super::positions::Positions;
+use super::updates::Updates;
 use super::{failure, is_missing, strerror};
 use crate::model::statement::ObjectKind;
-use crate::nft::compile::{Compiled, NotCompiled, SetKey, comment, compile, named_set, table as wire};
+use crate::nft::compile::{Compiled, NotCompiled, SetKey, comment, compile_with, named_set, table as wire};
 use crate::nft::parse::evaluate::{ANONYMOUS_CHAIN, Evaluator, Item, ItemData};
 use crate::nft::parse::source::{Fault, Span};
 use crate::nft::parse::syntax::{
@@ -39,6 +40,7 @@ pub(super) struct Change {
     /// For each message of the batch
     subjects: Vec<Subject>,
     positions: Positions,
+    updates: Updates,
     /// The number of the next anonymous chain
     next_chain_id: u32,
     check: bool,
@@ -46,8 +48,8 @@ pub(super) struct Change {
 
 impl Change {
     pub(super) fn new(commands: &[Command], check: bool) -> Self {
-        let positions = Positions::new(commands);
-        Self { batch: Batch::new(), subjects: Vec::new(), positions, next_chain_id: 1, check }
+        let (positions, updates) = (Positions::new(commands), Updates::new(commands));
+        Self { batch: Batch::new(), subjects: Vec::new(), positions, updates, next_chain_id: 1, check }
     }
 
     fn push(&mut self, subject: Subject, fill: impl FnOnce(&mut Batch)) {
@@ -96,14 +98,17 @@ impl Change {
                     false => batch.add_flowtable(&message),
                 });
             }
-            ItemData::Set(model) => self.add_set(subject, family, (&table).into(), model, create)?,
+            ItemData::Set(model) => {
+                let flags = self.updates.flags(family, &table, &model.name.to_string());
+                let model = &Set { flags: model.flags | flags, ..(**model).clone() };
+                self.add_set(subject, family, (&table).into(), model, create)?;
+            }
             ItemData::Elements(set) => {
                 self.add_elements(subject, family, (&table).into(), set, create, socket)?;
             }
-            ItemData::Rule { chain, position, rule, blocks } => {
-                let first_chain = self.add_blocks(subject, family, (&table).into(), blocks)?;
+            ItemData::Rule { chain, position, rule, blocks, maps } => {
                 let place = (family, (&table).into(), chain.into());
-                self.add_rule(subject, place, *position, (rule, first_chain), socket)?;
+                self.add_rule(subject, place, *position, (rule, blocks, maps), socket)?;
             }
         }
         Ok(())
@@ -163,7 +168,7 @@ impl Change {
         subject: Subject,
         (family, table, chain): (Family, crate::Text<'_>, crate::Text<'_>),
         position: RulePosition,
-        (rule, first_chain): (&Rule, u32),
+        (rule, blocks, maps): (&Rule, &[Vec<Rule>], &[Set]),
         socket: &mut Socket,
     ) -> Result<(), Fault> {
         let placed = self.positions.place(socket, family, table, chain, position);
@@ -180,11 +185,13 @@ impl Change {
         let Some((position, id)) = placed else {
             return Err(Fault::new(span, "Could not process rule: No such file or directory"));
         };
-        let compiled = self.compile(subject, family, rule, first_chain)?;
+        let compiled = self.compile(subject, family, (rule, maps), self.next_chain_id)?;
+        // In nft's order: its sets, its chains, the rule.
         self.push(subject, |batch| {
-            for set in &compiled.sets {
-                add_anonymous_set(batch, family, table, set);
-            }
+            compiled.sets.iter().for_each(|set| add_anonymous_set(batch, family, table, set));
+        });
+        self.add_blocks(subject, family, table, (blocks, maps))?;
+        self.push(subject, |batch| {
             let mut message = nftwire::Rule::new(family, table, chain);
             message.userdata = &compiled.userdata;
             match (position, id) {
@@ -199,14 +206,14 @@ impl Change {
         Ok(())
     }
 
-    /// Adds chains that the kernel names; returns the number of the first.
+    /// Adds chains that the kernel names.
     fn add_blocks(
         &mut self,
         subject: Subject,
         family: Family,
         table: crate::Text<'_>,
-        blocks: &[Vec<Rule>],
-    ) -> Result<u32, Fault> {
+        (blocks, maps): (&[Vec<Rule>], &[Set]),
+    ) -> Result<(), Fault> {
         let first = self.next_chain_id;
         for rules in blocks {
             let id = self.next_chain_id;
@@ -215,7 +222,7 @@ impl Change {
             let chain = nftwire::Chain { id, flags, ..nftwire::Chain::new(family, table, "") };
             self.push(subject, |batch| batch.add_chain(&chain));
             for rule in rules {
-                let compiled = self.compile(subject, family, rule, first)?;
+                let compiled = self.compile(subject, family, (rule, maps), first)?;
                 self.push(subject, |batch| {
                     for set in &compiled.sets {
                         add_anonymous_set(batch, family, table, set);
@@ -226,7 +233,7 @@ impl Change {
                 });
             }
         }
-        Ok(first)
+        Ok(())
     }
 
     /// A rule whose anonymous chains have numbers from `first_chain` on.
@@ -234,10 +241,10 @@ impl Change {
         &self,
         subject: Subject,
         family: Family,
-        rule: &'r Rule,
+        (rule, maps): (&'r Rule, &[Set]),
         first_chain: u32,
     ) -> Result<Compiled<'r>, Fault> {
-        let compiled = compile(family, rule, self.batch.next_set_id());
+        let compiled = compile_with(family, maps, rule, self.batch.next_set_id());
         let mut compiled = compiled.map_err(|error| Fault::new(subject.command, error.to_string()))?;
         let count = compiled.expressions.len();
         if count > uapi::NFT_RULE_MAXEXPRS {
@@ -488,6 +495,11 @@ impl Change {
             self.push(subject, |batch| batch.add_elements(&list, elements));
         }
         Ok(())
+    }
+
+    /// Whether there is nothing to send.
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
     }
 
     /// Sends it, where there is anything to send.

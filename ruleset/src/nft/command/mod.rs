@@ -1,17 +1,23 @@
 //! nft's commands carried out: what changes something as one transaction, and what lists after it.
 
 mod change;
+mod events;
 mod interval;
 mod list;
 mod positions;
+mod updates;
 
 use std::collections::HashMap;
+use std::time::Duration;
 
+pub use events::{Lines, Part};
+use nftwire::events::{Event, Events, Group};
 use nftwire::{Error, Refusal, Socket};
 
 use super::parse::evaluate::{Evaluator, World};
 use super::parse::source::{Fault, Span};
 use super::parse::syntax::{Command, CommandKind};
+use super::print::Options;
 use change::Change;
 
 /// How commands are carried out and shown.
@@ -27,6 +33,9 @@ pub struct Settings<'a> {
     pub handles: bool,
     /// Without the elements of named sets
     pub terse: bool,
+    /// What was added is shown as the kernel has it; with the calling thread's id (gettid(2)), by which the kernel
+    /// names who changed something
+    pub echo: Option<u32>,
     /// The names of the interfaces by their indices
     pub interfaces: Option<&'a HashMap<u32, String>>,
 }
@@ -67,10 +76,11 @@ pub fn run(
             outcome.faults.extend(faults);
         }
     }
-    if outcome.faults.is_empty()
-        && let Err(fault) = change.commit(socket)
-    {
-        outcome.faults.push(fault);
+    if outcome.faults.is_empty() {
+        match commit(&mut change, socket, settings) {
+            Ok(echo) => outcome.output = echo,
+            Err(fault) => outcome.faults.push(fault),
+        }
     }
     if !outcome.faults.is_empty() {
         return outcome;
@@ -85,6 +95,101 @@ pub fn run(
         }
     }
     outcome
+}
+
+/// Sends what changes something; returns what is echoed of it.
+fn commit(change: &mut Change, socket: &mut Socket, settings: Settings<'_>) -> Result<String, Fault> {
+    let Some(thread) = settings.echo.filter(|_| !settings.check && !change.is_empty()) else {
+        return change.commit(socket).map(|()| String::new());
+    };
+    let failed = |error: &Error| Fault { span: None, related: None, message: error.to_string() };
+    let mut events = Events::open(&[Group::Ruleset]).map_err(|error| failed(&error))?;
+    change.commit(socket)?;
+    echo(&mut events, thread, socket, settings).map_err(|error| failed(&error))
+}
+
+/// What the transaction that this thread has committed has added.
+fn echo(
+    events: &mut Events,
+    thread: u32,
+    socket: &mut Socket,
+    settings: Settings<'_>,
+) -> Result<String, Error> {
+    let Settings { json, stateless, handles, interfaces, .. } = settings;
+    let options = Options { stateless, handles, interfaces, ..Options::default() };
+    let mut own = Vec::new();
+    // They were queued before the commit returned. In a PID namespace the kernel's number of the thread is another
+    // one: then what came first is taken for its own.
+    while let Some(event) = events.next(Some(Duration::ZERO))? {
+        let writer = match &event {
+            Event::Generation { writer, .. } => *writer,
+            _ => None,
+        };
+        let ends = matches!(event, Event::Generation { .. });
+        own.push(event);
+        match (ends, writer == Some(thread)) {
+            (true, true) => break,
+            (true, false) if events.is_empty() => break,
+            (true, false) => own.clear(),
+            (false, _) => {}
+        }
+    }
+    let mut lines = Lines::new(options, json);
+    let mut shown = String::new();
+    for event in &own {
+        shown.push_str(&lines.push(socket, event, |_, added| added)?);
+    }
+    if !json {
+        return Ok(shown);
+    }
+    // As libnftables, which puts no metainfo here.
+    let objects: Vec<_> = shown.lines().collect();
+    Ok(format!("{{\"nftables\": [{}]}}\n", objects.join(", ")))
+}
+
+/// What events are told of, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched {
+    /// Only what is new (`Some(true)`), or only what is gone
+    pub added: Option<bool>,
+    /// Only this part of the ruleset
+    pub part: Option<Part>,
+}
+
+/// Hands a line for each event to `show`, until that returns false.
+///
+/// # Errors
+/// The subscription failed, or what events refer to could not be read.
+pub fn monitor(
+    socket: &mut Socket,
+    watched: Watched,
+    settings: Settings<'_>,
+    mut show: impl FnMut(&str) -> bool,
+) -> Result<(), Error> {
+    let Settings { json, stateless, handles, interfaces, .. } = settings;
+    let options = Options { stateless, handles, interfaces, ..Options::default() };
+    let mut events = Events::open(&[Group::Ruleset])?;
+    let mut lines = Lines::new(options, json);
+    let wanted = |part: Part, added: bool| {
+        watched.part.is_none_or(|wanted| wanted == part) && watched.added.is_none_or(|wanted| wanted == added)
+    };
+    while let Some(event) = events.next(None)? {
+        let mut text = lines.push(socket, &event, wanted)?;
+        match &event {
+            Event::Missed => text.push_str("# ERROR: No buffer space available\n"),
+            Event::Generation { generation, writer, writer_name } if !json => {
+                let name = writer_name.as_deref().unwrap_or_default();
+                let name = crate::Text::from_bytes(name);
+                let writer = writer.unwrap_or(0);
+                text.push_str(&format!("# new generation {generation} by process {writer} ({name})\n"));
+            }
+            _ => {}
+        }
+        if !text.is_empty() && !show(&text) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// An errno in the words of strerror(3).

@@ -65,7 +65,12 @@ pub fn compile_in<'a>(table: &Table, rule: &'a Rule, first_set_id: u32) -> Resul
     compile_with(table.family, &table.sets, rule, first_set_id)
 }
 
-fn compile_with<'a>(
+/// Compiles a rule of a table of this family, of whose sets these are known. Its anonymous sets are numbered from
+/// `first_set_id` on.
+///
+/// # Errors
+/// It has something that can be shown, but not sent.
+pub(crate) fn compile_with<'a>(
     family: Family,
     sets: &[Set],
     rule: &'a Rule,

@@ -50,6 +50,11 @@ impl Objects {
         self.text
     }
 
+    /// The objects without a document around them.
+    pub(crate) fn into_text(self) -> String {
+        self.text
+    }
+
     /// Adds others after these.
     pub fn append(&mut self, others: &Self) {
         if !self.text.is_empty() && !others.text.is_empty() {

@@ -35,6 +35,25 @@ impl Writer<'_> {
         });
     }
 
+    /// Elements alone, with the names of their set and its table.
+    pub(crate) fn elements(&self, table: &Table, set: &Set, objects: &mut Objects) {
+        let writer = StatementWriter { options: self.options };
+        objects.next().object_of("element", |object| {
+            object.text("family", table.family);
+            object.text("table", &table.name);
+            object.text("name", &set.name);
+            object.member("elem").of("set", |elements| writer.elements(&set.elements, elements));
+        });
+    }
+
+    /// An object of which nothing but the name is known.
+    pub(crate) fn name(&self, table: &Table, kind: &str, name: &Name, handle: u64, objects: &mut Objects) {
+        objects.next().object_of(kind, |object| {
+            place(table, name, object);
+            self::handle(object, handle);
+        });
+    }
+
     /// An object.
     pub fn object(&self, table: &Table, of: &Object, objects: &mut Objects) {
         let writer = StatementWriter { options: self.options };

@@ -144,7 +144,7 @@ impl Printer<'_> {
         }
     }
 
-    fn put(&mut self, text: fmt::Arguments<'_>) {
+    pub(crate) fn put(&mut self, text: fmt::Arguments<'_>) {
         // A String takes everything.
         let _ = self.out.write_fmt(text);
     }

@@ -29,8 +29,6 @@ pub struct AnonymousSet {
     pub interval: bool,
     /// Whether it is a map of verdicts
     pub verdicts: bool,
-    /// What objects a map leads to
-    pub object: Option<ObjectKind>,
     /// What nft keeps beside it, where it could not show the keys without
     pub userdata: Vec<u8>,
     /// The keys in [their order](SetKey::place), each once
@@ -82,12 +80,10 @@ impl AnonymousSet {
         let map = self.verdicts || self.values.is_some();
         let (interval, map) = (flag(self.interval, SetFlags::INTERVAL), flag(map, SetFlags::MAP));
         let concat = flag(!self.fields.is_empty(), SetFlags::CONCAT);
-        let objects = flag(self.object.is_some(), SetFlags::OBJECT);
         let (value_type, value_len) = self.values.unwrap_or_default();
         nftwire::Set {
             id,
-            flags: SetFlags::ANONYMOUS | SetFlags::CONSTANT | interval | map | concat | objects,
-            object: self.object,
+            flags: SetFlags::ANONYMOUS | SetFlags::CONSTANT | interval | map | concat,
             key_type: self.key_type,
             data_type: if self.verdicts { DataType::VERDICT } else { value_type },
             data_len: value_len,
@@ -104,9 +100,10 @@ impl AnonymousSet {
     /// Elements that are neither values nor ranges or prefixes of values in network order.
     pub(super) fn new(key: &Expression, elements: &[Element]) -> Result<Self, NotCompiled> {
         let verdicts = elements.iter().any(|element| matches!(element.value, Some(Expression::Verdict(_))));
-        let values = match elements.iter().find_map(|element| element.value.as_ref()) {
-            Some(Expression::Verdict(_) | Expression::Name(_)) | None => None,
+        let value = elements.iter().find_map(|element| element.value.as_ref()).filter(|_| !verdicts);
+        let values = match value {
             Some(value) => Some((type_number(value), value_len(value)?)),
+            None => None,
         };
         let interval = elements.iter().any(|element| load::is_range(&element.key));
         if let Expression::Concat(parts) = key {
@@ -114,33 +111,18 @@ impl AnonymousSet {
             let key_len = lens.iter().map(|len| len.next_multiple_of(4)).sum();
             let keys = element::of_fields(elements, parts.len(), interval)?;
             let fields = if interval { lens } else { Vec::new() };
-            let (key_type, userdata) = (type_number(key), Vec::new());
-            let object = None;
-            return Ok(Self {
-                key_type,
-                fields,
-                values,
-                key_len,
-                interval,
-                verdicts,
-                object,
-                userdata,
-                keys,
-            });
+            let (key_type, userdata) = (type_number(key), anonymous_userdata(None, value)?);
+            return Ok(Self { key_type, fields, values, key_len, interval, verdicts, userdata, keys });
         }
         let data_type = key.data_type().unwrap_or(DataType::Integer);
         let key_len = element::key_len(elements)?;
         let ranges = if interval { Ranges::Anonymous } else { Ranges::None };
         let keys = element::of_one_field(elements, data_type, key_len, ranges)?;
         // nft takes keys for big endian where nothing says otherwise.
-        let userdata = match byte_order(data_type) {
-            ByteOrder::Big => Vec::new(),
-            order => encode(&SetUserdata { key_byte_order: Some(order), ..Default::default() })?,
-        };
+        let userdata = anonymous_userdata(Some(data_type), value)?;
         let key_len = u32::try_from(key_len).unwrap_or(u32::MAX);
         let (key_type, fields) = (data_type.set_number(), Vec::new());
-        let object = None;
-        Ok(Self { key_type, fields, values, key_len, interval, verdicts, object, userdata, keys })
+        Ok(Self { key_type, fields, values, key_len, interval, verdicts, userdata, keys })
     }
 }
 
@@ -278,6 +260,22 @@ fn order_of(of: &SetType) -> ByteOrder {
 fn byte_order(data_type: DataType) -> ByteOrder {
     let host = data_type.is_host_order() || data_type == DataType::InterfaceName;
     if host { ByteOrder::Host } else { ByteOrder::Big }
+}
+
+/// What nft needs to show an anonymous set: the byte orders that are not big endian, and whether values are ranges.
+fn anonymous_userdata(key: Option<DataType>, value: Option<&Expression>) -> Result<Vec<u8>, NotCompiled> {
+    let host = |data_type: DataType| Some(byte_order(data_type)).filter(|order| *order != ByteOrder::Big);
+    let ranges = value.is_some_and(|value| match value {
+        Expression::Concat(parts) => parts.iter().any(load::is_range),
+        value => load::is_range(value),
+    });
+    let userdata = SetUserdata {
+        key_byte_order: key.and_then(host),
+        data_byte_order: value.and_then(Expression::data_type).and_then(host),
+        data_interval: ranges.then_some(true),
+        ..SetUserdata::default()
+    };
+    if userdata == SetUserdata::default() { Ok(Vec::new()) } else { encode(&userdata) }
 }
 
 fn encode(userdata: &SetUserdata<'_>) -> Result<Vec<u8>, NotCompiled> {

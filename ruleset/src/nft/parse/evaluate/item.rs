@@ -10,7 +10,7 @@ use super::super::syntax::{
 use super::{Evaluated, Evaluator};
 use crate::model::object::{Flowtable, Object, ObjectData};
 use crate::model::statement::{Limit, Quota, Synproxy};
-use crate::{BaseChain, Chain, ChainKind, Rule, Set, Table};
+use crate::{BaseChain, Chain, ChainKind, Rule, Set, SetValue, Table};
 
 /// One object of the kernel's that a command adds.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub enum ItemData {
         rule: Rule,
         /// The rules of its anonymous chains, which it and the blocks after it jump to by [`ANONYMOUS_CHAIN`](super::ANONYMOUS_CHAIN) and their number
         blocks: Vec<Vec<Rule>>,
+        /// The maps that have names and whose values it uses, without their elements
+        maps: Vec<Set>,
     },
 }
 
@@ -249,15 +251,28 @@ impl Evaluator<'_> {
         rule: &syntax::Rule,
     ) {
         let table = collector.table.clone();
-        let data = self.rule(collector.family, &table, rule).map(|(rule, blocks)| ItemData::Rule {
-            chain: chain.text.clone(),
-            position,
-            rule,
-            blocks,
+        let data = self.rule(collector.family, &table, rule).map(|(rule, blocks)| {
+            let mut maps = Vec::new();
+            std::iter::once(&rule)
+                .chain(blocks.iter().flatten())
+                .for_each(|rule| self.maps_of(rule, &mut maps));
+            ItemData::Rule { chain: chain.text.clone(), position, rule, blocks, maps }
         });
         let span = std::mem::replace(&mut collector.span, rule.span);
         collector.add(chain.span, data);
         collector.span = span;
+    }
+
+    /// The maps of values that a rule names, as far as they were declared or looked up.
+    fn maps_of(&self, rule: &Rule, maps: &mut Vec<Set>) {
+        for statement in &rule.statements {
+            statement.each_set_name(&mut |name| {
+                let known = std::str::from_utf8(name.as_bytes()).ok().and_then(|name| self.declared(name));
+                if let Some(set) = known.filter(|set| matches!(set.value, Some(SetValue::Data { .. }))) {
+                    maps.push(set.clone());
+                }
+            });
+        }
     }
 
     fn chain(&mut self, name: &Name, block: &ChainBlock) -> Evaluated<ItemData> {

@@ -197,10 +197,10 @@ impl Parser<'_> {
     }
 
     fn signed(&mut self, negative: bool) -> Parsed<i64> {
-        let number = self.number()?;
-        let number =
-            i64::from(i32::try_from(number).map_err(|_| Fault::new(self.last, "priority is out of range"))?);
-        Ok(if negative { -number } else { number })
+        let number = i64::try_from(self.number()?).ok();
+        let number = number.map(|number| if negative { -number } else { number });
+        let fits = number.filter(|number| i32::try_from(*number).is_ok());
+        fits.ok_or_else(|| Fault::new(self.last, "priority is out of range"))
     }
 
     pub(super) fn set_block(&mut self, map: bool) -> Parsed<SetBlock> {

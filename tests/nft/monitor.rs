@@ -1,0 +1,182 @@
+//! What happens to a ruleset, as both tell it: while it happens, and as the echo of what was loaded.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use crate::harness::{Nft, can_run, inside, text};
+
+/// How long a program may take to tell something.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const TEXTS: &[&str] = &[
+    "add table ip t
+    add chain ip t c { type filter hook input priority 0; policy drop; }
+    add chain ip t d
+    add set ip t s { type ipv4_addr; flags interval; elements = { 10.0.0.0/8, 1.1.1.1 }; }
+    add map ip t m { type inet_service : verdict; elements = { 80 : accept, 81 : drop }; }
+    add counter ip t n { packets 1 bytes 2; }
+    add quota ip t q { 25 mbytes; }
+    add limit ip t l { rate 1/second; }
+    add rule ip t c tcp dport { 22, 80-90 } counter accept comment \"x\"
+    insert rule ip t c ip saddr @s drop
+    add rule ip t c tcp dport vmap @m
+    add rule ip t c ether saddr . ip saddr { 08:00:27:40:f7:09 . 192.168.56.10-192.168.56.12 } counter name n
+    delete quota ip t q\n",
+    "add element ip t s { 2.2.2.2-2.2.2.9, 3.0.0.0/9 }\ndelete element ip t m { 80 : accept }\n",
+    "flush chain ip t d\nadd rule ip t d accept\n",
+    "flush chain ip t c\nflush chain ip t d\ndelete chain ip t d\ndelete counter ip t n\n",
+];
+
+/// A program that monitors into a file, and is ended with the test.
+struct Monitor {
+    child: Child,
+    output: tempfile::NamedTempFile,
+}
+
+impl Monitor {
+    fn start(nft: Nft, arguments: &[&str]) -> Self {
+        let output = tempfile::NamedTempFile::new().unwrap();
+        let stdout: Stdio = File::create(output.path()).unwrap().into();
+        let child = nft.command().arg("monitor").args(arguments).stdout(stdout).spawn().unwrap();
+        Self { child, output }
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(Path::new(self.output.path())).unwrap()
+    }
+
+    fn waits_for(&self, word: &str) -> bool {
+        !self.said().contains(word)
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Loads a marker again and again until all monitors tell of it.
+fn mark(monitors: &[Monitor], marker: &str) {
+    let start = Instant::now();
+    while monitors.iter().any(|monitor| monitor.waits_for(marker)) {
+        assert!(start.elapsed() < PATIENCE, "no monitor tells of {marker}");
+        Nft::Theirs.load(&format!("add table arp {marker}\ndelete table arp {marker}\n"));
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Both tell the same, without who did it.
+#[test]
+fn events_are_nfts() {
+    if !can_run() {
+        return;
+    }
+    inside(|| {
+        for arguments in [&[][..], &["new", "rules"], &["destroy"], &["elements"], &["json"]] {
+            let all = arguments.is_empty() || arguments == ["json"];
+            let monitors = [Monitor::start(Nft::Theirs, arguments), Monitor::start(Nft::Ours, arguments)];
+            if all {
+                mark(&monitors, "begin");
+            } else {
+                // These tell nothing of tables.
+                thread::sleep(Duration::from_millis(500));
+            }
+            for text in TEXTS {
+                assert!(Nft::Theirs.load(text).status.success(), "{text}");
+            }
+            if all {
+                mark(&monitors, "end");
+            } else {
+                thread::sleep(Duration::from_millis(500));
+            }
+            // nft tells of objects only where it tells everything.
+            let object = |line: &&str| {
+                all || !["counter", "quota", "limit"].iter().any(|kind| line.split(' ').nth(1) == Some(kind))
+            };
+            let kept = |said: String| {
+                said.lines().filter(object).map(|line| format!("{line}\n")).collect::<String>()
+            };
+            let [theirs, ours] = monitors.map(|monitor| kept(lines(&monitor.said())));
+            assert_eq!(ours, theirs, "{arguments:?}");
+            assert!(theirs.lines().count() > 2, "{arguments:?}: {theirs}");
+            Nft::Theirs.load("flush ruleset\n");
+        }
+    });
+}
+
+/// What is told of the table that the test is about; JSON with its keys in one order.
+fn lines(said: &str) -> String {
+    // nft tells of the end of anonymous sets, of whose beginning it says nothing.
+    let about = |line: &&str| {
+        !line.starts_with('#')
+            && !line.contains("arp")
+            && !line.contains("delete set ip t __set")
+            && !line.contains("\"name\": \"__set")
+    };
+    let lines =
+        said.lines().filter(about).map(|line| match serde_json::from_str::<serde_json::Value>(line) {
+            // nft makes up what an object that is gone had.
+            Ok(mut json) => {
+                if let Some(gone) = json.get_mut("delete").and_then(serde_json::Value::as_object_mut) {
+                    for (_, object) in gone.iter_mut() {
+                        for field in ["bytes", "used", "inv", "packets", "expr"] {
+                            object.as_object_mut().unwrap().remove(field);
+                        }
+                    }
+                }
+                format!("{json}\n")
+            }
+            Err(_) => format!("{}\n", line.trim_end()),
+        });
+    lines.collect()
+}
+
+/// What was added comes back as the kernel has it, with handles, and only that.
+#[test]
+fn an_echo_has_what_was_added() {
+    if !can_run() {
+        return;
+    }
+    let said = |nft: Nft, arguments: &[&str], text: &str| {
+        inside(|| {
+            assert!(
+                nft.load("add table inet t; add chain inet t c; add rule inet t c drop;\n").status.success()
+            );
+            let output = nft.feed(&[arguments, &["-f", "-"]].concat(), text);
+            assert!(output.status.success(), "{}", self::text(&output.stderr));
+            self::text(&output.stdout)
+        })
+    };
+    let rules = "add rule inet t c tcp dport { 1, 2 } accept\ninsert rule inet t c counter\ndelete rule inet t c handle 2\n";
+    for arguments in [&["-e"][..], &["-e", "-a"]] {
+        let (theirs, ours) = (said(Nft::Theirs, arguments, rules), said(Nft::Ours, arguments, rules));
+        assert_eq!(lines(&ours), lines(&theirs), "{arguments:?}");
+        assert_eq!(ours.lines().count(), 2, "{ours}");
+    }
+    let json = said(Nft::Ours, &["-e", "-j"], "add rule inet t c accept\n");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["nftables"][0]["add"]["rule"]["handle"], 3);
+    let checked = said(Nft::Ours, &["-e", "-c"], "add rule inet t c accept\n");
+    assert_eq!(checked, "");
+}
+
+/// A reader that has gone ends it; what it cannot tell is refused.
+#[test]
+fn a_monitor_refuses_what_it_cannot_tell() {
+    if !can_run() {
+        return;
+    }
+    inside(|| {
+        let trace = Nft::Ours.run(&["monitor", "trace"]);
+        assert_eq!(trace.status.code(), Some(1));
+        assert!(text(&trace.stderr).contains("monitor trace"), "{}", text(&trace.stderr));
+        let event = Nft::Ours.run(&["monitor", "nosuch"]);
+        assert_eq!(event.status.code(), Some(1));
+        assert!(text(&event.stderr).contains("invalid event"), "{}", text(&event.stderr));
+    });
+}
