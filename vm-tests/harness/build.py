@@ -37,7 +37,7 @@ def build() -> Build:
     subprocess.run([ROOT / "dist/build", "--out", folder], check=True)
     wanted = [part for _, test in TESTS.values() for part in ("--test", test)]
     messages = cargo(
-        "test", "--no-run", "--workspace", "--locked", "--target", TARGET, "--message-format", "json", *wanted,
+        "test", "--no-run", "-p", "meshwire", "-p", "nftwire", "--locked", "--target", TARGET, "--message-format", "json", *wanted,
         RUSTFLAGS="-C target-feature=+crt-static", CARGO_PROFILE_DEV_DEBUG="0",
     )  # fmt: skip
     made = {}
