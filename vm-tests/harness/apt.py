@@ -22,12 +22,13 @@ class Vanished(Exception):
 
 
 class Suite:
-    """One suite of one of Debian's archives."""
+    """One suite of one of Debian's archives, for one architecture."""
 
-    def __init__(self, cache: Path, archive: str, suite: str) -> None:
+    def __init__(self, cache: Path, archive: str, suite: str, architecture: str = "amd64") -> None:
         self.name = suite
+        self.architecture = architecture
         self.trees = cache / "trees"
-        self.folder = cache / "apt" / suite
+        self.folder = cache / "apt" / f"{suite}-{architecture}"
         for folder in (self.trees, self.folder / "state/lists/partial", self.folder / "cache/archives/partial"):
             folder.mkdir(parents=True, exist_ok=True)
         # Nothing is installed here.
@@ -96,6 +97,8 @@ class Suite:
             "Dir::State": self.folder / "state",
             "Dir::State::Status": self.folder / "status",
             "Dir::Cache": self.folder / "cache",
+            "APT::Architecture": self.architecture,
+            "APT::Architectures": self.architecture,
             "Acquire::Languages": "none",
             "Acquire::ForceHash": "SHA256",
             # The download folder need not be open to apt's own user.

@@ -1,4 +1,4 @@
-"""The program and its tests as static executables, which run on the host and in every guest alike."""
+"""The program and its tests as static executables, which run on the host and in every guest of their architecture alike."""
 
 import json
 import os
@@ -6,17 +6,24 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-TARGET = "x86_64-unknown-linux-gnu"
+from . import toolchain
+from .architecture import Architecture
 
-# The tests that need privileges or look at what the kernel does: a package and its test.
+ROOT = Path(__file__).resolve().parents[2]
+
+# The tests that need privileges or look at what the kernel does, and those in the libraries' own sources, which depend on a byte
+# order: a package and its test.
 TESTS = {
     "system": ("meshwire", "system"),
     "listing": ("meshwire", "listing"),
     "demo": ("meshwire", "demo"),
     "kernel": ("nftwire", "kernel"),
     "encoding": ("nftwire", "listing"),
+    "nftwire": ("nftwire", "nftwire"),
+    "ruleset": ("nft-ruleset", "nft_ruleset"),
+    "meshwire": ("meshwire", "meshwire"),
 }
+PACKAGES = ("meshwire", "nftwire", "nft-ruleset")
 
 
 @dataclass(frozen=True)
@@ -29,30 +36,38 @@ class Build:
     logs: Path
 
 
-def build() -> Build:
-    metadata = cargo("metadata", "--format-version", "1", "--no-deps", "--offline", "--locked")
+def build(cache: Path, architecture: Architecture) -> Build:
+    environment = toolchain.environment(cache, architecture)
+    metadata = cargo(environment, "metadata", "--format-version", "1", "--no-deps", "--offline", "--locked")
     target = Path(json.loads(metadata)["target_directory"])
     # As it is shipped, and where the tests of the image look for the same.
-    folder = target / "tmp/static"
-    subprocess.run([ROOT / "dist/build", "--out", folder], check=True)
-    wanted = [part for _, test in TESTS.values() for part in ("--test", test)]
+    folder = target / "tmp/static" / ("" if architecture.is_host else architecture.name)
+    own = [] if architecture.is_host else ["--target", architecture.target]
+    subprocess.run([ROOT / "dist/build", *own, "--out", folder], check=True, env=os.environ | environment)
+    wanted = [part for package, test in TESTS.values() for part in (["--test", test] if test not in libraries() else [])]
     messages = cargo(
-        "test", "--no-run", "-p", "meshwire", "-p", "nftwire", "--locked", "--target", TARGET, "--message-format", "json", *wanted,
-        RUSTFLAGS="-C target-feature=+crt-static", CARGO_PROFILE_DEV_DEBUG="0",
+        environment | {"RUSTFLAGS": "-C target-feature=+crt-static", "CARGO_PROFILE_DEV_DEBUG": "0"},
+        "test", "--no-run", *(part for package in PACKAGES for part in ("-p", package)), "--locked",
+        "--target", architecture.target, "--message-format", "json", "--lib", *wanted,
     )  # fmt: skip
     made = {}
     for message in map(json.loads, messages.splitlines()):
         if message.get("executable") and message["profile"]["test"]:
             # "path+file:///…/netlink#nftwire@0.1.0", or without the name where the folder says it.
-            package = "nftwire" if "nftwire" in message["package_id"] else "meshwire"
+            package = next((name for name in PACKAGES[1:] if name in message["package_id"]), "meshwire")
             made[package, message["target"]["name"]] = Path(message["executable"])
     return Build(folder / "meshwire", {name: made[test] for name, test in TESTS.items()}, target / "vm-tests")
 
 
-def cargo(*arguments: str, **environment: str) -> str:
+def libraries() -> set[str]:
+    """The tests that are in a library's own sources."""
+    return {package.replace("-", "_") for package in PACKAGES}
+
+
+def cargo(environment: dict[str, str], *arguments: str) -> str:
+    command = environment.get("CARGO") or os.environ.get("CARGO", "cargo")
     done = subprocess.run(
-        [os.environ.get("CARGO", "cargo"), *arguments],
-        cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, text=True,
+        [command, *arguments], cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, text=True
     )  # fmt: skip
     if done.returncode != 0:
         raise SystemExit(f"vm-tests: cargo {arguments[0]} failed")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .apt import Suite, Vanished
+from .architecture import ARCHITECTURES, Architecture
 from .archive import Archive
 
 # What the tests use of the network, whatever of it a kernel has; what these depend on comes with them. crc32c_generic
@@ -25,6 +26,7 @@ class Guest:
     name: str
     archive: str = ""
     suite: str = ""
+    architecture: str = "amd64"
     package: str = ""
     like: str = ""
     required: bool = False
@@ -38,6 +40,7 @@ class Kernel:
     """What a guest boots."""
 
     version: str
+    architecture: Architecture
     image: Path
     # The package's own folder of modules.
     modules: Path
@@ -58,17 +61,17 @@ def read(file: Path) -> list[Guest]:
 
 def prepare(guest: Guest, cache: Path) -> Kernel:
     """Fetches the kernel; raises Vanished where that cannot be done."""
-    suite = Suite(cache, guest.archive, guest.suite)
+    suite = Suite(cache, guest.archive, guest.suite, guest.architecture)
     trees = suite.alone(suite.concrete(guest.package))
     image = first(trees, "boot/vmlinuz-*", "usr/lib/modules/*/vmlinuz")
     modules = first(trees, "lib/modules/*/kernel", "usr/lib/modules/*/kernel").parent
     version = modules.name
-    key = hashlib.sha256(repr((version, MODULES, guest.without)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((version, guest.architecture, MODULES, guest.without)).encode()).hexdigest()[:16]
     archive = cache / "modules" / f"{version}-{key}.cpio"
     if not archive.exists():
         archive.parent.mkdir(exist_ok=True)
         pack(modules, guest.without, archive)
-    return Kernel(version, image, modules, archive)
+    return Kernel(version, ARCHITECTURES[guest.architecture], image, modules, archive)
 
 
 def first(trees: list[Path], *patterns: str) -> Path:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import host, tools
+from .architecture import Architecture
 from .archive import Archive
 from .kernel import Kernel
 
 GUEST = Path(__file__).resolve().parents[1] / "guest"
-QEMU = "qemu-system-x86_64"
 
 # How long a guest may take until its first line, in seconds: emulated it takes 5 on an idle machine, under KVM 1.
 STARTS_WITHIN = 90
@@ -30,15 +30,19 @@ class Runner:
     stage: Path
     # For a guest, in seconds.
     timeout: float
+    # Those of the guests.
+    architectures: list[Architecture]
 
     def __post_init__(self) -> None:
-        self.tools = tools.pack(self.cache)
+        self.tools = {one.name: tools.pack(self.cache, one) for one in self.architectures}
         self.one_at_a_time = threading.Lock()
 
     @staticmethod
-    def lack() -> str:
-        """What the host lacks; nothing where all is there."""
-        return host.lack({QEMU: "qemu-system-x86", "depmod": "kmod", "apt-get": "apt", "dpkg-deb": "dpkg"})
+    def lack(architectures: list[Architecture]) -> str:
+        """What the host lacks for such guests; nothing where all is there."""
+        emulators = {one.qemu: one.qemu_package for one in architectures}
+        common = {"depmod": "kmod", "apt-get": "apt", "dpkg-deb": "dpkg", "readelf": "binutils"}
+        return host.lack(emulators | common)
 
     def run(self, kernel: Kernel, plan: str, log: Path, started: Callable[[], None]) -> str:
         """Boots the kernel, and returns what the guest printed. A guest that never said that it started is booted
@@ -56,12 +60,14 @@ class Runner:
     def write_initrd(self, initrd: Path, kernel: Kernel, plan: str) -> None:
         archive = Archive()
         archive.program("/init", GUEST / "init")
-        archive.tree("/meshwire", self.stage)
+        archive.tree("/meshwire", self.stage / kernel.architecture.name)
         archive.file("/meshwire/plan", plan.encode())
-        archive.write(initrd, self.tools, kernel.archive)
+        archive.write(initrd, self.tools[kernel.architecture.name], kernel.archive)
 
     def accelerator(self, kernel: Kernel, initrd: Path) -> str:
         """KVM where a stock kernel boots with it, otherwise emulation. Tried once."""
+        if not kernel.architecture.is_host:
+            return "tcg"
         remembered = host.Accelerator(self.cache)
         with self.one_at_a_time:
             works = remembered.known()
@@ -85,17 +91,21 @@ def boot(
     """Runs a guest until it ends, takes too long, or has not started in time. The kernel's own console is beside the
     log.
 
-    QEMU 7.2 emulates two things wrongly of which a kernel dies now and then. With two processors, one may still meet the
+    QEMU 7.2 emulates two things of x86 wrongly of which a kernel dies now and then. With two processors, one may still meet the
     breakpoint that the other has taken out of the kernel's code (int3 where it switches a static key). And cmpxchg16b, by which
-    the kernel takes memory where it is there, may leave garbage in the flags (a double fault behind it)."""
+    the kernel takes memory where it exists, may leave garbage in the flags (a double fault after it)."""
+    architecture = kernel.architecture
     log.parent.mkdir(parents=True, exist_ok=True)
     log.write_text("")
-    model, processors = ("host", "2") if accelerator == "kvm" else ("max,-cx16", "1")
+    emulated = "max,-cx16" if architecture.name == "amd64" else "max"
+    model, processors = ("host", "2") if accelerator == "kvm" else (emulated, "1")
+    files = {"console": log.with_suffix(".console"), "output": log}
     command = [
-        QEMU, "-M", "q35", "-accel", accelerator, "-cpu", model, "-smp", processors,
+        architecture.qemu, *(part.format(**files) for part in architecture.board),
+        "-accel", accelerator, "-cpu", model, "-smp", processors,
         "-m", "1024", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", kernel.image, "-initrd", initrd,
-        "-append", "console=ttyS0 panic=-1 quiet",
-        "-serial", f"file:{log.with_suffix('.console')}", "-serial", f"file:{log}",
+        # What the kernel does not know goes into the environment of the first process.
+        "-append", f"console={architecture.console} panic=-1 quiet OUTPUT={architecture.output}",
     ]  # fmt: skip
     begin = time.monotonic()
     has_started = False

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from .apt import Suite
+from .architecture import Architecture
 from .archive import Archive
 
 # The oracles and what makes users: of the suite whose nft the project's listings are compared with.
@@ -19,10 +20,10 @@ NEW_SUITE = "trixie"
 NEW_PROGRAM = "nft"
 
 
-def pack(cache: Path) -> Path:
+def pack(cache: Path, architecture: Architecture) -> Path:
     """The archive with all of them."""
     archive = Archive()
-    old = Suite(cache, "Debian", OLD_SUITE).with_dependencies(OLD_PACKAGES)
+    old = Suite(cache, "Debian", OLD_SUITE, architecture.name).with_dependencies(OLD_PACKAGES)
     archive.program("/bin/busybox", find(old, "busybox"))
     archive.link("/sbin/modprobe", "/bin/busybox")
     # busybox' own shell prefers its own commands to those of the PATH.
@@ -31,40 +32,38 @@ def pack(cache: Path) -> Path:
         archive.file(f"/etc/{name}", file_in(old, f"etc/{name}").read_bytes())
     for name in ("passwd", "group"):
         archive.file(f"/etc/{name}", file_in(old, f"usr/share/base-passwd/{name}.master").read_bytes())
-    libraries = {library for name in OLD_PROGRAMS for library in needed(old, find(old, name))}
+    libraries = {library for name in OLD_PROGRAMS for library in needed(old, find(old, name), architecture)}
+    loader = Path(architecture.loader)
     for library in libraries:
-        archive.program(f"/{'lib64' if is_loader(library) else 'lib/x86_64-linux-gnu'}/{library.name}", library)
+        folder = loader.parent if library.name == loader.name else f"/lib/{architecture.libraries}"
+        archive.program(f"{folder}/{library.name}", library)
     for name in OLD_PROGRAMS:
         archive.program(f"/usr/bin/{name}", find(old, name))
 
-    new = Suite(cache, "Debian", NEW_SUITE).with_dependencies(["nftables"])
+    new = Suite(cache, "Debian", NEW_SUITE, architecture.name).with_dependencies(["nftables"])
     program = find(new, NEW_PROGRAM)
-    for file in [program, *needed(new, program)]:
+    for file in [program, *needed(new, program, architecture)]:
         archive.program(f"/opt/newer/{file.name}", file)
-    start = f"exec /opt/newer/{loader(new).name} --library-path /opt/newer /opt/newer/{NEW_PROGRAM}"
+    start = f"exec /opt/newer/{loader.name} --library-path /opt/newer /opt/newer/{NEW_PROGRAM}"
     archive.file("/usr/bin/nft-newer", f'#!/bin/sh\n{start} "$@"\n'.encode(), 0o755)
 
-    target = cache / "tools.cpio"
+    target = cache / f"tools-{architecture.name}.cpio"
     archive.write(target)
     return target
 
 
-def needed(trees: list[Path], program: Path) -> list[Path]:
-    """The libraries of a program, the loader among them, as the loader of the same suite finds them."""
-    folders = [tree / prefix / "lib/x86_64-linux-gnu" for tree in trees for prefix in (".", "usr")]
-    search = ":".join(str(folder) for folder in folders if folder.exists())
-    command = [loader(trees), "--library-path", search, "--list", program]
-    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [loader(trees), *(Path(path) for path in re.findall(r" => (/\S+)", listed))]
-
-
-def loader(trees: list[Path]) -> Path:
-    # Not by the link in lib64, which may lead out of the tree.
-    return file_in(trees, *(f"{prefix}lib/x86_64-linux-gnu/ld-linux-x86-64.so.2" for prefix in ("", "usr/")))
-
-
-def is_loader(library: Path) -> bool:
-    return library.name.startswith("ld-linux")
+def needed(trees: list[Path], program: Path, architecture: Architecture) -> set[Path]:
+    """The libraries of a program, the loader among them, of the same suite. The program's machine need not be the host's."""
+    found: set[Path] = set()
+    open_ones = [program]
+    while open_ones:
+        listed = subprocess.run(["readelf", "-d", open_ones.pop()], capture_output=True, text=True, check=True).stdout
+        for name in re.findall(r"\(NEEDED\).*\[(.+)\]", listed):
+            library = file_in(trees, *(f"{prefix}lib/{architecture.libraries}/{name}" for prefix in ("", "usr/")))
+            if library not in found:
+                found.add(library)
+                open_ones.append(library)
+    return found
 
 
 def find(trees: list[Path], program: str) -> Path:

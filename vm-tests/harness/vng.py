@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import host
+from .architecture import Architecture
 from .kernel import Kernel
 
 # It starts the guest's services, over a file system that is not local.
@@ -25,9 +26,11 @@ class Runner:
     stage: Path
     # For a guest, in seconds.
     timeout: float
+    # It boots those of the host's alone: the file system is the host's.
+    architectures: list[Architecture]
 
     @staticmethod
-    def lack() -> str:
+    def lack(_: list[Architecture]) -> str:
         """What the host lacks; nothing where all is there."""
         packages = {
             "vng": "virtme-ng, of PyPI", "virtme-run": "virtme-ng", "qemu-system-x86_64": "qemu-system-x86",
@@ -49,7 +52,7 @@ class Runner:
                 link.parent.mkdir(parents=True)
                 link.symlink_to(target)
             (root / "plan").write_text(plan)
-            inside = f"sh {self.stage}/run {root}/plan; echo VMEXIT $?"
+            inside = f"sh {self.stage}/{kernel.architecture.name}/run {root}/plan; echo VMEXIT $?"
             command = ["vng", "--run", root / "boot" / f"vmlinuz-{kernel.version}", "--cpus", "2", "--memory", "1G"]
             # The other runner finds out whether KVM is more than a file.
             if not host.may_have_kvm() or host.Accelerator(self.cache).known() is False:

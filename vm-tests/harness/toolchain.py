@@ -1,0 +1,50 @@
+"""A Rust toolchain that can build for a guest's architecture."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from .apt import Suite
+from .architecture import Architecture
+
+# Debian's rustc of the same version as its standard library for other architectures. The compiler has to start on Debian 12, and
+# s390x is in no security suite.
+COMPILER = ("Debian-Security", "bookworm-security")
+STANDARD_LIBRARY = {"arm64": COMPILER, "s390x": ("Debian", "trixie")}
+PACKAGES = ["rustc-web", "cargo-web", "libstd-rust-web-dev"]
+# Of what these depend on, all that is neither a compiler for C nor on every machine.
+LIBRARIES = ["libstd-rust-web-*", "libllvm*", "libgit2-*", "libmbed*", "libssh2-*", "libhttp-parser*"]
+
+
+def environment(cache: Path, architecture: Architecture) -> dict[str, str]:
+    """The environment in which `cargo` builds for this architecture: the machine's own toolchain where it has the target
+    (`rustup target add`), otherwise Debian's."""
+    linker = f"CARGO_TARGET_{architecture.target.upper().replace('-', '_')}_LINKER"
+    cross = {} if architecture.is_host else {linker: f"{architecture.libraries}-gcc"}
+    command = ["rustc", "--print", "target-libdir", "--target", architecture.target]
+    own = subprocess.run(command, capture_output=True, text=True)
+    if own.returncode == 0 and Path(own.stdout.strip()).is_dir():
+        return cross
+    root = debian(cache, architecture)
+    return cross | {
+        "PATH": f"{root}/usr/bin:{os.environ['PATH']}",
+        "LD_LIBRARY_PATH": f"{root}/usr/lib/x86_64-linux-gnu",
+        "RUSTC": f"{root}/usr/bin/rustc",
+        "CARGO": f"{root}/usr/bin/cargo",
+    }
+
+
+def debian(cache: Path, architecture: Architecture) -> Path:
+    """Debian's toolchain with the standard library of this architecture, in one tree."""
+    trees = Suite(cache, *COMPILER).with_dependencies(PACKAGES)
+    wanted = [tree for tree in trees if any(tree.match(f"{name}_*") for name in [*PACKAGES, *LIBRARIES])]
+    foreign = Suite(cache, *STANDARD_LIBRARY[architecture.name], architecture.name).alone([PACKAGES[-1]])
+    root = cache / "toolchains" / "-".join(sorted(tree.name[-16:] for tree in foreign))
+    if not root.exists():
+        half_done = root.with_suffix(".part")
+        shutil.rmtree(half_done, ignore_errors=True)
+        for tree in [*wanted, *foreign]:
+            shutil.copytree(tree, half_done, symlinks=True, dirs_exist_ok=True)
+        half_done.rename(root)
+    return root
