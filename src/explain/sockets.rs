@@ -13,6 +13,7 @@ use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponse, 
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr};
 use nftwire::io_text;
+use nix::errno::Errno;
 
 use crate::diagnostic::{Explain, Explanation};
 
@@ -44,12 +45,28 @@ pub struct Listener {
 
 /// The sockets cannot be listed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot list the sockets: {}", io_text(.0))]
-pub struct SocketsError(#[source] io::Error);
+#[non_exhaustive]
+pub enum SocketsError {
+    /// A kernel that does not list the sockets of a protocol, and so cannot say that nobody listens
+    #[error("cannot list the sockets: this kernel has no {module}")]
+    NoModule {
+        /// The kernel's module, also where it would be built in
+        module: &'static str,
+    },
+    /// A system call
+    #[error("cannot list the sockets: {}", io_text(.0))]
+    Io(#[from] io::Error),
+}
 
 impl Explain for SocketsError {
     fn explanation(&self) -> Explanation {
-        self.0.explanation()
+        match self {
+            Self::NoModule { module } => {
+                let help = format!("load the module {module} on the node (modprobe {module})");
+                Explanation::of_errno(Errno::ENOENT as i32).help(help)
+            }
+            Self::Io(error) => error.explanation(),
+        }
     }
 }
 
@@ -68,12 +85,22 @@ impl Listener {
 /// All listeners of the network namespace that the thread is in: listening TCP and unconnected UDP sockets.
 ///
 /// # Errors
-/// [`SocketsError`]: no socket, or a kernel without inet_diag.
+/// [`SocketsError`]: no socket, or a kernel without tcp_diag or udp_diag.
 pub fn listeners() -> Result<Vec<Listener>, SocketsError> {
     let mut listeners = Vec::new();
-    for (protocol, states) in [(IPPROTO_TCP, StateFlags::LISTEN), (IPPROTO_UDP, StateFlags::CLOSE)] {
+    let protocols =
+        [(IPPROTO_TCP, StateFlags::LISTEN, "tcp_diag"), (IPPROTO_UDP, StateFlags::CLOSE, "udp_diag")];
+    for (protocol, states, module) in protocols {
         for family in [AF_INET, AF_INET6] {
-            dump(family, protocol, states.clone(), &mut listeners).map_err(SocketsError)?;
+            match dump(family, protocol, states.clone(), &mut listeners) {
+                // There is one handler for each protocol, and one for each family in front of them (`inet_diag_lock_handler`
+                // and `sock_diag_lock_handler`, Linux 6.18): IPv6 alone can be left out of a kernel.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && family == AF_INET => {
+                    return Err(SocketsError::NoModule { module });
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                done => done?,
+            }
         }
     }
     Ok(listeners)
@@ -94,10 +121,6 @@ fn dump(family: u8, protocol: u8, states: StateFlags, listeners: &mut Vec<Listen
                     listeners.extend(listener(protocol, &found));
                 }
                 NetlinkPayload::Done(_) => return Ok(()),
-                // A kernel without the family or the protocol has no such sockets.
-                NetlinkPayload::Error(error) if error.to_io().kind() == io::ErrorKind::NotFound => {
-                    return Ok(());
-                }
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
                 _ => {}
             }

@@ -16,7 +16,9 @@ from .archive import Archive
 
 # What the tests use of the network, whatever of it a kernel has; what these depend on comes with them. crc32c_generic
 # is needed up to 6.12 where it is a module, and no other module says so.
-MODULES = ["nf_*", "nft_*", "nfnetlink*", "xt_*", "veth", "dummy", "bridge", "br_netfilter", "af_packet", "crc32c_generic"]
+MODULES = [
+    "nf_*", "nft_*", "nfnetlink*", "xt_*", "*_diag", "veth", "dummy", "bridge", "br_netfilter", "af_packet", "crc32c_generic",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
