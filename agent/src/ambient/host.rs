@@ -16,9 +16,9 @@ use meshwire::probes::{self, PodUid, PodUidError, ProbesError};
 use meshwire::verify::verify;
 
 use super::netns::{Netns, NetnsError};
-use super::node::take_over;
 use super::settings::Settings;
 use super::state::{Input, Uid};
+use super::take_over;
 use crate::metrics::AmbientMetrics;
 
 /// The thread's name, by which the kernel reports what it changed. At most 15 bytes.
@@ -137,11 +137,7 @@ impl Host {
 
     fn program(&mut self) -> Result<(), HostError> {
         let desired = self.interception()?;
-        self.netns.enter(|nft, _| {
-            desired.apply(nft)?;
-            take_over(nft);
-            Ok(())
-        })?;
+        self.netns.enter(|nft, routes| take_over::make(&desired.interception(), nft, routes))?;
         Ok(())
     }
 

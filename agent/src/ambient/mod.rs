@@ -14,6 +14,7 @@ pub mod scan;
 pub mod settings;
 pub mod state;
 mod status;
+mod take_over;
 pub mod workers;
 
 pub use backoff::Moment;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meshwire::apply::ApplyError;
+use meshwire::migrate::MigrateError;
 use meshwire::network::{RouteError, RouteSocket};
 use meshwire::verify::VerifyError;
 use nftwire::{NamespaceError, Socket, io_text};
@@ -78,6 +79,9 @@ pub enum NetnsError {
     /// The rules cannot be made or removed
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// Rules of another agent cannot be replaced
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
     /// There is no thread to enter it
     #[error("cannot start a thread: {}", io_text(.0))]
     Thread(io::Error),

@@ -28,7 +28,6 @@ use crate::kubernetes::{ApiError, Change, Client, Collection, Events, follow};
 use crate::metrics::AmbientMetrics;
 use crate::zds::{self, Command, ConnectionId, Listener};
 use lookup::Lookup;
-pub(super) use steps::take_over;
 pub use summary::{StartError, Summary};
 
 /// How often everything is looked at.

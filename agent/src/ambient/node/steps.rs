@@ -4,17 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use meshwire::leftovers;
 use meshwire::mesh::istio::ambient::PodInterception;
 use meshwire::verify::verify_possible;
-use nftwire::Socket;
 use tokio::sync::oneshot;
 
 use super::{Command, ConnectionId, Input, Netns, NetnsId, Node, Step, Uid};
 use crate::ambient::netns::NetnsError;
 use crate::ambient::scan::{Wanted, scan};
 use crate::ambient::state::{Action, Redirection, Report};
-use crate::ambient::{api, host};
+use crate::ambient::{api, host, take_over};
 use crate::kubernetes::Involved;
 use crate::zds;
 
@@ -80,9 +78,8 @@ impl Node {
             move |netns| {
                 let begun = Instant::now();
                 netns.enter(|nft, routes| {
-                    desired.apply(nft, routes)?;
+                    take_over::make(&desired.interception(), nft, routes)?;
                     metrics.took("rules", begun.elapsed());
-                    take_over(nft);
                     Ok(())
                 })
             },
@@ -215,18 +212,5 @@ impl Node {
     fn involved(&self, uid: &Uid) -> Option<Involved> {
         let workload = &self.state.view(uid)?.workload;
         Some(Involved::pod(&workload.namespace, &workload.name, uid.as_ref()))
-    }
-}
-
-/// Removes what Istio's agent made by iptables-nft, now that our rules do the same. Where that fails both are in force,
-/// which nobody notices until the pod leaves the mesh: it is tried again when the rules are made the next time.
-pub(in crate::ambient) fn take_over(nft: &mut Socket) {
-    match leftovers::remove(nft) {
-        Ok(removed) => removed.iter().for_each(|leftover| {
-            tracing::info!(target: "cni-agent", "took over from an agent in iptables mode: removed {leftover}");
-        }),
-        Err(error) => {
-            tracing::warn!(target: "cni-agent", "rules of an agent in iptables mode are still there: {error}");
-        }
     }
 }
