@@ -45,7 +45,7 @@ impl Explain for CloseWaitError {
             Some(Errno::EROFS) => explanation.help(
                 "/proc/sys is read-only in a container that is not privileged; give this one securityContext: \
                  {privileged: true, runAsUser: 0}, or set it for the whole pod by spec.securityContext.sysctls, where \
-                 the kubelet allows that (--allowed-unsafe-sysctls)",
+                 the kubelet allows that (its setting allowedUnsafeSysctls)",
             ),
             Some(Errno::EACCES | Errno::EPERM) => explanation.help(
                 "CAP_NET_ADMIN is needed in the user namespace that owns this network namespace, or the user that owns \

@@ -25,8 +25,38 @@ pub struct Explanation {
     pub errno: Option<i32>,
     /// Where and what: `table`, `rule`, `expression`, …
     pub place: Map<String, Json>,
-    /// What to do, in one line
+    /// What to do, in one line; of no program, and of no flag
     pub help: Option<String>,
+    /// What this library can do about it
+    pub remedy: Option<Remedy>,
+}
+
+/// What this library can do about a failure. How a program's user asks for it is the program's to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// To look whether the rules are there: [`nft_ruleset::listing`]
+    ListRules,
+    /// To look at all that the kernel holds
+    ListRuleset,
+    /// To look which tables there are
+    ListTables,
+    /// To compare what is desired with what the kernel holds: [`verify`](crate::verify::verify)
+    Verify,
+    /// To remove what is left: [`Interception::remove`](crate::interception::Interception::remove)
+    CleanUp,
+    /// To make the probe sets, with the host's rules:
+    /// [`HostInterception`](crate::mesh::istio::ambient::HostInterception)
+    MakeProbeSets {
+        /// With the one for IPv6, too
+        ipv6: bool,
+    },
+    /// The same, of one that is of another kind
+    RemakeProbeSets,
+    /// To remove the host's rules, which use the probe sets
+    RemoveHostRules,
+    /// To ask in the network namespace itself: [`probe::here`](crate::preflight::probe::here)
+    ProbeHere,
 }
 
 impl Explanation {
@@ -41,6 +71,12 @@ impl Explanation {
     #[must_use]
     pub fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
+    }
+
+    /// With this remedy.
+    #[must_use]
+    pub fn remedy(self, remedy: Remedy) -> Self {
+        Self { remedy: Some(remedy), ..self }
     }
 
     /// What a system call said.
@@ -99,7 +135,8 @@ pub fn refused(refusal: &Refusal, feature: Option<&Feature>) -> Explanation {
     let expression = refusal.location.expression.as_ref();
     let named = expression.and_then(|(_, name)| Feature::find(Kind::Expression, name));
     let help = help(refusal, feature.or(named));
-    Explanation { help, ..explanation }
+    let is_used = refusal.errno == Errno::EBUSY as i32;
+    Explanation { help, remedy: is_used.then_some(Remedy::ListRuleset), ..explanation }
 }
 
 fn help(refusal: &Refusal, feature: Option<&Feature>) -> Option<String> {
@@ -129,15 +166,12 @@ fn help(refusal: &Refusal, feature: Option<&Feature>) -> Option<String> {
             feature.name, feature.since
         ),
         (Errno::EOPNOTSUPP, _) => "it is not allowed in a chain of this type, or at this hook".to_owned(),
-        (Errno::EBUSY, _) => {
-            "a rule or a map of the same table still uses it: `meshwire list ruleset` shows which".to_owned()
-        }
+        (Errno::EBUSY, _) => "a rule or a map of the same table still uses it".to_owned(),
         (Errno::EEXIST, _) => "another one of this name is there, with other properties".to_owned(),
         (Errno::ENOMEM | Errno::ENOBUFS, _) => {
-            "the kernel has no memory for it; rules count towards the memory limit of the container"
-                .to_owned()
+            "the kernel is out of memory; rules count towards the memory limit of the container".to_owned()
         }
-        (Errno::EMLINK, _) => "its jumps go in a circle, or too deep (16)".to_owned(),
+        (Errno::EMLINK, _) => "its jumps form a loop, or are nested deeper than 15".to_owned(),
         _ => return None,
     })
 }
@@ -150,7 +184,6 @@ fn names_something(feature: &Feature) -> bool {
 impl Explain for nftwire::Error {
     fn explanation(&self) -> Explanation {
         use nftwire::Error;
-        let outcome = "`meshwire list` shows whether the rules are there";
         match self {
             Error::Open(error) => {
                 let explanation = error.explanation();
@@ -173,9 +206,9 @@ impl Explain for nftwire::Error {
                     .at("sysctl_needed", limit)
                     .help(help)
             }
-            Error::Receive(error) => error.explanation().help(outcome),
+            Error::Receive(error) => error.explanation().remedy(Remedy::ListRules),
             Error::Reply(error) => error.explanation(),
-            Error::Unconfirmed => Explanation::default().help(outcome),
+            Error::Unconfirmed => Explanation::default().remedy(Remedy::ListRules),
             Error::Refused(refusal) => refused(refusal, None),
             Error::GenerationChanged => Explanation::default().help(
                 "something changes or checks the ruleset again and again: end that, or run this when it is quieter",
@@ -274,7 +307,7 @@ mod tests {
             (Some(7), Errno::EPERM, None, "the table belongs to another process"),
             (Some(7), Errno::EBUSY, None, "a rule or a map of the same table still uses it"),
             (Some(7), Errno::EOPNOTSUPP, None, "it is not allowed in a chain of this type"),
-            (Some(7), Errno::ENOMEM, None, "the kernel has no memory"),
+            (Some(7), Errno::ENOMEM, None, "the kernel is out of memory"),
             (None, Errno::EPERM, None, "CAP_NET_ADMIN"),
             (None, Errno::EINVAL, None, "this kernel has no nf_tables: load the module nf_tables"),
             (None, Errno::EOPNOTSUPP, None, "this kernel has no nf_tables: load the module nf_tables"),

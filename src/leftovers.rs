@@ -8,7 +8,7 @@ use std::fmt;
 
 use nft_ruleset::nft::decompile::{Decompiler, Sets};
 use nftwire::expr::{Counter, Immediate};
-use nftwire::{Batch, Error, Expr, Family, Name, Query, Reader, Socket, Text, Verdict};
+use nftwire::{Batch, Chain, Error, Expr, Family, Name, Query, Reader, Record, Socket, Text, Verdict};
 
 use crate::mesh;
 use crate::mesh::istio::sidecar::OUTBOUND_MARK;
@@ -66,23 +66,39 @@ fn is_of_iptables(family: Family) -> bool {
     matches!(family, Family::Ipv4 | Family::Ipv6)
 }
 
+/// Those among chains that were read.
+///
+/// # Errors
+/// A record is not what the protocol says.
+pub(crate) fn among(chains: &[Record]) -> Result<Vec<Leftover>, Error> {
+    let mut leftovers = Vec::new();
+    for record in chains {
+        add(&mut leftovers, &Chain::decode(&record.message()?)?);
+    }
+    Ok(leftovers)
+}
+
 fn chains(reader: &mut Reader<'_>) -> Result<Vec<Leftover>, Error> {
-    let mut leftovers: Vec<Leftover> = Vec::new();
+    let mut leftovers = Vec::new();
     reader.chains(Family::Unspec, |chain| {
-        if is_of_iptables(chain.family) && mesh::is_iptables_chain(chain.name.as_bytes()) {
-            let name = Name::from(chain.name);
-            let is_same = |found: &&mut Leftover| found.family == chain.family && chain.table == found.table;
-            match leftovers.iter_mut().find(is_same) {
-                Some(found) => found.chains.push(name),
-                None => {
-                    let table = Name::from(chain.table);
-                    leftovers.push(Leftover { family: chain.family, table, chains: vec![name] });
-                }
-            }
-        }
+        add(&mut leftovers, &chain);
         Ok(())
     })?;
     Ok(leftovers)
+}
+
+fn add(leftovers: &mut Vec<Leftover>, chain: &Chain<'_>) {
+    if is_of_iptables(chain.family) && mesh::is_iptables_chain(chain.name.as_bytes()) {
+        let name = Name::from(chain.name);
+        let is_same = |found: &&mut Leftover| found.family == chain.family && chain.table == found.table;
+        match leftovers.iter_mut().find(is_same) {
+            Some(found) => found.chains.push(name),
+            None => {
+                let table = Name::from(chain.table);
+                leftovers.push(Leftover { family: chain.family, table, chains: vec![name] });
+            }
+        }
+    }
 }
 
 /// A rule of a mesh in a table of iptables-nft: in one of its chains, or in a chain of iptables.

@@ -15,7 +15,7 @@ use std::{env, fs, thread};
 use meshwire_testkit::{oracle, privileged};
 use nft_ruleset::nft::compile::{NotCompiled, compile_in};
 use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
-use nft_ruleset::{Family, Origin, Rule, Table};
+use nft_ruleset::{Family, Origin, Rule, Table, Text};
 use nftwire::{Expr, Socket, expr};
 use nix::sched::{CloneFlags, unshare};
 
@@ -188,11 +188,11 @@ fn difference(theirs: &[Expr<'_>], ours: &[Expr<'_>]) -> String {
 
 /// Without the names and numbers that the kernel gives to sets of a rule's own.
 fn comparable<'e>(expression: &Expr<'e>) -> Expr<'e> {
+    let unnumbered = |set: Text<'e>| if set.as_bytes().starts_with(b"__") { "__set".into() } else { set };
     match expression {
-        Expr::Lookup(lookup) => {
-            let own = lookup.set.as_bytes().starts_with(b"__");
-            let set = if own { "__set".into() } else { lookup.set };
-            expr::Lookup { set, set_id: 0, ..*lookup }.into()
+        Expr::Lookup(lookup) => expr::Lookup { set: unnumbered(lookup.set), set_id: 0, ..*lookup }.into(),
+        Expr::Objref(expr::Objref::Map { sreg, set, .. }) => {
+            expr::Objref::Map { sreg: *sreg, set: unnumbered(*set), set_id: 0 }.into()
         }
         other => other.clone(),
     }

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// How a call ends: its code, standard output and standard error.
@@ -279,4 +281,87 @@ fn explain_needs_a_destination_and_an_origin_that_can_be() {
         &["--to", "10.0.0.1:80", "--in", "--uid", "1000"],
         "--uid: a connection from outside has no user; leave it out, or leave out --in",
     );
+}
+
+/// The files of a crate's library, without those of the command line.
+fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if !path.ends_with("src/cli") {
+                sources(&path, files);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The texts of string literals, outside of comments and of the tests at the end of a file.
+fn literals(source: &str) -> Vec<&str> {
+    let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let mut literals = Vec::new();
+    let (mut rest, mut before) = (code, ' ');
+    while let Some(start) = rest.find(['"', '/', '\'']) {
+        let (head, tail) = rest.split_at(start);
+        before = head.chars().last().unwrap_or(before);
+        rest = match tail.as_bytes() {
+            [b'/', b'/', ..] => tail.split_once('\n').map_or("", |(_, rest)| rest),
+            // A character, not a lifetime.
+            [b'\'', b'"', b'\'', ..] => &tail[3..],
+            [b'\'', b'\\', b'"', b'\'', ..] => &tail[4..],
+            [b'"', ..] => {
+                let end = match (before, head.ends_with('#')) {
+                    (_, true) => tail.find("\"#"),
+                    _ => {
+                        let bytes = tail.as_bytes();
+                        (1..bytes.len()).find(|&index| {
+                            bytes[index] == b'"' && {
+                                let escapes =
+                                    bytes[..index].iter().rev().take_while(|byte| **byte == b'\\').count();
+                                escapes % 2 == 0
+                            }
+                        })
+                    }
+                };
+                let end = end.unwrap_or(tail.len() - 1);
+                literals.push(&tail[1..end.max(1)]);
+                &tail[end + 1..]
+            }
+            _ => &tail[1..],
+        };
+    }
+    literals
+}
+
+#[test]
+fn the_library_names_no_flag_and_no_command() {
+    let source = r##"let a = "x \" --flag"; // "--comment"
+        let b = '"'; let c = r#"raw "--raw" text"#;"##;
+    assert_eq!(literals(source), ["x \\\" --flag", "raw \"--raw\" text"]);
+
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["src", "ruleset/src", "netlink/src"] {
+        sources(&root.join(folder), &mut files);
+    }
+    assert!(files.len() > 150, "{}", files.len());
+    let is_flag = |text: &str| {
+        text.match_indices("--").any(|(at, _)| {
+            let before = text[..at].chars().next_back();
+            text[at + 2..].starts_with(|next: char| next.is_ascii_lowercase())
+                && before.is_none_or(|before| !before.is_alphanumeric() && before != '-')
+        })
+    };
+    let commands: Vec<_> = meshwire::cli::command()
+        .get_subcommands()
+        .map(|command| format!("meshwire {}", command.get_name()))
+        .collect();
+    for file in files {
+        let source = fs::read_to_string(&file).unwrap();
+        for text in literals(&source) {
+            let names = is_flag(text) || commands.iter().any(|command| text.contains(command.as_str()));
+            assert!(!names, "{}: {text:?}", file.display());
+        }
+    }
 }

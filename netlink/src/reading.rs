@@ -9,8 +9,8 @@
 //! - Nothing in it occurs twice, and each rule names the one before it in its chain (`NFTA_RULE_POSITION`, absent for the
 //!   first).
 //! - A dump in one part can only repeat entries at its end, never skip some, and needs no more. One of several
-//!   parts is repeated in parts of another size until two readings agree. What a reading skips begins where one of its
-//!   parts begins; two readings whose parts begin at different entries cannot skip the same.
+//!   parts is repeated in parts of other sizes until they agree. What a reading skips begins where one of its parts begins;
+//!   readings that have no beginning of a part in common cannot skip the same.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Text;
-use crate::socket::{RECEIVE_BUFFER, WITNESS_BUFFER};
+use crate::socket::{RECEIVE_BUFFER, WITNESS_BUFFERS};
 use crate::{
     Attr, Chain, DecodeError, Dump, ElementList, Error, Family, Flowtable, Message, Object, ObjectKind,
     Query, Received, Rule, Set, SetFlags, Socket, Table, uapi,
@@ -30,7 +30,7 @@ const PROOF_LIMIT: Duration = Duration::from_secs(2);
 /// How many times one dump is repeated at least, however long it takes.
 const ATTEMPTS: usize = 8;
 
-/// How many equal readings in a row are believed where no parts of another size can be had.
+/// How many equal readings in a row are believed whose parts begin at the same entry somewhere.
 const EQUAL_READINGS: usize = 4;
 
 /// Reads the ruleset within one generation; see [`Socket::consistent`].
@@ -61,30 +61,39 @@ impl<'s> Reader<'s> {
     /// changed meanwhile, or no reading could be proven for two seconds.
     pub fn read(&mut self, family: Family, query: Query<'_>) -> Result<Dump, Error> {
         let started = Instant::now();
-        let mut ours: Option<(Dump, Identity)> = None;
-        let (mut theirs, mut equal) = (None, 0);
-        for attempt in 1.. {
-            if let Some((dump, identity)) = self.attempt(family, query)? {
-                if identity.is_in_one_part() {
-                    return Ok(dump);
+        let mut believed: Option<Believed> = None;
+        for attempt in 0.. {
+            match &mut believed {
+                None => {
+                    let read = self.attempt(family, query)?;
+                    if let Some((dump, identity)) = read {
+                        if identity.is_in_one_part() {
+                            return Ok(dump);
+                        }
+                        believed = Some(Believed::new(dump, identity));
+                    }
                 }
-                let same = ours.as_ref().is_some_and(|(_, before)| before.entries == identity.entries);
-                equal = if same { equal + 1 } else { 1 };
-                ours = Some((dump, identity));
-            }
-            if let Some((dump, identity)) = ours.take() {
-                theirs = self.witness(family, query)?.or(theirs);
-                if equal >= EQUAL_READINGS
-                    || theirs.as_ref().is_some_and(|theirs| identity.agrees_with(theirs))
-                {
-                    return Ok(dump);
+                Some(ours) => {
+                    let window = WITNESS_BUFFERS[attempt % WITNESS_BUFFERS.len()];
+                    let other = match self.witness(family, query, window)? {
+                        Some(theirs) => Some(theirs),
+                        None => self.attempt(family, query)?.map(|(_, identity)| identity),
+                    };
+                    match other.map(|other| ours.is_confirmed_by(&other)) {
+                        Some(true) if ours.is_proven() => return Ok(std::mem::take(&mut ours.dump)),
+                        // One of the two is wrong.
+                        Some(false) => believed = None,
+                        Some(true) | None => {}
+                    }
                 }
-                ours = Some((dump, identity));
             }
             if attempt >= ATTEMPTS && started.elapsed() > PROOF_LIMIT {
                 break;
             }
-            pause(started);
+            // The second reading comes at once: mostly nobody disturbs.
+            if attempt > 0 {
+                pause(started);
+            }
         }
         Err(Error::GenerationChanged)
     }
@@ -100,11 +109,16 @@ impl<'s> Reader<'s> {
     }
 
     /// The same in parts of another size; nothing where that is not possible, or something is wrong with it.
-    fn witness(&mut self, family: Family, query: Query<'_>) -> Result<Option<Identity>, Error> {
-        let Some(witness) = self.socket.witness(self.generation) else { return Ok(None) };
+    fn witness(
+        &mut self,
+        family: Family,
+        query: Query<'_>,
+        window: usize,
+    ) -> Result<Option<Identity>, Error> {
+        let Some(witness) = self.socket.witness(self.generation, window) else { return Ok(None) };
         let mut identity = Identity::default();
         let dumped = witness.dump(family, query, |received| {
-            identity.add(&query, &received, WITNESS_BUFFER)?;
+            identity.add(&query, &received, window)?;
             Ok(received.into_buffer())
         });
         match dumped {
@@ -136,6 +150,37 @@ impl SetFlags {
 fn pause(started: Instant) {
     // What the clock's last digits say differs from process to process.
     thread::sleep(Duration::from_micros(u64::from(started.elapsed().subsec_nanos() % 500)));
+}
+
+/// A reading that nothing is wrong with by itself.
+struct Believed {
+    dump: Dump,
+    entries: Vec<u64>,
+    /// After how many entries all readings so far may have skipped some
+    doubtful: Vec<usize>,
+    /// How many readings are equal
+    equal: usize,
+}
+
+impl Believed {
+    fn new(dump: Dump, identity: Identity) -> Self {
+        let doubtful = identity.gaps().to_vec();
+        Self { dump, entries: identity.entries, doubtful, equal: 1 }
+    }
+
+    /// Whether the other reading is equal. What both skipped, they skipped at the same place.
+    fn is_confirmed_by(&mut self, other: &Identity) -> bool {
+        if self.entries != other.entries {
+            return false;
+        }
+        self.equal += 1;
+        self.doubtful.retain(|gap| other.gaps().binary_search(gap).is_ok());
+        true
+    }
+
+    fn is_proven(&self) -> bool {
+        self.doubtful.is_empty() || self.equal >= EQUAL_READINGS
+    }
 }
 
 /// What a reading consists of, without what counts by itself.
@@ -255,11 +300,6 @@ impl Identity {
     /// Whether the kernel had no reason to make a second part.
     fn is_in_one_part(&self) -> bool {
         self.ends.len() <= 1 && !self.is_full
-    }
-
-    /// Whether this reading and one in parts of another size prove each other.
-    fn agrees_with(&self, other: &Self) -> bool {
-        self.entries == other.entries && !self.gaps().iter().any(|end| other.gaps().contains(end))
     }
 
     /// After how many entries some may have been skipped.
@@ -524,6 +564,19 @@ mod tests {
         assert!(is_sound(&ELEMENTS, &[elements(&[(1, 0), (2, 5)]), elements(&[(2, 4)])]));
     }
 
+    /// Whether the first reading is proven by the others.
+    fn agree(readings: &[&Identity]) -> bool {
+        let Identity { entries, ends, is_full, .. } = readings[0];
+        let first = Identity {
+            entries: entries.clone(),
+            ends: ends.clone(),
+            is_full: *is_full,
+            ..Identity::default()
+        };
+        let mut believed = Believed::new(Dump::default(), first);
+        readings[1..].iter().all(|other| believed.is_confirmed_by(other)) && believed.is_proven()
+    }
+
     #[test]
     fn readings_prove_each_other_where_their_parts_end_elsewhere() {
         let full = RECEIVE_BUFFER;
@@ -533,13 +586,16 @@ mod tests {
         let (one_two, two_one) =
             (read(&[sets(&["a"]), sets(&["b", "c"])]), read(&[sets(&["a", "b"]), sets(&["c"])]));
         assert!(!one_two.is_in_one_part());
-        assert!(
-            one_two.agrees_with(&two_one) && two_one.agrees_with(&one_two) && three.agrees_with(&one_two)
-        );
-        // Both may have skipped something after the first.
-        assert!(!one_two.agrees_with(&one_two));
-        assert!(!one_two.agrees_with(&read(&[sets(&["a", "b"]), sets(&["d"])])));
-        assert!(!one_two.agrees_with(&read(&[sets(&["a", "b"])])));
+        assert!(agree(&[&one_two, &two_one]) && agree(&[&two_one, &one_two]) && agree(&[&three, &one_two]));
+        // Three prove each other where two of them do not.
+        let one_one_one = read(&[sets(&["a"]), sets(&["b"]), sets(&["c"])]);
+        assert!(!agree(&[&one_one_one, &one_two]) && !agree(&[&one_one_one, &two_one]));
+        assert!(agree(&[&one_one_one, &one_two, &two_one]));
+        // Both may have skipped something after the first; four that are equal are believed.
+        assert!(!agree(&[&one_two, &one_two, &one_two]) && agree(&[&one_two; 4]));
+        assert!(!agree(&[&one_two, &one_two]));
+        assert!(!agree(&[&one_two, &read(&[sets(&["a", "b"]), sets(&["d"])])]));
+        assert!(!agree(&[&one_two, &read(&[sets(&["a", "b"])])]));
         // Elements have no order.
         let elements = |parts: &[&[(u32, u64)]]| {
             let parts: Vec<_> = parts.iter().map(|part| elements(part)).collect();
@@ -547,7 +603,7 @@ mod tests {
         };
         let (one, other) =
             (elements(&[&[(1, 0)], &[(2, 0), (3, 0)]]), elements(&[&[(3, 0), (2, 0)], &[(1, 0)]]));
-        assert!(one.agrees_with(&other));
+        assert!(agree(&[&one, &other]));
     }
 
     /// The kernel may have ended the only part because it was full, and skipped all that was to follow.
@@ -558,7 +614,7 @@ mod tests {
         let (roomy, _) = identity(&SETS, &part(), 2 * length);
         let (full, _) = identity(&SETS, &part(), 2 * length - 1);
         assert!(roomy.is_in_one_part() && !full.is_in_one_part());
-        assert!(roomy.agrees_with(&full) && !full.agrees_with(&full));
+        assert!(agree(&[&roomy, &full]) && !agree(&[&full, &full]));
         // The empty list at the end of a set's elements does not change that.
         let parts = || vec![elements(&[(1, 0), (2, 0)]), elements(&[])];
         let (full, _) = identity(&ELEMENTS, &parts(), parts()[0].as_bytes().len());

@@ -27,9 +27,9 @@ pub(crate) const NLMSG_DONE: u16 = 3;
 /// (`netlink_recvmsg` in net/netlink/af_netlink.c).
 pub(crate) const RECEIVE_BUFFER: usize = 32 * 1024;
 
-/// The parts of the dumps that a witness receives: larger than any rule, whose 128 expressions take some 12 KiB, and no
-/// simple fraction of [`RECEIVE_BUFFER`], so that parts seldom end at the same place.
-pub(crate) const WITNESS_BUFFER: usize = 23 * 1024;
+/// The parts of the dumps that witnesses receive, one after the other: larger than any rule, whose 128 expressions take some
+/// 12 KiB, and no simple fractions of [`RECEIVE_BUFFER`] and each other, so that parts seldom end at the same place.
+pub(crate) const WITNESS_BUFFERS: [usize; 4] = [27 * 1024, 23 * 1024, 29 * 1024, 31 * 1024];
 
 /// The port ID of the kernel.
 pub(crate) const KERNEL_PORT: u32 = 0;
@@ -82,17 +82,19 @@ impl Socket {
         Ok(Self { inner, sequence, buffer, window, opened_by, witness: None })
     }
 
-    /// A second socket in the same network namespace that receives in smaller parts. None on another thread than the one
+    /// A second socket in the same network namespace that receives in parts of this size. None on another thread than the one
     /// that opened this socket, as that may be in another namespace; and where no more descriptors can be had, or what
     /// it sees is not of this generation.
-    pub(crate) fn witness(&mut self, generation: u32) -> Option<&mut Self> {
-        if self.witness.is_none() && thread::current().id() == self.opened_by {
-            let mut witness = Self { window: WITNESS_BUFFER, ..Self::open().ok()? };
+    pub(crate) fn witness(&mut self, generation: u32, window: usize) -> Option<&mut Self> {
+        let has_it = self.witness.as_ref().is_some_and(|witness| witness.window == window);
+        if !has_it && thread::current().id() == self.opened_by {
+            // The kernel remembers the largest buffer of a socket, so each size needs its own.
+            let mut witness = Self { window, ..Self::open().ok()? };
             // Only once something was received does the kernel make parts of the size that is asked for.
             let same = witness.generation().ok()? == generation;
             self.witness = same.then(|| Box::new(witness));
         }
-        self.witness.as_deref_mut()
+        self.witness.as_deref_mut().filter(|witness| witness.window == window)
     }
 
     /// Opens a socket in another network namespace; the caller stays in its own.

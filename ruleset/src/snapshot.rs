@@ -109,6 +109,8 @@ impl Depth {
 pub struct Snapshot {
     generation: u32,
     tables: Vec<TableSnapshot>,
+    /// Chains of other tables, where those of all were read
+    chains_of_others: Option<Vec<Record>>,
 }
 
 /// A table as the kernel holds it.
@@ -140,8 +142,8 @@ impl Snapshot {
     /// # Errors
     /// Those of reading; [`Error::GenerationChanged`] if no reading could be proven for 10 seconds.
     pub fn read(socket: &mut Socket, scope: Scope<'_>, depth: Depth) -> Result<Self, Error> {
-        let (generation, tables) = socket.consistent(|reader| read(reader, scope, depth))?;
-        Ok(Self { generation, tables })
+        let (generation, read) = socket.consistent(|reader| read(reader, scope, depth))?;
+        Ok(Self { generation, ..read })
     }
 
     /// As [`Snapshot::read`], trying for this long and not for 10 seconds.
@@ -154,8 +156,8 @@ impl Snapshot {
         depth: Depth,
         limit: Duration,
     ) -> Result<Self, Error> {
-        let (generation, tables) = socket.consistent_within(limit, |reader| read(reader, scope, depth))?;
-        Ok(Self { generation, tables })
+        let (generation, read) = socket.consistent_within(limit, |reader| read(reader, scope, depth))?;
+        Ok(Self { generation, ..read })
     }
 
     /// As [`Snapshot::read`] without a proof, for where others disturb every reading: it may lack something. Of any
@@ -164,13 +166,23 @@ impl Snapshot {
     /// # Errors
     /// Those of reading.
     pub fn read_unproven(socket: &mut Socket, scope: Scope<'_>, depth: Depth) -> Result<Self, Error> {
-        Ok(Self { generation: 0, tables: read(socket, scope, depth)? })
+        read(socket, scope, depth)
     }
 
     /// That nothing is there, of any generation.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { generation: 0, tables: Vec::new() }
+        Self::of(Vec::new())
+    }
+
+    fn of(tables: Vec<TableSnapshot>) -> Self {
+        Self { generation: 0, tables, chains_of_others: None }
+    }
+
+    /// The chains of other tables of the families that were read; `None` where they were not read.
+    #[must_use]
+    pub fn chains_of_others(&self) -> Option<&[Record]> {
+        self.chains_of_others.as_deref()
     }
 
     /// The generation that was read; 0, which the kernel takes for any, where it is not known.
@@ -443,21 +455,21 @@ impl Source for Socket {
     }
 }
 
-fn read(source: &mut impl Source, scope: Scope<'_>, depth: Depth) -> Result<Vec<TableSnapshot>, Error> {
+fn read(source: &mut impl Source, scope: Scope<'_>, depth: Depth) -> Result<Snapshot, Error> {
     let mut tables = tables(source, scope)?;
     if tables.is_empty() || depth == Depth::Tables {
-        return Ok(tables);
+        return Ok(Snapshot::of(tables));
     }
     if let Scope::Set(family, table, set) = scope {
         tables[0].sets.extend(read_set(source, family, table, set, depth)?);
-        return Ok(tables);
+        return Ok(Snapshot::of(tables));
     }
     if let Scope::Chain(family, table, chain) = scope {
         read_chain(source, family, (table, chain), &mut tables[0], depth)?;
-        return Ok(tables);
+        return Ok(Snapshot::of(tables));
     }
     let chains = source.read(scope.family(), Query::Chains)?.records()?;
-    share_out(
+    let chains_of_others = share_out(
         &mut tables,
         chains,
         |table| &mut table.chains,
@@ -485,7 +497,7 @@ fn read(source: &mut impl Source, scope: Scope<'_>, depth: Depth) -> Result<Vec<
             read_sets_and_rules(source, table, depth)?;
         }
     }
-    Ok(tables)
+    Ok(Snapshot { chains_of_others: Some(chains_of_others), ..Snapshot::of(tables) })
 }
 
 /// The tables of a scope without what they hold.
@@ -536,13 +548,14 @@ pub fn read_sets(
     sets.collect()
 }
 
-/// Hands records out to the tables that they belong to.
+/// Hands records out to the tables that they belong to; returns the others.
 fn share_out(
     tables: &mut [TableSnapshot],
     records: Vec<Record>,
     list: fn(&mut TableSnapshot) -> &mut Vec<Record>,
     place: for<'m> fn(&nftwire::Message<'m>) -> Result<(Family, Text<'m>), DecodeError>,
-) -> Result<(), Error> {
+) -> Result<Vec<Record>, Error> {
+    let mut rest = Vec::new();
     // One after the other they mostly belong to the same.
     let mut last = 0;
     for record in records {
@@ -553,12 +566,15 @@ fn share_out(
             true => Some(last),
             false => tables.iter().position(is_it),
         };
-        if let Some(index) = index {
-            list(&mut tables[index]).push(record);
-            last = index;
+        match index {
+            Some(index) => {
+                list(&mut tables[index]).push(record);
+                last = index;
+            }
+            None => rest.push(record),
         }
     }
-    Ok(())
+    Ok(rest)
 }
 
 fn read_sets_and_rules(

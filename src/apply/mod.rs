@@ -13,7 +13,7 @@ use nftwire::{Commit, NamespaceError, Refusal, Socket};
 use nix::errno::Errno;
 use serde_json::json;
 
-use crate::diagnostic::{self, Explain, Explanation};
+use crate::diagnostic::{self, Explain, Explanation, Remedy};
 use crate::interception::Interception;
 use crate::network::{Lock, Network, RouteError, RouteSocket};
 use crate::retry::{LostRace, retry, retry_for};
@@ -121,9 +121,11 @@ impl Explain for ApplyError {
                 }
                 explanation
             }
-            Self::NotUndone { error, undo } => error.explanation().at("left", undo.explanation().place).help(
-                "what this run had added of routes and addresses is still there: `--cleanup-only` removes it",
-            ),
+            Self::NotUndone { error, undo } => error
+                .explanation()
+                .at("left", undo.explanation().place)
+                .help("what this run had added of routes and addresses is still there")
+                .remedy(Remedy::CleanUp),
         }
     }
 }

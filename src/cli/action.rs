@@ -4,13 +4,17 @@ use nftwire::{Commit, Socket};
 use serde_json::{Value as Json, json};
 
 use super::failure::{Failure, NotWritten, write_result};
+#[cfg(feature = "tools")]
+use super::flag::shared::PLAN;
 use super::flag::shared::{ALLOW_HOST_NETWORK, ALLOW_HOST_NETWORK_VARIABLE, CHECK, KEEP_COUNTERS, Output};
 use super::flag::{Flag, Given, UsageError, Values};
 use super::log::Log;
+#[cfg(feature = "tools")]
+use super::plan::plan;
 use crate::apply::{ApplyError, Counters};
 use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
-use crate::leftovers;
+use crate::leftovers::{self, Leftover};
 use crate::network::RouteSocket;
 use crate::preflight::{HostNetwork, OLDEST};
 use nft_ruleset::Ruleset;
@@ -28,6 +32,12 @@ pub(super) enum Action {
     Print,
     /// The profile says what a removal would take away
     PrintRemoval,
+    /// It is shown what applying would change
+    #[cfg(feature = "tools")]
+    Plan,
+    /// It is shown what a removal would change
+    #[cfg(feature = "tools")]
+    PlanRemoval,
     Nothing,
 }
 
@@ -82,7 +92,28 @@ impl Explain for OutputError {
 impl Action {
     /// Whether the kernel is asked to do something.
     pub(super) fn needs_kernel(self) -> bool {
-        matches!(self, Self::Apply(_) | Self::Check | Self::CheckRemoval | Self::Remove)
+        matches!(self, Self::Apply(_) | Self::Check | Self::CheckRemoval | Self::Remove) || self.is_plan()
+    }
+
+    /// Whether it is only shown what would change.
+    #[cfg(feature = "tools")]
+    pub(super) fn is_plan(self) -> bool {
+        matches!(self, Self::Plan | Self::PlanRemoval)
+    }
+
+    /// As above: there is nothing to show it.
+    #[cfg(not(feature = "tools"))]
+    pub(super) fn is_plan(self) -> bool {
+        false
+    }
+
+    /// Whether it is about taking everything away.
+    pub(super) fn is_removal(self) -> bool {
+        #[cfg(feature = "tools")]
+        if self == Self::PlanRemoval {
+            return true;
+        }
+        matches!(self, Self::Remove | Self::CheckRemoval | Self::PrintRemoval)
     }
 
     /// Whether it is not done in the machine's own network namespace: a removal takes away only what does no good there.
@@ -103,18 +134,21 @@ pub(super) fn action(values: &Values<'_>, switches: &[(&Flag<bool>, Action)]) ->
     Ok(match given[..] {
         [] => Action::Apply(counters),
         // Whether the kernel is to be asked cannot be both.
-        [Action::Print, Action::Check, ..] => return Err(contradiction(values)),
+        #[cfg(feature = "tools")]
+        [Action::Print, Action::Plan, ..] => return Err(contradiction(values, &PLAN)),
+        [Action::Print, Action::Check, ..] => return Err(contradiction(values, &CHECK)),
         [Action::Print, .., Action::Remove] => Action::PrintRemoval,
+        #[cfg(feature = "tools")]
+        [Action::Plan, .., Action::Remove] => Action::PlanRemoval,
         [Action::Check, .., Action::Remove] => Action::CheckRemoval,
         [first, ..] => first,
     })
 }
 
 /// One asks the kernel, and the other one does not.
-pub(super) fn contradiction(values: &Values<'_>) -> UsageError {
-    let check =
-        values.given(&CHECK).unwrap_or_else(|| Given::new(format!("--{}", CHECK.name()), String::new()));
-    check.fault("it asks the kernel, which a dry run does not: give one of the two")
+pub(super) fn contradiction(values: &Values<'_>, asks: &Flag<bool>) -> UsageError {
+    let given = values.given(asks).unwrap_or_else(|| Given::new(format!("--{}", asks.name()), String::new()));
+    given.fault("it asks the kernel, which a dry run does not: give one of the two")
 }
 
 /// Says that the kernel is older than what this is made for. What it lacks, it refuses by itself.
@@ -172,6 +206,14 @@ pub(super) fn perform(
     if !action.needs_kernel() {
         return Ok(());
     }
+    #[cfg(feature = "tools")]
+    if action.is_plan() {
+        let planned = plan(action, interception, place, &mut Socket::open()?, routes)?;
+        for warning in &planned.warnings {
+            Log::beside(output == Output::Json).warn(warning);
+        }
+        return tell("nothing was changed", &planned.text(output, None));
+    }
     let done = carry_out(action, interception, place, &mut Socket::open()?, routes)?;
     for warning in &done.warnings {
         Log::beside(output == Output::Json).warn(warning);
@@ -182,11 +224,15 @@ pub(super) fn perform(
 /// Says what iptables has left of a mesh's rules in the thread's network namespace.
 pub(super) fn warn_of_leftovers(nft: &mut Socket, mut warn: impl FnMut(&str)) -> Result<(), nftwire::Error> {
     for leftover in leftovers::find(nft)? {
-        warn(&format!(
-            "rules of a mesh are there already, and stay in effect: {leftover}; `meshwire migrate` takes their place"
-        ));
+        warn(&leftover_warning(&leftover));
     }
     Ok(())
+}
+
+pub(super) fn leftover_warning(leftover: &Leftover) -> String {
+    format!(
+        "rules of a mesh are there already, and stay in effect: {leftover}; `meshwire migrate` takes their place"
+    )
 }
 
 /// Says that legacy iptables has tables, whose rules it alone can show and remove.

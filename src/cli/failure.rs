@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use super::flag::UsageError;
 use super::log::Log;
+use super::remedy;
 use crate::diagnostic::{Explain, Explanation};
 
 /// Exit code for a wrong command line or environment.
@@ -56,14 +57,19 @@ impl Failure {
         Self::new(LocatedError { location: location.to_owned(), error }, exit_code)
     }
 
+    /// With what to type.
+    fn explanation(&self) -> Explanation {
+        remedy::with_words(self.error.explanation())
+    }
+
     /// As an object, see [`Explanation::to_json`].
     pub(super) fn to_json(&self) -> Json {
-        self.error.explanation().to_json(&self.error.to_string())
+        self.explanation().to_json(&self.error.to_string())
     }
 
     /// Says it; returns the exit code.
     pub(super) fn report(&self, log: Log) -> ExitCode {
-        log.failure(&self.error.to_string(), &self.error.explanation());
+        log.failure(&self.error.to_string(), &self.explanation());
         ExitCode::from(self.exit_code)
     }
 }

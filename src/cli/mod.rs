@@ -29,10 +29,13 @@ mod netns;
 #[cfg(feature = "nft")]
 mod nft;
 mod node;
+#[cfg(feature = "tools")]
+mod plan;
 mod pre_stop;
 mod privileges;
 mod program;
 mod proxy_init;
+mod remedy;
 mod reset;
 mod resolv_conf;
 mod sandbox;

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use thiserror::Error;
 
 use super::{Family, LocalRoute, PolicyRule};
-use crate::diagnostic::{self, Explain, Explanation};
+use crate::diagnostic::{self, Explain, Explanation, Remedy};
 
 /// What a [`RouteSocket`](super::RouteSocket) was doing; its text completes the sentence "cannot …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -280,7 +280,7 @@ impl Explain for RouteError {
         let explanation = match self {
             Self::Open(source) | Self::Socket { source, .. } => source.explanation(),
             Self::Reply { attempt, source } if attempt.is_change() => {
-                source.explanation().help("`meshwire verify` shows whether it is there")
+                source.explanation().remedy(Remedy::Verify)
             }
             Self::Reply { source, .. } => source.explanation(),
             Self::Encode { .. } | Self::Malformed { .. } | Self::Unknown { .. } => Explanation::default(),
@@ -404,7 +404,7 @@ mod tests {
                 RouteError::Reply { attempt: address, source: Errno::ENOMEM.into() },
                 "cannot add ::6/128 to lo: the kernel's reply could not be read, so it may have been done: \
                  ENOMEM: Out of memory",
-                "`meshwire verify` shows",
+                "",
             ),
             (
                 RouteError::Reply { attempt: Attempt::ListLinks, source: Errno::ENOMEM.into() },

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use nftwire::{Commit, Socket};
 use nix::errno::Errno;
 
-use crate::diagnostic::{self, Explain, Explanation};
+use crate::diagnostic::{self, Explain, Explanation, Remedy};
 use crate::mesh::istio::ambient::{NAT_TABLE, PROBES_V6};
 use crate::retry::LostRace;
 use change::{Held, change, change_and_commit};
@@ -132,15 +132,11 @@ impl Explain for ProbesError {
     fn explanation(&self) -> Explanation {
         match self {
             Self::NoSet { set } => {
-                let ipv6 = if *set == PROBES_V6 { " --ipv6" } else { "" };
-                Explanation::of_errno(Errno::ENOENT as i32).at("set", *set).help(format!("run `meshwire ambient host apply{ipv6}` first"))
+                let remedy = Remedy::MakeProbeSets { ipv6: *set == PROBES_V6 };
+                Explanation::of_errno(Errno::ENOENT as i32).at("set", *set).remedy(remedy)
             }
-            Self::OtherKind { set } => {
-                Explanation::default().at("set", *set).help("run `meshwire ambient host apply`, which makes it anew")
-            }
-            Self::InUse => Explanation::of_errno(Errno::EBUSY as i32).help(
-                "run `meshwire ambient host remove` first, or `meshwire ambient host destroy`, which removes all",
-            ),
+            Self::OtherKind { set } => Explanation::default().at("set", *set).remedy(Remedy::RemakeProbeSets),
+            Self::InUse => Explanation::of_errno(Errno::EBUSY as i32).remedy(Remedy::RemoveHostRules),
             Self::NotPermitted => diagnostic::not_permitted(),
             Self::Netlink(error) => error.explanation(),
         }

@@ -19,14 +19,11 @@ fn uids_are_words_that_a_comment_can_hold() {
 }
 
 #[test]
-fn an_error_names_the_command_that_helps() {
-    for (set, help) in [
-        (PROBES_V4, "run `meshwire ambient host apply` first"),
-        (PROBES_V6, "run `meshwire ambient host apply --ipv6` first"),
-    ] {
+fn an_error_says_what_helps() {
+    for (set, ipv6) in [(PROBES_V4, false), (PROBES_V6, true)] {
         let error = ProbesError::NoSet { set };
         assert_eq!(error.to_string(), format!("the set {set} of inet istio-ambient-nat is not there"));
-        assert_eq!(error.explanation().help.as_deref(), Some(help));
+        assert_eq!(error.explanation().remedy, Some(Remedy::MakeProbeSets { ipv6 }));
     }
 }
 

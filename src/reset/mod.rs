@@ -14,7 +14,7 @@ use nftwire::expr::Counter;
 use nftwire::{Dump, Error, Expr, Family, Name, ObjectData, ObjectKind, Rule, Socket, Text};
 use nix::errno::Errno;
 
-use crate::diagnostic::{self, Explain, Explanation};
+use crate::diagnostic::{self, Explain, Explanation, Remedy};
 use crate::retry::retry;
 use nft_ruleset::nft::decompile::{Decompiler, Sets};
 use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
@@ -54,7 +54,7 @@ impl Explain for ResetError {
             Self::NoSuchTable { family, name } => Explanation::of_errno(Errno::ENOENT as i32)
                 .at("family", family.to_string())
                 .at("table", name.as_str())
-                .help("`meshwire list tables` shows those that are there"),
+                .remedy(Remedy::ListTables),
             Self::Netlink(error) => error.explanation(),
         }
     }

@@ -97,14 +97,29 @@ pub fn verify(
     nft: &mut Socket,
     routes: &mut RouteSocket,
 ) -> Result<Differences, VerifyError> {
-    let tables = Plan::read(nft, desired.desired()).and_then(|plan| plan.differences())?;
+    compare(desired, nft, routes, false)
+}
+
+fn compare(
+    desired: &Interception,
+    nft: &mut Socket,
+    routes: &mut RouteSocket,
+    with_leftovers: bool,
+) -> Result<Differences, VerifyError> {
+    let plan = Plan::read(nft, desired.desired())?;
+    let tables = plan.differences()?;
+    let leftovers = match plan.snapshot().chains_of_others() {
+        _ if !with_leftovers => Vec::new(),
+        Some(chains) => leftovers::among(chains)?,
+        None => leftovers::find(nft)?,
+    };
     let there = present(&desired.owned_network, routes)?;
     let network = desired.network.possible_here(routes)?;
     Ok(Differences {
         tables,
         missing_network: network.without(&there),
         extra_network: there.without(&network),
-        leftovers: Vec::new(),
+        leftovers,
     })
 }
 
@@ -117,8 +132,7 @@ pub(crate) fn verify_with_leftovers(
     nft: &mut Socket,
     routes: &mut RouteSocket,
 ) -> Result<Differences, VerifyError> {
-    let leftovers = leftovers::find(nft)?;
-    Ok(Differences { leftovers, ..verify(desired, nft, routes)? })
+    compare(desired, nft, routes, true)
 }
 
 /// The part of it that is there.

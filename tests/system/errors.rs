@@ -416,7 +416,7 @@ fn help_fits_what_the_kernel_refused() {
             rule(batch, &[jump("c".into())]);
         },
         "the ruleset: EMLINK: Too many links",
-        "its jumps go in a circle, or too deep (16)",
+        "its jumps form a loop, or are nested deeper than 15",
     );
     let ct = expr::Ct { key: expr::CtKey::State, direction: None, access: expr::Access::Store(Register::R1) };
     says(

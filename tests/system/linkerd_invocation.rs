@@ -243,7 +243,7 @@ fn where_the_timeout_cannot_be_set_no_rule_is_applied() {
             format!(
                 "{cannot} 60: EROFS: Read-only file system\nhelp: /proc/sys is read-only in a container that is not \
                  privileged; give this one securityContext: {{privileged: true, runAsUser: 0}}, or set it for the \
-                 whole pod by spec.securityContext.sysctls, where the kubelet allows that (--allowed-unsafe-sysctls)\n"
+                 whole pod by spec.securityContext.sysctls, where the kubelet allows that (its setting allowedUnsafeSysctls)\n"
             ),
         ),
         (

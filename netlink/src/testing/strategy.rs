@@ -213,7 +213,9 @@ fn base_chain() -> impl Strategy<Value = BaseChain<'static>> {
 }
 
 pub(super) fn chain() -> impl Strategy<Value = Chain<'static>> {
-    (family(), name(), name(), option::of(base_chain()))
+    // A chain without a name is one that the kernel names, and has no attribute for it.
+    let named = name().prop_filter("a name", |name| !name.as_bytes().is_empty());
+    (family(), name(), named, option::of(base_chain()))
         .prop_map(|(family, table, name, base)| Chain { base, ..Chain::new(family, table, name) })
 }
 

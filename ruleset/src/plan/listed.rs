@@ -1,6 +1,7 @@
 //! A desired rule as it would be listed, so that a person can compare it with one that is there: by way of the
 //! kernel's expressions, which do not tell what nft leaves out.
 
+use nftwire::expr::{Lookup, Objref};
 use nftwire::{AttrReader, AttrWriter, DecodeError, Expr, Message, uapi};
 
 use crate::nft::compile::{AnonymousSet, NotCompiled, compile_in};
@@ -16,10 +17,11 @@ pub(super) fn as_listed(table: &Table, rule: &Rule) -> Result<Rule, NotCompiled>
     let sets: Sets = anonymous.chain(named).collect();
     let names: Vec<_> = (1..).zip(&compiled.sets).map(|(id, _)| (id, name(id))).collect();
     for expression in &mut compiled.expressions {
-        if let Expr::Lookup(lookup) = expression
-            && let Some((_, name)) = names.iter().find(|(id, _)| *id == lookup.set_id)
+        if let Expr::Lookup(Lookup { set, set_id, .. }) | Expr::Objref(Objref::Map { set, set_id, .. }) =
+            expression
+            && let Some((_, name)) = names.iter().find(|(id, _)| id == set_id)
         {
-            (lookup.set, lookup.set_id) = (name.into(), 0);
+            (*set, *set_id) = (name.into(), 0);
         }
     }
     let read = read(family, &compiled.expressions, &compiled.userdata, &sets);

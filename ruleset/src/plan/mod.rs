@@ -176,6 +176,12 @@ impl<'a> Plan<'a> {
         Ok(Self { desired, snapshot, current, matches, compared, exclusive: false })
     }
 
+    /// What was read.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// The generation that was read; 0 where it is not known.
     #[must_use]
     pub fn generation(&self) -> u32 {

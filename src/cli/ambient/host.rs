@@ -12,7 +12,7 @@ use super::{
 use crate::cli::action::{Action, Place, perform};
 use crate::cli::differences::report;
 use crate::cli::failure::{Failure, USAGE};
-use crate::cli::flag::shared::{CHECK, NETNS, OUTPUT, Output};
+use crate::cli::flag::shared::{CHECK, NETNS, OUTPUT, Output, PLAN};
 use crate::cli::flag::value::number;
 use crate::cli::flag::{Flag, Flags, Values, with_flags};
 use crate::cli::log::Log;
@@ -55,12 +55,13 @@ static APPLY_FLAGS: Flags = &[
     &NATIVE_NFTABLES,
     &DRY_RUN,
     &CHECK,
+    &PLAN,
     &OUTPUT,
     &NETNS,
 ];
 static VERIFY_FLAGS: Flags =
     &[&IPV6, &KUBELET_UID, &PROC, &PROBE_IPV4, &PROBE_IPV6, &NATIVE_NFTABLES, &OUTPUT, &NETNS];
-static REMOVE_FLAGS: Flags = &[&DRY_RUN, &OUTPUT, &NETNS];
+static REMOVE_FLAGS: Flags = &[&DRY_RUN, &PLAN, &OUTPUT, &NETNS];
 
 pub(super) fn command() -> Command {
     let remove = |name, about| with_flags(Command::new(name), REMOVE_FLAGS).about(about);

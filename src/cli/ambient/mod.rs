@@ -11,7 +11,7 @@ use clap::{ArgMatches, Command};
 
 use super::action::{Action, contradiction, warn_of_old_kernel};
 use super::failure::{Failure, USAGE, end};
-use super::flag::shared::{CHECK, Output};
+use super::flag::shared::{CHECK, Output, PLAN};
 use super::flag::{Flag, UsageError, Values};
 use super::log::Log;
 use crate::apply::Counters;
@@ -20,6 +20,8 @@ use crate::watch;
 
 /// The command's name.
 pub(super) const NAME: &str = "ambient";
+/// The command of the node's own namespace.
+pub(super) const HOST: &str = host::NAME;
 
 const APPLY: &str = "apply";
 const REMOVE: &str = "remove";
@@ -95,7 +97,7 @@ fn group(name: &'static str, about: &'static str) -> Command {
     Command::new(name).about(about).subcommand_required(true).arg_required_else_help(true)
 }
 
-static IPV6: Flag<bool> = Flag::switch("ipv6").help("Rules and routes for IPv6, too");
+pub(super) static IPV6: Flag<bool> = Flag::switch("ipv6").help("Rules and routes for IPv6, too");
 
 static PROBE_IPV4: Flag<Ipv4Addr> = Flag::text(
     "probe-ipv4",
@@ -125,10 +127,13 @@ static DRY_RUN: Flag<bool> =
 fn action(subcommand: &str, values: &Values<'_>) -> Result<Option<Action>, UsageError> {
     Ok(Some(match subcommand {
         VERIFY => return Ok(None),
+        _ if values.read(&DRY_RUN)? && values.read(&PLAN)? => return Err(contradiction(values, &PLAN)),
         REMOVE | DESTROY if values.read(&DRY_RUN)? => Action::PrintRemoval,
+        REMOVE | DESTROY if values.read(&PLAN)? => Action::PlanRemoval,
         REMOVE | DESTROY => Action::Remove,
-        _ if values.read(&DRY_RUN)? && values.read(&CHECK)? => return Err(contradiction(values)),
+        _ if values.read(&DRY_RUN)? && values.read(&CHECK)? => return Err(contradiction(values, &CHECK)),
         _ if values.read(&DRY_RUN)? => Action::Print,
+        _ if values.read(&PLAN)? => Action::Plan,
         _ if values.read(&CHECK)? => Action::Check,
         _ => Action::Apply(Counters::Keep),
     }))

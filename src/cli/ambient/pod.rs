@@ -1,7 +1,7 @@
 //! `meshwire ambient pod`: pods, one or many at once.
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use clap::{ArgMatches, Command};
 use nftwire::Socket;
@@ -14,11 +14,12 @@ use crate::cli::action::{
 use crate::cli::differences;
 use crate::cli::failure::{Failure, USAGE};
 use crate::cli::flag::shared::{
-    ALLOW_HOST_NETWORK, CHECK, EACH_NETNS, ELEMENT_COUNTERS, OPTIMIZE, OUTPUT, Output, optimization,
+    ALLOW_HOST_NETWORK, CHECK, EACH_NETNS, ELEMENT_COUNTERS, OPTIMIZE, OUTPUT, Output, PLAN, optimization,
 };
 use crate::cli::flag::{Flag, Flags, Given, UsageError, Values, with_flags};
 use crate::cli::log::Log;
 use crate::cli::migrate::perform;
+use crate::cli::plan::{Planned, plan};
 use crate::cli::watch::report_all;
 use crate::cli::{netns, signals};
 use crate::interception::Interception;
@@ -56,10 +57,11 @@ static APPLY_FLAGS: Flags = &[
     &ELEMENT_COUNTERS,
     &DRY_RUN,
     &CHECK,
+    &PLAN,
     &ALLOW_HOST_NETWORK,
     &OUTPUT,
 ];
-static REMOVE_FLAGS: Flags = &[&EACH_NETNS, &DRY_RUN, &ALLOW_HOST_NETWORK, &OUTPUT];
+static REMOVE_FLAGS: Flags = &[&EACH_NETNS, &DRY_RUN, &PLAN, &ALLOW_HOST_NETWORK, &OUTPUT];
 static VERIFY_FLAGS: Flags = &[
     &EACH_NETNS,
     &IPV6,
@@ -191,6 +193,7 @@ struct Task {
 enum Outcome {
     Done(Done),
     Compared(PossibleDifferences),
+    Planned(Planned),
 }
 
 impl Task {
@@ -209,6 +212,9 @@ impl Task {
 
     fn carry_out(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Outcome, Failure> {
         Ok(match self.action {
+            Some(action) if action.is_plan() => {
+                Outcome::Planned(plan(action, &self.interception, Place::Pod, nft, routes)?)
+            }
             Some(action) => Outcome::Done(carry_out(action, &self.interception, Place::Pod, nft, routes)?),
             None => Outcome::Compared(verify_possible(&self.interception, nft, routes)?),
         })
@@ -224,6 +230,7 @@ impl Outcome {
         match self {
             Self::Done(done) => done.line(output, netns) + "\n",
             Self::Compared(compared) => differences::text(&compared.differences, output, netns),
+            Self::Planned(planned) => planned.text(output, netns),
         }
     }
 
@@ -232,47 +239,72 @@ impl Outcome {
         match self {
             Self::Done(done) => done.warnings.clone(),
             Self::Compared(compared) => compared.warnings(),
+            Self::Planned(planned) => planned.warnings.clone(),
         }
     }
 }
 
-/// In all of them at the same time; the results in the order in which they were given.
+/// In all of them at the same time; each is reported as soon as it is done.
 fn in_several(task: &Task, namespaces: &[&str], output: Output) -> Result<ExitCode, Failure> {
     let host = task.is_guarded().then(Host::query);
-    let unknown = AtomicBool::new(false);
-    let outcomes = in_each(namespaces, |netns| {
-        let namespace = named(netns)?;
-        let is_host = host.map(|host| host.is(&namespace));
-        inside(&namespace, |nft, routes| {
-            if let Some(is_host) = is_host {
-                let warn = |_: &str| unknown.store(true, Ordering::Relaxed);
-                refuse_host_network(is_host.or_else(is_initial_namespace), warn)?;
-            }
-            task.carry_out(nft, routes)
-        })
+    let reports = Mutex::new(Reports { output, host_is_unknown: false, failed: None, differs: false });
+    let written = in_each(namespaces, |netns| {
+        let outcome = named(netns).map_err(Failure::from).and_then(|namespace| {
+            let is_host = host.map(|host| host.is(&namespace));
+            inside(&namespace, |nft, routes| {
+                if let Some(is_host) = is_host {
+                    let warn =
+                        |_: &str| reports.lock().unwrap_or_else(PoisonError::into_inner).warn_of_host();
+                    refuse_host_network(is_host.or_else(is_initial_namespace), warn)?;
+                }
+                task.carry_out(nft, routes)
+            })
+        });
+        reports.lock().unwrap_or_else(PoisonError::into_inner).add(netns, outcome)
     });
-    if unknown.into_inner() {
-        Log::beside(output == Output::Json).warn(HOST_UNKNOWN);
+    written.into_iter().collect::<Result<(), _>>()?;
+    let Reports { failed, differs, .. } = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(failed.unwrap_or_else(|| differences::exit_code(!differs)))
+}
+
+/// What came of it in those that are done.
+struct Reports {
+    output: Output,
+    host_is_unknown: bool,
+    failed: Option<ExitCode>,
+    differs: bool,
+}
+
+impl Reports {
+    fn log(&self) -> Log {
+        Log::beside(self.output == Output::Json)
     }
-    let (mut failed, mut differs, mut text) = (None, false, String::new());
-    for (netns, outcome) in namespaces.iter().zip(outcomes) {
+
+    /// Says once that the guard cannot do its work.
+    fn warn_of_host(&mut self) {
+        if !std::mem::replace(&mut self.host_is_unknown, true) {
+            self.log().warn(HOST_UNKNOWN);
+        }
+    }
+
+    /// Writes what came of it in one of them.
+    fn add(&mut self, netns: &str, outcome: Result<Outcome, Failure>) -> Result<(), Failure> {
         match outcome {
             Ok(outcome) => {
                 for warning in outcome.warnings() {
-                    Log::beside(output == Output::Json).warn(&format!("{netns}: {warning}"));
+                    self.log().warn(&format!("{netns}: {warning}"));
                 }
-                differs |= outcome.differs();
-                text += &outcome.text(output, Some(netns));
+                self.differs |= outcome.differs();
+                tell("done", &outcome.text(self.output, Some(netns)))
             }
             Err(failure) => {
-                if output == Output::Json {
-                    let object = json!({ "result": "failed", "error": failure.to_json() });
-                    text += &format!("{}\n", of(Some(netns), object));
+                let object = json!({ "result": "failed", "error": failure.to_json() });
+                self.failed = Some(failure.at(netns).report(self.log()));
+                match self.output {
+                    Output::Json => tell("done", &format!("{}\n", of(Some(netns), object))),
+                    Output::Text => Ok(()),
                 }
-                failed = Some(failure.at(netns).report(Log::beside(output == Output::Json)));
             }
         }
     }
-    tell("done", &text)?;
-    Ok(failed.unwrap_or_else(|| differences::exit_code(!differs)))
 }

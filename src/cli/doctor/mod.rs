@@ -12,12 +12,12 @@ use super::failure::{Failure, end, write_result};
 use super::flag::shared::{NETNS, OUTPUT, Output};
 use super::flag::{Flag, Flags, UsageError, Values, with_flags};
 use super::log::Log;
-use super::netns;
+use super::{netns, remedy};
 use crate::preflight::facts::{Access, Facts};
 use crate::preflight::modules::Sources;
 use crate::preflight::owners::Owner;
 use crate::preflight::probe::{self, Probed};
-use crate::preflight::report::{OTHERS_RULES, Report};
+use crate::preflight::report::{Finding, OTHERS_RULES, Report};
 use crate::preflight::{Profile, modules};
 use nftwire::feature::Feature;
 
@@ -33,7 +33,7 @@ static PROFILE: Flag<Vec<Profile>> = Flag::list("profile", "NAME", |given| {
 .help("Only whether this one can run; can be given more than once")
 .choices(&Profile::NAMES);
 
-static PROBE_HERE: Flag<bool> = Flag::switch("probe-here").help(
+pub(super) static PROBE_HERE: Flag<bool> = Flag::switch("probe-here").help(
     "Probe the kernel in this network namespace where it cannot be probed in a throwaway one: for a moment this \
      registers hooks and turns connection tracking on",
 );
@@ -141,6 +141,19 @@ fn ask(
     }
 }
 
+/// What to do, with what to type.
+fn advice(finding: &Finding) -> Vec<String> {
+    let mut lines = finding.advice.clone();
+    if let Some(remedy) = finding.remedy {
+        let words = remedy::words(remedy);
+        match lines.last_mut() {
+            Some(line) => line.push_str(&format!(": {words}")),
+            None => lines.push(words),
+        }
+    }
+    lines
+}
+
 /// The schema: `can_run`; `findings`, each with `subject`, `verdict`, `says`, `advice` (lines) and `facts` (an object of
 /// its own for each subject); `profiles`, each with `profile`, `verdict` and `reasons`. Verdicts are `ok`, `unknown`,
 /// `warning` and `no`.
@@ -150,7 +163,7 @@ fn to_json(report: &Report) -> Json {
             "subject": finding.subject,
             "verdict": finding.verdict.word(),
             "says": finding.says,
-            "advice": finding.advice,
+            "advice": advice(finding),
             "facts": finding.facts,
         })
     });

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::advice;
 use crate::preflight::report::{Report, Verdict};
 
 /// As many columns as a screen surely has.
@@ -12,7 +13,7 @@ const INDENT: usize = 28;
 pub(super) fn report(report: &Report, colour: bool) -> String {
     let mut text = String::new();
     for finding in &report.findings {
-        lines(&mut text, colour, finding.verdict, finding.subject, &finding.says, &finding.advice);
+        lines(&mut text, colour, finding.verdict, finding.subject, &finding.says, &advice(finding));
     }
     let heading = if report.judgements.len() == 1 { "Can it run here?" } else { "What can run here" };
     let _ = writeln!(text, "\n{heading}");

@@ -27,6 +27,10 @@ pub(in crate::cli) static OUTPUT: Flag<Output> = Flag::text(
 pub(in crate::cli) static CHECK: Flag<bool> =
     Flag::switch("check").help("Let the kernel validate everything, and apply nothing");
 
+#[cfg(feature = "tools")]
+pub(in crate::cli) static PLAN: Flag<bool> =
+    Flag::switch("plan").help("Show what would change in the kernel, and change nothing");
+
 pub(in crate::cli) static KEEP_COUNTERS: Flag<bool> =
     Flag::switch("keep-counters").help("Leave rules that do not change in place, with their counters");
 

@@ -48,6 +48,8 @@ pub(in crate::cli) static FLAGS: Flags = &[
     &FORCE_IPTABLES_BINARY,
     &LOG_AS_JSON,
     &shared::CHECK,
+    #[cfg(feature = "tools")]
+    &shared::PLAN,
     &shared::KEEP_COUNTERS,
     &shared::OPTIMIZE,
     &shared::ELEMENT_COUNTERS,
@@ -262,7 +264,7 @@ pub(super) static NETWORK_NAMESPACE: Flag<Option<Given>> =
         .help("Istio's name for --netns")
         .empty_is_none();
 
-pub(super) static CLEANUP_ONLY: Flag<bool> = Flag::switch("cleanup-only")
+pub(in crate::cli) static CLEANUP_ONLY: Flag<bool> = Flag::switch("cleanup-only")
     .environment(&["CLEANUP_ONLY"])
     .help("Remove all rules, routes and addresses of the sidecar");
 

@@ -20,7 +20,7 @@ use super::{lockdown, migrate, netns, signals, watch};
 use crate::diagnostic::{Explain, Explanation};
 use crate::mesh::istio::sidecar::{Sidecar, deciding_address};
 use crate::network::{Family, RouteSocket};
-pub(super) use flags::FLAGS;
+pub(super) use flags::{CLEANUP_ONLY, FLAGS};
 use options::Options;
 
 /// The command's name, and that of Istio's program.
@@ -167,9 +167,9 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
         return Ok(());
     }
     // What is removed does not depend on the addresses in the namespace, which may be gone already.
-    let (sidecar, families) = match options.action {
-        Action::Remove | Action::CheckRemoval => (options.sidecar.clone(), Vec::new()),
-        _ => sidecar_here(options, &mut routes, log)?,
+    let (sidecar, families) = match options.action.is_removal() {
+        true => (options.sidecar.clone(), Vec::new()),
+        false => sidecar_here(options, &mut routes, log)?,
     };
     if matches!(options.action, Action::Apply(_) | Action::Check) && sidecar.intercepts_nothing() {
         warn_of_nothing(log);
@@ -177,7 +177,9 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
     let interception = sidecar.interception().optimized(options.optimize);
     perform(options.action, &interception, Place::Pod, &mut routes, options.output)?;
     if let Some(probe) = options.validation
-        && !matches!(options.action, Action::Print | Action::Remove | Action::CheckRemoval)
+        && options.action != Action::Print
+        && !options.action.is_removal()
+        && !options.action.is_plan()
     {
         signals::allow();
         validation::prove(&sidecar, &families, probe)?;

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use super::{Options, sidecar_here};
-use crate::cli::action::Action;
 use crate::cli::differences::report;
 use crate::cli::failure::Failure;
 use crate::cli::log::Log;
@@ -27,7 +26,7 @@ pub(super) fn desired_here(
     routes: &mut RouteSocket,
     log: Log,
 ) -> Result<Interception, Failure> {
-    if matches!(options.action, Action::Remove | Action::CheckRemoval | Action::PrintRemoval) {
+    if options.action.is_removal() {
         return Ok(options.sidecar.interception().to_remove());
     }
     Ok(sidecar_here(options, routes, log)?.0.interception().optimized(options.optimize))

@@ -32,6 +32,8 @@ pub(in crate::cli) static FLAGS: Flags = &[
     &FIREWALL_SAVE_BIN_PATH,
     &CLEANUP_ONLY,
     &shared::CHECK,
+    #[cfg(feature = "tools")]
+    &shared::PLAN,
     &shared::KEEP_COUNTERS,
     &shared::OPTIMIZE,
     &shared::ELEMENT_COUNTERS,

@@ -9,7 +9,7 @@ use super::Profile;
 use super::facts::{Access, Facts, Ipv6};
 use super::modules::{Module, State};
 use super::probe::{Answer, Stage};
-use crate::diagnostic::no_nf_tables;
+use crate::diagnostic::{Remedy, no_nf_tables};
 use crate::privilege::{NET_ADMIN, SYS_ADMIN, missing_net_admin};
 use nftwire::Version;
 use nftwire::feature::{Feature, Kind};
@@ -54,6 +54,8 @@ pub struct Finding {
     pub says: String,
     /// What to do, or what more there is to know, a line each
     pub advice: Vec<String>,
+    /// What this library can do about it
+    pub remedy: Option<Remedy>,
     /// The fact for programs
     pub facts: Json,
 }
@@ -113,7 +115,7 @@ impl Report {
 }
 
 fn finding(subject: &'static str, verdict: Verdict, says: impl Into<String>, facts: Json) -> Finding {
-    Finding { subject, verdict, says: says.into(), advice: Vec::new(), facts }
+    Finding { subject, verdict, says: says.into(), advice: Vec::new(), remedy: None, facts }
 }
 
 impl Finding {
@@ -229,7 +231,8 @@ fn nf_tables(facts: &Facts) -> Finding {
         finding = finding.advise(feature.help(version));
     }
     if asked.stage == Stage::Nowhere {
-        finding = finding.advise(not_asked(facts));
+        let (advice, remedy) = not_asked(facts);
+        finding = Finding { remedy, ..finding.advise(advice) };
     } else if !untold.is_empty() {
         finding = finding.advise(format!("not known: {}", untold.join(", ")));
     }
@@ -266,12 +269,14 @@ fn list_of(facts: &Facts) -> String {
     list.collect::<Vec<_>>().join("; ")
 }
 
-fn not_asked(facts: &Facts) -> &'static str {
+/// What to do where nothing was asked.
+fn not_asked(facts: &Facts) -> (&'static str, Option<Remedy>) {
     if facts.capabilities.is_some_and(|set| set.has(NET_ADMIN) && !set.has(SYS_ADMIN)) {
-        "a namespace to ask in takes CAP_SYS_ADMIN; --probe-here asks in this one: it takes some 10 ms, registers hooks for \
-         a moment and turns connection tracking on"
+        let advice = "a namespace to ask in takes CAP_SYS_ADMIN; to ask in this one takes some 10 ms, registers hooks for a \
+                      moment and turns connection tracking on";
+        (advice, Some(Remedy::ProbeHere))
     } else {
-        "it takes root, or a user who may make user namespaces"
+        ("it takes root, or a user who may make user namespaces", None)
     }
 }
 

@@ -117,7 +117,9 @@ fn what_was_not_asked_is_unknown_and_no_promise() {
     let mut facts = healthy();
     facts.asked = Probed::nothing(&[]);
     let (verdict, text) = finding_of(&facts, "nf_tables");
-    assert!(verdict == Verdict::Unknown && text.contains("--probe-here"), "{text}");
+    assert!(verdict == Verdict::Unknown && text.contains("turns connection tracking on"), "{text}");
+    let finding = nf_tables(&facts);
+    assert_eq!(finding.remedy, Some(Remedy::ProbeHere));
     assert_eq!(verdicts(&facts), [Verdict::Unknown; Profile::ALL.len()]);
     assert!(!Report::new(&facts, &Profile::ALL).all_can_run());
     let why = "not asked what of nf_tables there is".to_owned();

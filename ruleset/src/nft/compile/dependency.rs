@@ -1,12 +1,12 @@
 //! Matches that a rule needs before it looks into a header.
 
-use nftwire::expr::{CmpOp, MetaKey};
+use nftwire::expr::{CmpOp, Lookup, MetaKey};
 
 use super::{Compiler, ETHERTYPE_IP, ETHERTYPE_IP6, NotCompiled};
 use crate::model::option::{OptionField, OptionKind};
 use crate::model::selector::CtOf;
 use crate::nft::decompile::context::{LINK, Layer, NETWORK, TRANSPORT, layer_of, upper};
-use crate::{Data, DataType, Element, Expression, Family, Field, Op, Protocol, Selector};
+use crate::{Data, DataType, Element, Expression, Family, Field, Protocol, Selector};
 
 use nftwire::expr::CtKey;
 
@@ -211,7 +211,9 @@ impl Compiler<'_, '_> {
                 self.load_selector(&left, word, None)?;
                 self.next_word = word;
                 let elements = [element(message), element(reply)];
-                self.look_up_own(&left.into(), &elements, super::register(word), None, Op::Eq)?;
+                let set_id = self.own_set(&left.into(), &elements)?;
+                let (set, sreg) = (super::ANONYMOUS_SET_NAME.into(), super::register(word));
+                self.emit(Lookup { set, set_id, sreg, dreg: None, inverted: false });
             }
         }
         self.context.icmp_type = Some(message);

@@ -1,17 +1,18 @@
 //! Loading values into registers.
 
 use nftwire::expr::{
-    Access, Bitwise, Byteorder, ByteorderOp, Ct, Exthdr, ExthdrOp, Fib, FibResult, Hash, HashKind, Immediate,
-    Lookup, Meta, Numgen, NumgenKind, Operation, Osf, Payload, PayloadAction, PayloadBase, Rt, Socket,
-    SocketKey, Xfrm, XfrmKey,
+    Access, Bitwise, Byteorder, ByteorderOp, Ct, CtKey, Exthdr, ExthdrOp, Fib, FibResult, Hash, HashKind,
+    Immediate, Lookup, Meta, Numgen, NumgenKind, Operation, Osf, Payload, PayloadAction, PayloadBase, Rt,
+    Socket, SocketKey, Xfrm, XfrmKey,
 };
 use nftwire::{Register, SetFlags};
 
 use super::{Compiler, NotCompiled, WORDS_IN_16_BYTES, constant, register};
 use crate::model::option::{OptionField, OptionKind};
+use crate::model::selector::CtOf;
 use crate::nft::decompile::context::{LINK, layer_of};
 use crate::nft::decompile::register as loaded;
-use crate::{Data, DataType, Expression, Field, Name, Operator, Protocol, Selector, Set};
+use crate::{Constant, Data, DataType, Element, Expression, Field, Name, Operator, Protocol, Selector, Set};
 
 /// Bits of a header or an option, and what has to be done to get the value.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +106,19 @@ pub(super) fn is_host_order(expression: &Expression) -> bool {
     len(expression) > 1 && expression.data_type().is_some_and(DataType::is_host_order)
 }
 
+/// Whether it is one byte that nft turns around all the same where it is one of several fields that are looked up in
+/// ranges: the templates in nftables' src/meta.c, ct.c and socket.c say the machine's own order, and `byteorder_conversion`
+/// in src/evaluate.c (1.0.6) does not look at the length there.
+fn is_turned_byte(field: &Expression) -> bool {
+    let Expression::Selector(selector) = field else { return false };
+    let is_of_machine = match selector {
+        Selector::Meta(_) | Selector::Socket(..) | Selector::Rt(_) => true,
+        Selector::Ct(key) | Selector::CtOf(CtOf { key, .. }) => *key != CtKey::Protocol,
+        _ => false,
+    };
+    is_of_machine && len(field) == 1
+}
+
 impl<'a> Compiler<'a, '_> {
     /// Loads a value into the registers from `word` on.
     pub(super) fn load(&mut self, expression: &'a Expression, word: u32) -> Result<(), NotCompiled> {
@@ -184,7 +198,8 @@ impl<'a> Compiler<'a, '_> {
         let parts = if let Expression::Concat(parts) = key { &parts[..] } else { std::slice::from_ref(key) };
         for part in parts {
             self.load(part, word)?;
-            if interval && is_host_order(part) {
+            let one_of_several = parts.len() > 1 && is_turned_byte(part);
+            if interval && (is_host_order(part) || one_of_several) {
                 self.swap(part, word, ByteorderOp::Hton);
             }
             word += len(part).div_ceil(WORDS_IN_16_BYTES);
@@ -369,66 +384,61 @@ impl<'a> Compiler<'a, '_> {
         dreg: Option<Register>,
         op: crate::Op,
     ) -> Result<(), NotCompiled> {
-        if let (Expression::Selector(selector), Expression::Set(elements)) = (key, set)
+        let (set, set_id) = match set {
+            Expression::Set(elements) => {
+                (super::ANONYMOUS_SET_NAME.into(), self.load_for_own(key, elements, word)?)
+            }
+            Expression::SetName(name) => {
+                self.load_for_lookup(key, word, self.is_interval(set)?)?;
+                (name.into(), 0)
+            }
+            _ => return Err(NotCompiled::Expression("a lookup in what is not a set")),
+        };
+        self.emit(Lookup { set, set_id, sreg: register(word), dreg, inverted: op == crate::Op::Ne });
+        Ok(())
+    }
+
+    /// Loads a key that is looked up in a set of the rule's own; returns the set's number.
+    pub(super) fn load_for_own(
+        &mut self,
+        key: &'a Expression,
+        elements: &[Element],
+        word: u32,
+    ) -> Result<u32, NotCompiled> {
+        if let Expression::Selector(selector) = key
             && let Some(bits) = bits(selector).filter(|bits| !bits.is_whole_bytes())
         {
             // The elements move to where the field is, instead of the field.
             self.load_selector(selector, word, None)?;
             self.mask(bits, word);
-            let elements = super::set::moved(elements, bits)?;
-            return self.look_up_own(key, &elements, register(word), dreg, op);
+            return self.own_set(key, &super::set::moved(elements, bits)?);
         }
-        let interval = self.is_interval(set)?;
-        self.load_for_lookup(key, word, interval)?;
-        self.look_up(key, set, register(word), dreg, op)
+        self.load_for_lookup(key, word, elements.iter().any(|element| is_range(&element.key)))?;
+        self.own_set(key, elements)
     }
 
-    /// Looks up what is in `sreg`.
-    fn look_up(
-        &mut self,
-        key: &Expression,
-        set: &'a Expression,
-        sreg: Register,
-        dreg: Option<Register>,
-        op: crate::Op,
-    ) -> Result<(), NotCompiled> {
-        let inverted = op == crate::Op::Ne;
-        match set {
-            Expression::SetName(name) => {
-                self.emit(Lookup { set: name.into(), set_id: 0, sreg, dreg, inverted });
-            }
-            Expression::Set(elements) => return self.look_up_own(key, elements, sreg, dreg, op),
-            _ => return Err(NotCompiled::Expression("a lookup in what is not a set")),
-        }
-        Ok(())
-    }
-}
-
-impl Compiler<'_, '_> {
-    /// Looks up what is in `sreg` in a set of the rule's own.
-    pub(super) fn look_up_own(
-        &mut self,
-        key: &Expression,
-        elements: &[crate::Element],
-        sreg: Register,
-        dreg: Option<Register>,
-        op: crate::Op,
-    ) -> Result<(), NotCompiled> {
+    /// Adds a set of the rule's own; returns its number.
+    pub(super) fn own_set(&mut self, key: &Expression, elements: &[Element]) -> Result<u32, NotCompiled> {
         let set_id = self.next_set_id;
         self.sets.push(super::AnonymousSet::new(key, elements)?);
         self.next_set_id += 1;
-        let set = super::ANONYMOUS_SET_NAME.into();
-        self.emit(Lookup { set, set_id, sreg, dreg, inverted: op == crate::Op::Ne });
-        Ok(())
+        Ok(set_id)
     }
 }
 
 pub(super) fn is_range(key: &Expression) -> bool {
     match key {
         Expression::Range(_) | Expression::Prefix(_) => true,
+        Expression::Constant(constant) => is_beginning(constant),
         Expression::Concat(parts) => parts.iter().any(is_range),
         _ => false,
     }
+}
+
+/// Whether it is the beginning of a name, as of all devices that are called `eth*`.
+pub(super) fn is_beginning(constant: &Constant) -> bool {
+    let len = u32::try_from(constant.data.as_bytes().len()).unwrap_or(u32::MAX);
+    constant.data_type == DataType::InterfaceName && len < DataType::InterfaceName.size()
 }
 
 pub(super) fn exthdr(option: &OptionField, access: Access) -> Exthdr {

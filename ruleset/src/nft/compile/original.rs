@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use nftwire::expr::{Dynset, Lookup, Objref};
+use nftwire::userdata::ElementUserdata;
 use nftwire::{AttrReader, DecodeError, ElementData, Expr, Rule, SetPolicy};
 
 use super::{ANONYMOUS_SET_NAME, AnonymousSet, Compiled, KeyDetails, NotCompiled, SetKey};
@@ -22,16 +23,15 @@ impl Original {
         let mut own = Vec::new();
         for expression in rule.expressions() {
             match expression? {
-                Expr::Lookup(lookup) if sets.has(lookup.set) => match sets.set(lookup.set)? {
-                    Some(set) if own.iter().all(|(known, _)| lookup.set != *known) => {
-                        own.push((lookup.set.to_name(), set));
+                Expr::Lookup(Lookup { set: name, .. }) | Expr::Objref(Objref::Map { set: name, .. })
+                    if sets.has(name) =>
+                {
+                    let Some(set) = sets.set(name)? else { return Ok(None) };
+                    if own.iter().all(|(known, _)| name != *known) {
+                        own.push((name.to_name(), set));
                     }
-                    Some(_) => {}
-                    None => return Ok(None),
-                },
-                Expr::Objref(Objref::Map { set, .. }) | Expr::Dynset(Dynset { set, .. }) if sets.has(set) => {
-                    return Ok(None);
                 }
+                Expr::Dynset(Dynset { set, .. }) if sets.has(set) => return Ok(None),
                 _ => {}
             }
         }
@@ -56,10 +56,11 @@ impl Original {
         let ids: HashMap<_, _> = sets.iter().map(|(name, _)| name.as_text()).zip(first_set_id..).collect();
         let expressions = Expr::decode_list(AttrReader::new(expressions)).map(|expression| {
             let mut expression = expression?;
-            if let Expr::Lookup(lookup) = &mut expression
-                && let Some(id) = ids.get(&lookup.set)
+            if let Expr::Lookup(Lookup { set, set_id, .. }) | Expr::Objref(Objref::Map { set, set_id, .. }) =
+                &mut expression
+                && let Some(id) = ids.get(set)
             {
-                (lookup.set, lookup.set_id) = (ANONYMOUS_SET_NAME.into(), *id);
+                (*set, *set_id) = (ANONYMOUS_SET_NAME.into(), *id);
             }
             Ok(expression)
         });
@@ -101,14 +102,17 @@ impl<'s> OwnSets<'s> {
             let theirs = theirs?;
             let Some(ours) = ours.next() else { return Ok(false) };
             let same = match (&theirs, ours) {
-                (Expr::Lookup(theirs), Expr::Lookup(ours)) if ours.set_id > 0 => {
-                    let index = ours.set_id.checked_sub(first_set_id).and_then(|id| usize::try_from(id).ok());
-                    let set = index.and_then(|index| compiled.sets.get(index));
-                    let unnamed = Lookup { set: ours.set, set_id: ours.set_id, ..*theirs };
-                    let current = self.set(theirs.set)?;
+                (Expr::Lookup(Lookup { set: name, .. }), Expr::Lookup(Lookup { set, set_id, .. }))
+                | (
+                    Expr::Objref(Objref::Map { set: name, .. }),
+                    Expr::Objref(Objref::Map { set, set_id, .. }),
+                ) if *set_id > 0 => {
+                    let index = set_id.checked_sub(first_set_id).and_then(|id| usize::try_from(id).ok());
+                    let compiled = index.and_then(|index| compiled.sets.get(index));
+                    let current = self.set(*name)?;
                     let same =
-                        current.as_ref().zip(set).is_some_and(|(current, set)| current.holds_the_same(set));
-                    unnamed == *ours && same
+                        current.zip(compiled).is_some_and(|(current, set)| current.holds_the_same(set));
+                    same && renamed(&theirs, *set, *set_id) == *ours
                 }
                 (theirs, ours) => theirs == ours,
             };
@@ -142,6 +146,7 @@ impl<'s> OwnSets<'s> {
             key_len: wire.key_len,
             interval: wire.flags.contains(nftwire::SetFlags::INTERVAL),
             verdicts,
+            object: wire.object,
             userdata: wire.userdata.to_vec(),
             keys,
         };
@@ -153,13 +158,27 @@ impl<'s> OwnSets<'s> {
     }
 }
 
+/// The expression with another name of its set.
+fn renamed<'e>(expression: &Expr<'e>, set: nftwire::Text<'e>, set_id: u32) -> Expr<'e> {
+    match expression {
+        Expr::Lookup(lookup) => Lookup { set, set_id, ..*lookup }.into(),
+        Expr::Objref(Objref::Map { sreg, .. }) => Objref::Map { sreg: *sreg, set, set_id }.into(),
+        other => other.clone(),
+    }
+}
+
 impl AnonymousSet {
     /// Whether rules find the same in both; what nft keeps to show them does not count.
     fn holds_the_same(&self, other: &Self) -> bool {
-        let Self { key_type, fields, values, key_len, interval, verdicts, userdata: _, keys } = self;
-        let head = (key_type, fields, values, key_len, interval, verdicts);
+        let Self { key_type, fields, values, key_len, interval, verdicts, object, userdata: _, keys } = self;
+        let head = (key_type, fields, values, key_len, interval, verdicts, object);
         let ordered = |keys: &[SetKey]| {
             let mut keys = keys.to_vec();
+            for key in &mut keys {
+                // Not whether a range reaches to the highest value, which its end says.
+                let comment = ElementUserdata::decode(&key.details.userdata).comment;
+                key.details.userdata = comment.map(|comment| comment.as_bytes().to_vec()).unwrap_or_default();
+            }
             keys.sort_by(|one, other| one.place().cmp(&other.place()));
             keys
         };
@@ -170,6 +189,7 @@ impl AnonymousSet {
             &other.key_len,
             &other.interval,
             &other.verdicts,
+            &other.object,
         ) && ordered(keys) == ordered(&other.keys)
     }
 }

@@ -358,15 +358,24 @@ impl<'a> Compiler<'a, '_> {
                 self.emit(Objref::Name { kind, name: name.into() });
             }
             Expression::Map(map) => {
-                let Expression::SetName(set) = &map.map else {
-                    return Err(NotCompiled::Expression("a map of objects without a name"));
-                };
                 self.depend(&map.key)?;
-                let interval = self.is_interval(&map.map)?;
                 let word = self.reserve(self.words(&map.key))?;
-                self.load_for_lookup(&map.key, word, interval)?;
+                let (set, set_id) = match &map.map {
+                    Expression::SetName(set) => {
+                        self.load_for_lookup(&map.key, word, self.is_interval(&map.map)?)?;
+                        (set.into(), 0)
+                    }
+                    Expression::Set(elements) => {
+                        let set_id = self.load_for_own(&map.key, elements, word)?;
+                        if let Some(set) = self.sets.last_mut() {
+                            set.object = Some(WireObjectKind::from_number(kind.number()));
+                        }
+                        (super::ANONYMOUS_SET_NAME.into(), set_id)
+                    }
+                    _ => return Err(NotCompiled::Expression("a map of objects")),
+                };
                 self.next_word = word;
-                self.emit(Objref::Map { sreg: register(word), set: set.into(), set_id: 0 });
+                self.emit(Objref::Map { sreg: register(word), set, set_id });
             }
             _ => return Err(NotCompiled::Expression("the name of an object")),
         }

@@ -332,6 +332,7 @@ fn a_set_of_ports_belongs_to_its_rule() {
         key_len: 2,
         interval: false,
         verdicts: false,
+        object: None,
         userdata: Vec::new(),
         keys: [53, 15008].map(|port| SetKey::new(Data::be16(port), false)).to_vec(), // element 00003500, element 0000a03a
     };
@@ -425,6 +426,7 @@ fn ranges_in_a_set_are_the_ends_that_nft_makes_of_them() {
             key_len: 2,
             interval: true,
             verdicts: false,
+            object: None,
             userdata: Vec::new(),
             keys
         }]

@@ -15,6 +15,8 @@ use nft_ruleset::optimize::Counting;
 const SWITCHES: &[(&Flag<bool>, Action)] = &[
     (&flags::DRY_RUN, Action::Print),
     (&flags::SKIP_RULE_APPLY, Action::Nothing),
+    #[cfg(feature = "tools")]
+    (&shared::PLAN, Action::Plan),
     (&shared::CHECK, Action::Check),
     (&flags::CLEANUP_ONLY, Action::Remove),
 ];

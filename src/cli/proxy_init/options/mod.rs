@@ -12,6 +12,8 @@ use crate::mesh::linkerd::{self, ProxyInit};
 /// What changes least comes first.
 const SWITCHES: &[(&Flag<bool>, Action)] = &[
     (&flags::SIMULATE, Action::Print),
+    #[cfg(feature = "tools")]
+    (&shared::PLAN, Action::Plan),
     (&shared::CHECK, Action::Check),
     (&flags::CLEANUP_ONLY, Action::Remove),
 ];

@@ -10,6 +10,9 @@ use super::super::{COMMENT_MAX, NotCompiled, SetFault, constant, mask_byte, stat
 use crate::model::expression::reversed;
 use crate::{Data, DataType, Element, ElementDetails, Expression, Name, SetValue, Verdict};
 
+/// Bytes of a device's name (`IFNAMSIZ` of linux/if.h).
+const IFNAMSIZ: usize = 16;
+
 /// A key of a set or a map, with what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetKey {
@@ -125,10 +128,8 @@ fn fields_key(element: &Element, fields: usize, interval: bool) -> Result<SetKey
                     let data_type = part.data_type().unwrap_or(DataType::Hex);
                     (first, last) = (byte_by_byte(data_type, first), byte_by_byte(data_type, last));
                 }
-                for (bytes, end) in [(&mut from, first), (&mut to, last)] {
-                    bytes.extend_from_slice(end.as_bytes());
-                    bytes.resize(bytes.len().next_multiple_of(4), 0);
-                }
+                put_field(&mut from, &first);
+                put_field(&mut to, &last);
             }
             SetKey { key_end: interval.then(|| Data::new(&to)), ..SetKey::new(Data::new(&from), false) }
         }
@@ -136,6 +137,12 @@ fn fields_key(element: &Element, fields: usize, interval: bool) -> Result<SetKey
         key => SetKey::new(constant(key)?, false),
     };
     Ok(SetKey { details: details(element)?, ..key })
+}
+
+/// Adds a field, padded to whole registers.
+fn put_field(bytes: &mut Vec<u8>, field: &Data) {
+    bytes.extend_from_slice(field.as_bytes());
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
 /// An element of a set: from its first to its last value.
@@ -233,7 +240,16 @@ fn details(element: &Element) -> Result<KeyDetails, NotCompiled> {
 
 pub(super) fn value_data(value: &Expression) -> Result<Data, NotCompiled> {
     match value {
-        Expression::Concat(parts) if parts.iter().any(load::is_range) => Err(SetFault::Value.into()),
+        Expression::Concat(parts) if parts.iter().any(load::is_range) => {
+            let (mut from, mut to) = (Vec::new(), Vec::new());
+            for part in parts {
+                let (first, last) = range(part)?;
+                put_field(&mut from, &first);
+                put_field(&mut to, &last);
+            }
+            from.append(&mut to);
+            Ok(Data::new(&from))
+        }
         Expression::Concat(parts) => concatenated(parts),
         value if load::is_range(value) => {
             let (from, to) = range(value)?;
@@ -281,6 +297,14 @@ pub(crate) fn range(key: &Expression) -> Result<(Data, Data), NotCompiled> {
             }
             let to = byte_by_byte(data_type, Data::new(&to));
             Ok((from, to))
+        }
+        Expression::Constant(beginning) if load::is_beginning(beginning) => {
+            let filled = |byte| {
+                let mut bytes = beginning.data.as_bytes().to_vec();
+                bytes.resize(IFNAMSIZ, byte);
+                Data::new(&bytes)
+            };
+            Ok((filled(0), filled(0xff)))
         }
         key => constant(key).map(|value| (value.clone(), value)),
     }

@@ -29,6 +29,8 @@ pub struct AnonymousSet {
     pub interval: bool,
     /// Whether it is a map of verdicts
     pub verdicts: bool,
+    /// What objects a map leads to
+    pub object: Option<ObjectKind>,
     /// What nft keeps beside it, where it could not show the keys without
     pub userdata: Vec<u8>,
     /// The keys in [their order](SetKey::place), each once
@@ -80,10 +82,12 @@ impl AnonymousSet {
         let map = self.verdicts || self.values.is_some();
         let (interval, map) = (flag(self.interval, SetFlags::INTERVAL), flag(map, SetFlags::MAP));
         let concat = flag(!self.fields.is_empty(), SetFlags::CONCAT);
+        let objects = flag(self.object.is_some(), SetFlags::OBJECT);
         let (value_type, value_len) = self.values.unwrap_or_default();
         nftwire::Set {
             id,
-            flags: SetFlags::ANONYMOUS | SetFlags::CONSTANT | interval | map | concat,
+            flags: SetFlags::ANONYMOUS | SetFlags::CONSTANT | interval | map | concat | objects,
+            object: self.object,
             key_type: self.key_type,
             data_type: if self.verdicts { DataType::VERDICT } else { value_type },
             data_len: value_len,
@@ -100,10 +104,11 @@ impl AnonymousSet {
     /// Elements that are neither values nor ranges or prefixes of values in network order.
     pub(super) fn new(key: &Expression, elements: &[Element]) -> Result<Self, NotCompiled> {
         let verdicts = elements.iter().any(|element| matches!(element.value, Some(Expression::Verdict(_))));
-        let value = elements.iter().find_map(|element| element.value.as_ref()).filter(|_| !verdicts);
+        let has_value = |value: &&Expression| !matches!(value, Expression::Verdict(_) | Expression::Name(_));
+        let value = elements.iter().find_map(|element| element.value.as_ref()).filter(has_value);
         let values = match value {
-            Some(value) => Some((type_number(value), value_len(value)?)),
             None => None,
+            Some(value) => Some((type_number(value), value_len(value)?)),
         };
         let interval = elements.iter().any(|element| load::is_range(&element.key));
         if let Expression::Concat(parts) = key {
@@ -112,7 +117,18 @@ impl AnonymousSet {
             let keys = element::of_fields(elements, parts.len(), interval)?;
             let fields = if interval { lens } else { Vec::new() };
             let (key_type, userdata) = (type_number(key), anonymous_userdata(None, value)?);
-            return Ok(Self { key_type, fields, values, key_len, interval, verdicts, userdata, keys });
+            let object = None;
+            return Ok(Self {
+                key_type,
+                fields,
+                values,
+                key_len,
+                interval,
+                verdicts,
+                object,
+                userdata,
+                keys,
+            });
         }
         let data_type = key.data_type().unwrap_or(DataType::Integer);
         let key_len = element::key_len(elements)?;
@@ -122,7 +138,8 @@ impl AnonymousSet {
         let userdata = anonymous_userdata(Some(data_type), value)?;
         let key_len = u32::try_from(key_len).unwrap_or(u32::MAX);
         let (key_type, fields) = (data_type.set_number(), Vec::new());
-        Ok(Self { key_type, fields, values, key_len, interval, verdicts, userdata, keys })
+        let object = None;
+        Ok(Self { key_type, fields, values, key_len, interval, verdicts, object, userdata, keys })
     }
 }
 
