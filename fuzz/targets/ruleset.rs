@@ -102,7 +102,7 @@ fn listed(datagram: &[u8], table: &nft_ruleset::Table) -> Result<Vec<String>, De
 
 fn show(ruleset: &Ruleset) {
     for stateless in [false, true] {
-        let options = Options { stateless, handles: !stateless, interfaces: None, anonymous: &[] };
+        let options = Options { stateless, handles: !stateless, ..Options::default() };
         let mut out = String::new();
         Printer { out: &mut out, options }.ruleset(ruleset);
         black_box(out);

@@ -157,7 +157,7 @@ fn list(request: &Request<'_>, log: Log) -> Result<String, Failure> {
         stateless: request.stateless,
         handles: request.handles,
         interfaces: Some(&interfaces),
-        anonymous: &[],
+        ..Options::default()
     };
     let scope = request.what.scope();
     if request.counters {

@@ -16,6 +16,12 @@ const RULESET: &str = "table inet t {
 		tcp dport @p drop
 	}
 	chain d { }
+	chain names {
+		meta l4proto tcp ct state new,established accept
+		icmp type { echo-request, 77 } ip dscp af11 drop
+		tcp flags syn drop
+		ip protocol udp meta pkttype broadcast fib daddr type local accept
+	}
 }
 table ip u { }
 ";
@@ -45,6 +51,10 @@ fn listings_are_nfts() {
             "list counters table inet t",
             "-s list ruleset",
             "-a list chain inet t c",
+            "-n list ruleset",
+            "-y list ruleset",
+            "-p list chain inet t names",
+            "-n list chain inet t names",
             "-t list ruleset",
             "-t list set inet t s",
             "-j list counters",

@@ -114,7 +114,10 @@ fn random_rulesets_leave_the_same_state() {
     if !can_run() {
         return;
     }
-    let count = env::var("MESHWIRE_NFT_RULESETS").map_or(1_000, |count| count.parse().unwrap());
+    let count = env::var("MESHWIRE_NFT_RULESETS").map_or_else(
+        |_| if env::var_os("MESHWIRE_TEST_FULL").is_some() { 100_000 } else { 1_000 },
+        |count| count.parse().unwrap(),
+    );
     let mut dice = Dice(env::var("MESHWIRE_NFT_SEED").map_or(0x6d65_7368, |seed| seed.parse().unwrap()));
     let (mut same, mut both, mut ours_only) = (0, 0, 0);
     for _ in 0..count {

@@ -175,6 +175,7 @@ impl<'a> Session<'a> {
             handles: self.options.handles,
             terse: self.options.terse,
             echo,
+            numeric: self.options.numeric,
             interfaces: Some(&interfaces),
         };
         if let [syntax::Command { kind: CommandKind::Monitor { event, object, json }, span }] =

@@ -1,5 +1,7 @@
 //! nft's options (nft(8)), which come before its commands.
 
+use nft_ruleset::nft::print::Numeric;
+
 use super::{DIALECT, NAME};
 
 /// What `nft --version` starts with, as programs expect it.
@@ -14,6 +16,7 @@ pub(super) struct Options {
     pub(super) handles: bool,
     pub(super) terse: bool,
     pub(super) echo: bool,
+    pub(super) numeric: Numeric,
     pub(super) interactive: bool,
     pub(super) file: Option<String>,
     pub(super) defines: Vec<(String, String)>,
@@ -65,18 +68,18 @@ const KNOWN: &[Known] = &[
     flag('s', "stateless", "Omit stateful information of ruleset."),
     flag('t', "terse", "Omit contents of sets."),
     flag('e', "echo", "Echo what has been added, inserted or replaced."),
+    flag('n', "numeric", "Print fully numerical output."),
+    flag('y', "numeric-priority", "Print chain priority numerically."),
+    flag('p', "numeric-protocol", "Print layer 4 protocols numerically."),
     flag('j', "json", "Format output in JSON"),
 ];
 
 /// Options of nft's that this program does not have, with whether they take a value.
 const REFUSED: &[(char, &str, bool)] = &[
     ('o', "optimize", false),
-    ('n', "numeric", false),
     ('S', "service", false),
     ('N', "reversedns", false),
     ('u', "guid", false),
-    ('y', "numeric-priority", false),
-    ('p', "numeric-protocol", false),
     ('T', "numeric-time", false),
     ('d', "debug", true),
 ];
@@ -211,6 +214,9 @@ fn apply(options: &mut Options, letter: char, value: String) -> Result<Option<St
         's' => options.stateless = true,
         't' => options.terse = true,
         'e' => options.echo = true,
+        'n' => options.numeric = Numeric { priority: true, protocol: true, symbol: true },
+        'y' => options.numeric.priority = true,
+        'p' => options.numeric.protocol = true,
         'j' => options.json = true,
         _ => {}
     }

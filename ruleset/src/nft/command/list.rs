@@ -40,8 +40,8 @@ struct Lister<'a> {
 
 impl<'a> Lister<'a> {
     fn options(&self) -> Options<'a> {
-        let Settings { stateless, handles, interfaces, .. } = self.settings;
-        Options { stateless, handles, interfaces, anonymous: &[] }
+        let Settings { stateless, handles, interfaces, numeric, .. } = self.settings;
+        Options { stateless, handles, interfaces, numeric, ..Options::default() }
     }
 
     fn list(mut self, what: &ListWhat) -> Result<String, Fault> {

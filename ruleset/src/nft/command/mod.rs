@@ -17,7 +17,7 @@ use nftwire::{Error, Refusal, Socket};
 use super::parse::evaluate::{Evaluator, World};
 use super::parse::source::{Fault, Span};
 use super::parse::syntax::{Command, CommandKind};
-use super::print::Options;
+use super::print::{Numeric, Options};
 use change::Change;
 
 /// How commands are carried out and shown.
@@ -36,6 +36,8 @@ pub struct Settings<'a> {
     /// What was added is shown as the kernel has it; with the calling thread's id (gettid(2)), by which the kernel
     /// names who changed something
     pub echo: Option<u32>,
+    /// What is shown as a number where nft has a name for it
+    pub numeric: Numeric,
     /// The names of the interfaces by their indices
     pub interfaces: Option<&'a HashMap<u32, String>>,
 }
@@ -115,8 +117,8 @@ fn echo(
     socket: &mut Socket,
     settings: Settings<'_>,
 ) -> Result<String, Error> {
-    let Settings { json, stateless, handles, interfaces, .. } = settings;
-    let options = Options { stateless, handles, interfaces, ..Options::default() };
+    let Settings { json, stateless, handles, interfaces, numeric, .. } = settings;
+    let options = Options { stateless, handles, interfaces, numeric, ..Options::default() };
     let mut own = Vec::new();
     // They were queued before the commit returned. In a PID namespace the kernel's number of the thread is another
     // one: then what came first is taken for its own.
@@ -166,8 +168,8 @@ pub fn monitor(
     settings: Settings<'_>,
     mut show: impl FnMut(&str) -> bool,
 ) -> Result<(), Error> {
-    let Settings { json, stateless, handles, interfaces, .. } = settings;
-    let options = Options { stateless, handles, interfaces, ..Options::default() };
+    let Settings { json, stateless, handles, interfaces, numeric, .. } = settings;
+    let options = Options { stateless, handles, interfaces, numeric, ..Options::default() };
     let mut events = Events::open(&[Group::Ruleset])?;
     let mut lines = Lines::new(options, json);
     let wanted = |part: Part, added: bool| {

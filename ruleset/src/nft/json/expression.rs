@@ -144,7 +144,8 @@ impl StatementWriter<'_> {
             let digits: String = bytes.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
             return json.text(format_args!("0x{}", digits.trim_start_matches('0')));
         };
-        match data_type.symbol(value) {
+        let named = self.options.numeric.has_names(data_type);
+        match data_type.symbol(value).filter(|_| named) {
             Some(symbol) if !(number && data_type == DataType::InetProto) => json.text(symbol),
             _ => match data_type {
                 DataType::Time => json.number(value / 1_000),

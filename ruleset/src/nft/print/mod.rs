@@ -10,7 +10,7 @@ mod value;
 use std::collections::HashMap;
 use std::fmt::{self, Display, Write};
 
-use crate::{BaseChain, Chain, Family, Name, Rule, Ruleset, Statement, Table};
+use crate::{BaseChain, Chain, DataType, Family, Name, Rule, Ruleset, Statement, Table};
 pub use names::hook_name;
 pub(crate) use names::{ct_name, meta_name, policy_name, priority_name};
 pub(crate) use object::family_name;
@@ -28,6 +28,29 @@ pub struct Options<'a> {
     pub interfaces: Option<&'a HashMap<u32, String>>,
     /// The anonymous chains of the table, which are shown in the rules that jump to them
     pub anonymous: &'a [Chain],
+    /// What is shown as a number where nft has a name for it
+    pub numeric: Numeric,
+}
+
+/// What is shown as a number where nft has a name for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Numeric {
+    /// Priorities of chains and flowtables (`nft -y`)
+    pub priority: bool,
+    /// Transport protocols (`nft -p`)
+    pub protocol: bool,
+    /// Everything else (with the others, `nft -n`)
+    pub symbol: bool,
+}
+
+impl Numeric {
+    /// Whether values of a type are shown by their names.
+    pub(crate) fn has_names(self, data_type: DataType) -> bool {
+        !match data_type {
+            DataType::InetProto => self.protocol,
+            _ => self.symbol,
+        }
+    }
 }
 
 /// Writes parts of a ruleset to the end of a text.
@@ -113,8 +136,16 @@ impl Printer<'_> {
             [device] => self.put(format_args!(" device {}", device.quoted())),
             devices => self.put(format_args!(" devices = {{ {} }}", joined(devices))),
         }
-        let priority = priority_name(family, hook, priority);
+        let priority = self.priority(family, hook, priority);
         self.put(format_args!(" priority {priority}; policy {};\n", policy_name(policy)));
+    }
+
+    /// A priority by its name, where it has one and names are wanted.
+    fn priority(&self, family: Family, hook: nftwire::Hook, priority: i32) -> String {
+        match self.options.numeric.priority {
+            true => priority.to_string(),
+            false => priority_name(family, hook, priority),
+        }
     }
 
     /// A rule as a line of a chain.

@@ -2,7 +2,7 @@
 
 use nftwire::{Family, Hook};
 
-use super::{Printer, joined, names, timeouts};
+use super::{Printer, joined, timeouts};
 use crate::model::statement::Synproxy;
 use crate::{Constant, Data, DataType, Flowtable, Object, ObjectData};
 
@@ -84,7 +84,7 @@ impl Printer<'_> {
     pub fn flowtable(&mut self, flowtable: &Flowtable) {
         self.put(format_args!("\tflowtable {} {{", flowtable.name));
         self.handle(flowtable.handle);
-        let priority = names::priority_name(Family::Netdev, Hook::from_number(0), flowtable.priority);
+        let priority = self.priority(Family::Netdev, Hook::from_number(0), flowtable.priority);
         self.put(format_args!("\n\t\thook ingress priority {priority}\n"));
         if !flowtable.devices.is_empty() {
             self.put(format_args!("\t\tdevices = {{ {} }}\n", joined(&flowtable.devices)));

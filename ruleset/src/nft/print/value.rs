@@ -55,7 +55,8 @@ impl Printer<'_> {
     fn short(&mut self, data_type: DataType, value: u64, number: bool) {
         // The kernel may keep a truth in more than one byte.
         let value = if data_type == DataType::Boolean { u64::from(value != 0) } else { value };
-        if !number && let Some(symbol) = data_type.symbol(value) {
+        let named = !number && self.options.numeric.has_names(data_type);
+        if named && let Some(symbol) = data_type.symbol(value) {
             let quoted = matches!(data_type, DataType::Day | DataType::Realm | DataType::DeviceGroup);
             return if quoted { self.put(format_args!("\"{symbol}\"")) } else { self.out.push_str(symbol) };
         }
