@@ -8,8 +8,8 @@ use nftwire::{Family, Socket};
 
 use super::arguments::{self, FAMILY, family};
 use super::failure::{Failure, USAGE, end, write_result};
-use super::flag::shared::{NETNS, OUTPUT, Output};
-use super::flag::{Values, argument};
+use super::flag::shared::{ALLOW_HOST_NETWORK, NETNS, OUTPUT, Output};
+use super::flag::{AnyFlag, Values, argument};
 use super::log::Log;
 use super::netns;
 use crate::reset::{Readings, ResetError, reset_counters};
@@ -24,7 +24,7 @@ pub(super) fn command() -> Command {
     let table = Command::new(TABLE).about("Only those of this table").arg(family()).arg(arguments::table());
     let counters = Command::new(COUNTERS)
         .about("Prints all counters (named, in rules and in set elements), then resets them")
-        .args([argument(&NETNS).global(true), argument(&OUTPUT).global(true)])
+        .args([&NETNS as &dyn AnyFlag, &OUTPUT, &ALLOW_HOST_NETWORK].map(|flag| argument(flag).global(true)))
         .subcommand(table);
     Command::new(NAME)
         .about("Prints counters, then resets them")
@@ -36,13 +36,15 @@ pub(super) fn command() -> Command {
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     let Some((COUNTERS, matches)) = matches.subcommand() else { return ExitCode::from(USAGE) };
     let values = Values::new(matches);
-    end(execute(matches, &values).map(|()| ExitCode::SUCCESS), Log::beside(Output::is_json(&values)))
+    let log = Log::beside(Output::is_json(&values));
+    end(execute(matches, &values, log).map(|()| ExitCode::SUCCESS), log)
 }
 
-fn execute(matches: &ArgMatches, values: &Values<'_>) -> Result<(), Failure> {
+fn execute(matches: &ArgMatches, values: &Values<'_>, log: Log) -> Result<(), Failure> {
     let output = values.read(&OUTPUT)?;
     let netns = values.read(&NETNS)?;
-    netns::inside(netns.as_ref(), || reset_here(matches, output))
+    let is_guarded = !values.read(&ALLOW_HOST_NETWORK)?;
+    netns::inside_pod(netns.as_ref(), is_guarded, |text| log.warn(text), || reset_here(matches, output))
 }
 
 fn reset_here(matches: &ArgMatches, output: Output) -> Result<(), Failure> {

@@ -11,7 +11,9 @@ const INITIAL_NAMESPACE_ONLY: &str = "/proc/sys/net/core/netdev_max_backlog";
 
 /// The network namespace is the machine's own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is the machine's own network namespace: intercepting here can cut the machine off")]
+#[error(
+    "this is the machine's own network namespace: a change here concerns all of the machine, and can cut it off"
+)]
 pub struct HostNetwork;
 
 impl Explain for HostNetwork {

@@ -121,7 +121,9 @@ fn what_does_not_exist_cannot_be_listed() {
 }
 
 /// Commands with a flag that names a namespace.
-const WITH_NAMESPACE: [&str; 17] = [
+const WITH_NAMESPACE: [&str; 19] = [
+    "migrate istio-iptables -b * --network-namespace",
+    "migrate ambient pod --netns",
     "watch istio-iptables -b * --network-namespace",
     "watch ambient pod --netns",
     "list --netns",

@@ -212,7 +212,7 @@ fn the_machines_own_namespace_is_left_alone() {
     let core = tempfile::tempdir().unwrap();
     fs::write(core.path().join("netdev_max_backlog"), "1000\n").unwrap();
     let on_the_machine = |args: &[&str]| Intercept::new(args).folder(core.path(), ONLY_THERE);
-    let text = "error: this is the machine's own network namespace: intercepting here can cut the machine off\n\
+    let text = "error: this is the machine's own network namespace: a change here concerns all of the machine, and can cut it off\n\
                 help: run it in the pod's namespace (nsenter --net=…), or, on a virtual machine of the mesh, with \
                 --allow-host-network or the environment variable MESHWIRE_ALLOW_HOST_NETWORK=true\n";
     for args in [&["-b", "*"][..], &["-b", "*", "--keep-counters"], &["--check"]] {
@@ -231,6 +231,16 @@ fn the_machines_own_namespace_is_left_alone() {
     on_the_machine(&["-b", "*"]).env("MESHWIRE_ALLOW_HOST_NETWORK", "true").apply(&namespace);
     // A machine without links that lead elsewhere is one all the same.
     assert_fails(&Setting::namespace().unwrap(), on_the_machine(&["-b", "*"]), 1, text);
+    // What others count by is theirs, too.
+    let reset = |args: &[&str]| {
+        let command = Intercept::command_line(&[&["reset", "counters"], args].concat());
+        command.folder(core.path(), ONLY_THERE)
+    };
+    namespace.feed(&["nft", "-f", "-"], "table ip t { chain c { counter packets 7 bytes 8; }; }");
+    assert_fails(&namespace, reset(&[]), 1, text);
+    reset(&["--netns", &pod.path()]).apply(&namespace);
+    reset(&["--allow-host-network"]).apply(&namespace);
+    assert!(namespace.command(&["nft", "list", "ruleset"]).contains("packets 0 bytes 0"));
     // Where /proc is not there to tell, the run goes on.
     let nothing = tempfile::tempdir().unwrap();
     let run = Intercept::new(&["-b", "*"]).folder(nothing.path(), "/proc/sys/net").run(&pod);

@@ -254,6 +254,46 @@ fn validate_both(namespace: &Namespace, uid: u32) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
+/// The command of step 4 in docs/debug.md, as this user.
+fn step_4(namespace: &Namespace, uid: u32) -> (Option<i32>, String) {
+    let page = include_str!("../../docs/debug.md");
+    let step = page.lines().find(|line| line.starts_with("4. ")).unwrap();
+    let line = step.split('`').find(|part| part.starts_with("meshwire ")).unwrap();
+    let program = File::open(harness::program()).unwrap();
+    let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+    command.args(line.split(' ').skip(1)).args(["--probe-timeout", "1s"]);
+    command.env_clear().uid(uid).gid(uid).current_dir("/");
+    let output = namespace.output(&mut command, "");
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn the_step_in_the_docs_ends_as_they_say() {
+    if !harness::privileged() || !harness::oracle("nft") {
+        return;
+    }
+    let namespace = Namespace::with_addresses(&["10.0.0.2"]);
+    let (code, said) = step_4(&namespace, 1337);
+    assert!(code == Some(126) && said.contains("the workload is not ready for the mesh"), "{said}");
+    harness::intercept(&namespace, &["-u", "1337", "-i", "*", "-b", "*"]);
+    let rules = || namespace.command(&["nft", "--stateless", "list", "ruleset"]);
+    let before = rules();
+    let (code, said) = step_4(&namespace, 1337);
+    assert!(code == Some(0) && said.contains("traffic is intercepted"), "{said}");
+    // Another user's connections prove nothing.
+    let (code, said) = step_4(&namespace, 4321);
+    assert!(code == Some(1) && said.contains("runs with uid 4321"), "{said}");
+    // Beside a proxy that has both ports.
+    let proxy = |port| namespace.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap());
+    let _inbound = proxy(15006);
+    let (code, said) = step_4(&namespace, 1337);
+    assert_ne!(code, Some(0), "the proof arrives at the other program: {said}");
+    let _outbound = proxy(15001);
+    let (code, said) = step_4(&namespace, 1337);
+    assert!(code == Some(1) && said.contains("cannot listen on"), "{said}");
+    assert_eq!(rules(), before);
+}
+
 #[test]
 fn both_families_are_proved_and_the_one_that_is_not_intercepted_is_named() {
     if !harness::privileged() || !harness::oracle("nft") {

@@ -66,7 +66,7 @@ static REMOVE_FLAGS: Flags = &[&DRY_RUN, &PLAN, &OUTPUT, &NETNS];
 pub(super) fn command() -> Command {
     let remove = |name, about| with_flags(Command::new(name), REMOVE_FLAGS).about(about);
     group(NAME, "The kubelet's probes of pods leave the node with an address by which the pods know them")
-        .after_help("Exit codes: 0 done, 1 failed and nothing changed, 2 wrong usage, 3 different (verify).")
+        .after_help("Exit codes: 0 done, 1 failed (nothing changed, unless the error says so), 2 wrong usage, 3 different (verify).")
         .subcommands([
             one_kubelet(with_flags(Command::new(APPLY), APPLY_FLAGS))
                 .about("Makes it so, whatever was there; the probe set keeps what is in it"),

@@ -60,7 +60,7 @@ pub(super) fn command() -> Command {
     };
     group(NAME, "Which pods' addresses the kubelet probes, in the node's network namespace")
         .after_help(
-            "Exit codes: 0 done, 1 failed and nothing changed, 2 wrong usage, 3 an address is another pod's.",
+            "Exit codes: 0 done, 1 failed (nothing changed, unless the error says so), 2 wrong usage, 3 an address is another pod's.",
         )
         .subcommands([
             command(ADD, "Adds addresses; one that another pod has becomes this one's")
