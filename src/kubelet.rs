@@ -33,6 +33,7 @@ impl fmt::Display for Kubelet {
 
 /// Why the kubelet's uid is not known.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum KubeletError {
     /// The processes cannot be listed
     #[error("cannot look for the kubelet's process in {}: {}", proc.display(), io_text(source))]

@@ -1,7 +1,7 @@
-//! The crate's public surface is the one in `public-api.txt`, so that no commit changes it unseen: what goes or changes
+//! The crate's public surface is the one in its `public-api.txt`, so that no commit changes it unseen: what goes or changes
 //! there breaks users and needs a new major version (before 1.0: minor), what comes does not.
 //!
-//! `UPDATE_PUBLIC_API=1 cargo test -p nftwire --test public_api` writes the file.
+//! `UPDATE_PUBLIC_API=1 cargo test -p PACKAGE --test public_api` writes the file. nftwire, nft-ruleset and meshwire have it.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
@@ -12,6 +12,7 @@ use std::{env, fs};
 use public_api::Error;
 
 const CRATE: &str = env!("CARGO_MANIFEST_DIR");
+const PACKAGE: &str = env!("CARGO_PKG_NAME");
 
 #[test]
 fn the_public_surface_is_the_listed_one() {
@@ -29,7 +30,7 @@ fn the_public_surface_is_the_listed_one() {
     assert!(
         listed == now,
         "gone or changed, which breaks users: {gone:#?}\nnew: {new:#?}\nto list it: UPDATE_PUBLIC_API=1 cargo test -p \
-         nftwire --test public_api"
+         {PACKAGE} --test public_api"
     );
 }
 
@@ -48,11 +49,13 @@ fn surface() -> Option<String> {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let api = public_api::Builder::from_rustdoc_json(target.join("doc/nftwire.json"))
-        .omit_blanket_impls(true)
-        .omit_auto_trait_impls(true)
-        .omit_auto_derived_impls(true)
-        .build();
+    let api = public_api::Builder::from_rustdoc_json(
+        target.join(format!("doc/{}.json", PACKAGE.replace('-', "_"))),
+    )
+    .omit_blanket_impls(true)
+    .omit_auto_trait_impls(true)
+    .omit_auto_derived_impls(true)
+    .build();
     match api {
         Ok(api) => Some(api.to_string()),
         Err(error @ Error::SerdeJsonError(_)) if env::var_os("CI").is_none() => {

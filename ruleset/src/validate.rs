@@ -29,6 +29,7 @@ pub struct Invalid {
 
 /// What can be wrong with a ruleset.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Fault {
     /// A name is empty, longer than 255 bytes, or has a character that nft's grammar does not take in a name.
     #[error(

@@ -97,6 +97,7 @@ impl fmt::Display for Attempt {
 
 /// A failure of a [`RouteSocket`](super::RouteSocket). Where the kernel refused, nothing was changed.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum RouteError {
     /// No socket, or one of its options was refused. Extended acknowledgements need Linux 4.12, strict
     /// checking 4.20.

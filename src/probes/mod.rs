@@ -94,6 +94,7 @@ pub struct Synced {
 
 /// Why the probe set was not read or changed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProbesError {
     /// There is no set for addresses of this family
     #[error("the set {set} of inet {NAT_TABLE} is not there")]

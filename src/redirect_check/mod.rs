@@ -41,6 +41,7 @@ pub struct RedirectCheck {
 
 /// Why traffic is not known to be intercepted.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RedirectCheckError {
     /// No connection arrived in time.
     #[error(
@@ -105,6 +106,7 @@ impl Explain for RedirectCheckError {
 
 /// What became of a connection that did not arrive at a listener.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Missed {
     /// A system call said that it cannot be.
     #[error("failed: {}", io_text(.0))]

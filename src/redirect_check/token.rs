@@ -38,6 +38,7 @@ impl Default for TokenValidation {
 
 /// Why connections are not known to be redirected.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TokenError {
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {}", io_text(error))]

@@ -24,6 +24,7 @@ pub use replace::replace_rules;
 
 /// Why counters were not reset; some may have been.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ResetError {
     /// The kernel answered EPERM
     #[error("cannot reset counters: {}", Errno::EPERM)]

@@ -67,6 +67,7 @@ impl From<DecodeError> for PlanError {
 
 /// What lies between what the kernel holds and what is desired.
 #[derive(Debug)]
+#[must_use = "it does nothing before it is sent"]
 pub struct Plan<'a> {
     desired: Desired<'a>,
     snapshot: Snapshot,

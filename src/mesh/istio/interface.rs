@@ -8,6 +8,7 @@ pub struct Interface(Data);
 
 /// Why something is no interface's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InterfaceError {
     /// Longer than the kernel's IFNAMSIZ allows
     #[error("an interface's name has at most 15 bytes")]

@@ -21,6 +21,7 @@ pub struct JsonError {
 
 /// What can be wrong with a document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum JsonFault {
     /// Something is not there.
     #[error("`{0}` is missing")]
