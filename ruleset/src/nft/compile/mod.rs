@@ -5,10 +5,12 @@
 //! (`payload_gen_dependency` in nftables' src/payload.c, 1.0.6). What is known of the packets is kept in the same
 //! context that reading uses.
 
+mod bits;
 mod dependency;
 mod error;
 mod load;
 mod matching;
+mod nat;
 pub(crate) mod original;
 pub(crate) mod set;
 mod statement;
