@@ -79,6 +79,31 @@ fn errors_are_nfts() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// A set that the kernel holds is looked up: one of another type would match other bytes than those that are meant.
+#[test]
+fn sets_of_another_type_are_refused() {
+    if !can_run() {
+        return;
+    }
+    inside(|| {
+        let sets = "add set inet t s { type ipv4_addr; }; add map inet t m { type ipv4_addr : verdict; }\n";
+        assert!(Nft::Theirs.load(&format!("{TABLE}{sets}")).status.success());
+        for line in [
+            "add rule inet t c ip6 daddr @s drop",
+            "add rule inet t c tcp dport @s drop",
+            "add rule inet t c ip6 daddr vmap @m",
+            "add rule inet t c update @s { ip6 saddr }",
+        ] {
+            let (theirs, ours) =
+                (Nft::Theirs.load(&format!("{line}\n")), Nft::Ours.load(&format!("{line}\n")));
+            assert_eq!(ours.status.code(), Some(1), "{line}");
+            assert_eq!(theirs.status.code(), Some(1), "{line}");
+            assert!(text(&ours.stderr).contains("datatype mismatch"), "{line}: {}", text(&ours.stderr));
+        }
+        assert!(Nft::Ours.load("add rule inet t c ip daddr @s drop\n").status.success());
+    });
+}
+
 #[test]
 fn every_error_of_a_file_is_reported() {
     if !can_run() {

@@ -313,7 +313,7 @@ impl Evaluator<'_> {
             }
             ExprKind::SetName(name) => {
                 let op = equality(op, right.span)?;
-                if let Some(set) = self.declared(name).cloned() {
+                if let Some(set) = self.known_set(name, right.span)? {
                     self.check_key(&set, &kinds, right.span)?;
                 }
                 Ok(Statement::Match { left: expression, op, right: Expression::SetName(name.clone().into()) })

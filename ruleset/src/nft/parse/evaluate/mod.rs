@@ -165,6 +165,19 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// As [`Self::set_named`]; `None` for one that does not exist, which the kernel refuses.
+    fn known_set(&mut self, name: &str, span: Span) -> Evaluated<Option<Set>> {
+        let family = self.context.family;
+        if self.declared(name).is_none() {
+            match self.world.set(family, &self.table, name) {
+                Ok(Some(set)) => drop(self.sets.insert((family, self.table.clone(), name.into()), set)),
+                Ok(None) => return Ok(None),
+                Err(message) => return Err(Fault::new(span, message)),
+            }
+        }
+        Ok(self.declared(name).cloned())
+    }
+
     fn declared(&self, name: &str) -> Option<&Set> {
         self.sets.get(&(self.context.family, self.table.clone(), name.into()))
     }

@@ -60,7 +60,7 @@ impl Evaluator<'_> {
 
     fn verdict_map(&mut self, key: &Expr, map: &Expr) -> Evaluated<Expression> {
         if let ExprKind::SetName(name) = &map.kind
-            && self.declared(name).is_none()
+            && self.known_set(name, map.span)?.is_none()
         {
             // The kernel knows whether it is a map of verdicts.
             let key = self.read(key)?.expression;
@@ -238,7 +238,7 @@ impl Evaluator<'_> {
             None => None,
         };
         if update.meter.is_none()
-            && let Some(set) = self.declared(&update.set.text).cloned()
+            && let Some(set) = self.known_set(&update.set.text, update.set.span)?
         {
             self.check_key(&set, &read.kinds, update.set.span)?;
             check_update(&set, update.set.span)?;
