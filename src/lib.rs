@@ -30,6 +30,7 @@ pub mod mesh;
 pub mod migrate;
 pub mod netns;
 pub mod network;
+pub mod pods;
 pub mod preflight;
 pub mod privilege;
 pub mod probes;

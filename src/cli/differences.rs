@@ -2,13 +2,31 @@
 
 use std::process::ExitCode;
 
+use nftwire::Socket;
+
 use super::action::of;
-use super::failure::{NotWritten, write_result};
+use super::failure::{Failure, NotWritten, write_result};
 use super::flag::shared::Output;
-use crate::verify::Differences;
+use super::progress;
+use crate::interception::Interception;
+use crate::network::RouteSocket;
+use crate::verify::{Differences, verify_possible};
 
 /// Exit code when something differs.
 const DIFFERENT: u8 = 3;
+
+/// Compares in the namespace that the thread is in, and prints what differs.
+pub(super) fn compare(
+    desired: &Interception,
+    routes: &mut RouteSocket,
+    output: Output,
+    warn: impl Fn(&str),
+) -> Result<ExitCode, Failure> {
+    let mut nft = Socket::open()?;
+    let compared = progress::during("comparing", || verify_possible(desired, &mut nft, routes))?;
+    compared.warnings().iter().for_each(|warning| warn(warning));
+    Ok(report(&compared.differences, output)?)
+}
 
 /// Prints the differences; returns the exit code that says whether there are some.
 pub(super) fn report(differences: &Differences, output: Output) -> Result<ExitCode, NotWritten> {

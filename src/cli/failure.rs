@@ -62,6 +62,11 @@ impl Failure {
         remedy::with_words(self.error.explanation())
     }
 
+    /// What is wrong.
+    pub(super) fn text(&self) -> String {
+        self.error.to_string()
+    }
+
     /// As an object, see [`Explanation::to_json`].
     pub(super) fn to_json(&self) -> Json {
         self.explanation().to_json(&self.error.to_string())

@@ -12,6 +12,7 @@ use super::flag::{Flag, Flags, Values, with_flags};
 use super::interfaces::interfaces;
 use super::log::Log;
 use super::netns;
+use super::progress;
 use crate::mesh;
 use nft_ruleset::Ruleset;
 use nft_ruleset::graph::Graph;
@@ -58,7 +59,8 @@ fn execute(values: &Values<'_>) -> Result<(), Failure> {
     let all = values.read(&ALL)?;
     let format = values.read(&FORMAT)?;
     let netns = values.read(&NETNS)?;
-    let (mut ruleset, interfaces) = netns::inside(netns.as_ref(), read)?;
+    let (mut ruleset, interfaces) =
+        netns::inside(netns.as_ref(), || progress::during("reading the ruleset", read))?;
     let mut others = Vec::new();
     if !all && ruleset.tables.iter().any(mesh::uses) {
         (ruleset.tables, others) = std::mem::take(&mut ruleset.tables).into_iter().partition(mesh::uses);

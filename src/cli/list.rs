@@ -14,6 +14,8 @@ use super::flag::{Flag, Flags, UsageError, Values, argument};
 use super::interfaces::interfaces;
 use super::log::Log;
 use super::netns;
+use super::pod::{NODE_ROOT, POD};
+use super::progress;
 use crate::diagnostic::{Explain, Explanation};
 use crate::mesh;
 use nft_ruleset::Ruleset;
@@ -31,7 +33,7 @@ static HANDLES: Flag<bool> = Flag::switch("handles").short('a').help("Show the k
 static COUNTERS: Flag<bool> = Flag::switch("counters")
     .help("Only the rules whose counters are not zero, the busiest first, each with its place and counts");
 
-static FLAGS: Flags = &[&NETNS, &OUTPUT, &STATELESS, &HANDLES, &COUNTERS];
+static FLAGS: Flags = &[&NETNS, &POD, &NODE_ROOT, &OUTPUT, &STATELESS, &HANDLES, &COUNTERS];
 
 /// The name of a chain or a set.
 const OBJECT: &str = "name";
@@ -141,8 +143,9 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
 
 fn execute(matches: &ArgMatches, values: &Values<'_>, log: Log) -> Result<(), Failure> {
     let request = Request::new(matches, values)?;
-    let netns = values.read(&NETNS)?;
-    let listing = netns::inside(netns.as_ref(), || list(&request, log))?;
+    let netns = netns::chosen(values)?;
+    let listing =
+        netns::inside(netns.as_ref(), || progress::during("reading the ruleset", || list(&request, log)))?;
     Ok(write(&listing, &request)?)
 }
 

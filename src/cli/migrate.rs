@@ -11,7 +11,8 @@ use super::failure::{Failure, USAGE, end};
 use super::flag::shared::Output;
 use super::flag::{Flag, Values, argument};
 use super::log::Log;
-use super::{ambient, istio_iptables, proxy_init};
+use super::pod::{NODE_ROOT, POD};
+use super::{ambient, istio_iptables, pod, progress, proxy_init};
 use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
 use crate::migrate::{MigrateError, Migrated, MigrationPlan};
@@ -41,7 +42,7 @@ pub(super) fn command() -> Command {
         .after_help(NOTES)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .arg(argument(&DRY_RUN))
+        .args([argument(&DRY_RUN), argument(&POD), argument(&NODE_ROOT)])
         .subcommand(
             istio_iptables::command_with(NOTES)
                 .about("Migrates to what `meshwire istio-iptables` makes of these flags and variables"),
@@ -54,14 +55,16 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    let is_dry = match Values::new(matches).read(&DRY_RUN) {
-        Ok(is_dry) => is_dry,
+    let values = Values::new(matches);
+    let read = || -> Result<_, Failure> { Ok((values.read(&DRY_RUN)?, pod::given(&values)?)) };
+    let (is_dry, netns) = match read() {
+        Ok(read) => read,
         Err(error) => return end(Err(error), Log::Plain),
     };
     match matches.subcommand() {
-        Some((istio_iptables::NAME, matches)) => istio_iptables::migrate(matches, is_dry),
-        Some((proxy_init::NAME, matches)) => proxy_init::migrate(matches, is_dry),
-        Some((ambient::NAME, matches)) => ambient::migrate(matches, is_dry),
+        Some((istio_iptables::NAME, matches)) => istio_iptables::migrate(matches, netns.as_ref(), is_dry),
+        Some((proxy_init::NAME, matches)) => proxy_init::migrate(matches, netns.as_ref(), is_dry),
+        Some((ambient::NAME, matches)) => ambient::migrate(matches, netns.as_ref(), is_dry),
         _ => ExitCode::from(USAGE),
     }
 }
@@ -96,7 +99,8 @@ pub(super) fn perform(desired: &Interception, is_dry: bool, output: Output) -> R
         plan.is_possible().map_err(Refused::new)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let migrated = desired.migrate(&mut nft, &mut routes).map_err(Refused::new)?;
+    let migrated = progress::during("migrating", || desired.migrate(&mut nft, &mut routes));
+    let migrated = migrated.map_err(Refused::new)?;
     for warning in migrated.applied.warnings() {
         Log::beside(output == Output::Json).warn(&warning);
     }

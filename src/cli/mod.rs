@@ -31,9 +31,12 @@ mod nft;
 mod node;
 #[cfg(feature = "tools")]
 mod plan;
+mod pod;
+mod pod_spec;
 mod pre_stop;
 mod privileges;
 mod program;
+mod progress;
 mod proxy_init;
 mod remedy;
 mod reset;

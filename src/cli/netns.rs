@@ -4,7 +4,9 @@ use nftwire::NamespaceError;
 
 use super::action::refuse_host_network;
 use super::failure::Failure;
-use super::flag::Given;
+use super::flag::shared::NETNS;
+use super::flag::{Given, Values};
+use super::pod;
 use crate::diagnostic::{Explain, Explanation};
 use crate::netns::named;
 use crate::preflight::{Host, is_initial_namespace};
@@ -34,6 +36,16 @@ impl NoNamespace {
 impl Explain for NoNamespace {
     fn explanation(&self) -> Explanation {
         self.error.explanation()
+    }
+}
+
+/// The namespace that `--netns` or `--pod` names, which both do not.
+pub(super) fn chosen(values: &Values<'_>) -> Result<Option<Given>, Failure> {
+    match (values.read(&NETNS)?, pod::given(values)?) {
+        (Some(netns), Some(pod)) => {
+            Err(netns.fault(format_args!("{} names a network namespace, too", pod.origin())).into())
+        }
+        (netns, pod) => Ok(netns.or(pod)),
     }
 }
 

@@ -55,6 +55,11 @@ pub(super) fn by_name(arguments: &mut Vec<OsString>) -> Result<(), OnlyInitialis
     Ok(())
 }
 
+/// Whether a word is the name of a program that makes a mesh's rules, or of its command.
+pub(super) fn is_program(word: &str) -> bool {
+    [NAME, PILOT_AGENT].contains(&word) || COMMANDS.iter().any(|(name, _)| *name == word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

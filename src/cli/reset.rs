@@ -12,6 +12,7 @@ use super::flag::shared::{ALLOW_HOST_NETWORK, NETNS, OUTPUT, Output};
 use super::flag::{AnyFlag, Values, argument};
 use super::log::Log;
 use super::netns;
+use super::progress;
 use crate::reset::{Readings, ResetError, reset_counters};
 
 /// The command's name.
@@ -44,7 +45,8 @@ fn execute(matches: &ArgMatches, values: &Values<'_>, log: Log) -> Result<(), Fa
     let output = values.read(&OUTPUT)?;
     let netns = values.read(&NETNS)?;
     let is_guarded = !values.read(&ALLOW_HOST_NETWORK)?;
-    netns::inside_pod(netns.as_ref(), is_guarded, |text| log.warn(text), || reset_here(matches, output))
+    let reset = || progress::during("resetting counters", || reset_here(matches, output));
+    netns::inside_pod(netns.as_ref(), is_guarded, |text| log.warn(text), reset)
 }
 
 fn reset_here(matches: &ArgMatches, output: Output) -> Result<(), Failure> {

@@ -16,6 +16,7 @@ use super::flag::{Flag, Flags, UsageError, Values, with_flags};
 use super::interfaces::interfaces;
 use super::log::Log;
 use super::netns;
+use super::pod::{NODE_ROOT, POD};
 use crate::trace::{Direction, Filter, PacketHeader, Position, Step, Tracer};
 
 /// The command's name.
@@ -62,7 +63,7 @@ static TIMEOUT: Flag<Duration> =
         .help("End after this time")
         .show(|timeout| humantime::format_duration(*timeout).to_string());
 
-static FLAGS: Flags = &[&DPORT, &TO, &FROM, &PROTOCOL, &COUNT, &TIMEOUT, &NETNS, &OUTPUT];
+static FLAGS: Flags = &[&DPORT, &TO, &FROM, &PROTOCOL, &COUNT, &TIMEOUT, &NETNS, &POD, &NODE_ROOT, &OUTPUT];
 
 pub(super) fn command() -> Command {
     with_flags(Command::new(NAME), FLAGS)
@@ -87,7 +88,7 @@ fn execute(values: &Values<'_>) -> Result<ExitCode, Failure> {
     let count = usize::try_from(values.read(&COUNT)?).unwrap_or(usize::MAX);
     let timeout = values.read(&TIMEOUT)?;
     let output = values.read(&OUTPUT)?;
-    let netns = values.read(&NETNS)?;
+    let netns = netns::chosen(values)?;
     let flows = netns::inside(netns.as_ref(), || {
         let mut tracer = Tracer::start(&filter, RATE)?;
         let printer = Printer { output, devices: interfaces()? };

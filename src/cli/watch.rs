@@ -12,7 +12,8 @@ use super::flag::shared::Output;
 use super::flag::value::duration;
 use super::flag::{Flag, Values, argument};
 use super::log::Log;
-use super::{ambient, differences, istio_iptables, proxy_init, signals};
+use super::pod::{NODE_ROOT, POD};
+use super::{ambient, differences, istio_iptables, pod, proxy_init, signals};
 use crate::interception::Interception;
 use crate::watch::{Options, Report, Stop, Watcher};
 
@@ -49,7 +50,7 @@ pub(super) fn command() -> Command {
         .after_help(NOTES)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .arg(argument(&PERIOD))
+        .args([argument(&PERIOD), argument(&POD), argument(&NODE_ROOT)])
         .subcommand(
             istio_iptables::command_with(NOTES)
                 .about("Watches what `meshwire istio-iptables` makes of these flags and variables"),
@@ -61,15 +62,17 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    let period = match Values::new(matches).read(&PERIOD) {
-        Ok(period) => period,
+    let values = Values::new(matches);
+    let read = || -> Result<_, Failure> { Ok((values.read(&PERIOD)?, pod::given(&values)?)) };
+    let (period, netns) = match read() {
+        Ok(read) => read,
         Err(error) => return end(Err(error), Log::Plain),
     };
     let options = Options { period, ..Options::default() };
     match matches.subcommand() {
-        Some((istio_iptables::NAME, matches)) => istio_iptables::watch(matches, options),
-        Some((proxy_init::NAME, matches)) => proxy_init::watch(matches, options),
-        Some((ambient::NAME, matches)) => ambient::watch(matches, options),
+        Some((istio_iptables::NAME, matches)) => istio_iptables::watch(matches, netns.as_ref(), options),
+        Some((proxy_init::NAME, matches)) => proxy_init::watch(matches, netns.as_ref(), options),
+        Some((ambient::NAME, matches)) => ambient::watch(matches, netns.as_ref(), options),
         _ => ExitCode::from(USAGE),
     }
 }

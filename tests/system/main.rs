@@ -43,6 +43,7 @@ mod lockdown;
 mod migrate;
 mod named_sets;
 mod names;
+mod node_pods;
 mod optimize;
 mod plan;
 mod redirect;

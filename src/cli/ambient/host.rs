@@ -14,7 +14,7 @@ use crate::cli::differences::report;
 use crate::cli::failure::{Failure, USAGE};
 use crate::cli::flag::shared::{CHECK, NETNS, OUTPUT, Output, PLAN};
 use crate::cli::flag::value::number;
-use crate::cli::flag::{Flag, Flags, Values, with_flags};
+use crate::cli::flag::{Flag, Flags, Given, Values, with_flags};
 use crate::cli::log::Log;
 use crate::cli::watch::report_all;
 use crate::cli::{migrate, netns, signals};
@@ -112,7 +112,11 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
     if action == Some(Action::Print) { work() } else { netns::inside(netns.as_ref(), work) }
 }
 
-pub(super) fn watch(matches: &ArgMatches, options: watch::Options) -> Result<ExitCode, Failure> {
+pub(super) fn watch(
+    matches: &ArgMatches,
+    in_place: Option<&Given>,
+    options: watch::Options,
+) -> Result<ExitCode, Failure> {
     let values = Values::new(matches);
     let output = values.read(&OUTPUT)?;
     let netns = values.read(&NETNS)?;
@@ -120,16 +124,20 @@ pub(super) fn watch(matches: &ArgMatches, options: watch::Options) -> Result<Exi
     let _deferred = signals::defer();
     // On a node, rules of iptables may be in use.
     let options = watch::Options { leftovers: false, ..options };
-    netns::inside(netns.as_ref(), || report_all(desired, options, output))
+    netns::inside(in_place.or(netns.as_ref()), || report_all(desired, options, output))
 }
 
-pub(super) fn migrate(matches: &ArgMatches, is_dry: bool) -> Result<ExitCode, Failure> {
+pub(super) fn migrate(
+    matches: &ArgMatches,
+    in_place: Option<&Given>,
+    is_dry: bool,
+) -> Result<ExitCode, Failure> {
     let values = Values::new(matches);
     let output = values.read(&OUTPUT)?;
     let netns = values.read(&NETNS)?;
     let desired = host(&values, Log::beside(output == Output::Json))?.interception();
     let _deferred = signals::defer();
-    netns::inside(netns.as_ref(), || migrate::perform(&desired, is_dry, output))
+    netns::inside(in_place.or(netns.as_ref()), || migrate::perform(&desired, is_dry, output))
 }
 
 fn carry_out(

@@ -12,9 +12,11 @@ use clap::{ArgMatches, Command};
 use super::action::{Action, contradiction, warn_of_old_kernel};
 use super::failure::{Failure, USAGE, end};
 use super::flag::shared::{CHECK, Output, PLAN};
-use super::flag::{Flag, UsageError, Values};
+use super::flag::{Flag, Given, UsageError, Values};
 use super::log::Log;
+use super::pod_spec::Desired;
 use crate::apply::Counters;
+use crate::diagnostic::{Explain, Explanation};
 use crate::mesh::istio::ambient::{PROBE_V4, PROBE_V6};
 use crate::watch;
 
@@ -54,28 +56,49 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
 }
 
 /// Compares instead of applying.
-pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
+pub(super) fn verify(matches: &ArgMatches, netns: Option<&Given>) -> ExitCode {
     with_log(matches, || match matches.subcommand() {
+        Some((pod::NAME, matches)) if netns.is_some() => pod::verify_in(matches, netns),
+        Some((_, _)) if netns.is_some() => Err(PodsOnlyError.into()),
         Some((pod::NAME, matches)) => pod::execute(VERIFY, matches),
         Some((host::NAME, matches)) => host::execute(VERIFY, matches),
         _ => Ok(ExitCode::from(USAGE)),
     })
 }
 
+/// What these flags come to in pods.
+pub(super) fn desired_of(matches: &ArgMatches) -> Result<Desired, Failure> {
+    match matches.subcommand() {
+        Some((pod::NAME, matches)) => pod::desired_of(matches),
+        _ => Err(PodsOnlyError.into()),
+    }
+}
+
+/// The node's own rules were asked for, of a pod.
+#[derive(Debug, thiserror::Error)]
+#[error("the rules of `ambient host` are the node's, and no pod has them: take `ambient pod`")]
+struct PodsOnlyError;
+
+impl Explain for PodsOnlyError {
+    fn explanation(&self) -> Explanation {
+        Explanation::default()
+    }
+}
+
 /// `watch ambient`: the flags of `verify ambient`.
-pub(super) fn watch(matches: &ArgMatches, options: watch::Options) -> ExitCode {
+pub(super) fn watch(matches: &ArgMatches, netns: Option<&Given>, options: watch::Options) -> ExitCode {
     with_log(matches, || match matches.subcommand() {
-        Some((pod::NAME, matches)) => pod::watch(matches, options),
-        Some((host::NAME, matches)) => host::watch(matches, options),
+        Some((pod::NAME, matches)) => pod::watch(matches, netns, options),
+        Some((host::NAME, matches)) => host::watch(matches, netns, options),
         _ => Ok(ExitCode::from(USAGE)),
     })
 }
 
 /// `migrate ambient`: the flags of `verify ambient`.
-pub(super) fn migrate(matches: &ArgMatches, is_dry: bool) -> ExitCode {
+pub(super) fn migrate(matches: &ArgMatches, netns: Option<&Given>, is_dry: bool) -> ExitCode {
     with_log(matches, || match matches.subcommand() {
-        Some((pod::NAME, matches)) => pod::migrate(matches, is_dry),
-        Some((host::NAME, matches)) => host::migrate(matches, is_dry),
+        Some((pod::NAME, matches)) => pod::migrate(matches, netns, is_dry),
+        Some((host::NAME, matches)) => host::migrate(matches, netns, is_dry),
         _ => Ok(ExitCode::from(USAGE)),
     })
 }

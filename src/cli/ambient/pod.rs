@@ -20,6 +20,8 @@ use crate::cli::flag::{Flag, Flags, Given, UsageError, Values, with_flags};
 use crate::cli::log::Log;
 use crate::cli::migrate::perform;
 use crate::cli::plan::{Planned, plan};
+use crate::cli::pod_spec::Desired;
+use crate::cli::verify::compare_here;
 use crate::cli::watch::report_all;
 use crate::cli::{netns, signals};
 use crate::interception::Interception;
@@ -139,21 +141,42 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
     }
 }
 
-pub(super) fn watch(matches: &ArgMatches, options: watch::Options) -> Result<ExitCode, Failure> {
+/// Compares in this namespace.
+pub(super) fn verify_in(matches: &ArgMatches, netns: Option<&Given>) -> Result<ExitCode, Failure> {
     let values = Values::new(matches);
-    let (desired, output) = (pod(VERIFY, &values)?, values.read(&OUTPUT)?);
-    let _deferred = signals::defer();
-    let netns = one_namespace(&values)?;
-    netns::inside(netns.as_ref(), || report_all(desired, options, output))
+    let output = values.read(&OUTPUT)?;
+    let desired = desired_of(matches)?;
+    netns::inside(netns, || compare_here(&desired, output, Log::beside(output == Output::Json)))
 }
 
-pub(super) fn migrate(matches: &ArgMatches, is_dry: bool) -> Result<ExitCode, Failure> {
+pub(super) fn desired_of(matches: &ArgMatches) -> Result<Desired, Failure> {
+    let desired = pod(VERIFY, &Values::new(matches))?;
+    Ok(Box::new(move |_, _| Ok(desired.clone())))
+}
+
+pub(super) fn watch(
+    matches: &ArgMatches,
+    netns: Option<&Given>,
+    options: watch::Options,
+) -> Result<ExitCode, Failure> {
     let values = Values::new(matches);
     let (desired, output) = (pod(VERIFY, &values)?, values.read(&OUTPUT)?);
     let _deferred = signals::defer();
-    let netns = one_namespace(&values)?;
+    let given = one_namespace(&values)?;
+    netns::inside(netns.or(given.as_ref()), || report_all(desired, options, output))
+}
+
+pub(super) fn migrate(
+    matches: &ArgMatches,
+    netns: Option<&Given>,
+    is_dry: bool,
+) -> Result<ExitCode, Failure> {
+    let values = Values::new(matches);
+    let (desired, output) = (pod(VERIFY, &values)?, values.read(&OUTPUT)?);
+    let _deferred = signals::defer();
+    let given = one_namespace(&values)?;
     let warn = |text: &str| Log::beside(output == Output::Json).warn(text);
-    netns::inside_pod(netns.as_ref(), !is_dry, warn, || perform(&desired, is_dry, output))
+    netns::inside_pod(netns.or(given.as_ref()), !is_dry, warn, || perform(&desired, is_dry, output))
 }
 
 /// The one that was given, where no more than one can be.

@@ -12,7 +12,8 @@ use super::failure::{Failure, end, write_result};
 use super::flag::shared::{NETNS, OUTPUT, Output};
 use super::flag::{Flag, Flags, UsageError, Values, with_flags};
 use super::log::Log;
-use super::{netns, remedy};
+use super::pod::{NODE_ROOT, POD};
+use super::{netns, progress, remedy};
 use crate::preflight::facts::{Access, Facts};
 use crate::preflight::modules::Sources;
 use crate::preflight::owners::Owner;
@@ -41,7 +42,7 @@ pub(super) static PROBE_HERE: Flag<bool> = Flag::switch("probe-here").help(
 static NO_AUTOLOAD: Flag<bool> =
     Flag::switch("no-autoload").help("Probe nothing that could make the kernel load a module");
 
-static FLAGS: Flags = &[&PROFILE, &NETNS, &OUTPUT, &PROBE_HERE, &NO_AUTOLOAD];
+static FLAGS: Flags = &[&PROFILE, &NETNS, &POD, &NODE_ROOT, &OUTPUT, &PROBE_HERE, &NO_AUTOLOAD];
 
 pub(super) fn command() -> Command {
     with_flags(Command::new(NAME), FLAGS)
@@ -89,14 +90,16 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
 
 fn execute(values: &Values<'_>) -> Result<ExitCode, Failure> {
     let request = &Request::new(values)?;
-    let netns = values.read(&NETNS)?;
+    let netns = netns::chosen(values)?;
     // Before anything is asked: even to look at the rules may load a module.
     let loaded = modules::loaded();
     let (mut facts, asked) = netns::inside(netns.as_ref(), || {
-        let facts = Facts::gather(request.autoload);
-        let (features, left_out) = request.features(&facts);
-        let asked = ask(request, &facts, &features, &left_out);
-        Ok((facts, asked))
+        progress::during("asking the kernel", || {
+            let facts = Facts::gather(request.autoload);
+            let (features, left_out) = request.features(&facts);
+            let asked = ask(request, &facts, &features, &left_out);
+            Ok((facts, asked))
+        })
     })?;
     let asked = asked.unwrap_or_else(|(features, left_out)| {
         // The last thing that this process does in the namespaces that it is in.

@@ -17,6 +17,8 @@ use super::flag::value::number;
 use super::flag::{Flag, Flags, UsageError, Values, with_flags};
 use super::log::Log;
 use super::netns;
+use super::pod::{NODE_ROOT, POD};
+use super::progress;
 use crate::explain::{Explanation, Flow, Machine, Origin, Verdict, explain};
 
 /// The command's name.
@@ -49,7 +51,7 @@ static UDP: Flag<bool> = Flag::switch("udp").help("A datagram, not a TCP connect
 static IN: Flag<bool> =
     Flag::switch("in").help("A connection that comes in from outside; without it, one of a process in here");
 
-static FLAGS: Flags = &[&TO, &FROM, &UID, &GID, &UDP, &IN, &NETNS, &OUTPUT];
+static FLAGS: Flags = &[&TO, &FROM, &UID, &GID, &UDP, &IN, &NETNS, &POD, &NODE_ROOT, &OUTPUT];
 
 /// An address, with or without a port.
 #[derive(Clone, Copy, Debug)]
@@ -78,12 +80,14 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
 fn execute(values: &Values<'_>) -> Result<ExitCode, Failure> {
     let flow = flow(values)?;
     let output = values.read(&OUTPUT)?;
-    let netns = values.read(&NETNS)?;
+    let netns = netns::chosen(values)?;
     let (shown, verdict) = netns::inside(netns.as_ref(), || {
-        let ruleset =
-            Snapshot::read(&mut Socket::open()?, Scope::Family(Family::Unspec), Depth::All)?.listed()?;
-        let explanation = explain(&ruleset, &Machine::open()?, &flow)?;
-        Ok((show(&flow, &explanation, output), explanation.verdict()))
+        progress::during("reading the ruleset", || {
+            let ruleset =
+                Snapshot::read(&mut Socket::open()?, Scope::Family(Family::Unspec), Depth::All)?.listed()?;
+            let explanation = explain(&ruleset, &Machine::open()?, &flow)?;
+            Ok((show(&flow, &explanation, output), explanation.verdict()))
+        })
     })?;
     write_result(&shown)?;
     Ok(match verdict {

@@ -26,7 +26,6 @@ impl<'a> Values<'a> {
     }
 
     /// What these flags give, and nothing but these variables.
-    #[cfg(any(test, fuzzing))]
     pub(in crate::cli) fn with_environment(
         flags: &'a ArgMatches,
         environment: BTreeMap<String, String>,

@@ -5,6 +5,7 @@ mod options;
 mod validation;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::process::ExitCode;
@@ -14,11 +15,13 @@ use clap::{Arg, ArgMatches, Command};
 use super::action::{Action, Place, Task, perform, warn_of_legacy_tables, warn_of_old_kernel};
 use super::failure::{Failure, end};
 use super::flag::shared::Output;
-use super::flag::{Values, variables_help, with_flags};
+use super::flag::{Given, UsageError, Values, variables_help, with_flags};
 use super::log::Log;
+use super::pod_spec::{ArgumentsError, Desired};
 use super::{lockdown, migrate, netns, signals, watch};
 use crate::diagnostic::{Explain, Explanation};
-use crate::mesh::istio::sidecar::{Sidecar, deciding_address};
+use crate::interception::Interception;
+use crate::mesh::istio::sidecar::{DnsCapture, Sidecar, deciding_address};
 use crate::network::{Family, RouteSocket};
 pub(super) use flags::{CLEANUP_ONLY, FLAGS};
 use options::Options;
@@ -80,25 +83,63 @@ impl Explain for NoAddress {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    with_settings(matches, Task::Act, |options, log| execute_here(options, log).map(|()| ExitCode::SUCCESS))
+    with_settings(matches, Task::Act, None, |options, log| {
+        execute_here(options, log).map(|()| ExitCode::SUCCESS)
+    })
 }
 
 /// Compares instead of applying.
-pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
-    with_settings(matches, Task::Verify, verify::verify_here)
+pub(super) fn verify(matches: &ArgMatches, netns: Option<&Given>) -> ExitCode {
+    with_settings(matches, Task::Verify, netns, verify::verify_here)
+}
+
+/// What these words and variables come to, such as an init container's.
+pub(super) fn desired_by(
+    words: Vec<String>,
+    environment: BTreeMap<String, String>,
+) -> Result<Desired, ArgumentsError> {
+    let mut words = [NAME.to_owned()].into_iter().chain(words).map(OsString::from).collect();
+    drop_log_flags(&mut words);
+    let matches = command_with("").try_get_matches_from(words)?;
+    let mut options = Options::new(&Values::with_environment(&matches, environment))?;
+    if matches!(options.sidecar.dns, Some(DnsCapture::Servers(_))) {
+        let warning = "the servers whose DNS is redirected are taken from the /etc/resolv.conf of this machine, not of the pod";
+        options.warnings.push(warning.to_owned());
+    }
+    Ok(Box::new(move |routes, log| {
+        options.warnings.iter().for_each(|warning| log.warn(warning));
+        verify::desired_here(&options, routes, log)
+    }))
+}
+
+/// What these flags and variables come to.
+pub(super) fn desired_of(matches: &ArgMatches) -> Result<Desired, UsageError> {
+    let options = Options::new(&Values::new(matches))?;
+    Ok(Box::new(move |routes, log| verify::desired_here(&options, routes, log)))
+}
+
+/// What a sidecar's settings come to, with what the addresses in the namespace decide.
+pub(super) fn with_addresses(
+    sidecar: &Sidecar,
+    dual_stack: bool,
+    routes: &mut RouteSocket,
+    log: Log,
+) -> Result<Interception, Failure> {
+    let (ipv6, _) = families(routes, dual_stack, log)?;
+    Ok(Sidecar { ipv6, ..sidecar.clone() }.interception())
 }
 
 /// Compares whenever something changes.
-pub(super) fn watch(matches: &ArgMatches, options: crate::watch::Options) -> ExitCode {
-    with_settings(matches, Task::Watch, |settings, log| {
+pub(super) fn watch(matches: &ArgMatches, netns: Option<&Given>, options: crate::watch::Options) -> ExitCode {
+    with_settings(matches, Task::Watch, netns, |settings, log| {
         let desired = verify::desired_here(settings, &mut RouteSocket::open()?, log)?;
         watch::report_all(desired, options, settings.output)
     })
 }
 
 /// Replaces other rules, or shows how.
-pub(super) fn migrate(matches: &ArgMatches, is_dry: bool) -> ExitCode {
-    with_settings(matches, Task::Migrate { is_dry }, move |settings, log| {
+pub(super) fn migrate(matches: &ArgMatches, netns: Option<&Given>, is_dry: bool) -> ExitCode {
+    with_settings(matches, Task::Migrate { is_dry }, netns, move |settings, log| {
         migrate::refuse_removal(settings.action)?;
         let desired = verify::desired_here(settings, &mut RouteSocket::open()?, log)?;
         migrate::perform(&desired, is_dry || settings.action == Action::Print, settings.output)
@@ -120,7 +161,8 @@ pub(super) fn desired(
 trait Work: FnOnce(&Options, Log) -> Result<ExitCode, Failure> + Send {}
 impl<W: FnOnce(&Options, Log) -> Result<ExitCode, Failure> + Send> Work for W {}
 
-fn with_settings(matches: &ArgMatches, task: Task, work: impl Work) -> ExitCode {
+/// `netns` is where, in place of what the settings say.
+fn with_settings(matches: &ArgMatches, task: Task, netns: Option<&Given>, work: impl Work) -> ExitCode {
     let values = Values::new(matches);
     // The quick parser knows only flags.
     let ignored = matches.try_get_many::<String>(IGNORED).ok().flatten();
@@ -129,10 +171,16 @@ fn with_settings(matches: &ArgMatches, task: Task, work: impl Work) -> ExitCode 
     for argument in ignored {
         log.warn(&format!("the argument {argument:?} is ignored"));
     }
-    end(execute(&values, log, task, work), log)
+    end(execute(&values, log, task, netns, work), log)
 }
 
-fn execute(values: &Values<'_>, log: Log, task: Task, work: impl Work) -> Result<ExitCode, Failure> {
+fn execute(
+    values: &Values<'_>,
+    log: Log,
+    task: Task,
+    netns: Option<&Given>,
+    work: impl Work,
+) -> Result<ExitCode, Failure> {
     values.read(&flags::LOG_AS_JSON)?;
     let options = Options::new(values)?;
     for warning in &options.warnings {
@@ -141,7 +189,7 @@ fn execute(values: &Values<'_>, log: Log, task: Task, work: impl Work) -> Result
     let _deferred = signals::defer();
     let is_guarded = task.changes() && options.action.is_for_pods() && !options.allow_host_network;
     netns::inside_pod(
-        options.network_namespace.as_ref(),
+        netns.or(options.network_namespace.as_ref()),
         is_guarded,
         |text| log.warn(text),
         || {

@@ -3,21 +3,16 @@
 use std::process::ExitCode;
 
 use super::{Options, sidecar_here};
-use crate::cli::differences::report;
+use crate::cli::differences::compare;
 use crate::cli::failure::Failure;
 use crate::cli::log::Log;
 use crate::interception::Interception;
 use crate::network::RouteSocket;
-use crate::verify::verify_possible;
 
 pub(super) fn verify_here(options: &Options, log: Log) -> Result<ExitCode, Failure> {
     let mut routes = RouteSocket::open()?;
     let desired = desired_here(options, &mut routes, log)?;
-    let compared = verify_possible(&desired, &mut nftwire::Socket::open()?, &mut routes)?;
-    for warning in compared.warnings() {
-        log.warn(&warning);
-    }
-    Ok(report(&compared.differences, options.output)?)
+    compare(&desired, &mut routes, options.output, |text| log.warn(text))
 }
 
 /// What the settings come to here; with `--cleanup-only`, that nothing of an earlier run is left.

@@ -41,7 +41,7 @@ static FLAGS: Flags = &[&OUTPUT, &SOCKET];
 
 /// Why the agent's state is not known.
 #[derive(Debug, thiserror::Error)]
-enum StatusError {
+pub(super) enum StatusError {
     /// Nobody answers on the socket
     #[error("cannot ask the node agent on {}: {}", path.display(), io_text(source))]
     Socket {
@@ -61,7 +61,7 @@ enum StatusError {
 }
 
 impl StatusError {
-    fn reply(path: &Path, reply: &str) -> Self {
+    pub(super) fn reply(path: &Path, reply: &str) -> Self {
         Self::Reply { path: path.to_owned(), reply: reply.chars().take(200).collect() }
     }
 }
@@ -111,7 +111,7 @@ fn state(path: &Path) -> Result<Value, StatusError> {
 }
 
 /// The body of a reply with the status 200. HTTP/1.0, so that it ends with the connection.
-fn ask(path: &Path, method: &str, target: &str) -> Result<String, StatusError> {
+pub(super) fn ask(path: &Path, method: &str, target: &str) -> Result<String, StatusError> {
     let failed = |source| StatusError::Socket { path: path.to_owned(), source };
     let mut stream = UnixStream::connect(path).map_err(failed)?;
     let exchange = |stream: &mut UnixStream| {

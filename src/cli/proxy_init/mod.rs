@@ -3,20 +3,21 @@
 mod flags;
 mod options;
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
 
 use super::action::{Action, Place, Task, perform, warn_of_legacy_tables, warn_of_old_kernel};
-use super::differences::report;
+use super::differences::compare;
 use super::failure::{Failure, end};
 use super::flag::shared::Output;
-use super::flag::{Values, with_flags};
+use super::flag::{Given, UsageError, Values, with_flags};
 use super::log::{Filtered, Log};
+use super::pod_spec::{ArgumentsError, Desired};
 use super::{lockdown, migrate, netns, signals, watch};
 use crate::conntrack::{CLOSE_WAIT_TIMEOUT, set_close_wait_timeout};
 use crate::network::RouteSocket;
-use crate::verify::verify_possible;
 pub(super) use flags::FLAGS;
 use options::Options;
 
@@ -36,24 +37,43 @@ pub(super) fn command_with(notes: &str) -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    with_settings(matches, Task::Act, |options, log| execute_here(options, log).map(|()| ExitCode::SUCCESS))
+    with_settings(matches, Task::Act, None, |options, log| {
+        execute_here(options, log).map(|()| ExitCode::SUCCESS)
+    })
 }
 
 /// Compares instead of applying.
-pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
-    with_settings(matches, Task::Verify, verify_here)
+pub(super) fn verify(matches: &ArgMatches, netns: Option<&Given>) -> ExitCode {
+    with_settings(matches, Task::Verify, netns, verify_here)
+}
+
+/// What these words and variables come to, such as an init container's.
+pub(super) fn desired_by(
+    words: Vec<String>,
+    environment: BTreeMap<String, String>,
+) -> Result<Desired, ArgumentsError> {
+    let words = [NAME.to_owned()].into_iter().chain(words);
+    let matches = command_with("").try_get_matches_from(words)?;
+    let options = Options::new(&Values::with_environment(&matches, environment))?;
+    Ok(Box::new(move |_, _| Ok(options.desired.clone())))
+}
+
+/// What these flags come to.
+pub(super) fn desired_of(matches: &ArgMatches) -> Result<Desired, UsageError> {
+    let options = Options::new(&Values::new(matches))?;
+    Ok(Box::new(move |_, _| Ok(options.desired.clone())))
 }
 
 /// Compares whenever something changes.
-pub(super) fn watch(matches: &ArgMatches, options: crate::watch::Options) -> ExitCode {
-    with_settings(matches, Task::Watch, |settings, _| {
+pub(super) fn watch(matches: &ArgMatches, netns: Option<&Given>, options: crate::watch::Options) -> ExitCode {
+    with_settings(matches, Task::Watch, netns, |settings, _| {
         watch::report_all(settings.desired.clone(), options, settings.output)
     })
 }
 
 /// Replaces other rules, or shows how.
-pub(super) fn migrate(matches: &ArgMatches, is_dry: bool) -> ExitCode {
-    with_settings(matches, Task::Migrate { is_dry }, move |settings, _| {
+pub(super) fn migrate(matches: &ArgMatches, netns: Option<&Given>, is_dry: bool) -> ExitCode {
+    with_settings(matches, Task::Migrate { is_dry }, netns, move |settings, _| {
         migrate::refuse_removal(settings.action)?;
         migrate::perform(&settings.desired, is_dry || settings.action == Action::Print, settings.output)
     })
@@ -73,13 +93,20 @@ pub(super) fn desired(
 trait Work: FnOnce(&Options, Filtered) -> Result<ExitCode, Failure> + Send {}
 impl<W: FnOnce(&Options, Filtered) -> Result<ExitCode, Failure> + Send> Work for W {}
 
-fn with_settings(matches: &ArgMatches, task: Task, work: impl Work) -> ExitCode {
+/// `netns` is where, in place of what the settings say.
+fn with_settings(matches: &ArgMatches, task: Task, netns: Option<&Given>, work: impl Work) -> ExitCode {
     let values = Values::new(matches);
     let log = Log::beside(Output::is_json(&values) || values.read(&flags::LOG_FORMAT) == Ok(Log::Json));
-    end(execute(&values, log, task, work), log)
+    end(execute(&values, log, task, netns, work), log)
 }
 
-fn execute(values: &Values<'_>, log: Log, task: Task, work: impl Work) -> Result<ExitCode, Failure> {
+fn execute(
+    values: &Values<'_>,
+    log: Log,
+    task: Task,
+    netns: Option<&Given>,
+    work: impl Work,
+) -> Result<ExitCode, Failure> {
     let options = Options::new(values)?;
     let log = Filtered { log, level: options.level };
     if let Some(note) = &options.note {
@@ -90,7 +117,8 @@ fn execute(values: &Values<'_>, log: Log, task: Task, work: impl Work) -> Result
     }
     let _deferred = signals::defer();
     let is_guarded = task.changes() && options.action.is_for_pods() && !options.allow_host_network;
-    netns::inside_pod(options.netns.as_ref(), is_guarded, |text| log.warn(text), || work(&options, log))
+    let netns = netns.or(options.netns.as_ref());
+    netns::inside_pod(netns, is_guarded, |text| log.warn(text), || work(&options, log))
 }
 
 fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
@@ -121,11 +149,9 @@ fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
     perform(options.action, &options.desired, Place::Pod, &mut routes, options.output)
 }
 
-fn verify_here(options: &Options, _log: Filtered) -> Result<ExitCode, Failure> {
+fn verify_here(options: &Options, log: Filtered) -> Result<ExitCode, Failure> {
     if options.lockdown {
         lockdown::lock_down(false)?;
     }
-    let compared =
-        verify_possible(&options.desired, &mut nftwire::Socket::open()?, &mut RouteSocket::open()?)?;
-    Ok(report(&compared.differences, options.output)?)
+    compare(&options.desired, &mut RouteSocket::open()?, options.output, |text| log.warn(text))
 }

@@ -1,0 +1,84 @@
+//! `--pod NAMESPACE/NAME`: the network namespace of a pod of this node.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::flag::{Flag, Given, UsageError, Values};
+use super::node::{StatusError, ask};
+use crate::diagnostic::{Explain, Explanation};
+use crate::pods::{Node, PodsError};
+
+/// Where the node agent says where a pod is.
+const AGENT: &str = "/var/run/istio-cni/log.sock";
+
+pub(super) static POD: Flag<Option<Given>> =
+    Flag::text("pod", "NAMESPACE/NAME", || None, |given| Ok(Some(given.clone()))).help(
+        "The network namespace of this pod of the node: found through the node agent, or by the node's processes and \
+         the kubelet's folders",
+    );
+
+pub(super) static NODE_ROOT: Flag<PathBuf> =
+    Flag::text("node-root", "PATH", || "/".into(), |given| given.one(str::parse))
+        .help("The node's root file system, such as /host in a pod of `kubectl debug node/NODE`")
+        .show(|root| root.display().to_string());
+
+/// A pod that neither the agent nor the node's files show.
+#[derive(Debug, thiserror::Error)]
+#[error("--{}: {error}{}", POD.name(), asked(.agent.as_deref()))]
+struct UnknownPodError {
+    agent: Option<Box<StatusError>>,
+    error: Box<PodsError>,
+}
+
+fn asked(agent: Option<&StatusError>) -> String {
+    agent.map_or_else(String::new, |error| format!("; and {error}"))
+}
+
+impl Explain for UnknownPodError {
+    fn explanation(&self) -> Explanation {
+        self.error.explanation()
+    }
+}
+
+/// The node that is looked at.
+pub(super) fn node(values: &Values<'_>) -> Result<Node, UsageError> {
+    values.read(&NODE_ROOT).map(Node::new)
+}
+
+/// The namespace of the pod, as if it had been named by its file; none where no pod is asked for.
+pub(super) fn given(values: &Values<'_>) -> Result<Option<Given>, Failure> {
+    let Some(pod) = values.read(&POD)? else { return Ok(None) };
+    let Some((namespace, name)) =
+        pod.text.split_once('/').filter(|(one, other)| is_name(one) && is_name(other))
+    else {
+        return Err(pod.fault(format_args!("{:?} is not NAMESPACE/NAME", pod.text)).into());
+    };
+    let path = find(&node(values)?, namespace, name)?;
+    Ok(Some(Given::new(format!("--{} {}", POD.name(), pod.text), path)))
+}
+
+/// A DNS subdomain (RFC 1123), as all names of pods and namespaces are.
+fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+    (1..=253).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('.')
+}
+
+fn find(node: &Node, namespace: &str, name: &str) -> Result<String, UnknownPodError> {
+    let agent = Path::new(AGENT);
+    let agent = match agent.exists().then(|| ask(agent, "GET", &format!("/pods/{namespace}/{name}"))) {
+        Some(Ok(reply)) => {
+            match serde_json::from_str::<Value>(&reply).unwrap_or_default()["netns"].as_str() {
+                Some(path) => return Ok(path.to_owned()),
+                None => Some(Box::new(StatusError::reply(agent, &reply))),
+            }
+        }
+        Some(Err(error)) => Some(Box::new(error)),
+        None => None,
+    };
+    match node.find(namespace, name) {
+        Ok(network) => Ok(network.path.display().to_string()),
+        Err(error) => Err(UnknownPodError { agent, error: Box::new(error) }),
+    }
+}

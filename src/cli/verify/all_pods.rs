@@ -1,0 +1,180 @@
+//! `--all-pods`: every pod of a node, found by the node's processes.
+
+use std::process::ExitCode;
+
+use nft_ruleset::Family;
+use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
+use nftwire::{NamespaceError, Socket};
+use serde_json::json;
+
+use crate::cli::action::of;
+use crate::cli::differences;
+use crate::cli::failure::{Failure, write_result};
+use crate::cli::flag::shared::Output;
+use crate::cli::log::Log;
+use crate::cli::pod_spec::{Desired, PodSpec};
+use crate::cli::progress;
+use crate::leftovers;
+use crate::mesh;
+use crate::netns::{Namespace, in_each, inside};
+use crate::pods::{Node, PodNetwork};
+use crate::verify::{PossibleDifferences, verify_possible};
+
+/// Where the settings come from.
+pub(super) enum Settings {
+    /// The same for all
+    OfAll(Desired),
+    /// Each pod's own
+    OfEach(Vec<PodSpec>),
+}
+
+/// A pod, or a network namespace that is none's: its name for people, where it is, and what its rules are to be.
+struct Place<'a> {
+    name: String,
+    network: Option<PodNetwork>,
+    desired: Wanted<'a>,
+}
+
+enum Wanted<'a> {
+    Of(Desired),
+    OfAll(&'a Desired),
+    /// Its specification says that there are none, or cannot be used
+    Not(Failure),
+    /// Nobody says so
+    Unknown,
+}
+
+/// What came of one.
+enum Outcome {
+    Compared(Box<PossibleDifferences>),
+    /// It has no rules of a mesh
+    NoRules,
+    /// It has rules of a mesh, and nobody says which it should have
+    NoSettings,
+    /// No process of it is on this node
+    NotHere,
+}
+
+pub(super) fn verify(
+    node: &Node,
+    settings: &Settings,
+    output: Output,
+    log: Log,
+) -> Result<ExitCode, Failure> {
+    let networks = node.networks()?;
+    let places = match settings {
+        Settings::OfAll(desired) => {
+            let place = |network| Place {
+                name: name(node, &network),
+                network: Some(network),
+                desired: Wanted::OfAll(desired),
+            };
+            networks.into_iter().map(place).collect()
+        }
+        Settings::OfEach(pods) => of_each(node, pods, networks),
+    };
+    let quiet = |place: &Place<'_>| compare(place, log).map_err(|failure| failure.at(&place.name));
+    let outcomes = progress::during("comparing in all pods", || in_each(&places, quiet));
+    report(&places, outcomes, output, log)
+}
+
+/// The pods of a list, and what else has a network namespace.
+fn of_each<'a>(node: &Node, pods: &'a [PodSpec], networks: Vec<PodNetwork>) -> Vec<Place<'a>> {
+    let is_of =
+        |network: &PodNetwork, pod: &PodSpec| network.uid.as_ref().is_some_and(|uid| pod.uids.contains(uid));
+    let of_pod = |pod: &'a PodSpec| Place {
+        name: pod.name.clone(),
+        network: networks.iter().find(|network| is_of(network, pod)).cloned(),
+        desired: pod.desired().map_or_else(Wanted::Not, Wanted::Of),
+    };
+    let mut places: Vec<_> = pods.iter().map(of_pod).collect();
+    let others = networks.into_iter().filter(|network| !pods.iter().any(|pod| is_of(network, pod)));
+    places.extend(others.map(|network| Place {
+        name: name(node, &network),
+        network: Some(network),
+        desired: Wanted::Unknown,
+    }));
+    places
+}
+
+/// The pod's name where the kubelet's folders have it.
+fn name(node: &Node, network: &PodNetwork) -> String {
+    let names = node.names().unwrap_or_default();
+    match network.uid.as_ref().and_then(|uid| names.get(uid)) {
+        Some(pod) => format!("{}/{}", pod.namespace, pod.name),
+        None => format!("process {}", network.pid),
+    }
+}
+
+fn compare(place: &Place<'_>, log: Log) -> Result<Outcome, Failure> {
+    let Some(network) = &place.network else { return Ok(Outcome::NotHere) };
+    let namespace = match Namespace::from_path(&network.path) {
+        // It has ended meanwhile.
+        Err(NamespaceError::Gone { .. }) => return Ok(Outcome::NotHere),
+        namespace => namespace?,
+    };
+    inside(&namespace, |nft, routes| {
+        let desired = match &place.desired {
+            Wanted::Of(desired) => desired,
+            Wanted::OfAll(_) | Wanted::Unknown | Wanted::Not(_) if !has_rules(nft)? => {
+                return Ok(Outcome::NoRules);
+            }
+            Wanted::OfAll(desired) => desired,
+            Wanted::Unknown | Wanted::Not(_) => return Ok(Outcome::NoSettings),
+        };
+        let desired = desired(routes, log)?;
+        Ok(Outcome::Compared(Box::new(verify_possible(&desired, nft, routes)?)))
+    })
+}
+
+/// Whether a mesh has rules in the socket's namespace.
+fn has_rules(nft: &mut Socket) -> Result<bool, nftwire::Error> {
+    let tables = Snapshot::read(nft, Scope::Family(Family::Unspec), Depth::Tables)?;
+    let is_mesh = tables.tables().iter().any(|table| mesh::owns(table.head()));
+    Ok(is_mesh || !leftovers::find(nft)?.is_empty())
+}
+
+fn report(
+    places: &[Place<'_>],
+    outcomes: Vec<Result<Outcome, Failure>>,
+    output: Output,
+    log: Log,
+) -> Result<ExitCode, Failure> {
+    let (mut text, mut failed, mut differs) = (String::new(), None, false);
+    for (place, outcome) in places.iter().zip(outcomes) {
+        let name = &place.name;
+        let mut say = |result: &str, says: &str| match output {
+            Output::Text => text += &format!("{name}: {says}\n"),
+            Output::Json => text += &format!("{}\n", of(Some(name), json!({ "result": result }))),
+        };
+        match outcome {
+            Ok(Outcome::Compared(compared)) => {
+                for warning in compared.warnings() {
+                    log.warn(&format!("{name}: {warning}"));
+                }
+                differs |= !compared.differences.is_empty();
+                text += &differences::text(&compared.differences, output, Some(name));
+            }
+            Ok(Outcome::NoRules) => say("no_rules", "not compared: no rules of a mesh"),
+            Ok(Outcome::NotHere) => {
+                say("not_here", "not compared: no network namespace of its own on this node");
+            }
+            Ok(Outcome::NoSettings) => {
+                let reason = match &place.desired {
+                    Wanted::Not(failure) => failure.text(),
+                    _ => "no specification says what its rules are to be".to_owned(),
+                };
+                say("no_settings", &format!("not compared, and it has rules of a mesh: {reason}"));
+            }
+            Err(failure) => {
+                if output == Output::Json {
+                    let object = json!({ "result": "failed", "error": failure.to_json() });
+                    text += &format!("{}\n", of(Some(name), object));
+                }
+                failed = Some(failure.report(log));
+            }
+        }
+    }
+    write_result(&text)?;
+    Ok(failed.unwrap_or_else(|| differences::exit_code(!differs)))
+}
