@@ -145,3 +145,20 @@ fn maps_are_listed_as_nft_lists_them() {
         assert_eq!(*value, serde_json::json!({ "concat": [{ "range": ["2.2.2.2", "2.2.2.5"] }, 80] }));
     });
 }
+
+/// Numbers of a header in a set of a rule's own, which we load without a word about their byte order.
+#[test]
+fn numbers_in_network_order_are_listed_as_they_were_loaded() {
+    if !can_run() {
+        return;
+    }
+    let rules = "table ip t { chain c { tcp sequence { 33, 55 } drop; meta length { 33, 55 } drop; esp spi { 100, 200-300 } drop; meta mark { 1, 2 } drop; ip saddr { 1.1.1.1 } icmp id { 1, 2 } drop; }; }";
+    let (before, listing) = inside(|| {
+        assert!(Nft::Ours.load(rules).status.success());
+        let lists = |nft: Nft| text(&nft.run(&["list", "ruleset"]).stdout);
+        assert_eq!(lists(Nft::Ours), lists(Nft::Theirs));
+        (state(), lists(Nft::Ours))
+    });
+    assert!(listing.contains("tcp sequence { 33, 55 }"), "{listing}");
+    assert_eq!(crate::harness::loaded(Nft::Ours, &[&listing]).as_ref(), Ok(&before));
+}

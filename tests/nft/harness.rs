@@ -148,7 +148,7 @@ pub(crate) fn state() -> String {
 
 /// The line without the numbers of anonymous sets, which are maps where nft made them, and chains.
 fn unnumbered(line: &str) -> String {
-    let line = line.replace("__map", "__set").replace("__chain", "__set");
+    let line = line.replace("__objmap", "__set").replace("__map", "__set").replace("__chain", "__set");
     let mut parts = line.split("__set");
     let first = parts.next().unwrap_or_default().to_owned();
     let rest = parts.map(|part| part.trim_start_matches(|c: char| c.is_ascii_digit()));

@@ -71,7 +71,10 @@ fn set_type(number: u32, len: u32, fields: &[u32], order: Option<ByteOrder>, of:
     let single = numbers.len() < 2;
     let types = numbers.iter().enumerate().map(|(index, &number)| {
         let data_type = match DataType::from_number(number) {
-            Some(DataType::Integer) if order == Some(ByteOrder::Big) => DataType::NetworkInteger,
+            // Where nothing says otherwise, nft takes one number for big endian.
+            Some(DataType::Integer) if order == Some(ByteOrder::Big) || (single && order.is_none()) => {
+                DataType::NetworkInteger
+            }
             Some(data_type) => data_type,
             None => DataType::Hex,
         };
