@@ -11,7 +11,8 @@ mod program;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::{env, fs, io, thread};
@@ -97,6 +98,36 @@ fn every_listing_loads_again_into_an_equal_ruleset() {
         difference(&file, "reloaded", &first, &second, &mut wrong);
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn a_large_set_takes_little_memory_as_json() {
+    if !can_run() {
+        return;
+    }
+    inside(|| {
+        let elements: Vec<_> = (0..100_000_u32).map(|number| Ipv4Addr::from(number).to_string()).collect();
+        let set = format!("type ipv4_addr; elements = {{ {} }};", elements.join(", "));
+        feed("nft", &["-f", "-"], &format!("table ip t {{ set s {{ {set} }}; }}"));
+        let mut child = Command::new(program())
+            .args(["list", "ruleset", "--output", "json"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It writes once it has everything, and waits for a reader.
+        let mut listed = vec![0];
+        let mut output = child.stdout.take().unwrap();
+        output.read_exact(&mut listed).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        output.read_to_end(&mut listed).unwrap();
+        assert!(child.wait().unwrap().success());
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let kib: u64 = peak.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+        say(&format!("JSON of 100,000 elements: {} bytes, peak memory {kib} KiB", listed.len()));
+        assert!(kib < 64 << 10, "{kib} KiB");
+        let listed: Json = serde_json::from_slice(&listed).unwrap();
+        assert_eq!(listed["nftables"][2]["set"]["elem"].as_array().unwrap().len(), 100_000);
+    });
 }
 
 #[test]

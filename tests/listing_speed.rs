@@ -35,17 +35,21 @@ fn listings_beside_raw_dumps_and_nft() {
 
 fn measure(name: &str) {
     let meshwire = [env!("CARGO_BIN_EXE_meshwire"), "list", "ruleset"];
+    let json = [env!("CARGO_BIN_EXE_meshwire"), "list", "ruleset", "--output", "json"];
     let nothing = [env!("CARGO_BIN_EXE_meshwire"), "--version"];
     let nft = ["nft", "list", "ruleset"];
     // In turns, so that what else the machine does meets all of them.
-    let mut times = [const { Vec::new() }; 4];
+    let mut times = [const { Vec::new() }; 5];
     for _ in 0..RUNS {
         times[0].push(timed(raw_dump));
         times[1].push(timed(|| run(&meshwire)));
         times[2].push(timed(|| run(&nothing)));
         times[3].push(timed(|| run(&nft)));
+        times[4].push(timed(|| run(&json)));
     }
-    let [raw, ours, start, theirs] = times.map(median);
+    let [raw, ours, start, theirs, as_json] = times.map(median);
+    let json_peak = peak(&json);
+    let ratio = (as_json - start).as_secs_f64() / (ours - start).as_secs_f64();
     println!(
         "{name}: raw dump in this process {raw:.1?}, meshwire {ours:.1?} ({:.2} × raw; {:.2} × without the {start:.1?} \
          that it takes to start), nft {theirs:.1?} ({:.2} × meshwire); peak memory: meshwire {} KiB, nft {} KiB",
@@ -55,6 +59,13 @@ fn measure(name: &str) {
         peak(&meshwire),
         peak(&nft),
     );
+    println!(
+        "{name} as JSON: {as_json:.1?} ({ratio:.2} × the text, without the start), peak memory {json_peak} KiB"
+    );
+    assert!(ratio < 2.0, "JSON takes {ratio:.2} times as long as the text");
+    if name.ends_with("elements") {
+        assert!(json_peak < 64 << 10, "{json_peak} KiB");
+    }
 }
 
 /// Every rule and every element, received and thrown away.

@@ -72,7 +72,7 @@ impl Compiler<'_, '_> {
             None => {
                 // nft puts this one at the rule's beginning (`expr_evaluate_exthdr` in src/evaluate.c, 1.0.6).
                 let rule = std::mem::take(&mut self.expressions);
-                self.depend_on_network(header)?;
+                self.depend_on_network(header, false)?;
                 let added = self.expressions.len();
                 self.expressions.extend(rule);
                 self.mergeable.iter_mut().for_each(|place| place.load += added);
@@ -99,7 +99,7 @@ impl Compiler<'_, '_> {
     fn add_dependency(&mut self, field: &Field, layer: usize) -> Result<(), NotCompiled> {
         match layer {
             LINK => self.settle_link(field),
-            NETWORK => self.depend_on_network(field.protocol),
+            NETWORK => self.depend_on_network(field.protocol, true),
             _ => self.depend_on_transport(field.protocol),
         }
     }
@@ -127,7 +127,9 @@ impl Compiler<'_, '_> {
         self.emit_next_header(Protocol::Ether, 0x8100)
     }
 
-    fn depend_on_network(&mut self, protocol: Protocol) -> Result<(), NotCompiled> {
+    /// `direct` says whether it is a field of this header that is read, or one of a header that follows it: in a bridge
+    /// nft asks the packet in the one case, and its header in the other (`payload_add_dependency` in src/payload.c, 1.0.6).
+    fn depend_on_network(&mut self, protocol: Protocol, direct: bool) -> Result<(), NotCompiled> {
         let (ether_type, family) = match protocol {
             Protocol::Ip => (ETHERTYPE_IP, Family::Ipv4),
             Protocol::Ip6 => (ETHERTYPE_IP6, Family::Ipv6),
@@ -142,7 +144,9 @@ impl Compiler<'_, '_> {
             }
             (Some(Layer::Netdev), _) => self.emit_ether_type(ether_type)?,
             // skb->protocol, unlike the header, is the same with and without a VLAN.
-            (Some(Layer::Protocol(Protocol::Ether)), Family::Bridge) if protocol != Protocol::Arp => {
+            (Some(Layer::Protocol(Protocol::Ether)), Family::Bridge)
+                if direct && protocol != Protocol::Arp =>
+            {
                 self.emit_ether_type(ether_type)?;
             }
             (Some(Layer::Protocol(link @ (Protocol::Ether | Protocol::Vlan))), _) => {
@@ -174,7 +178,7 @@ impl Compiler<'_, '_> {
             _ => None,
         };
         if let (Some(network), None) = (message, self.context.layers[NETWORK]) {
-            self.depend_on_network(network)?;
+            self.depend_on_network(network, false)?;
         }
         let number = (0..=u8::MAX).find(|number| {
             let base =

@@ -58,9 +58,10 @@ pub fn set(set: &nftwire::Set<'_>) -> Set {
 
 fn set_type(number: u32, len: u32, fields: &[u32], order: Option<ByteOrder>, of: Option<SetType>) -> SetType {
     // nft leaves a concatenation unfinished where one of its parts cannot be told.
-    if let Some(of) = of.filter(|of| of.len() == len) {
-        return of;
-    }
+    let told = match of {
+        Some(of) if of.len() == len => return of,
+        of => of.map_or(Vec::new(), |of| of.types),
+    };
     let mut numbers = Vec::new();
     let mut rest = number;
     while rest > 0 {
@@ -70,6 +71,10 @@ fn set_type(number: u32, len: u32, fields: &[u32], order: Option<ByteOrder>, of:
     numbers.reverse();
     let single = numbers.len() < 2;
     let types = numbers.iter().enumerate().map(|(index, &number)| {
+        let field = told.get(index).filter(|field| !single && field.data_type.set_number() == number);
+        if let Some(field) = field {
+            return *field;
+        }
         let data_type = match DataType::from_number(number) {
             // Where nothing says otherwise, nft takes one number for big endian.
             Some(DataType::Integer) if order == Some(ByteOrder::Big) || (single && order.is_none()) => {

@@ -100,7 +100,7 @@ impl SetKey {
     }
 }
 
-/// The keys of elements whose keys have so many fields.
+/// The keys of elements whose keys have so many fields; ranges in their order, others ascending.
 pub(super) fn of_fields(
     elements: &[Element],
     fields: usize,
@@ -108,7 +108,10 @@ pub(super) fn of_fields(
 ) -> Result<Vec<SetKey>, NotCompiled> {
     let keys = elements.iter().map(|element| fields_key(element, fields, interval));
     let mut keys = keys.collect::<Result<Vec<_>, _>>()?;
-    keys.sort_by(|one, other| one.place().cmp(&other.place()));
+    // The kernel keeps ranges of several fields in the order in which they come, and so does nft.
+    if !interval {
+        keys.sort_by(|one, other| one.place().cmp(&other.place()));
+    }
     Ok(keys)
 }
 

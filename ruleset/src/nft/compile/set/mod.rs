@@ -7,7 +7,7 @@ use nftwire::userdata::{ByteOrder, SetUserdata};
 use nftwire::{Expr, Family, ObjectKind, SetFlags, SetPolicy, Text};
 
 use super::{NotCompiled, SetFault, load, stateful};
-use crate::{DataType, Element, Expression, Set, SetType, SetValue};
+use crate::{DataType, Element, Expression, Selector, Set, SetType, SetValue};
 
 use element::Ranges;
 pub(super) use element::moved;
@@ -110,13 +110,14 @@ impl AnonymousSet {
             None => None,
             Some(value) => Some((type_number(value), value_len(value)?)),
         };
+        let userdata = anonymous_userdata(key, value)?;
         let interval = elements.iter().any(|element| load::is_range(&element.key));
         if let Expression::Concat(parts) = key {
             let lens: Vec<_> = parts.iter().map(load::len).collect();
             let key_len = lens.iter().map(|len| len.next_multiple_of(4)).sum();
             let keys = element::of_fields(elements, parts.len(), interval)?;
             let fields = if interval { lens } else { Vec::new() };
-            let (key_type, userdata) = (type_number(key), anonymous_userdata(None, value)?);
+            let key_type = type_number(key);
             let object = None;
             return Ok(Self {
                 key_type,
@@ -134,8 +135,6 @@ impl AnonymousSet {
         let key_len = element::key_len(elements)?;
         let ranges = if interval { Ranges::Anonymous } else { Ranges::None };
         let keys = element::of_one_field(elements, data_type, key_len, ranges)?;
-        // nft takes keys for big endian where nothing says otherwise.
-        let userdata = anonymous_userdata(Some(data_type), value)?;
         let key_len = u32::try_from(key_len).unwrap_or(u32::MAX);
         let (key_type, fields) = (data_type.set_number(), Vec::new());
         let object = None;
@@ -279,16 +278,28 @@ fn byte_order(data_type: DataType) -> ByteOrder {
     if host { ByteOrder::Host } else { ByteOrder::Big }
 }
 
-/// What nft needs to show an anonymous set: the byte orders that are not big endian, and whether values are ranges.
-fn anonymous_userdata(key: Option<DataType>, value: Option<&Expression>) -> Result<Vec<u8>, NotCompiled> {
+/// What nft needs to show an anonymous set: the byte orders that are not big endian, whether values are ranges, and what
+/// keys are whose type does not say their length. nft 1.0.6 fails at a listing of several such fields without.
+fn anonymous_userdata(key: &Expression, value: Option<&Expression>) -> Result<Vec<u8>, NotCompiled> {
     let host = |data_type: DataType| Some(byte_order(data_type)).filter(|order| *order != ByteOrder::Big);
     let ranges = value.is_some_and(|value| match value {
         Expression::Concat(parts) => parts.iter().any(load::is_range),
         value => load::is_range(value),
     });
+    let is_unsized = |part: &Expression| part.data_type().is_none_or(|data_type| data_type.size() == 0);
+    let (key_type, has_typeof) = match key {
+        Expression::Concat(parts) => (None, parts.iter().any(is_unsized)),
+        // Bytes without a name are shown as such.
+        key => {
+            let is_raw = matches!(key, Expression::Selector(Selector::Raw(_)));
+            (Some(key.data_type().unwrap_or(DataType::Integer)), is_raw)
+        }
+    };
+    let of_key = if has_typeof { Some(type_of::expression(key)?) } else { None };
     let userdata = SetUserdata {
-        key_byte_order: key.and_then(host),
+        key_byte_order: key_type.and_then(host),
         data_byte_order: value.and_then(Expression::data_type).and_then(host),
+        key_typeof: of_key.as_ref().map(type_of::Encoded::as_typeof),
         data_interval: ranges.then_some(true),
         ..SetUserdata::default()
     };

@@ -5,7 +5,7 @@ use nftwire::userdata::{Typeof, Writer};
 
 use super::super::{NotCompiled, SetFault};
 use crate::nft::decompile::type_of::{CONCAT, CT, META, OSF, PAYLOAD, SOCKET, protocol_number};
-use crate::{Expression, Protocol, Selector, SetType};
+use crate::{Expression, Operator, Protocol, Selector, SetType};
 
 /// A declaration, ready to be written.
 pub(super) struct Encoded {
@@ -29,7 +29,8 @@ pub(super) fn encode(of: &SetType) -> Result<Option<Encoded>, NotCompiled> {
     }
 }
 
-fn expression(of: &Expression) -> Result<Encoded, NotCompiled> {
+/// The declaration of the type that an expression has.
+pub(super) fn expression(of: &Expression) -> Result<Encoded, NotCompiled> {
     match of {
         Expression::Selector(of) => selector(of),
         Expression::Concat(parts) => {
@@ -42,6 +43,8 @@ fn expression(of: &Expression) -> Result<Encoded, NotCompiled> {
             }
             Ok(Encoded { expression: CONCAT, data: writer.finish().map_err(too_long)? })
         }
+        // A field that starts between bytes, as nft shows it among several.
+        Expression::Binary(binary) if binary.operator == Operator::ShiftRight => expression(&binary.left),
         _ => Err(SetFault::Typeof.into()),
     }
 }
