@@ -11,6 +11,7 @@ use super::flag::{Flag, Given, UsageError, Values};
 use super::log::Log;
 #[cfg(feature = "tools")]
 use super::plan::plan;
+use super::progress;
 use crate::apply::{ApplyError, Counters};
 use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
@@ -214,7 +215,8 @@ pub(super) fn perform(
         }
         return tell("nothing was changed", &planned.text(output, None));
     }
-    let done = carry_out(action, interception, place, &mut Socket::open()?, routes)?;
+    let mut nft = Socket::open()?;
+    let done = progress::during("working", || carry_out(action, interception, place, &mut nft, routes))?;
     for warning in &done.warnings {
         Log::beside(output == Output::Json).warn(warning);
     }

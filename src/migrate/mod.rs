@@ -62,7 +62,15 @@ impl Interception {
         let plan = MigrationPlan::read(self, nft, routes)?;
         plan.is_possible()?;
         if plan.needs_bridge() {
-            return self.migrate_over_bridge(nft, routes);
+            return match self.migrate_over_bridge(nft, routes) {
+                Err(MigrateError::Apply(error)) if error.lacks_fib() => {
+                    let rest = self.without_fib().ok_or(error)?;
+                    let mut migrated = rest.migrate_over_bridge(nft, routes)?;
+                    migrated.applied.without_fib = true;
+                    Ok(migrated)
+                }
+                result => result,
+            };
         }
         let applied = self.apply(nft, routes, Counters::Keep)?;
         bridge::commit(nft, &Ruleset::default(), &bridge::owned(self))?;

@@ -20,7 +20,8 @@ pub(crate) fn of_rule(rule: &Rule) -> (Vec<u32>, Vec<u32>) {
 }
 
 /// Those of targets of xtables, which are structures: `xt_mark_tginfo2` (linux/netfilter/xt_mark.h),
-/// `xt_tproxy_target_info` and its revision 1 (xt_TPROXY.h), `xt_ct_target_info` (xt_CT.h), all in host order.
+/// `xt_tproxy_target_info` and its revision 1 (xt_TPROXY.h), `xt_connmark_tginfo1` (xt_connmark.h), `xt_ct_target_info`
+/// (xt_CT.h), all in host order.
 pub(crate) fn of_targets(expressions: &[Expr<'_>], marks: &mut Vec<u32>, zones: &mut Vec<u32>) {
     for expression in expressions {
         let Expr::Target(Target { name, info, .. }) = expression else { continue };
@@ -29,11 +30,15 @@ pub(crate) fn of_targets(expressions: &[Expr<'_>], marks: &mut Vec<u32>, zones: 
         match *name {
             "MARK" => marks.extend(long(0)),
             "TPROXY" => marks.extend(long(4)),
+            "CONNMARK" if info.get(12) == Some(&CONNMARK_SET) => marks.extend(long(0)),
             "CT" => zones.extend(short(2).filter(|zone| *zone != 0).map(u32::from)),
             _ => {}
         }
     }
 }
+
+/// `XT_CONNMARK_SET`: it does not copy a mark.
+const CONNMARK_SET: u8 = 0;
 
 /// Those of all rules, sorted, each of them once.
 pub(super) fn of_ruleset(ruleset: &Ruleset) -> (Vec<u32>, Vec<u32>) {

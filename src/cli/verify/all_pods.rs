@@ -1,5 +1,6 @@
 //! `--all-pods`: every pod of a node, found by the node's processes.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use nft_ruleset::Family;
@@ -17,7 +18,7 @@ use crate::cli::progress;
 use crate::leftovers;
 use crate::mesh;
 use crate::netns::{Namespace, in_each, inside};
-use crate::pods::{Node, PodNetwork};
+use crate::pods::{Node, PodName, PodNetwork};
 use crate::verify::{PossibleDifferences, verify_possible};
 
 /// Where the settings come from.
@@ -44,6 +45,9 @@ enum Wanted<'a> {
     Unknown,
 }
 
+/// Pods by their UIDs in hexadecimal digits.
+type Names = BTreeMap<String, PodName>;
+
 /// What came of one.
 enum Outcome {
     Compared(Box<PossibleDifferences>),
@@ -62,16 +66,18 @@ pub(super) fn verify(
     log: Log,
 ) -> Result<ExitCode, Failure> {
     let networks = node.networks()?;
+    // Without the kubelet's folders, pods have no names here.
+    let names = node.names().unwrap_or_default();
     let places = match settings {
         Settings::OfAll(desired) => {
             let place = |network| Place {
-                name: name(node, &network),
+                name: name(&names, &network),
                 network: Some(network),
                 desired: Wanted::OfAll(desired),
             };
             networks.into_iter().map(place).collect()
         }
-        Settings::OfEach(pods) => of_each(node, pods, networks),
+        Settings::OfEach(pods) => of_each(&names, pods, networks),
     };
     let quiet = |place: &Place<'_>| compare(place, log).map_err(|failure| failure.at(&place.name));
     let outcomes = progress::during("comparing in all pods", || in_each(&places, quiet));
@@ -79,7 +85,7 @@ pub(super) fn verify(
 }
 
 /// The pods of a list, and what else has a network namespace.
-fn of_each<'a>(node: &Node, pods: &'a [PodSpec], networks: Vec<PodNetwork>) -> Vec<Place<'a>> {
+fn of_each<'a>(names: &Names, pods: &'a [PodSpec], networks: Vec<PodNetwork>) -> Vec<Place<'a>> {
     let is_of =
         |network: &PodNetwork, pod: &PodSpec| network.uid.as_ref().is_some_and(|uid| pod.uids.contains(uid));
     let of_pod = |pod: &'a PodSpec| Place {
@@ -90,7 +96,7 @@ fn of_each<'a>(node: &Node, pods: &'a [PodSpec], networks: Vec<PodNetwork>) -> V
     let mut places: Vec<_> = pods.iter().map(of_pod).collect();
     let others = networks.into_iter().filter(|network| !pods.iter().any(|pod| is_of(network, pod)));
     places.extend(others.map(|network| Place {
-        name: name(node, &network),
+        name: name(names, &network),
         network: Some(network),
         desired: Wanted::Unknown,
     }));
@@ -98,8 +104,7 @@ fn of_each<'a>(node: &Node, pods: &'a [PodSpec], networks: Vec<PodNetwork>) -> V
 }
 
 /// The pod's name where the kubelet's folders have it.
-fn name(node: &Node, network: &PodNetwork) -> String {
-    let names = node.names().unwrap_or_default();
+fn name(names: &Names, network: &PodNetwork) -> String {
     match network.uid.as_ref().and_then(|uid| names.get(uid)) {
         Some(pod) => format!("{}/{}", pod.namespace, pod.name),
         None => format!("process {}", network.pid),
