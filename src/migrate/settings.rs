@@ -20,17 +20,19 @@ pub(crate) fn of_rule(rule: &Rule) -> (Vec<u32>, Vec<u32>) {
 }
 
 /// Those of targets of xtables, which are structures: `xt_mark_tginfo2` (linux/netfilter/xt_mark.h),
-/// `xt_tproxy_target_info` and its revision 1 (xt_TPROXY.h), `xt_connmark_tginfo1` (xt_connmark.h), `xt_ct_target_info`
+/// `xt_tproxy_target_info` and its revision 1 (xt_TPROXY.h), `xt_connmark_tginfo1` and `2` (xt_connmark.h), `xt_ct_target_info`
 /// (xt_CT.h), all in host order.
 pub(crate) fn of_targets(expressions: &[Expr<'_>], marks: &mut Vec<u32>, zones: &mut Vec<u32>) {
     for expression in expressions {
-        let Expr::Target(Target { name, info, .. }) = expression else { continue };
+        let Expr::Target(Target { name, revision, info }) = expression else { continue };
         let long = |offset: usize| info.get(offset..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes));
         let short = |offset: usize| info.get(offset..)?.first_chunk().map(|bytes| u16::from_ne_bytes(*bytes));
         match *name {
             "MARK" => marks.extend(long(0)),
             "TPROXY" => marks.extend(long(4)),
-            "CONNMARK" if info.get(12) == Some(&CONNMARK_SET) => marks.extend(long(0)),
+            "CONNMARK" if info.get(if *revision < 2 { 12 } else { 14 }) == Some(&CONNMARK_SET) => {
+                marks.extend(long(0));
+            }
             "CT" => zones.extend(short(2).filter(|zone| *zone != 0).map(u32::from)),
             _ => {}
         }
