@@ -8,13 +8,15 @@ from pathlib import Path
 from .apt import Suite
 from .architecture import Architecture
 
-# Debian's rustc of the same version as its standard library for other architectures. The compiler has to start on Debian 12, and
-# s390x is in no security suite.
+# Debian's rustc, and its standard library of the same version for other architectures. The compiler has to start on Debian 12,
+# and s390x is in no security suite.
 COMPILER = ("Debian-Security", "bookworm-security")
+COMPILER_PACKAGES = ["rustc-web", "cargo-web", "libstd-rust-web-1.96", "libstd-rust-web-dev", "libllvm22"]
+LIBRARIES = ("Debian", "bookworm")
+LIBRARIES_PACKAGES = [
+    "libgit2-1.5", "libmbedtls14", "libmbedcrypto7", "libmbedx509-1", "libssh2-1", "libhttp-parser2.9",
+]  # fmt: skip
 STANDARD_LIBRARY = {"arm64": COMPILER, "s390x": ("Debian", "trixie")}
-PACKAGES = ["rustc-web", "cargo-web", "libstd-rust-web-dev"]
-# Of what these depend on, all that is neither a compiler for C nor on every machine.
-LIBRARIES = ["libstd-rust-web-*", "libllvm*", "libgit2-*", "libmbed*", "libssh2-*", "libhttp-parser*"]
 
 
 def environment(cache: Path, architecture: Architecture) -> dict[str, str]:
@@ -37,14 +39,13 @@ def environment(cache: Path, architecture: Architecture) -> dict[str, str]:
 
 def debian(cache: Path, architecture: Architecture) -> Path:
     """Debian's toolchain with the standard library of this architecture, in one tree."""
-    trees = Suite(cache, *COMPILER).with_dependencies(PACKAGES)
-    wanted = [tree for tree in trees if any(tree.match(f"{name}_*") for name in [*PACKAGES, *LIBRARIES])]
-    foreign = Suite(cache, *STANDARD_LIBRARY[architecture.name], architecture.name).alone([PACKAGES[-1]])
+    own = Suite(cache, *COMPILER).alone(COMPILER_PACKAGES) + Suite(cache, *LIBRARIES).alone(LIBRARIES_PACKAGES)
+    foreign = Suite(cache, *STANDARD_LIBRARY[architecture.name], architecture.name).alone(["libstd-rust-web-dev"])
     root = cache / "toolchains" / "-".join(sorted(tree.name[-16:] for tree in foreign))
     if not root.exists():
         half_done = root.with_suffix(".part")
         shutil.rmtree(half_done, ignore_errors=True)
-        for tree in [*wanted, *foreign]:
+        for tree in [*own, *foreign]:
             shutil.copytree(tree, half_done, symlinks=True, dirs_exist_ok=True)
         half_done.rename(root)
     return root
