@@ -185,7 +185,7 @@ impl<'a> Chain<'a> {
 
     pub(crate) fn encode(&self, writer: &mut AttrWriter) {
         writer.put_text(uapi::NFTA_CHAIN_TABLE, self.table);
-        if !self.name.as_bytes().is_empty() {
+        if !self.name.as_bytes().is_empty() || !self.flags.contains(ChainFlags::BINDING) {
             writer.put_text(uapi::NFTA_CHAIN_NAME, self.name);
         }
         if self.id != 0 {

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 /// Why there is no filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no filter is known for {}", std::env::consts::ARCH)]
-pub(super) struct FilterError;
+pub(in crate::cli) struct FilterError;
 
 /// What to do about an error.
 pub(super) fn help(_error: &FilterError) -> &'static str {

@@ -7,6 +7,7 @@ use crate::model::selector::{CtOf, Osf, RawPayload};
 use crate::{Expression, FieldType, Protocol, Selector, SetType};
 
 // nft's enum expr_types
+pub(crate) const VERDICT: u32 = 1;
 pub(crate) const PAYLOAD: u32 = 7;
 pub(crate) const META: u32 = 9;
 pub(crate) const SOCKET: u32 = 10;

@@ -3,10 +3,11 @@
 mod element;
 mod type_of;
 
-use nftwire::userdata::{ByteOrder, SetUserdata};
+use nftwire::userdata::{ByteOrder, SetUserdata, Typeof};
 use nftwire::{Expr, Family, ObjectKind, SetFlags, SetPolicy, Text};
 
 use super::{NotCompiled, SetFault, load, stateful};
+use crate::nft::decompile::type_of::VERDICT;
 use crate::{DataType, Element, Expression, Selector, Set, SetType, SetValue};
 
 use element::Ranges;
@@ -212,6 +213,8 @@ pub fn named_set(set: &Set) -> Result<NamedSet, NotCompiled> {
         Some(SetValue::Verdict) => {
             values = Some((DataType::VERDICT, 0));
             userdata.data_byte_order = Some(NO_ORDER);
+            // Where a map has `typeof` for its keys, nft writes one for its verdicts as well.
+            userdata.data_typeof = key.expression.as_ref().map(|_| Typeof { expression: VERDICT, data: &[] });
         }
         Some(SetValue::Object(kind)) => object = Some(ObjectKind::from_number(kind.number())),
         Some(SetValue::Data { data_type, interval }) => {
@@ -221,7 +224,9 @@ pub fn named_set(set: &Set) -> Result<NamedSet, NotCompiled> {
             userdata.data_byte_order = Some(order_of(data_type));
         }
     }
-    userdata.data_typeof = of_value.as_ref().map(type_of::Encoded::as_typeof);
+    if let Some(of_value) = &of_value {
+        userdata.data_typeof = Some(of_value.as_typeof());
+    }
     Ok(NamedSet {
         key_type: types_number(key),
         key_len: key.len(),

@@ -9,8 +9,8 @@ use super::value::describe;
 use super::{Evaluated, Evaluator, Kind, value};
 use crate::model::selector::{CtOf, Fib};
 use crate::{
-    Constant, Data, DataType, Expression, Hash, Map, Op, Operator, Prefix, Range, Selector, Statement,
-    Verdict,
+    Binary, Constant, Data, DataType, Expression, Hash, Map, Op, Operator, Prefix, Range, Selector,
+    Statement, Verdict,
 };
 
 /// What is read, and the types of its parts.
@@ -346,7 +346,7 @@ impl Evaluator<'_> {
         {
             return self.hours(left, op, ends, right.span);
         }
-        let value = self.interval(right, kind)?;
+        let (left, value) = without_xor(left, self.interval(right, kind)?);
         let single = matches!(value, Expression::Constant(_));
         let flags = kind.data_type.has_flags() && single;
         let op = match op {
@@ -486,6 +486,22 @@ fn is_constant(expr: &Expr) -> bool {
         ExprKind::Binary(_, operands) => is_constant(&operands.0) && is_constant(&operands.1),
         ExprKind::Selector(_) | ExprKind::Hash(_) | ExprKind::Map(_) => false,
         _ => true,
+    }
+}
+
+/// `mark ^ 3 == 1` is `mark == 2`: nft moves the constant to the other side (`binop_transfer`, src/evaluate.c of 1.0.6).
+fn without_xor(left: Expression, right: Expression) -> (Expression, Expression) {
+    match (left, right) {
+        (Expression::Binary(binary), Expression::Constant(value)) if binary.operator == Operator::Xor => {
+            match *binary {
+                Binary { left, right: Expression::Constant(own), .. } => {
+                    let data = combine(Operator::Xor, &value.data, &own.data);
+                    without_xor(left, Constant { data, ..value }.into())
+                }
+                binary => (Expression::Binary(Box::new(binary)), value.into()),
+            }
+        }
+        unchanged => unchanged,
     }
 }
 
