@@ -132,11 +132,10 @@ impl Values {
 /// The range of one value, prefix or range, whose bytes can be a key.
 fn range_of(data_type: DataType, expression: &Expression) -> Option<(Data, Data)> {
     let (from, to) = range(expression).ok()?;
-    // The beginning of an interface's name stands for all that begin so.
     let whole = data_type.size() != 0 && from.as_bytes().len() == usize::try_from(data_type.size()).ok()?;
-    // Values in host order have no ranges: their bytes do not stand in the order of the numbers.
+    // Values in host order have no ranges: their bytes are not in the order of the numbers. Neither have beginnings of names.
     let has_ranges = matches!(data_type, DataType::Ipv4Addr | DataType::Ipv6Addr | DataType::InetService);
-    let plain = matches!(expression, Expression::Constant(_)) || has_ranges;
+    let plain = from == to || has_ranges;
     (whole && plain && !data_type.is_bitmask()).then_some((from, to))
 }
 
