@@ -48,7 +48,7 @@ def build(cache: Path, architecture: Architecture) -> Build:
     messages = cargo(
         environment | {"RUSTFLAGS": "-C target-feature=+crt-static", "CARGO_PROFILE_DEV_DEBUG": "0"},
         "test", "--no-run", *(part for package in PACKAGES for part in ("-p", package)), "--locked",
-        "--target", architecture.target, "--message-format", "json", "--lib", *wanted,
+        "--target", architecture.target, "--message-format", "json-render-diagnostics", "--lib", *wanted,
     )  # fmt: skip
     made = {}
     for message in map(json.loads, messages.splitlines()):
