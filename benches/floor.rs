@@ -33,13 +33,13 @@ const ACK: u16 = 4;
 const CREATE: u16 = 0x400;
 const APPEND: u16 = CREATE | 0x800;
 
-/// How the rules are told.
+/// How the rules are encoded.
 #[derive(Clone, Copy)]
 struct Form {
     family: Family,
     /// By a number of the batch instead of the chain's name
     by_id: bool,
-    /// A counter tells its zeros
+    /// A counter sends its zeros
     zeros: bool,
     /// The names of expressions end with a NUL
     ends: bool,

@@ -126,7 +126,7 @@ fn by_netlink_bindings(buffer: &mut Vec<u8>, number: u32) {
         .end_nested();
 }
 
-/// A rule as the kernel tells it.
+/// A rule as the kernel dumps it.
 fn received(expressions: &[Expr<'_>]) -> Vec<u8> {
     let mut writer = AttrWriter::default();
     writer.put_str(uapi::NFTA_RULE_TABLE, TABLE);

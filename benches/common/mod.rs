@@ -48,7 +48,7 @@ pub(crate) fn iptables(count: u32) -> String {
     format!("*filter\n:{CHAIN} - [0:0]\n{}COMMIT\n", (0..count).map(rule).collect::<String>())
 }
 
-/// Takes everything away; what the kernel does about it behind the scenes is over when the socket is closed.
+/// Removes everything; the kernel's deferred work is over when the socket is closed.
 pub(crate) fn clear() {
     let mut socket = Socket::open().unwrap();
     let mut batch = Batch::new();

@@ -1,4 +1,4 @@
-//! What a refusal tells: which object of the batch, which expression of the rule, and the kernel's reason. Nothing of the
+//! What a refusal contains: which object of the batch, which expression of the rule, and the kernel's reason. Nothing of the
 //! batch is applied.
 //!
 //! It works in a network namespace of its own, which ends with it, and needs no root where user namespaces are allowed:

@@ -171,7 +171,7 @@ impl AttrWriter {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Overwrites what stands at `position`.
+    /// Overwrites the bytes at `position`.
     #[inline]
     pub(crate) fn patch(&mut self, position: usize, bytes: &[u8]) {
         self.bytes[position..position + bytes.len()].copy_from_slice(bytes);
@@ -231,7 +231,7 @@ impl<'a> Iterator for AttrReader<'a> {
     }
 }
 
-/// The first attribute, and what stands behind it and its padding.
+/// The first attribute, and the bytes after it and its padding.
 fn split_attribute(bytes: &[u8]) -> Option<(Attr<'_>, &[u8])> {
     let (&[l0, l1, k0, k1], _) = bytes.split_first_chunk()?;
     let length = usize::from(u16::from_ne_bytes([l0, l1]));

@@ -81,12 +81,12 @@ impl Batch {
         self.starts.len()
     }
 
-    /// Adds a table; one that is there stays as it is.
+    /// Adds a table; an existing one stays as it is.
     pub fn add_table(&mut self, table: &Table<'_>) {
         self.object(uapi::NFT_MSG_NEWTABLE, NLM_F_CREATE, table.family, |writer| table.encode(writer));
     }
 
-    /// As [`add_table`](Self::add_table), but one that is there is refused with EEXIST.
+    /// As [`add_table`](Self::add_table), but an existing one is refused with EEXIST.
     pub fn create_table(&mut self, table: &Table<'_>) {
         let flags = NLM_F_CREATE | NLM_F_EXCL;
         self.object(uapi::NFT_MSG_NEWTABLE, flags, table.family, |writer| table.encode(writer));
@@ -97,7 +97,7 @@ impl Batch {
         self.object(uapi::NFT_MSG_DELTABLE, 0, family, |writer| writer.put_text(uapi::NFTA_TABLE_NAME, name));
     }
 
-    /// Adds a chain; one that is there with the same hook and priority stays as it is.
+    /// Adds a chain; an existing one with the same hook and priority stays as it is.
     pub fn add_chain(&mut self, chain: &Chain<'_>) {
         self.object(uapi::NFT_MSG_NEWCHAIN, NLM_F_CREATE, chain.family, |writer| chain.encode(writer));
     }
@@ -144,7 +144,7 @@ impl Batch {
         });
     }
 
-    /// Adds a set; one that is there stays as it is.
+    /// Adds a set; an existing one stays as it is.
     pub fn add_set(&mut self, set: &Set<'_>) {
         self.object(uapi::NFT_MSG_NEWSET, NLM_F_CREATE, set.family, |writer| set.encode(writer));
     }
@@ -255,7 +255,7 @@ impl Batch {
         Some(self.starts.partition_point(|&start| start <= position).saturating_sub(1))
     }
 
-    /// What stands `offset` bytes into the message with this number.
+    /// What is `offset` bytes into the message with this number.
     pub(crate) fn locate(&self, message: usize, offset: usize) -> Location {
         let Some(&start) = self.starts.get(message) else { return Location::default() };
         let end = self.starts.get(message + 1).copied().unwrap_or(self.writer.len());
@@ -351,7 +351,7 @@ mod tests {
         assert!(batch.is_empty());
         batch.add_table(&TABLE);
         assert_eq!(split(batch.as_bytes()).len(), 2);
-        // It is required of what stands in the batch, so it goes with that.
+        // It applies to what is in the batch, so it is dropped with it.
         batch.clear();
         assert_bytes(batch.as_bytes(), &bytes(BEGIN));
     }

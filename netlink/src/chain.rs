@@ -119,7 +119,7 @@ pub struct Chain<'a> {
     pub flags: ChainFlags,
     /// How often a base chain's policy decided; `None` where that is not counted
     pub counters: Option<Counter>,
-    /// How many rules, jumps and elements it has or is the goal of, as the kernel tells
+    /// How many rules, jumps and elements it has or is the target of, as the kernel reports it
     pub references: u32,
     /// Bytes that the kernel keeps for user space, such as nft's comment
     pub userdata: &'a [u8],
@@ -235,7 +235,7 @@ fn decode_hook(attribute: Attr<'_>) -> Result<(Hook, i32, Vec<Device<'_>>), Deco
             _ => {}
         }
     }
-    // A single device is told as a list, and once more by itself.
+    // The kernel reports a single device as a list, and once more by itself.
     if devices.is_empty() {
         devices.extend(device);
     }
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn base_chain_that_keeps_its_policy() {
-        // What nft cannot express: a base chain whose policy is not told.
+        // What nft cannot express: a base chain without a policy attribute.
         let golden = "
             40000000 030a 0104 00000000 00000000  01000000  # NEWCHAIN
               0600 0100 74000000                            # table

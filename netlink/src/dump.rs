@@ -230,7 +230,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// What stands behind the `nlmsghdr` of a message of nf_tables.
+    /// What follows the `nlmsghdr` of a message of nf_tables.
     pub(crate) fn new(header: &Header<'_>, payload: Bytes) -> Self {
         Self { nlmsg_type: header.nlmsg_type, flags: header.flags, payload }
     }

@@ -14,13 +14,13 @@ pub enum ElementData<'a> {
 /// One element of a set or a map.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Element<'a> {
-    /// The key; in a set of intervals the first value of a range, or, with `interval_end`, the value behind one
+    /// The key; in a set of intervals the first value of a range, or, with `interval_end`, the first value after one
     pub key: Data,
     /// The last value of a range of concatenated keys
     pub key_end: Option<Data>,
     /// Whether the key is the first value that is no longer in the range (`NFT_SET_ELEM_INTERVAL_END`)
     pub interval_end: bool,
-    /// Whether it stands for every key that no other element has (`NFT_SET_ELEM_CATCHALL`, from 5.13 on); it has no
+    /// Whether it matches every key that no other element has (`NFT_SET_ELEM_CATCHALL`, from 5.13 on); it has no
     /// key of its own
     pub catch_all: bool,
     /// What a map's key leads to

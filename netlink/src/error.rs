@@ -53,7 +53,7 @@ pub enum DecodeError {
         /// The attribute's type
         attribute: u16,
     },
-    /// An attribute without which the object means nothing is not there.
+    /// A required attribute is missing.
     #[error("attribute {attribute} is missing")]
     Missing {
         /// The attribute's type

@@ -1,5 +1,5 @@
 //! What of nf_tables a kernel may lack: the option with which it is built, its module, and the first kernel that has
-//! it. One table, for the help behind a refusal and for what is asked beforehand.
+//! it. One table, for the help after a refusal and for what is probed beforehand.
 //!
 //! Options: net/netfilter/Kconfig; modules: net/netfilter/Makefile.
 

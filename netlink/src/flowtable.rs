@@ -26,7 +26,7 @@ pub struct Flowtable<'a> {
     pub name: Text<'a>,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
-    /// How many rules refer to it, as the kernel tells
+    /// How many rules refer to it, as the kernel reports it
     pub references: u32,
     /// Its flags
     pub flags: FlowtableFlags,
@@ -109,7 +109,7 @@ impl<'a> Flowtable<'a> {
 }
 
 impl Batch {
-    /// Adds a flowtable; one that is there gets the devices, too.
+    /// Adds a flowtable; an existing one gets the devices as well.
     pub fn add_flowtable(&mut self, flowtable: &Flowtable<'_>) {
         self.object(uapi::NFT_MSG_NEWFLOWTABLE, NLM_F_CREATE, flowtable.family, |writer| {
             flowtable.encode(writer);

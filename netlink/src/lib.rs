@@ -21,7 +21,7 @@
 //! # Byte order
 //!
 //! Netlink headers are in host order, nf_tables' own integers in network order; the attribute writer and reader
-//! do that. What stands in a register is in the order of the thing that was loaded: a header field in network
+//! do that. A register's content is in the byte order of what was loaded: a header field in network
 //! order, a mark or a uid in host order. [`Data`] has a constructor for each.
 //!
 //! # Panics

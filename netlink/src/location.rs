@@ -13,7 +13,7 @@ pub struct Location {
     pub expression: Option<(usize, String)>,
 }
 
-/// What stands `offset` bytes into the attributes of a message of this kind (`NFT_MSG_*`).
+/// What is `offset` bytes into the attributes of a message of this kind (`NFT_MSG_*`).
 pub(crate) fn at(kind: u8, attributes: &[u8], offset: usize) -> Option<Location> {
     let (attribute, value, offset) = find(attributes, offset)?;
     let is_rule = (kind, attribute) == (uapi::NFT_MSG_NEWRULE, uapi::NFTA_RULE_EXPRESSIONS);

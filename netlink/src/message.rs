@@ -1,4 +1,4 @@
-//! Message headers: `struct nlmsghdr` and, behind it, `struct nfgenmsg`.
+//! Message headers: `struct nlmsghdr`, followed by `struct nfgenmsg`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ pub(crate) const NLMSG_HEADER: usize = 16;
 const NFGEN_HEADER: usize = 4;
 /// Where the flags stand in the header.
 const FLAGS: std::ops::Range<usize> = 6..8;
-/// Where the sequence number stands in the header.
+/// The offset of the sequence number in the header.
 const SEQUENCE: std::ops::Range<usize> = 8..12;
 
 /// A protocol family (`NFPROTO_*` in `include/uapi/linux/netfilter.h`).
@@ -121,12 +121,12 @@ pub struct Message<'a> {
     pub family: Family,
     /// The low 16 bits of the ruleset's generation
     pub generation: u16,
-    /// The attributes behind the headers
+    /// The attributes after the headers
     pub attributes: AttrReader<'a>,
 }
 
 impl<'a> Message<'a> {
-    /// Reads what stands behind the `nlmsghdr` of a message of type `nlmsg_type`.
+    /// Reads what follows the `nlmsghdr` of a message of type `nlmsg_type`.
     pub(crate) fn decode(nlmsg_type: u16, payload: &'a [u8]) -> Result<Self, DecodeError> {
         let [subsystem, kind] = nlmsg_type.to_be_bytes();
         let Some((&[family, _version, resource_0, resource_1], attributes)) = payload.split_first_chunk()
@@ -145,7 +145,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A message's `nlmsghdr`, as received, and what stands behind it.
+/// A message's `nlmsghdr`, as received, and what follows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Header<'a> {
     pub(crate) nlmsg_type: u16,
@@ -243,7 +243,7 @@ mod tests {
         }
     }
 
-    /// The generation, as the kernel told it to nft: NFT_MSG_NEWGEN, generation 2, pid 14661, `nft`.
+    /// The generation, as the kernel reported it to nft: NFT_MSG_NEWGEN, generation 2, pid 14661, `nft`.
     const GENERATION: &str = "
         2c000000 0f0a 0000 01000000 45390000  00000002
           0800 0100 00000002
@@ -295,7 +295,7 @@ mod tests {
             let read: Vec<_> = Datagram(&wrong).map(|header| header.map(|header| header.sequence)).collect();
             assert_eq!(read, [Err(DecodeError::MessageLength)], "{length}");
         }
-        // Less than what is there: the rest is no message.
+        // Shorter than the datagram: the rest is not a message.
         let cut = Datagram(&one[..18]).next().unwrap().map(|header| header.sequence);
         assert_eq!(cut, Err(DecodeError::MessageLength));
     }

@@ -44,7 +44,7 @@ pub enum NamespaceError {
         /// The file
         path: PathBuf,
     },
-    /// The file that stands for it cannot be opened.
+    /// Its file cannot be opened.
     #[error("cannot open the network namespace {}: {}", path.display(), io_text(source))]
     Open {
         /// The file
@@ -62,7 +62,7 @@ pub enum NamespaceError {
 }
 
 impl Namespace {
-    /// The namespace that a file stands for, such as `/var/run/netns/NAME` or `/proc/PID/ns/net`.
+    /// The namespace of a file such as `/var/run/netns/NAME` or `/proc/PID/ns/net`.
     ///
     /// # Errors
     /// [`NamespaceError::Gone`] where there is no such file; the file cannot be opened.
@@ -95,7 +95,7 @@ impl Namespace {
         })
     }
 
-    /// What tells it from all others: the device and the inode of its file.
+    /// What distinguishes it from all others: the device and the inode of its file.
     ///
     /// # Errors
     /// Those of fstat(2).

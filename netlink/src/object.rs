@@ -42,7 +42,7 @@ pub struct Object<'a> {
     pub name: Text<'a>,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
-    /// How many rules and elements refer to it, as the kernel tells
+    /// How many rules and elements refer to it, as the kernel reports it
     pub references: u32,
     /// Bytes that the kernel keeps for user space, such as nft's comment
     pub userdata: &'a [u8],
@@ -85,7 +85,7 @@ pub enum ObjectData<'a> {
 pub struct CtHelper<'a> {
     /// The helper's name, such as `ftp`
     pub helper: Text<'a>,
-    /// The network protocol (`NFPROTO_*`); the table's where it is not told
+    /// The network protocol (`NFPROTO_*`); the table's where none is given
     pub l3proto: Option<u16>,
     /// The transport protocol (`IPPROTO_*`)
     pub l4proto: u8,
@@ -94,7 +94,7 @@ pub struct CtHelper<'a> {
 /// Timeouts of connection tracking (`enum nft_ct_timeout_timeout_attributes`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CtTimeout {
-    /// The network protocol (`NFPROTO_*`); the table's where it is not told
+    /// The network protocol (`NFPROTO_*`); the table's where none is given
     pub l3proto: Option<u16>,
     /// The transport protocol (`IPPROTO_*`)
     pub l4proto: u8,
@@ -106,7 +106,7 @@ pub struct CtTimeout {
 /// An expectation of connection tracking (`enum nft_ct_expectation_attributes`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CtExpect {
-    /// The network protocol (`NFPROTO_*`); the table's where it is not told
+    /// The network protocol (`NFPROTO_*`); the table's where none is given
     pub l3proto: Option<u16>,
     /// The transport protocol (`IPPROTO_*`)
     pub l4proto: u8,
@@ -194,7 +194,7 @@ impl<'a> Object<'a> {
 }
 
 impl Batch {
-    /// Adds an object; one of that kind and name that is there stays as it is, but for its parameters, which change
+    /// Adds an object; an existing one of that kind and name stays as it is, except for its parameters, which change
     /// where its kind lets them (quotas, from 5.5 on).
     pub fn add_object(&mut self, object: &Object<'_>) {
         self.object(uapi::NFT_MSG_NEWOBJ, NLM_F_CREATE, object.family, |writer| object.encode(writer));

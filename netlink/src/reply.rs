@@ -46,7 +46,7 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// What stands behind the refused message's header, and behind the message itself where it is told in full.
+/// What follows the refused message's header, or the message itself where the kernel returns it in full.
 fn behind_echo(flags: u16, errno: i32, rest: &[u8]) -> Result<&[u8], DecodeError> {
     let (&length, _) = rest.split_first_chunk().ok_or(DecodeError::MessageLength)?;
     let echo = if flags & NLM_F_CAPPED != 0 || errno == 0 {
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn refusal_with_an_offset() {
-        // A rule that looks something up in a set that is not there.
+        // A rule that refers to an unknown set.
         let golden = "
             2c000000 0200 0003 04000000 0d650000  feffffff  # NLMSG_ERROR, NLM_F_CAPPED, NLM_F_ACK_TLVS
             e4000000 060a 010c 04000000 00000000            # the header of the message
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn refusal_with_words_and_an_offset() {
-        // A chain whose name is too long; the kernel tells the policy that it broke, too.
+        // A chain whose name is too long; the kernel reports the policy that it broke as well.
         let golden = "
             68000000 0200 0003 04000000 0d650000  deffffff
             28010000 030a 0504 04000000 00000000
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn attributes_behind_something_unpadded() {
-        // A refused message of 21 bytes, and a message that was not refused and of which only the header is told.
+        // A refused message of 21 bytes, and a message that was not refused, of which the kernel returns the header alone.
         let refused = "
             34000000 0200 0002 04000000 00000000  feffffff
             15000000 060a 0100 04000000 00000000  01000000

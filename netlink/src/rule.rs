@@ -54,7 +54,7 @@ pub struct Rule<'a> {
     pub chain_id: u32,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
-    /// The handle of the rule before it, as the kernel tells; 0 for the first one
+    /// The handle of the rule before it, as the kernel reports it; 0 for the first one
     pub position: u64,
     /// What xtables' extensions need to know, where it has some
     pub compat: Option<Compat>,
@@ -245,7 +245,7 @@ mod tests {
         assert_bytes(&message(|batch| batch.add_rule(&rule(), Position::Prepend, &drop())), &bytes(nft));
     }
 
-    // nft writes the position behind the expressions and the handle before them, this crate both before.
+    // nft writes the position after the expressions and the handle before them, this crate both before.
 
     #[test]
     fn before() {

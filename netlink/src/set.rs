@@ -230,7 +230,7 @@ mod tests {
     use super::*;
     use crate::testing::{assert_bytes, assert_same_message, bytes, message, read};
 
-    /// nft writes the description before the timeout, this crate behind it.
+    /// nft writes the description before the timeout, this crate after it.
     #[track_caller]
     fn same(set: &Set<'_>, golden: &str) {
         let golden = bytes(golden);

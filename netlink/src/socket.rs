@@ -1,4 +1,4 @@
-//! The socket: one transaction is one send, and every reply is there when it returns.
+//! The socket: one transaction is one send, and every reply is queued when it returns.
 
 use std::io;
 use std::thread::{self, ThreadId};
@@ -111,7 +111,7 @@ impl Socket {
     ///
     /// # Errors
     /// With [`Error::Receive`] and [`Error::Unconfirmed`] the outcome is unknown; with any other error nothing was
-    /// applied. [`Error::GenerationChanged`] tells that the generation which the batch requires is not the
+    /// applied. [`Error::GenerationChanged`] means that the generation which the batch requires is not the
     /// current one.
     pub fn commit(&mut self, batch: &mut Batch) -> Result<Commit, Error> {
         self.transact(batch, true)
@@ -201,7 +201,7 @@ impl Socket {
             let datagram = match self.receive() {
                 Ok(datagram) => datagram,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(outcome),
-                // Answers were lost. It is told before those that are queued, so read on.
+                // Replies were lost. The error is delivered before those that are queued, so read on.
                 Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
                     outcome.overrun = true;
                     continue;
@@ -311,8 +311,8 @@ impl Socket {
 /// What the replies to a transaction come to.
 #[derive(Default)]
 pub(crate) struct Outcome {
-    /// The refusal of the first message that failed (what comes behind it is its consequence), its number among
-    /// the objects, and the offset into it that the kernel tells
+    /// The refusal of the first message that failed (later ones are its consequence), its number among
+    /// the objects, and the offset into it that the kernel reports
     refusal: Option<(Option<usize>, Refusal, Option<usize>)>,
     /// Whether the last object was answered with success
     confirmed: bool,
@@ -395,8 +395,8 @@ pub(crate) fn receive_from(
     Ok((length, sender.port_number()))
 }
 
-/// A receive that failed, once more: the kernel tells a socket's error once, and what is queued stays (`sock_error` in
-/// include/net/sock.h). That nothing is there, and that replies were lost, is for the caller.
+/// Repeats a receive that failed: the kernel reports a socket's error once, and what is queued stays (`sock_error` in
+/// include/net/sock.h). An empty queue and lost replies are for the caller.
 fn retry_receive<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     const FINAL: [Option<i32>; 2] = [Some(Errno::EAGAIN as i32), Some(Errno::ENOBUFS as i32)];
     match retry_interrupted(&mut call) {

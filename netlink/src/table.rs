@@ -26,9 +26,9 @@ pub struct Table<'a> {
     pub flags: TableFlags,
     /// The kernel's handle; 0 where it is not known
     pub handle: u64,
-    /// How many chains, sets, objects and flowtables it holds, as the kernel tells
+    /// How many chains, sets, objects and flowtables it holds, as the kernel reports it
     pub references: u32,
-    /// The port number of the netlink socket that owns it, as the kernel tells (from 5.12 on); 0 for none
+    /// The port ID of the netlink socket that owns it, as the kernel reports it (from 5.12 on); 0 for none
     pub owner: u32,
     /// Bytes that the kernel keeps for user space, such as nft's comment
     pub userdata: &'a [u8],
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn handle_and_owner_of_a_dump() {
-        // As the kernel tells a table that a process with port id 0x3945 owns.
+        // As the kernel reports a table that a process with port id 0x3945 owns.
         let golden = "
             40000000 000a 0000 00000000 00000000  01000001
               0600 0100 74000000

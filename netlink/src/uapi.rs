@@ -2,7 +2,7 @@
 //!
 //! Sources: `include/uapi/linux/netfilter/nf_tables.h` unless a block says otherwise. A number keeps its meaning
 //! for ever; a kernel that does not know an attribute yet ignores it or replies EINVAL or EOPNOTSUPP. The
-//! attributes below are those of Linux 6.18; where one is newer than 5.12, the version stands beside it.
+//! attributes below are those of Linux 6.18; where one is newer than 5.12, the version is next to it.
 #![allow(missing_docs, reason = "the names are the kernel's; its header documents them")]
 
 // include/uapi/linux/netfilter/nfnetlink.h

@@ -175,7 +175,7 @@ pub fn with_comment<'t>(comment: impl Into<Text<'t>>) -> Result<Vec<u8>, Userdat
     writer.finish()
 }
 
-/// What nft keeps beside an element.
+/// What nft keeps with an element.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ElementUserdata<'a> {
     /// Its comment
@@ -248,7 +248,7 @@ impl<'a> Typeof<'a> {
     }
 }
 
-/// What nft keeps beside a set or a map.
+/// What nft keeps with a set or a map.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetUserdata<'a> {
     /// The byte order of its keys

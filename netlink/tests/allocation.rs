@@ -1,4 +1,4 @@
-//! A warm batch does not allocate: what a refill needs, the first one has left behind.
+//! A warm batch does not allocate: a refill uses what the first one has allocated.
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 

@@ -242,7 +242,7 @@ fn chains_at_devices() {
     });
 }
 
-/// What nft 1.0.6 has no statement for: the kernel takes it and tells it back.
+/// What nft 1.0.6 has no statement for: the kernel takes it and dumps it.
 #[test]
 fn expressions_that_nft_cannot_write() {
     in_new_namespace(|| {

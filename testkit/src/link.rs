@@ -81,7 +81,7 @@ pub fn default_route(gateway: IpAddr) {
     request::<Rtmsg>(Rtm::Newroute, NlmF::CREATE | NlmF::EXCL, message);
 }
 
-/// An IPv6 address is there before a worker of the kernel has added its route; until then, packets to it leave.
+/// An IPv6 address exists before a worker of the kernel has added its route; until then, packets to it leave.
 fn wait_until_local(address: IpAddr) {
     let socket = UdpSocket::bind((address, 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();

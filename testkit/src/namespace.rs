@@ -52,7 +52,7 @@ impl Namespace {
         });
     }
 
-    /// The network namespace that this file stands for.
+    /// The network namespace of this file.
     #[must_use]
     pub fn from_file(file: File) -> Self {
         Self(file)

@@ -1,4 +1,4 @@
-//! The capabilities that each command needs, as the README lists them: with these it works, and without any of them it
+//! The capabilities that each command needs, as docs/privileges.md lists them: with these it works, and without any of them it
 //! does not.
 
 use std::path::Path;
@@ -60,9 +60,9 @@ fn each_command_needs_what_the_readme_says() {
             );
         }
     }
-    let readme = include_str!("../../README.md");
+    let page = include_str!("../../docs/privileges.md");
     for name in ["`list`", "`graph`", "`reset counters`", "`verify`", "`demo`", "CAP_SYS_ADMIN"] {
-        assert!(readme.contains(name), "{name}");
+        assert!(page.contains(name), "{name}");
     }
 }
 

@@ -47,7 +47,7 @@ class Suite:
         stamp.touch()
 
     def concrete(self, package: str) -> list[str]:
-        """The packages that hold the kernel behind a meta package, or behind a pattern's highest version.
+        """The packages that hold the kernel of a meta package, or of a pattern's highest version.
 
         From 6.19 on the image's own package is empty, and linux-binary and linux-modules hold what it had.
         """

@@ -40,7 +40,7 @@ class Archive:
                 self.file(f"{path}/{file.relative_to(source)}", file.read_bytes(), mode)
 
     def write(self, target: Path, *before: Path) -> None:
-        """Writes the archive behind others that are there already: the kernel takes several in one file."""
+        """Writes the archive after others: the kernel takes several in one file."""
         self.entry("TRAILER!!!", 0, b"")
         with target.open("wb") as out:
             for earlier in before:

@@ -39,7 +39,7 @@ class Runner:
 
     @staticmethod
     def lack(architectures: list[Architecture]) -> str:
-        """What the host lacks for such guests; nothing where all is there."""
+        """What the host lacks for such guests; empty where it has everything."""
         emulators = {one.qemu: one.qemu_package for one in architectures}
         common = {"depmod": "kmod", "apt-get": "apt", "dpkg-deb": "dpkg", "readelf": "binutils"}
         return host.lack(emulators | common)
@@ -88,7 +88,7 @@ def boot(
     starts_within: float,
     started: Callable[[], None] = lambda: None,
 ) -> str:
-    """Runs a guest until it ends, takes too long, or has not started in time. The kernel's own console is beside the
+    """Runs a guest until it ends, takes too long, or has not started in time. The kernel's own console is next to the
     log.
 
     QEMU 7.2 emulates two things of x86 wrongly of which a kernel dies now and then. With two processors, one may still meet the

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-# A test's own line, also behind what another one has printed meanwhile.
+# A test's own line, also after what another one has printed meanwhile.
 TEST = re.compile(r"test (\S+)(?: - should panic)? \.\.\. (ok|FAILED)$", re.MULTILINE)
 SKIP = re.compile(r"skipped (\S+): (.*)$", re.MULTILINE | re.IGNORECASE)
 # Of what a test reads, what this kernel does not know.
@@ -77,7 +77,7 @@ def read(guest: str, output: str, may_skip: list[str], is_command: bool) -> Resu
     elif not ended:
         result.error = "the guest died, or did not end in time"
     elif sums != [len(tests) - len(result.failed), len(result.failed)]:
-        result.error = f"{len(tests)} tests are told, but the sums are {sums[0]} passed and {sums[1]} failed"
+        result.error = f"{len(tests)} tests are listed, but the sums are {sums[0]} passed and {sums[1]} failed"
     elif not result.run:
         result.error = "nothing ran"
     elif ended[1] != "0" and not result.failed:

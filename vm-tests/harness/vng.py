@@ -31,7 +31,7 @@ class Runner:
 
     @staticmethod
     def lack(_: list[Architecture]) -> str:
-        """What the host lacks; nothing where all is there."""
+        """What the host lacks; empty where it has everything."""
         packages = {
             "vng": "virtme-ng, of PyPI", "virtme-run": "virtme-ng", "qemu-system-x86_64": "qemu-system-x86",
             "depmod": "kmod", "udevadm": "udev", "apt-get": "apt", "dpkg-deb": "dpkg", "script": "bsdutils",

@@ -184,7 +184,7 @@ fn add(events: &mut VecDeque<Event>, received: io::Result<u32>, datagram: &[u8])
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
         // Any process with CAP_NET_ADMIN can send something to this socket's port ID (netlink(7)).
         Ok(_) => Ok(()),
-        // The socket tells it once (`netlink_overrun` in net/netlink/af_netlink.c, Linux 6.18).
+        // The socket reports it once (`netlink_overrun` in net/netlink/af_netlink.c, Linux 6.18).
         Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {
             events.push_back(Event::Missed);
             Ok(())

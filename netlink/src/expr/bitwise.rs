@@ -106,8 +106,8 @@ mod tests {
         Bitwise { sreg: Register::R1, dreg: Register::R1, len, operation }
     }
 
-    // nft leaves NFTA_BITWISE_OP away for its oldest uses of the mask and writes it behind the registers elsewhere.
-    // Here it is always told, as in the kernel's own dump, and stands behind the length.
+    // nft omits NFTA_BITWISE_OP for its oldest uses of the mask and writes it after the registers elsewhere.
+    // Here it is always sent, as in the kernel's own dump, and follows the length.
 
     #[test]
     fn mask_of_a_prefix() {

@@ -57,7 +57,7 @@ mod tests {
               0c00 0100 636f756e74657200 # name \"counter\"
               0400 0280                  # data counter
         ";
-        // Both are always told, as in the kernel's dump and as iptables-nft writes it.
+        // Both are always sent, as in the kernel's dump and as iptables-nft writes it.
         let ours = "
             2c00 0180                       # element
               0c00 0100 636f756e74657200    # name

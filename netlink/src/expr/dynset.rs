@@ -4,9 +4,9 @@ use crate::{AttrReader, AttrWriter, DecodeError, Register, Text, uapi};
 kernel_number! {
     /// What a [`Dynset`] does with its set (`enum nft_dynset_ops`).
     DynsetOp {
-        /// Adds the element; one that is there stays as it is
+        /// Adds the element; an existing one stays as it is
         Add = 0,
-        /// Adds the element, or lets the one that is there live on
+        /// Adds the element, or renews the timeout of an existing one
         Update = 1,
         /// Takes the element out (from 5.4 on)
         Delete = 2,
@@ -214,7 +214,7 @@ mod tests {
                       0800 0500 00000000         # flags
                 0800 0900 00000002               # flags
         ";
-        // A counter tells its numbers, even where they are zero, and the flags come first.
+        // A counter's numbers are sent even where they are zero, and the flags come first.
         let ours = "
             b000 0180                            # element
               0b00 0100 64796e7365740000         # name

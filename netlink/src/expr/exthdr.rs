@@ -28,7 +28,7 @@ pub struct Exthdr {
     pub offset: u32,
     /// How many bytes; 0 where none are read or written
     pub len: u32,
-    /// `NFT_EXTHDR_F_PRESENT`: reads one byte that tells whether the header is there at all
+    /// `NFT_EXTHDR_F_PRESENT`: reads one byte: whether the header exists at all
     pub present: bool,
     /// Read or write; `None` removes a TCP option (from 5.18 on)
     pub access: Option<Access>,
@@ -42,7 +42,7 @@ impl Exthdr {
             None => {}
         }
         writer.put_u8(uapi::NFTA_EXTHDR_TYPE, self.kind);
-        // What an access does not need, the kernel refuses to take (EINVAL), though it tells all in a dump.
+        // The kernel refuses what an access does not need (EINVAL), although a dump has all of it.
         if self.access.is_some() || self.offset != 0 {
             writer.put_be32(uapi::NFTA_EXTHDR_OFFSET, self.offset);
         }

@@ -12,7 +12,7 @@ kernel_number! {
         Critical = 2,
         /// `err`
         Error = 3,
-        /// `warn`, the kernel's choice where none is told
+        /// `warn`, the kernel's default
         Warning = 4,
         /// `notice`
         Notice = 5,
@@ -28,11 +28,11 @@ kernel_number! {
 /// Logs the packet: to the kernel's log, or, with a `group`, to a program that listens there (nfnetlink_log).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Log<'a> {
-    /// What stands before it: up to 127 bytes
+    /// The prefix: up to 127 bytes
     pub prefix: Option<Text<'a>>,
     /// How urgent it is; not with a `group`
     pub level: Option<LogLevel>,
-    /// `NF_LOG_*`: what is told beside; not with a `group`
+    /// `NF_LOG_*`: what is logged besides; not with a `group`
     pub flags: u32,
     /// The group that gets it
     pub group: Option<u16>,

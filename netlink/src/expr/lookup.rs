@@ -1,7 +1,7 @@
 use super::{register, required};
 use crate::{AttrReader, AttrWriter, DecodeError, Register, Text, uapi};
 
-/// Looks the register up in a set: goes on with the rule if it is there (or, `inverted`, if it is not), and with a
+/// Looks the register up in a set: continues with the rule if the set contains it (or, `inverted`, if it does not), and with a
 /// map puts the value into `dreg`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookup<'a> {
@@ -63,8 +63,8 @@ mod tests {
         Lookup { set: set.into(), set_id, sreg: Register::R1, dreg: None, inverted: false }
     }
 
-    // nft leaves NFTA_LOOKUP_FLAGS away where there are none and writes the set's name behind the registers. Here both
-    // are always told, as in the kernel's own dump, and the name comes first.
+    // nft omits NFTA_LOOKUP_FLAGS where no flag is set and writes the set's name after the registers. Here both
+    // are always sent, as in the kernel's own dump, and the name comes first.
 
     #[test]
     fn in_a_named_set() {

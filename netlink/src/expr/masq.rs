@@ -6,7 +6,7 @@ use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 pub struct Masq {
     /// The register with the port, or the first of a range, in network order
     pub proto_min: Option<Register>,
-    /// The register with the last port of the range; the kernel tells `proto_min` again where there is none
+    /// The register with the last port of the range; the kernel repeats `proto_min` where none was given
     pub proto_max: Option<Register>,
     /// `NF_NAT_RANGE_*`
     pub flags: u32,

@@ -2,7 +2,7 @@ use super::{Access, kernel_number, register, required};
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 kernel_number! {
-    /// What beside the packet's bytes is read or set (`enum nft_meta_keys`). Numbers are in host order unless noted.
+    /// What is read or set besides the packet's bytes (`enum nft_meta_keys`). Numbers are in host order unless noted.
     MetaKey {
         /// The packet's length
         Len = 0,
@@ -70,14 +70,14 @@ kernel_number! {
         TimeDay = 31,
         /// Seconds since midnight UTC
         TimeHour = 32,
-        /// The index of the device behind an l3mdev
+        /// The index of the device of an l3mdev
         Sdif = 33,
-        /// The name of the device behind an l3mdev; 16 bytes
+        /// The name of the device of an l3mdev; 16 bytes
         SdifName = 34,
     }
 }
 
-/// Reads or sets what the kernel keeps beside the packet's bytes.
+/// Reads or sets what the kernel keeps besides the packet's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// What

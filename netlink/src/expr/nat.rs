@@ -20,11 +20,11 @@ pub struct Nat {
     pub family: Family,
     /// The register with the address, or the first of a range
     pub addr_min: Option<Register>,
-    /// The register with the last address of the range; the kernel tells `addr_min` again where there is none
+    /// The register with the last address of the range; the kernel repeats `addr_min` where none was given
     pub addr_max: Option<Register>,
     /// The register with the port, or the first of a range, in network order
     pub proto_min: Option<Register>,
-    /// The register with the last port of the range; the kernel tells `proto_min` again where there is none
+    /// The register with the last port of the range; the kernel repeats `proto_min` where none was given
     pub proto_max: Option<Register>,
     /// `NF_NAT_RANGE_*`
     pub flags: u32,

@@ -25,7 +25,7 @@ mod tests {
             1000 0180                    # element
               0c00 0100 6e6f747261636b00 # name \"notrack\"
         ";
-        // The data stands there, empty, as with every expression.
+        // The data attribute is present, and empty, as with every expression.
         let ours = "
             1400 0180                    # element
               0c00 0100 6e6f747261636b00 # name

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
     use crate::testing::different;
 
-    // nft leaves the NUL behind the names away.
+    // nft omits the NUL after the names.
 
     #[test]
     fn by_name() {

@@ -10,7 +10,7 @@ kernel_number! {
         Network = 1,
         /// The transport header
         Transport = 2,
-        /// What is behind the transport header (from 5.16 on)
+        /// What follows the transport header (from 5.16 on)
         Inner = 3,
         /// The header of the tunnel that an [`Inner`](super::Inner) expression looks into (from 6.2 on)
         Tunnel = 4,
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn load_into_a_four_byte_register() {
-        // ip saddr . tcp dport @cc: the port goes behind the four bytes of the address, into NFT_REG32_01
+        // ip saddr . tcp dport @cc: the port follows the four bytes of the address, into NFT_REG32_01
         // [ payload load 2b @ transport header + 2 => reg 9 ]
         let nft = "
             3400 0180                    # element
@@ -200,7 +200,7 @@ mod tests {
                 0800 0600 00000001       # csum_type
                 0800 0700 00000010       # csum_offset
         ";
-        // nft leaves NFTA_PAYLOAD_CSUM_FLAGS away where there are none; the kernel's dump always tells them.
+        // nft omits NFTA_PAYLOAD_CSUM_FLAGS where no flag is set; the kernel's dump always has them.
         let ours = "
             4c00 0180                     # element
               0c00 0100 7061796c6f616400  # name

@@ -6,7 +6,7 @@ use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 pub struct Redir {
     /// The register with the port, or the first of a range, in network order
     pub proto_min: Option<Register>,
-    /// The register with the last port of the range; the kernel tells `proto_min` again where there is none
+    /// The register with the last port of the range; the kernel repeats `proto_min` where none was given
     pub proto_max: Option<Register>,
     /// `NF_NAT_RANGE_*`
     pub flags: u32,
@@ -70,7 +70,7 @@ mod tests {
                 0800 0300 00000002       # flags
         ";
         same(Redir { proto_min: Some(Register::R1), proto_max: None, flags }, nft);
-        // The kernel's dump tells proto_min as proto_max, too; so does a rule that is to equal the dump.
+        // The kernel's dump repeats proto_min as proto_max; so does a rule that is to equal the dump.
         let as_dumped = "
             2c00 0180                     # element
               0a00 0100 7265646972000000  # name

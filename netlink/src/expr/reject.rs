@@ -13,12 +13,12 @@ kernel_number! {
     }
 }
 
-/// Drops the packet and tells its sender.
+/// Drops the packet and notifies its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reject {
     /// What is answered
     pub kind: RejectKind,
-    /// The code; the kernel tells none for a reset
+    /// The code; the kernel reports none for a reset
     pub code: Option<u8>,
 }
 

@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn keys() {
-        // nft tells level 0 where the key has none; so does `Some(0)`, and `None` leaves it away, as the kernel's dump.
+        // nft sends level 0 where the key has none; so does `Some(0)`, and `None` omits it, as the kernel's dump does.
         // socket transparent 1
         // [ socket load transparent => reg 1 ]
         let transparent = "

@@ -3,11 +3,11 @@ use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 /// Answers a TCP SYN with a cookie, and opens the connection only once it came back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Synproxy {
-    /// The maximum segment size that the client is told
+    /// The maximum segment size that is announced to the client
     pub mss: u16,
-    /// The window scale that the client is told
+    /// The window scale that is announced to the client
     pub wscale: u8,
-    /// `NF_SYNPROXY_OPT_*`: which options the client is told
+    /// `NF_SYNPROXY_OPT_*`: which options are announced to the client
     pub flags: u32,
 }
 

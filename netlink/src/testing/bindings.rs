@@ -322,7 +322,7 @@ fn same_elements(list: &ElementList<'_>, ours: &[Element<'_>]) {
         let timeout = theirs.get_timeout().map(|timeout| u64::from_be_bytes(timeout.to_ne_bytes()));
         same(Some(ours.timeout).filter(|timeout| *timeout != 0), timeout);
         same(Some(ours.userdata).filter(|bytes| !bytes.is_empty()), theirs.get_userdata());
-        // Its specification lacks NFTA_SET_ELEM_PAD (8), so that it takes the attributes behind it for their
+        // Its specification lacks NFTA_SET_ELEM_PAD (8), so that it takes the attributes after it for their
         // neighbours: the last key of a range (10) for expressions.
         assert_eq!(ours.key_end.is_some(), theirs.get_expressions().is_ok());
     }

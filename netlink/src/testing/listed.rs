@@ -1,4 +1,4 @@
-//! Golden bytes of what listing reads of chains, sets, elements and rules beside what loading writes.
+//! Golden bytes of what listing reads of chains, sets, elements and rules, next to what loading writes.
 
 use super::{assert_same_message, bytes, message, read};
 use crate::expr::{Counter, Quota};

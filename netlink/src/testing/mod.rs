@@ -1,7 +1,7 @@
 //! What the tests share: golden bytes and how they are compared.
 //!
 //! The goldens are what `nft` 1.0.6 handed to the kernel 6.18, seen with `strace -e trace=sendmsg -e write=all` in a
-//! network namespace of its own. Beside each stands the rule it was captured from and, in brackets, what
+//! network namespace of its own. Next to each is the rule it was captured from and, in brackets, what
 //! `nft --debug=netlink` prints for the expression. Where this crate writes other bytes on purpose, the test says why.
 
 mod bindings;
@@ -17,11 +17,11 @@ use crate::{AttrReader, AttrWriter, Batch, Message};
 /// The bytes of `struct nlmsghdr` and `struct nfgenmsg`.
 pub(crate) const HEADERS: usize = NLMSG_HEADER + 4;
 
-/// The bytes that a golden text stands for.
+/// The bytes of a golden text.
 ///
 /// A line is an attribute: its length, its type, and its value with the padding. Or it is a message's header: length,
 /// type, flags, sequence number and port id, and the four bytes of `struct nfgenmsg`. All is hexadecimal, as captured
-/// on a little-endian machine; behind `#` stands what it is. Headers are in host order, so they are turned around where
+/// on a little-endian machine; after `#` comes what it is. Headers are in host order, so they are turned around where
 /// that is not little-endian.
 pub(crate) fn bytes(golden: &str) -> Vec<u8> {
     let mut bytes = Vec::new();

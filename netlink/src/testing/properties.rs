@@ -171,7 +171,7 @@ proptest! {
         let cut = cut.index(message.len() + 1);
         let mut message = message;
         message.truncate(cut);
-        // Either the header still tells the old length, or it agrees with what is left.
+        // Either the header still has the old length, or it agrees with what is left.
         if length_too && cut >= 4 {
             message[..4].copy_from_slice(&u32::try_from(cut).unwrap().to_ne_bytes());
         }

@@ -272,7 +272,7 @@ fn translations() -> Vec<Case> {
     ]
 }
 
-/// The expression as the kernel tells it back.
+/// The expression as the kernel dumps it.
 fn as_dumped(expression: Expr<'static>) -> Expr<'static> {
     match expression {
         // One port is a range of one.
@@ -337,7 +337,7 @@ fn every_expression() {
     });
 }
 
-/// AND, OR and XOR with a second register are there from 6.13 on.
+/// AND, OR and XOR with a second register exist from 6.13 on.
 #[test]
 fn bitwise_with_two_registers() {
     in_new_namespace(|| {
@@ -543,7 +543,7 @@ fn a_ruleset_of_nfts_read_and_written() {
     });
 }
 
-/// A chain that `nft` binds to a rule is told apart from the others.
+/// A chain that `nft` binds to a rule is distinguished from the others.
 #[test]
 fn a_chain_that_belongs_to_a_rule() {
     in_new_namespace(|| {

@@ -65,7 +65,7 @@ fn places_in_a_chain() {
     });
 }
 
-/// One batch: what is there goes, what is desired comes, whether there was anything or not.
+/// One batch: what exists is removed, what is desired is added, whether anything existed or not.
 #[test]
 fn a_ruleset_is_replaced_in_one_batch() {
     in_new_namespace(|| {
@@ -159,7 +159,7 @@ fn an_anonymous_map_of_verdicts() {
         assert_eq!(seen, 1);
         socket
             .rules(FAMILY, TABLE, |rule| {
-                // The dump tells the name that it has now, and no number.
+                // The dump has its present name, and no number.
                 let expected = expr::Lookup { set: "__map0".into(), set_id: 0, ..lookup };
                 assert_eq!(rule.expressions().nth(1), Some(Ok(expected.into())));
                 Ok(())

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use super::*;
 use meshwire_testkit::{in_new_namespace, skipped};
 
-/// How the process inside is told net.core.wmem_max, and that it is inside.
+/// How the process inside learns net.core.wmem_max, and that it is inside.
 const INSIDE: &str = "NFTWIRE_TEST_WMEM_MAX";
 
 /// Runs one of this file's tests in a new user namespace, and in a new network namespace that belongs to it if

@@ -1,4 +1,4 @@
-//! Readings beside transactions that are only prepared: checks and refused batches, which shift a dump's position without
+//! Readings next to transactions that are only prepared: checks and refused batches, which shift a dump's position without
 //! a new generation.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! A refusal tells the message, the attribute and the expression that it is about.
+//! A refusal names the message, the attribute and the expression that it concerns.
 
 use nftwire::{Location, SetFlags, uapi};
 use nix::errno::Errno;
@@ -103,7 +103,7 @@ fn a_statement_in_a_chain_of_the_wrong_type() {
     });
 }
 
-/// A check sees as much where the table is there already. That it sees it in a new table is not so on all kernels.
+/// A check sees as much where the table exists. Not all kernels see it in a new table.
 #[test]
 fn a_check_of_a_statement_in_a_chain_of_the_wrong_type() {
     in_new_namespace(|| {
@@ -182,7 +182,7 @@ fn the_first_of_several_refusals() {
     });
 }
 
-/// Message number `k` is refused, wherever it stands, in a batch that is larger than one read of answers.
+/// Message number `k` is refused, wherever it is, in a batch that is larger than one read of answers.
 #[test]
 fn every_message_is_told_by_its_number() {
     in_new_namespace(|| {
@@ -238,7 +238,7 @@ fn a_name_that_is_too_long_in_the_kernels_words() {
         batch.add_chain(&Chain::new(FAMILY, TABLE, &name));
         let refusal = refused(&mut Socket::open().unwrap(), &mut batch);
         assert_eq!((refusal.message, refusal.errno), (Some(2), Errno::ERANGE as i32));
-        // Up to 6.12 it keeps to itself which one it was; 6.18 tells.
+        // Up to 6.12 the kernel does not report which one it was; 6.18 does.
         let told = "the kernel refused message 2 of the transaction, attribute 3 (name): ERANGE: Math result not representable \
                     (Attribute failed policy validation)";
         let untold = "the kernel refused message 2 of the transaction: ERANGE: Math result not representable";
@@ -267,7 +267,7 @@ fn more_expressions_than_a_rule_may_hold() {
     });
 }
 
-/// A loop is told with the rule that closes it.
+/// A loop is reported with the rule that closes it.
 #[test]
 fn a_loop_of_jumps() {
     in_new_namespace(|| {

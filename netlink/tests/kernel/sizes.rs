@@ -1,4 +1,4 @@
-//! Large transactions: elements over several messages, a send buffer that has to grow, lengths that cannot be told.
+//! Large transactions: elements over several messages, a send buffer that has to grow, lengths that cannot be encoded.
 
 use super::*;
 use meshwire_testkit::in_new_namespace;
@@ -74,7 +74,7 @@ fn batch_of(size: usize) -> Batch {
         if left == 0 {
             return batch;
         }
-        // What is left for the rules behind this one is nothing, or enough for one.
+        // What is left for the rules after this one is nothing, or enough for one.
         let parts = left.div_ceil(without_userdata + longest);
         let userdata = (left / parts - without_userdata) / 4 * 4;
         let mut rule = rule(INPUT);

@@ -45,7 +45,7 @@ fn the_same_batch_twice() {
         let first = socket.commit(&mut batch).unwrap();
         let second = socket.commit(&mut batch).unwrap();
         assert_eq!((first.messages, first.bytes), (second.messages, second.bytes));
-        // Tables and chains that are there stay, rules are added once more.
+        // Existing tables and chains stay, rules are added once more.
         assert_eq!(tables(&mut socket), [TABLE]);
         assert_eq!(rules(&mut socket, INPUT).len(), 2);
         // It can grow, and go over another socket.

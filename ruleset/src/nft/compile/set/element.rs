@@ -22,7 +22,7 @@ pub struct SetKey {
     pub end: bool,
     /// The last value of a range of several fields
     pub key_end: Option<Data>,
-    /// Whether it stands for every key that no other element has
+    /// Whether it matches every key that no other element has
     pub catch_all: bool,
     /// What it has beside the key
     pub details: KeyDetails,
