@@ -11,7 +11,6 @@ use super::flag::{Flag, Given, UsageError, Values};
 use super::log::Log;
 #[cfg(feature = "tools")]
 use super::plan::plan;
-use super::progress;
 use crate::apply::{ApplyError, Counters};
 use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
@@ -215,8 +214,7 @@ pub(super) fn perform(
         }
         return tell("nothing was changed", &planned.text(output, None));
     }
-    let mut nft = Socket::open()?;
-    let done = progress::during("working", || carry_out(action, interception, place, &mut nft, routes))?;
+    let done = carry_out(action, interception, place, &mut Socket::open()?, routes)?;
     for warning in &done.warnings {
         Log::beside(output == Output::Json).warn(warning);
     }

@@ -18,10 +18,10 @@ const EVERYTHING: &str =
 const ERRORS: [&str; 5] = ["EPERM", "ENOMEM", "ENOBUFS", "EAGAIN", "EINTR"];
 /// Calls that a signal can interrupt, among those that a run makes (signal(7)).
 const INTERRUPTIBLE: [&str; 6] = ["openat", "poll", "read", "write", "sendto", "recvfrom"];
-/// Two do not come back, so they cannot fail. The third answers with an address whatever happens, and a C library that gets no
-/// memory ends the process: what that leaves, `killed` looks at. The last one has an answer for a few bytes from when the machine
-/// has booted (getrandom(2)); std's maps take that for granted.
-const NEVER_FAIL: [&str; 4] = ["execve", "exit_group", "brk", "getrandom"];
+/// Two do not come back, so they cannot fail. Three are how the heap grows: brk answers with an address whatever happens, and a
+/// program that gets no memory is ended by its allocator; what that leaves, `killed` looks at. The last one has an answer for a few
+/// bytes from when the machine has booted (getrandom(2)); std's maps take that for granted.
+const NEVER_FAIL: [&str; 6] = ["execve", "exit_group", "brk", "mmap", "mremap", "getrandom"];
 
 /// What a run starts from, and its arguments.
 const SCENARIOS: [(Option<&str>, &str); 8] = [
