@@ -5,6 +5,9 @@ use crate::{AttrReader, AttrWriter, Data, DecodeError, Register, uapi};
 const MASK_XOR: u32 = 0;
 
 /// `dreg = (sreg & mask) ^ xor`, or, with another `op`, a shift by or an operation with `data`.
+///
+/// `nft_bitwise_init` in net/netfilter/nft_bitwise.c (Linux 6.12) reads it: at most 255 bytes, a mask and an xor of
+/// just that length, or a shift by less than 32 bits, given in four bytes in host order (`nft_bitwise_init_shift`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bitwise {
     /// What is worked on

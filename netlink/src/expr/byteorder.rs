@@ -12,6 +12,9 @@ kernel_number! {
 }
 
 /// Turns numbers in a register from one byte order into the other.
+///
+/// `nft_byteorder_init` in net/netfilter/nft_byteorder.c reads it and knows no other sizes. Linux 6.12.117 refuses a
+/// `len` other than `size` there (EOPNOTSUPP); older kernels turn several numbers at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Byteorder {
     /// What is turned

@@ -2,8 +2,9 @@ use super::{kernel_number, register, required};
 use crate::{AttrReader, AttrWriter, Data, DecodeError, Register, uapi};
 
 kernel_number! {
-    /// How a [`Cmp`] or a [`Range`](super::Range) compares (`enum nft_cmp_ops`, `enum nft_range_ops`): byte by
-    /// byte, the first byte being the most significant one.
+    /// How a [`Cmp`] or a [`Range`](super::Range) compares (`enum nft_cmp_ops`, `enum nft_range_ops`): byte by byte,
+    /// the first byte being the most significant one (`nft_cmp_eval` in net/netfilter/nft_cmp.c and `nft_range_eval`
+    /// in net/netfilter/nft_range.c, Linux 6.12). A range knows the first two only.
     CmpOp {
         /// Equal to
         Eq = 0,
@@ -21,6 +22,9 @@ kernel_number! {
 }
 
 /// Goes on with the rule if the register compares to the data as `op` says.
+///
+/// `nft_cmp_select_ops` and `nft_cmp_init` in net/netfilter/nft_cmp.c (Linux 6.12) read it; no attribute may be
+/// missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cmp {
     /// What is compared

@@ -2,6 +2,9 @@ use super::required;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 /// Goes on with the rule while there are no more than `count` connections, or, `inverted`, when there are more.
+///
+/// `nft_connlimit_do_init` in net/netfilter/nft_connlimit.c (Linux 6.12) reads it, and `nft_connlimit_do_eval`
+/// compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connlimit {
     /// How many connections

@@ -1,6 +1,9 @@
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 /// Counts the packets and bytes that come by.
+///
+/// `nft_counter_do_init` in net/netfilter/nft_counter.c (Linux 6.12) reads it; what is missing starts from 0.
+/// `nft_counter_do_eval` adds the packet's length (`skb->len`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counter {
     /// Bytes so far, network headers included

@@ -3,6 +3,9 @@ use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 kernel_number! {
     /// What of a connection is read or set (`enum nft_ct_keys`). Numbers are in host order unless noted.
+    ///
+    /// Lengths and byte orders: `nft_ct_get_init` and `nft_ct_get_eval` in net/netfilter/nft_ct.c (Linux 6.12); what
+    /// can be set: `nft_ct_set_init`.
     CtKey {
         /// A bit of `enum ip_conntrack_info`, as in [`CtKey`]'s state constants
         State = 0,
@@ -16,7 +19,7 @@ kernel_number! {
         Secmark = 4,
         /// Milliseconds until it expires
         Expiration = 5,
-        /// The helper's name, 16 bytes
+        /// The helper's name, of the connection that expected this one; 16 bytes
         Helper = 6,
         /// The network protocol's family; one byte
         L3Protocol = 7,
@@ -69,6 +72,9 @@ impl CtKey {
 }
 
 /// Reads or sets what the kernel knows of the packet's connection.
+///
+/// `nft_ct_get_init` and `nft_ct_set_init` in net/netfilter/nft_ct.c (Linux 6.12) read it. They also decide which keys
+/// need a direction (addresses and ports), may have one (counters, protocols, the zone) or must not (EINVAL).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ct {
     /// What

@@ -1,7 +1,10 @@
 use super::register;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 
-/// Sends a copy of the packet elsewhere: in the families ip, ip6 and inet to an address, in netdev to a device.
+/// Sends a copy of the packet elsewhere: in the families ip and ip6 to an address, in netdev to a device.
+///
+/// `nft_dup_ipv4_init` in net/ipv4/netfilter/nft_dup_ipv4.c, `nft_dup_ipv6_init` in net/ipv6/netfilter/nft_dup_ipv6.c
+/// and `nft_dup_netdev_init` in net/netfilter/nft_dup_netdev.c (Linux 6.12) read it. There is none for inet (ENOENT).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dup {
     /// The register with the address of the next hop

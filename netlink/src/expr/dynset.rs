@@ -14,6 +14,10 @@ kernel_number! {
 }
 
 /// Adds what is in a register to a set, or takes it out.
+///
+/// `nft_dynset_init` in net/netfilter/nft_dynset.c (Linux 6.12) reads it: `data` only for a map, and there always; a
+/// timeout only for a set with timeouts; at most two expressions (`NFT_SET_EXPR_MAX`), only for a set with the flag
+/// eval.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dynset<'a> {
     /// The set's name
@@ -28,7 +32,7 @@ pub struct Dynset<'a> {
     pub data: Option<Register>,
     /// Milliseconds after which the element expires; 0 for the set's own
     pub timeout: u64,
-    /// `NFT_DYNSET_F_INV`: goes on with the rule if the set has no room for the element
+    /// `NFT_DYNSET_F_INV`: goes on with the rule if the set has no room for the element (`nft_dynset_eval`)
     pub inverted: bool,
     /// The expressions that a new element gets, such as a counter; more than one from 5.11 on
     pub expressions: Vec<Expr<'a>>,
@@ -49,7 +53,8 @@ impl<'a> Dynset<'a> {
             writer.put_be32(uapi::NFTA_DYNSET_SET_ID, self.set_id);
         }
         let inverted = if self.inverted { uapi::NFT_DYNSET_F_INV } else { 0 };
-        // Without the flag, the kernel refuses a list (EINVAL); a single one has always been taken without it.
+        // Without the flag, the kernel refuses a list (EINVAL in nft_dynset_init); a single one has always been taken
+        // without it.
         let listed = if self.expressions.len() > 1 { uapi::NFT_DYNSET_F_EXPR } else { 0 };
         if inverted | listed != 0 {
             writer.put_be32(uapi::NFTA_DYNSET_FLAGS, inverted | listed);

@@ -18,6 +18,11 @@ kernel_number! {
 }
 
 /// Reads or writes bytes of an extension header or an option.
+///
+/// `nft_exthdr_select_ops` in net/netfilter/nft_exthdr.c (Linux 6.12) chooses who reads it: `nft_exthdr_init` for
+/// loads (offset and length up to 255), `nft_exthdr_ipv4_init` (only the options lsrr, ssrr, rr and ra, not in the
+/// family ip6), `nft_exthdr_dccp_init` (only `present`), `nft_exthdr_tcp_set_init` for writes (two or four bytes, from
+/// offset 2 on), or `nft_exthdr_tcp_strip_init`. Only TCP options can be written or removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exthdr {
     /// Among which headers
@@ -28,7 +33,8 @@ pub struct Exthdr {
     pub offset: u32,
     /// How many bytes; 0 where none are read or written
     pub len: u32,
-    /// `NFT_EXTHDR_F_PRESENT`: reads one byte: whether the header exists at all
+    /// `NFT_EXTHDR_F_PRESENT`: reads one byte: whether the header exists at all (in Linux 6.12.117, `nft_exthdr_init`
+    /// wants a `len` of 1 with it)
     pub present: bool,
     /// Read or write; `None` removes a TCP option (from 5.18 on)
     pub access: Option<Access>,
@@ -42,7 +48,8 @@ impl Exthdr {
             None => {}
         }
         writer.put_u8(uapi::NFTA_EXTHDR_TYPE, self.kind);
-        // The kernel refuses what an access does not need (EINVAL), although a dump has all of it.
+        // The kernel refuses what an access does not need (EINVAL in nft_exthdr_tcp_set_init and
+        // nft_exthdr_tcp_strip_init), although a dump has all of it.
         if self.access.is_some() || self.offset != 0 {
             writer.put_be32(uapi::NFTA_EXTHDR_OFFSET, self.offset);
         }

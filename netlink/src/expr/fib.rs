@@ -2,9 +2,11 @@ use super::{kernel_number, register, required};
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 
 kernel_number! {
-    /// What a [`Fib`] puts into its register (`enum nft_fib_result`).
+    /// What a [`Fib`] puts into its register (`enum nft_fib_result`; `nft_fib_store_result` in
+    /// net/netfilter/nft_fib.c, Linux 6.12).
     FibResult {
-        /// The index of the output device, in host order; 0 without a route
+        /// The index of the output device, in host order; 0 without a route. With `NFTA_FIB_F_PRESENT` one byte:
+        /// whether there is one
         Oif = 1,
         /// The name of the output device, padded with NUL; 16 bytes
         OifName = 2,
@@ -14,6 +16,11 @@ kernel_number! {
 }
 
 /// Looks an address of the packet up in the routing tables.
+///
+/// `nft_fib_init` in net/netfilter/nft_fib.c (Linux 6.12) reads it: one of saddr and daddr, not both of iif and oif.
+/// `nft_fib_validate` has the families (ip, ip6 and inet) and the hooks: for devices, and for types with iif,
+/// prerouting, input and forward; for types with oif, forward, output and postrouting; for other types all five. The
+/// family netdev has its own (`nft_fib_netdev_validate` in net/netfilter/nft_fib_netdev.c).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fib {
     /// What is desired

@@ -2,6 +2,9 @@ use super::required;
 use crate::{AttrReader, AttrWriter, DecodeError, Text, uapi};
 
 /// Hands the packet's connection to a flowtable: its later packets no longer pass the chains. Only at forward.
+///
+/// `nft_flow_offload_init` in net/netfilter/nft_flow_offload.c (Linux 6.12) reads it; `nft_flow_offload_validate` has
+/// the hook and the families (ip, ip6 and inet).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowOffload<'a> {
     /// The flowtable's name

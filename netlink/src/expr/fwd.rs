@@ -1,7 +1,10 @@
 use super::{register, required};
 use crate::{AttrReader, AttrWriter, DecodeError, Family, Register, uapi};
 
-/// Sends the packet out of another device, past the stack. Only in the family netdev.
+/// Sends the packet out of another device, past the stack. Only in the family netdev, at ingress and egress.
+///
+/// `nft_fwd_netdev_init`, or, with an address, `nft_fwd_neigh_init`, in net/netfilter/nft_fwd_netdev.c (Linux 6.12)
+/// reads it; `nft_fwd_validate` has the hooks. An address needs its family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fwd {
     /// The register with the index of the output device, in host order

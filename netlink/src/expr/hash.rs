@@ -12,6 +12,9 @@ kernel_number! {
 }
 
 /// Puts a hash between `offset` and `offset + modulus - 1` into a register, in host order.
+///
+/// `nft_jhash_init` or `nft_symhash_init` in net/netfilter/nft_hash.c (Linux 6.12) reads it: `modulus` from 1 on
+/// (ERANGE), the highest result within 32 bits (EOVERFLOW), and, with [`HashKind::Jenkins`], 1 to 255 bytes (ERANGE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hash {
     /// How it is made
@@ -24,7 +27,8 @@ pub struct Hash {
     pub dreg: Register,
     /// How many values there are
     pub modulus: u32,
-    /// What the hash starts from; without it the kernel takes a random number and does not tell it
+    /// What the hash starts from, with [`HashKind::Jenkins`]; without it the kernel takes a random number and does not
+    /// tell it (`nft_jhash_init`, `nft_jhash_dump`)
     pub seed: Option<u32>,
     /// What is added
     pub offset: u32,

@@ -2,6 +2,9 @@ use super::{register, required};
 use crate::{Attr, AttrReader, AttrWriter, Data, DecodeError, Register, Verdict, uapi};
 
 /// Puts a constant into a register, or decides what happens to the packet.
+///
+/// `nft_immediate_init` in net/netfilter/nft_immediate.c (Linux 6.12) reads it. A jump or goto must lead to a chain
+/// without a hook (`nft_verdict_init` in net/netfilter/nf_tables_api.c).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Immediate<'a> {
     /// A value into a register

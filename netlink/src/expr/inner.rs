@@ -14,6 +14,9 @@ kernel_number! {
 }
 
 /// Evaluates an expression on the packet inside the tunnel (from 6.2 on).
+///
+/// `nft_inner_init` in net/netfilter/nft_inner.c (Linux 6.12) reads it: with `NFT_INNER_HDRSIZE` a header of 1 to 64
+/// bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inner<'a> {
     /// What kind of tunnel
@@ -22,13 +25,14 @@ pub struct Inner<'a> {
     pub flags: u32,
     /// Bytes of the tunnel's own header
     pub header_size: u32,
-    /// A [`Payload`](super::Payload) or a [`Meta`](super::Meta)
+    /// A [`Payload`](super::Payload) (`nft_payload_inner_init` in net/netfilter/nft_payload.c) or a
+    /// [`Meta`](super::Meta) with one of the two protocols (`nft_meta_inner_init` in net/netfilter/nft_meta.c)
     pub expression: Box<Expr<'a>>,
 }
 
 impl<'a> Inner<'a> {
     pub(super) fn put(&self, writer: &mut AttrWriter) {
-        // The kernel knows no other number.
+        // The kernel knows no other number (EOPNOTSUPP in nft_inner_init).
         writer.put_be32(uapi::NFTA_INNER_NUM, 0);
         writer.put_be32(uapi::NFTA_INNER_TYPE, self.kind.number());
         writer.put_be32(uapi::NFTA_INNER_FLAGS, self.flags);

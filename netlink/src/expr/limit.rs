@@ -12,6 +12,9 @@ kernel_number! {
 }
 
 /// Goes on with the rule while no more than `rate` come in a unit of time, or, `inverted`, when more do.
+///
+/// `nft_limit_init` in net/netfilter/nft_limit.c (Linux 6.12) reads it: a `rate` of 0 is refused (EINVAL), and so is
+/// what does not fit in 64 bits as nanoseconds (EOVERFLOW).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// Packets or bytes
@@ -20,7 +23,8 @@ pub struct Limit {
     pub rate: u64,
     /// Seconds in the unit of time
     pub unit: u64,
-    /// How many may come at once beyond the rate
+    /// How many may come at once: packets in all, 0 for 5 (`NFT_LIMIT_PKT_BURST_DEFAULT`); bytes beyond those of one
+    /// unit (`nft_limit_init`)
     pub burst: u32,
     /// `NFT_LIMIT_F_INV`: `limit rate over`
     pub inverted: bool,

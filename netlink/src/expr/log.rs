@@ -26,6 +26,9 @@ kernel_number! {
 }
 
 /// Logs the packet: to the kernel's log, or, with a `group`, to a program that listens there (nfnetlink_log).
+///
+/// `nft_log_init` in net/netfilter/nft_log.c (Linux 6.12) reads it and refuses a level or flags with a `group`
+/// (EINVAL); `nft_log_policy` has the length of the prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Log<'a> {
     /// The prefix: up to 127 bytes

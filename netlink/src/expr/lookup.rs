@@ -1,8 +1,11 @@
 use super::{register, required};
 use crate::{AttrReader, AttrWriter, DecodeError, Register, Text, uapi};
 
-/// Looks the register up in a set: continues with the rule if the set contains it (or, `inverted`, if it does not), and with a
-/// map puts the value into `dreg`.
+/// Looks the register up in a set: continues with the rule if the set contains it (or, `inverted`, if it does not),
+/// and with a map puts the value into `dreg`.
+///
+/// `nft_lookup_init` in net/netfilter/nft_lookup.c (Linux 6.12) reads it: `dreg` only for a map and not `inverted`,
+/// and always for an anonymous map (EINVAL).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookup<'a> {
     /// The set's name

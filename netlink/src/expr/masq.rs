@@ -2,13 +2,15 @@ use super::register;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 
 /// Gives the packet the address of the device it leaves by. Only in nat chains at postrouting.
+///
+/// `nft_masq_init` in net/netfilter/nft_masq.c (Linux 6.12) reads it; `nft_masq_validate` has the chain and the hook.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Masq {
     /// The register with the port, or the first of a range, in network order
     pub proto_min: Option<Register>,
     /// The register with the last port of the range; the kernel repeats `proto_min` where none was given
     pub proto_max: Option<Register>,
-    /// `NF_NAT_RANGE_*`
+    /// `NF_NAT_RANGE_*`; a port needs `NF_NAT_RANGE_PROTO_SPECIFIED` here, the kernel does not add it
     pub flags: u32,
 }
 

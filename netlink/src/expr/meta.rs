@@ -3,6 +3,10 @@ use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 kernel_number! {
     /// What is read or set besides the packet's bytes (`enum nft_meta_keys`). Numbers are in host order unless noted.
+    ///
+    /// Lengths and byte orders: `nft_meta_get_init` and `nft_meta_get_eval` in net/netfilter/nft_meta.c (Linux 6.12),
+    /// and for bridges `nft_meta_bridge_get_init` in net/bridge/netfilter/nft_meta_bridge.c; what can be set:
+    /// `nft_meta_set_init`.
     MetaKey {
         /// The packet's length
         Len = 0,
@@ -20,7 +24,8 @@ kernel_number! {
         IifName = 6,
         /// The output device's name, padded with NUL; 16 bytes
         OifName = 7,
-        /// The input device's hardware type; two bytes
+        /// The input device's hardware type; two bytes. Linux 6.12.117 takes the device that the packet is at
+        /// (`skb->dev` in `nft_meta_get_eval_ifname`)
         IifType = 8,
         /// The output device's hardware type; two bytes
         OifType = 9,
@@ -42,7 +47,8 @@ kernel_number! {
         BriIifName = 17,
         /// The output bridge's name
         BriOifName = 18,
-        /// To whom the packet is (`PACKET_*`); one byte; can be set
+        /// To whom the packet is (`PACKET_*`); one byte; can be set, only at prerouting or netdev's ingress
+        /// (`nft_meta_set_validate`)
         PktType = 19,
         /// The number of the processor
         Cpu = 20,
@@ -54,7 +60,8 @@ kernel_number! {
         Cgroup = 23,
         /// A random number
         Prandom = 24,
-        /// Whether IPsec brought it; one byte
+        /// Whether IPsec brought it; one byte. Only at netdev's ingress, or at prerouting, input and forward of ip,
+        /// ip6 and inet (`nft_meta_get_validate_xfrm`)
         SecPath = 25,
         /// The input device's kind, such as `veth`; 16 bytes
         IifKind = 26,
@@ -66,18 +73,20 @@ kernel_number! {
         BriIifVproto = 29,
         /// Nanoseconds since the epoch; eight bytes
         TimeNs = 30,
-        /// The day of the week, 0 for Sunday; one byte
+        /// The day of the week, 0 for Sunday, in the kernel's time zone (`nft_meta_weekday`); one byte
         TimeDay = 31,
-        /// Seconds since midnight UTC
+        /// Seconds since midnight UTC (`nft_meta_hour`)
         TimeHour = 32,
-        /// The index of the device of an l3mdev
+        /// The index of the device of an l3mdev. Only at input and forward (`nft_meta_get_validate_sdif`)
         Sdif = 33,
-        /// The name of the device of an l3mdev; 16 bytes
+        /// The name of the device of an l3mdev; 16 bytes. Only at input and forward
         SdifName = 34,
     }
 }
 
 /// Reads or sets what the kernel keeps besides the packet's bytes.
+///
+/// `nft_meta_get_init` and `nft_meta_set_init` in net/netfilter/nft_meta.c (Linux 6.12) read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// What

@@ -1,8 +1,9 @@
 //! Expressions: the instructions of the kernel's virtual machine, one file each.
 //!
-//! A rule is a list of expressions. Each loads something into a [`Register`], looks at one, or
-//! acts on the packet; one that does not match ends the rule. The names are the kernel's (`NFTA_EXPR_NAME`); an
-//! expression that this crate has no type for is kept as [`Unknown`].
+//! A rule is a list of expressions. Each loads something into a [`Register`], looks at one, or acts on the packet; one
+//! that does not match ends the rule. The names are the kernel's (`NFTA_EXPR_NAME`); an expression that this crate has
+//! no type for is kept as [`Unknown`]. The kernel takes one of a family before one for all (`__nft_expr_type_get` in
+//! net/netfilter/nf_tables_api.c, Linux 6.12); the files here name the function that reads theirs.
 
 mod bitwise;
 mod byteorder;
@@ -208,8 +209,9 @@ impl<'a> Expr<'a> {
         list.map(|element| Self::decode(element?.nested()))
     }
 
-    /// Writes the expressions of an element: a single one as an attribute `one`, which every kernel knows, several
-    /// as a list `many`, which Linux does from 5.11 on.
+    /// Writes the expressions of an element: a single one as an attribute `one`, which every kernel knows, several as
+    /// a list `many`, which Linux does from 5.11 on, up to two of them (`NFT_SET_EXPR_MAX` in
+    /// include/net/netfilter/nf_tables.h, Linux 6.12).
     pub(crate) fn put_stateful(writer: &mut AttrWriter, expressions: &[Self], one: u16, many: u16) {
         match expressions {
             [] => {}

@@ -12,6 +12,9 @@ kernel_number! {
 }
 
 /// Gives the packet another source or destination.
+///
+/// `nft_nat_init` in net/netfilter/nft_nat.c (Linux 6.12) reads it: an address or a port is needed, and in the
+/// families ip and ip6 `family` is the table's. `nft_nat_validate` has the chain and the hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nat {
     /// Source or destination
@@ -26,7 +29,7 @@ pub struct Nat {
     pub proto_min: Option<Register>,
     /// The register with the last port of the range; the kernel repeats `proto_min` where none was given
     pub proto_max: Option<Register>,
-    /// `NF_NAT_RANGE_*`
+    /// `NF_NAT_RANGE_*`; the kernel adds those for an address and for a port (`nft_nat_init`)
     pub flags: u32,
 }
 

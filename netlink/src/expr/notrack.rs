@@ -1,6 +1,9 @@
 use crate::{AttrReader, AttrWriter, DecodeError};
 
 /// Keeps connection tracking away from the packet. Only before it is tracked, at priorities below -200.
+///
+/// It has no attributes. `nft_notrack_eval` in net/netfilter/nft_ct.c (Linux 6.12) leaves a packet alone that is
+/// tracked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notrack;
 

@@ -12,6 +12,9 @@ kernel_number! {
 }
 
 /// Puts a number between `offset` and `offset + modulus - 1` into a register, in host order.
+///
+/// `nft_ng_inc_init` or `nft_ng_random_init` in net/netfilter/nft_numgen.c (Linux 6.12) reads it: `modulus` from 1 on
+/// (ERANGE), the highest number within 32 bits (EOVERFLOW).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numgen {
     /// How it comes to it

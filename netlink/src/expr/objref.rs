@@ -2,6 +2,9 @@ use super::{register, required};
 use crate::{AttrReader, AttrWriter, DecodeError, ObjectKind, Register, Text, uapi};
 
 /// Uses a named object: a counter, a quota, a limit, a conntrack helper, …
+///
+/// `nft_objref_init` or `nft_objref_map_init` in net/netfilter/nft_objref.c (Linux 6.12) reads it. A synproxy is
+/// allowed only at input and forward in ip, ip6 and inet (`nft_objref_validate_obj_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Objref<'a> {
     /// Always the same one

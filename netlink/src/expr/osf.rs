@@ -2,11 +2,16 @@ use super::{register, required};
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 
 /// Guesses the operating system from a TCP SYN and puts its name into a register, padded with NUL; 16 bytes.
+///
+/// `nft_osf_init` in net/netfilter/nft_osf.c (Linux 6.12) reads it; `nft_osf_validate` has the families (ip and inet)
+/// and the hooks (prerouting, input and forward). `nft_osf_eval` looks at IPv4 alone and says `unknown` where nothing
+/// fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Osf {
     /// Where it goes
     pub dreg: Register,
-    /// How the TTL counts: 0 true, 1 less than the fingerprint's, 2 not at all
+    /// How the TTL counts: 0 true, 1 no more than the fingerprint's, 2 not at all (`nf_osf_ttl` in
+    /// net/netfilter/nfnetlink_osf.c)
     pub ttl: u8,
     /// `NFT_OSF_F_VERSION`: with the version
     pub flags: u32,

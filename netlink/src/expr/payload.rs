@@ -36,6 +36,11 @@ pub enum PayloadAction {
 }
 
 /// Reads or writes bytes of the packet.
+///
+/// `nft_payload_select_ops` in net/netfilter/nft_payload.c (Linux 6.12) has the bases, `nft_payload_policy` the
+/// highest offset and length (255); `nft_payload_init` and `nft_payload_set_init` read the rest. SCTP's checksum
+/// counts from the transport header. `PayloadBase::Tunnel` is only for an [`Inner`](super::Inner)
+/// (`nft_payload_inner_init`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Payload {
     /// From where the offset counts

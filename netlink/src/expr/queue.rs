@@ -11,11 +11,16 @@ pub enum QueueNumber {
         /// How many queues there are
         total: u16,
     },
-    /// The one whose number is in this register, in host order; two bytes (from 4.10 on)
+    /// The one whose number is in this register, in host order; four bytes are read (`nft_queue_sreg_eval`; from 4.10
+    /// on)
     Register(Register),
 }
 
 /// Hands the packet to a program that decides about it (nfnetlink_queue).
+///
+/// `nft_queue_init` or `nft_queue_sreg_init` in net/netfilter/nft_queue.c (Linux 6.12) reads it: `total` from 1 on
+/// (EINVAL), the last queue up to 65535 (ERANGE), no fanout with a register (EOPNOTSUPP). `nft_queue_validate` has the
+/// families (ip, ip6, inet and bridge).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queue {
     /// Which queue

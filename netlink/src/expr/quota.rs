@@ -2,11 +2,14 @@ use super::required;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 /// Goes on with the rule until `bytes` have come by, or, with `NFT_QUOTA_F_INV`, from then on.
+///
+/// `nft_quota_do_init` in net/netfilter/nft_quota.c (Linux 6.12) reads it: `bytes` below 2^63 (EOVERFLOW).
+/// `nft_overquota` counts the packet at hand, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
     /// How many bytes
     pub bytes: u64,
-    /// `NFT_QUOTA_F_*`
+    /// `NFT_QUOTA_F_*`; `NFT_QUOTA_F_DEPLETED` is only in dumps (`nft_quota_do_dump`), and refused otherwise (EINVAL)
     pub flags: u32,
     /// Bytes so far
     pub consumed: u64,

@@ -2,6 +2,8 @@ use super::{CmpOp, register, required};
 use crate::{AttrReader, AttrWriter, Data, DecodeError, Register, uapi};
 
 /// Goes on with the rule if the register is between `from` and `to`, both included, or, with `CmpOp::Neq`, if not.
+///
+/// `nft_range_init` in net/netfilter/nft_range.c (Linux 6.12) reads it: both ends have the same length (EINVAL).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
     /// What is compared

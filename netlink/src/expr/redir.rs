@@ -2,13 +2,17 @@ use super::register;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 
 /// Sends the packet to this machine, for `redirect to PORT`. Only in nat chains at prerouting and output.
+///
+/// `nft_redir_init` in net/netfilter/nft_redir.c (Linux 6.12) reads it; `nft_redir_validate` has the chain and the
+/// hooks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Redir {
     /// The register with the port, or the first of a range, in network order
     pub proto_min: Option<Register>,
     /// The register with the last port of the range; the kernel repeats `proto_min` where none was given
     pub proto_max: Option<Register>,
-    /// `NF_NAT_RANGE_*`
+    /// `NF_NAT_RANGE_*`; with a port, flags need `NF_NAT_RANGE_PROTO_SPECIFIED`: the kernel adds it only where none
+    /// are given (`nft_redir_init`)
     pub flags: u32,
 }
 

@@ -14,11 +14,17 @@ kernel_number! {
 }
 
 /// Drops the packet and notifies its sender.
+///
+/// `nft_reject_init` in net/netfilter/nft_reject.c (Linux 6.12) reads it. Hooks: prerouting, input, forward and output
+/// in ip and ip6 (`nft_reject_validate`), in inet ingress as well (`nft_reject_inet_validate` in
+/// net/netfilter/nft_reject_inet.c), in netdev ingress (`nft_reject_netdev_validate` in
+/// net/netfilter/nft_reject_netdev.c), in bridge prerouting and input (`nft_reject_bridge_validate` in
+/// net/bridge/netfilter/nft_reject_bridge.c).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reject {
     /// What is answered
     pub kind: RejectKind,
-    /// The code; the kernel reports none for a reset
+    /// The code; the kernel reports none for a reset (`nft_reject_dump`)
     pub code: Option<u8>,
 }
 

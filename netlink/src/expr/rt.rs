@@ -18,6 +18,9 @@ kernel_number! {
 }
 
 /// Reads from the packet's route.
+///
+/// `nft_rt_get_init` in net/netfilter/nft_rt.c (Linux 6.12) reads it and has the lengths. `nft_rt_validate` has the
+/// families (ip, ip6 and inet), and for [`RtKey::TcpMss`] the hooks (forward, output and postrouting).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rt {
     /// What

@@ -16,11 +16,15 @@ kernel_number! {
 }
 
 /// Reads from the socket that the packet belongs to.
+///
+/// `nft_socket_init` in net/netfilter/nft_socket.c (Linux 6.12) reads it and has the lengths; `nft_socket_validate`
+/// has the families (ip, ip6 and inet) and the hooks (prerouting, input and output).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {
     /// What
     pub key: SocketKey,
-    /// The depth in the tree of control groups, with [`SocketKey::CgroupV2`]
+    /// The depth in the tree of control groups, with [`SocketKey::CgroupV2`]: up to 255, from the root that the sender
+    /// sees (`nft_socket_cgroup_subtree_level`)
     pub level: Option<u32>,
     /// Where it goes
     pub dreg: Register,

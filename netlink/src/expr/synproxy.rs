@@ -1,6 +1,9 @@
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 /// Answers a TCP SYN with a cookie, and opens the connection only once it came back.
+///
+/// `nft_synproxy_do_init` in net/netfilter/nft_synproxy.c (Linux 6.12) reads it; `nft_synproxy_validate` has the
+/// families (ip, ip6 and inet) and the hooks (input and forward).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Synproxy {
     /// The maximum segment size that is announced to the client

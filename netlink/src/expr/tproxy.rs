@@ -2,11 +2,15 @@ use super::{register, required};
 use crate::{AttrReader, AttrWriter, DecodeError, Family, Register, uapi};
 
 /// Gives the packet to a transparent socket of this machine without changing it. Only at prerouting.
+///
+/// `nft_tproxy_init` in net/netfilter/nft_tproxy.c (Linux 6.12) reads it: an address or a port is needed, and an
+/// address needs its family (EINVAL). `nft_tproxy_validate` has the families (ip, ip6 and inet) and the hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tproxy {
     /// The family of the packets, or `Family::Unspec` for both
     pub family: Family,
     /// The register with the address of the socket; without it, the primary address of the input device
+    /// (`nf_tproxy_laddr4` in net/ipv4/netfilter/nf_tproxy_ipv4.c)
     pub addr: Option<Register>,
     /// The register with the port of the socket, in network order; without it, the packet's own
     pub port: Option<Register>,

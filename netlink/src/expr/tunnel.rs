@@ -24,6 +24,9 @@ kernel_number! {
 }
 
 /// Reads what the kernel knows of the tunnel that the packet came or goes through (from 4.19 on).
+///
+/// `nft_tunnel_get_init` in net/netfilter/nft_tunnel.c (Linux 6.12) reads it and has the lengths; without a mode it
+/// looks both ways. `nft_tunnel_get_eval` ends the rule where there is no tunnel whose id could be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tunnel {
     /// What

@@ -1,6 +1,9 @@
 use crate::AttrWriter;
 
 /// An expression that this crate has no type for, as it was received.
+///
+/// The kernel looks for the name in the table's family and among those for all; one that it does not have is refused
+/// (ENOENT from `nft_expr_type_get` in net/netfilter/nf_tables_api.c, Linux 6.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unknown<'a> {
     /// The kernel's name for it

@@ -20,13 +20,17 @@ kernel_number! {
 }
 
 /// Reads from the IPsec state that the packet came or goes through (from 4.20 on).
+///
+/// `nft_xfrm_get_init` in net/netfilter/nft_xfrm.c (Linux 6.12) reads it; `nft_xfrm_state_get_key` has the byte
+/// orders, `nft_xfrm_validate` the families (ip, ip6 and inet) and the hooks: prerouting, input and forward for in;
+/// forward, output and postrouting for out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Xfrm {
     /// What
     pub key: XfrmKey,
     /// Which way: 0 in (`XFRM_POLICY_IN`), 1 out (`XFRM_POLICY_OUT`)
     pub direction: u8,
-    /// Which of the states, from 0
+    /// Which of the states, from 0; below `XFRM_MAX_DEPTH` (ERANGE)
     pub number: u32,
     /// Where it goes
     pub dreg: Register,

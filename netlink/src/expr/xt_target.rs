@@ -2,6 +2,9 @@ use super::required;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 /// A target of xtables, as iptables-nft loads it.
+///
+/// `nft_target_select_ops` in net/netfilter/nft_compat.c (Linux 6.12) finds it by name, revision and family (ENOENT)
+/// and refuses the standard target and `ERROR`; `nft_target_validate` asks the target for its hooks and its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'a> {
     /// Its name in xtables, such as `REDIRECT`
