@@ -53,11 +53,14 @@ const LINKERD: &[&str] = &[
     "--ipv6=false",
 ];
 
-/// What the init container leaves in such a namespace. Later flags win over earlier ones.
+/// What the init container leaves in such a namespace. Istio's annotations take the place of its settings, and
+/// repeated flags would join their lists, as Linkerd's annotations do.
 fn by_init_container(addresses: &[&str], flags: &[&str], more: &[&str]) -> Option<String> {
     let netns = Netns::with(addresses)?;
+    let (command, flags) = flags.split_first().unwrap();
+    let kept = flags.chunks(2).filter(|flag| *command == "proxy-init" || !more.contains(&flag[0])).flatten();
     let arguments: Vec<OsString> =
-        [&["meshwire"], flags, more].concat().into_iter().map(OsString::from).collect();
+        ["meshwire", command].iter().chain(kept).chain(more).map(OsString::from).collect();
     let inside = Namespace::from_path(netns.path()).unwrap();
     let code = inside.enter(|| meshwire::cli::run(arguments)).unwrap();
     assert_eq!(format!("{code:?}"), format!("{:?}", std::process::ExitCode::SUCCESS), "{more:?}");
