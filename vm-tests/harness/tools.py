@@ -5,7 +5,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from .apt import Suite
+from .apt import Suite, Vanished
 from .architecture import Architecture
 from .archive import Archive
 
@@ -40,12 +40,17 @@ def pack(cache: Path, architecture: Architecture) -> Path:
     for name in OLD_PROGRAMS:
         archive.program(f"/usr/bin/{name}", find(old, name))
 
-    new = Suite(cache, "Debian", NEW_SUITE, architecture.name).with_dependencies(["nftables"])
-    program = find(new, NEW_PROGRAM)
-    for file in [program, *needed(new, program, architecture)]:
-        archive.program(f"/opt/newer/{file.name}", file)
-    start = f"exec /opt/newer/{loader.name} --library-path /opt/newer /opt/newer/{NEW_PROGRAM}"
-    archive.file("/usr/bin/nft-newer", f'#!/bin/sh\n{start} "$@"\n'.encode(), 0o755)
+    try:
+        new = Suite(cache, "Debian", NEW_SUITE, architecture.name).with_dependencies(["nftables"])
+    except Vanished as reason:
+        # A mirror may lack packages of the rarer architectures. Tests say so, and fail where it is not expected.
+        print(f"vm-tests: no newer nft for {architecture.name}: {reason}")
+    else:
+        program = find(new, NEW_PROGRAM)
+        for file in [program, *needed(new, program, architecture)]:
+            archive.program(f"/opt/newer/{file.name}", file)
+        start = f"exec /opt/newer/{loader.name} --library-path /opt/newer /opt/newer/{NEW_PROGRAM}"
+        archive.file("/usr/bin/nft-newer", f'#!/bin/sh\n{start} "$@"\n'.encode(), 0o755)
 
     target = cache / f"tools-{architecture.name}.cpio"
     archive.write(target)
