@@ -4,9 +4,9 @@ use nftwire::{Commit, Socket};
 use serde_json::{Value as Json, json};
 
 use super::failure::{Failure, NotWritten, write_result};
-#[cfg(feature = "tools")]
-use super::flag::shared::PLAN;
-use super::flag::shared::{ALLOW_HOST_NETWORK, ALLOW_HOST_NETWORK_VARIABLE, CHECK, KEEP_COUNTERS, Output};
+use super::flag::shared::{
+    ALLOW_HOST_NETWORK, ALLOW_HOST_NETWORK_VARIABLE, CHECK, KEEP_COUNTERS, Output, PLAN,
+};
 use super::flag::{Flag, Given, UsageError, Values};
 use super::log::Log;
 #[cfg(feature = "tools")]
@@ -33,10 +33,8 @@ pub(super) enum Action {
     /// The profile says what a removal would take away
     PrintRemoval,
     /// It is shown what applying would change
-    #[cfg(feature = "tools")]
     Plan,
     /// It is shown what a removal would change
-    #[cfg(feature = "tools")]
     PlanRemoval,
     Nothing,
 }
@@ -96,24 +94,13 @@ impl Action {
     }
 
     /// Whether it is only shown what would change.
-    #[cfg(feature = "tools")]
     pub(super) fn is_plan(self) -> bool {
         matches!(self, Self::Plan | Self::PlanRemoval)
     }
 
-    /// As above: there is nothing to show it.
-    #[cfg(not(feature = "tools"))]
-    pub(super) fn is_plan(self) -> bool {
-        false
-    }
-
     /// Whether it is about taking everything away.
     pub(super) fn is_removal(self) -> bool {
-        #[cfg(feature = "tools")]
-        if self == Self::PlanRemoval {
-            return true;
-        }
-        matches!(self, Self::Remove | Self::CheckRemoval | Self::PrintRemoval)
+        matches!(self, Self::Remove | Self::CheckRemoval | Self::PrintRemoval | Self::PlanRemoval)
     }
 
     /// Whether it is not done in the machine's own network namespace: a removal takes away only what does no good there.
@@ -134,11 +121,9 @@ pub(super) fn action(values: &Values<'_>, switches: &[(&Flag<bool>, Action)]) ->
     Ok(match given[..] {
         [] => Action::Apply(counters),
         // Whether the kernel is to be asked cannot be both.
-        #[cfg(feature = "tools")]
         [Action::Print, Action::Plan, ..] => return Err(contradiction(values, &PLAN)),
         [Action::Print, Action::Check, ..] => return Err(contradiction(values, &CHECK)),
         [Action::Print, .., Action::Remove] => Action::PrintRemoval,
-        #[cfg(feature = "tools")]
         [Action::Plan, .., Action::Remove] => Action::PlanRemoval,
         [Action::Check, .., Action::Remove] => Action::CheckRemoval,
         [first, ..] => first,
@@ -206,6 +191,7 @@ pub(super) fn perform(
     if !action.needs_kernel() {
         return Ok(());
     }
+    // Nothing else of an init container needs it.
     #[cfg(feature = "tools")]
     if action.is_plan() {
         let planned = plan(action, interception, place, &mut Socket::open()?, routes)?;

@@ -29,7 +29,6 @@ mod netns;
 #[cfg(feature = "nft")]
 mod nft;
 mod node;
-#[cfg(feature = "tools")]
 mod plan;
 mod pod;
 mod pod_spec;

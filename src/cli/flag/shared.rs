@@ -27,7 +27,6 @@ pub(in crate::cli) static OUTPUT: Flag<Output> = Flag::text(
 pub(in crate::cli) static CHECK: Flag<bool> =
     Flag::switch("check").help("Let the kernel validate everything, and apply nothing");
 
-#[cfg(feature = "tools")]
 pub(in crate::cli) static PLAN: Flag<bool> =
     Flag::switch("plan").help("Show what would change in the kernel, and change nothing");
 
