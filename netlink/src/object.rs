@@ -520,7 +520,8 @@ mod tests {
                 0800 0400 c0d40100                         # timeout
                 0500 0500 0c000000                         # size
         ";
-        let timeout = 120_000;
+        // In host order: 120,000 where the golden bytes are from.
+        let timeout = u32::from_ne_bytes([0xc0, 0xd4, 0x01, 0x00]);
         let expectation = CtExpect { l3proto: Some(2), l4proto: 6, dport: 9876, timeout, size: 12 };
         same(&object("e", ObjectData::CtExpect(expectation)), nft);
     }

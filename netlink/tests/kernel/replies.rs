@@ -36,8 +36,9 @@ fn acknowledged(begin: u16, table: u16, end: u16) -> Vec<u32> {
     let mut socket = netlink_sys::Socket::new(NETLINK_NETFILTER).unwrap();
     socket.bind_auto().unwrap();
     socket.set_non_blocking(true).unwrap();
-    // NFTA_TABLE_NAME: four bytes of name and the end of it.
-    let name = *b"\x09\0\x01\0mesh\0\0\0\0";
+    // Four bytes of name and the end of it.
+    let [length, kind] = [9, uapi::NFTA_TABLE_NAME].map(u16::to_ne_bytes);
+    let name = [&length[..], &kind, b"mesh\0\0\0\0"].concat();
     let batch = [
         message(uapi::NFNL_MSG_BATCH_BEGIN, begin, BEGIN, &[]),
         message(NEW_TABLE, table, TABLE_AT, &name),

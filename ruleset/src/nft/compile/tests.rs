@@ -467,10 +467,11 @@ fn a_set_of_single_values() {
     let key_type = DataType::Ipv4Addr.set_number();
     assert_eq!((set.key_type, set.key_len, set.flags), (key_type, 4, SetFlags::default()));
     // As nft 1.0.6 has it: key_byte_order big endian.
-    assert_eq!(set.userdata, [0, 4, 2, 0, 0, 0]);
+    let byte_order = |number: u32| [&[0, 4][..], &number.to_ne_bytes()].concat();
+    assert_eq!(set.userdata, byte_order(2));
     let key = |last| SetKey::new(Data::new(&[10, 0, 0, last]), false);
     assert_eq!(set.keys, [key(1), key(2)]);
-    assert_eq!(named_set(&Set::new("s", DataType::Mark)).unwrap().userdata, [0, 4, 1, 0, 0, 0]);
+    assert_eq!(named_set(&Set::new("s", DataType::Mark)).unwrap().userdata, byte_order(1));
 }
 
 /// With the flag every value is a range, also where all of them are single.
