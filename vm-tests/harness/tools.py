@@ -79,6 +79,7 @@ def find(trees: list[Path], program: str) -> Path:
 def file_in(trees: list[Path], *names: str) -> Path:
     for tree in trees:
         for name in names:
-            if (tree / name).exists():
+            # A link may lead to a file of the machine itself.
+            if (tree / name).exists() and (tree / name).resolve().is_relative_to(tree.resolve()):
                 return tree / name
     raise FileNotFoundError(f"{names[0]} is in none of the packages")
