@@ -171,12 +171,18 @@ def rules(node, pod):
     return re.sub(r"counter packets \d+ bytes \d+|# handle \d+", "", listed.log())
 
 
+def replaced(flags, more):
+    """Istio's annotations take the place of its settings; lists that are given twice would be joined."""
+    values = dict(zip(flags[1::2], flags[2::2])) | dict(zip(more[::2], more[1::2]))
+    return [flags[0], *(word for pair in values.items() for word in pair)]
+
+
 def it_makes_the_init_containers_rules_for_each_annotation(node):
     expected = {}
     linkerd = scenarios.linkerd_container("injected.yaml")
     for mesh, table, flags in (("istio", ISTIO_TABLE, ISTIO_FLAGS), ("linkerd", LINKERD_TABLE, LINKERD_FLAGS)):
         for annotations, more in table:
-            container = scenarios.init_container([*flags, *more])
+            container = scenarios.init_container(replaced(flags, more))
             if mesh == "linkerd":
                 container = {**linkerd, "args": [*flags, *more]}
             pod = Pod(node, scenarios.manifest(node, "expected", [container]))
