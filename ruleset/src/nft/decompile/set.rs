@@ -154,17 +154,18 @@ impl SetReader {
         }
     }
 
-    /// nft compares keys as numbers, those of several fields by their last byte first.
+    /// nft compares keys as numbers, text and several fields in the machine's order: on most machines the last byte first.
     fn sort_key(&self, key: &Expression, data: &Data) -> Data {
+        let in_machines_order = || if cfg!(target_endian = "little") { reversed(data) } else { data.clone() };
         match key {
             Expression::Constant(constant) => {
                 if constant.data_type.is_text() {
-                    reversed(data)
+                    in_machines_order()
                 } else {
                     constant.most_significant_first()
                 }
             }
-            Expression::Concat(_) => reversed(data),
+            Expression::Concat(_) => in_machines_order(),
             // Several flags: nft does not compare them.
             _ => Data::zero(data.as_bytes().len()),
         }
