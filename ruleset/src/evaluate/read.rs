@@ -6,7 +6,7 @@ use nftwire::expr::{CtKey, MetaKey};
 
 use super::compare;
 use super::packet::{Host, Owner, Packet, Tracking};
-use crate::expression::reversed;
+use crate::expression::swap_host_order;
 use crate::selector::Fib;
 use crate::{Binary, Data, DataType, Expression, Family, Field, Operator, Protocol, Selector, Table};
 
@@ -209,9 +209,8 @@ fn address_type(packet: &Packet, host: &dyn Host, fib: Fib) -> Result<Vec<u8>, G
 
 /// The bytes with the most significant one first.
 pub(super) fn most_significant_first(bytes: &[u8], data_type: Option<DataType>) -> Vec<u8> {
-    let host_order = data_type.is_some_and(DataType::is_host_order);
-    if host_order && cfg!(target_endian = "little") {
-        reversed(&Data::new(bytes)).as_bytes().to_vec()
+    if data_type.is_some_and(DataType::is_host_order) {
+        swap_host_order(&Data::new(bytes)).as_bytes().to_vec()
     } else {
         bytes.to_vec()
     }

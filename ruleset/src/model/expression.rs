@@ -183,11 +183,7 @@ impl Constant {
     /// The bytes with the most significant one first.
     #[must_use]
     pub fn most_significant_first(&self) -> Data {
-        if self.data_type.is_host_order() && cfg!(target_endian = "little") {
-            reversed(&self.data)
-        } else {
-            self.data.clone()
-        }
+        if self.data_type.is_host_order() { swap_host_order(&self.data) } else { self.data.clone() }
     }
 
     /// As a number, where it has at most 16 bytes.
@@ -222,6 +218,11 @@ impl Constant {
             })
         })
     }
+}
+
+/// The bytes of a number in the machine's order with the most significant one first, or back.
+pub(crate) fn swap_host_order(data: &Data) -> Data {
+    if cfg!(target_endian = "little") { reversed(data) } else { data.clone() }
 }
 
 /// The bytes in the other order.

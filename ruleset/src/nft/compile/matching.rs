@@ -5,7 +5,7 @@ use nftwire::expr::{ByteorderOp, Cmp, CmpOp, Operation, PayloadAction, PayloadBa
 
 use super::load::{bits, is_host_order};
 use super::{Compiler, NotCompiled, constant, mask_byte, register};
-use crate::model::expression::reversed;
+use crate::model::expression::swap_host_order;
 use crate::model::selector::Fib;
 use crate::{Data, DataType, Expression, Op, Prefix, Selector};
 
@@ -76,7 +76,7 @@ impl<'a> Compiler<'a, '_> {
                 self.load(left, word)?;
                 if is_host_order(left) {
                     self.swap(left, word, ByteorderOp::Hton);
-                    (from, to) = (most_significant_first(&from), most_significant_first(&to));
+                    (from, to) = (swap_host_order(&from), swap_host_order(&to));
                 }
             }
         }
@@ -117,7 +117,7 @@ impl<'a> Compiler<'a, '_> {
         self.load(left, word)?;
         let mask: Vec<_> =
             (0..).zip(network.as_bytes()).map(|(index, _)| mask_byte(prefix.len, index)).collect();
-        let mask = if host_order { most_significant_first(&Data::new(&mask)) } else { Data::new(&mask) };
+        let mask = if host_order { swap_host_order(&Data::new(&mask)) } else { Data::new(&mask) };
         let len = u32::try_from(mask.as_bytes().len()).unwrap_or(0);
         let xor = Data::zero(mask.as_bytes().len());
         self.operate(word, len, Operation::MaskXor { mask, xor });
@@ -177,7 +177,7 @@ impl<'a> Compiler<'a, '_> {
         }
         if matches!(op, Op::Lt | Op::Gt | Op::Le | Op::Ge) && is_host_order(left) {
             self.swap(left, word, ByteorderOp::Hton);
-            data = most_significant_first(&data);
+            data = swap_host_order(&data);
         }
         self.compare(word, comparison(op)?, data);
         if let (Expression::Selector(selector), Op::Eq | Op::Ne) = (left, op) {
@@ -253,11 +253,6 @@ impl<'a> Compiler<'a, '_> {
         let data = Data::new(&[left.data.as_bytes(), right.data.as_bytes()].concat());
         Some((nftwire::expr::Payload { len: total, ..one }.into(), Cmp { data, ..left.clone() }.into()))
     }
-}
-
-/// The bytes of a number in the machine's own order with the most significant one first, or back.
-fn most_significant_first(data: &Data) -> Data {
-    if cfg!(target_endian = "little") { reversed(data) } else { data.clone() }
 }
 
 /// Fields one after the other, each padded to whole registers.

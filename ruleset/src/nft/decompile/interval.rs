@@ -1,6 +1,6 @@
 //! Ranges: the kernel keeps their ends, nft shows values, prefixes and ranges.
 
-use crate::model::expression::reversed;
+use crate::model::expression::swap_host_order;
 use crate::{Constant, Data, DataType, Element, Expression, Prefix, Range};
 
 /// An end of a range, as the kernel tells it.
@@ -59,11 +59,7 @@ pub(crate) fn predecessor(data: &Data) -> Data {
 /// The values between two, both most significant byte first, as a value, a prefix or a range.
 pub(crate) fn range(from: &Data, to: &Data, data_type: DataType) -> Expression {
     let constant = |data: &Data| {
-        let data = if data_type.is_host_order() && cfg!(target_endian = "little") {
-            reversed(data)
-        } else {
-            data.clone()
-        };
+        let data = if data_type.is_host_order() { swap_host_order(data) } else { data.clone() };
         Expression::Constant(Constant::new(data_type, data))
     };
     if from == to {

@@ -5,7 +5,7 @@ use nftwire::{ElementData, uapi};
 
 use super::interval::{self, End};
 use super::{Constant, Data, DataType, Decompiler, Expression, type_of};
-use crate::model::expression::reversed;
+use crate::model::expression::swap_host_order;
 use crate::model::statement::ObjectKind;
 use crate::{Element, ElementDetails, FieldType, Set, SetType, SetValue};
 
@@ -156,16 +156,15 @@ impl SetReader {
 
     /// nft compares keys as numbers, text and several fields in the machine's order: on most machines the last byte first.
     fn sort_key(&self, key: &Expression, data: &Data) -> Data {
-        let in_machines_order = || if cfg!(target_endian = "little") { reversed(data) } else { data.clone() };
         match key {
             Expression::Constant(constant) => {
                 if constant.data_type.is_text() {
-                    in_machines_order()
+                    swap_host_order(data)
                 } else {
                     constant.most_significant_first()
                 }
             }
-            Expression::Concat(_) => in_machines_order(),
+            Expression::Concat(_) => swap_host_order(data),
             // Several flags: nft does not compare them.
             _ => Data::zero(data.as_bytes().len()),
         }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::super::parser::parse_duration;
 use super::super::source::{Fault, Span};
 use super::{Evaluated, Evaluator, Kind};
-use crate::model::expression::reversed;
+use crate::model::expression::swap_host_order;
 use crate::{Constant, Data, DataType, Expression};
 
 /// Names that are read, but never shown.
@@ -95,8 +95,8 @@ pub(super) fn number(number: u128, kind: Kind, span: Span) -> Evaluated<Constant
             Data::new(&padded)
         }
     };
-    let least_first = kind.data_type.is_host_order() && cfg!(target_endian = "little");
-    Ok(Constant::new(kind.data_type, if least_first { reversed(&data) } else { data }))
+    let data = if kind.data_type.is_host_order() { swap_host_order(&data) } else { data };
+    Ok(Constant::new(kind.data_type, data))
 }
 
 /// Decimal digits, or hexadecimal ones of a number of more than 64 bits.
