@@ -12,6 +12,7 @@ use meshwire::pods::{hex_digits, pod_of_cgroup, start_time};
 
 use super::netns::{Netns, path_id};
 use super::state::{NetnsId, Uid};
+use crate::kubernetes::Pod;
 
 /// The annotation of static pods whose value is in their cgroups' names in place of their UID.
 pub const CONFIG_HASH: &str = "kubernetes.io/config.hash";
@@ -28,6 +29,19 @@ pub struct Wanted {
     /// Where the runtime has bound its namespace, and which one that was: it has no process yet while the plugin is at
     /// work
     pub bound: Option<(PathBuf, NetnsId)>,
+}
+
+impl Wanted {
+    /// A pod whose plugin has returned: its processes are found.
+    #[must_use]
+    pub fn running(pod: &Pod) -> Self {
+        Self {
+            uid: pod.metadata.uid.as_str().into(),
+            config_hash: pod.annotation(CONFIG_HASH).map(str::to_owned),
+            addresses: pod.addresses().into_iter().collect(),
+            bound: None,
+        }
+    }
 }
 
 /// Finds namespaces in the node's proc file system. The thread ends up in one of them, and has to end.

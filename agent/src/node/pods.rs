@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use crate::ambient::netns::{Netns, path_id};
-use crate::ambient::scan::{CONFIG_HASH, Wanted, scan};
+use crate::ambient::scan::{Wanted, scan};
 use crate::http::Reply;
 use crate::kubernetes::{Client, Pod};
 
@@ -63,12 +63,7 @@ async fn find(proc: &Path, pod: &Pod) -> Result<Netns, String> {
             path.display()
         )
     })?;
-    let wanted = Wanted {
-        uid: pod.metadata.uid.as_str().into(),
-        config_hash: pod.annotation(CONFIG_HASH).map(str::to_owned),
-        addresses: pod.addresses().into_iter().collect(),
-        bound: None,
-    };
+    let wanted = Wanted::running(pod);
     let (sender, receiver) = oneshot::channel();
     let (proc, uid) = (proc.to_owned(), wanted.uid.clone());
     let work = move || drop(sender.send(scan(&proc, host, &[wanted]).remove(&uid)));

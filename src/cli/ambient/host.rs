@@ -117,14 +117,9 @@ pub(super) fn watch(
     in_place: Option<&Given>,
     options: watch::Options,
 ) -> Result<ExitCode, Failure> {
-    let values = Values::new(matches);
-    let output = values.read(&OUTPUT)?;
-    let netns = values.read(&NETNS)?;
-    let desired = host(&values, Log::beside(output == Output::Json))?.interception();
-    let _deferred = signals::defer();
     // On a node, rules of iptables may be in use.
     let options = watch::Options { leftovers: false, ..options };
-    netns::inside(in_place.or(netns.as_ref()), || report_all(desired, options, output))
+    with_desired(matches, in_place, |desired, output| report_all(desired, options, output))
 }
 
 pub(super) fn migrate(
@@ -132,12 +127,21 @@ pub(super) fn migrate(
     in_place: Option<&Given>,
     is_dry: bool,
 ) -> Result<ExitCode, Failure> {
+    with_desired(matches, in_place, |desired, output| migrate::perform(&desired, is_dry, output))
+}
+
+/// Does something with what is desired of the host, in its namespace; `in_place` is where, in place of what the flags say.
+fn with_desired(
+    matches: &ArgMatches,
+    in_place: Option<&Given>,
+    work: impl FnOnce(Interception, Output) -> Result<ExitCode, Failure> + Send,
+) -> Result<ExitCode, Failure> {
     let values = Values::new(matches);
     let output = values.read(&OUTPUT)?;
     let netns = values.read(&NETNS)?;
     let desired = host(&values, Log::beside(output == Output::Json))?.interception();
     let _deferred = signals::defer();
-    netns::inside(in_place.or(netns.as_ref()), || migrate::perform(&desired, is_dry, output))
+    netns::inside(in_place.or(netns.as_ref()), || work(desired, output))
 }
 
 fn carry_out(

@@ -8,7 +8,7 @@ use meshwire::{leftovers, mesh};
 use nftwire::{Family, Socket};
 
 use crate::ambient::netns::{Netns, NetnsError, path_id};
-use crate::ambient::scan::{CONFIG_HASH, Wanted, scan};
+use crate::ambient::scan::{Wanted, scan};
 use crate::ambient::state::Uid;
 use crate::kubernetes::Pod;
 
@@ -54,15 +54,7 @@ impl Guarded {
     pub(super) fn note(&mut self, pod: &Pod) {
         let uid = Uid::from(pod.metadata.uid.as_str());
         match Mesh::of(pod) {
-            Some(mesh) => {
-                let wanted = Wanted {
-                    uid: uid.clone(),
-                    config_hash: pod.annotation(CONFIG_HASH).map(str::to_owned),
-                    addresses: pod.addresses().into_iter().collect(),
-                    bound: None,
-                };
-                self.0.insert(uid, (mesh, wanted));
-            }
+            Some(mesh) => drop(self.0.insert(uid, (mesh, Wanted::running(pod)))),
             None => drop(self.0.remove(&uid)),
         }
     }

@@ -11,7 +11,7 @@ use meshwire::verify::verify;
 use tokio::sync::oneshot;
 
 use crate::ambient::netns::{NetnsError, path_id};
-use crate::ambient::scan::{CONFIG_HASH, Wanted, scan};
+use crate::ambient::scan::{Wanted, scan};
 use crate::kubernetes::Pod;
 
 /// What was done.
@@ -65,12 +65,7 @@ pub(super) async fn repair(pod: &Pod, proc: PathBuf, native_nftables: bool) -> R
         Decision::Intercept(settings) => *settings,
     };
     settings.sidecar.native_nftables = native_nftables;
-    let wanted = Wanted {
-        uid: pod.metadata.uid.as_str().into(),
-        config_hash: pod.annotation(CONFIG_HASH).map(str::to_owned),
-        addresses: pod.addresses().into_iter().collect(),
-        bound: None,
-    };
+    let wanted = Wanted::running(pod);
     let (sender, receiver) = oneshot::channel();
     let work = move || drop(sender.send(find_and_program(wanted, &proc, settings)));
     thread::Builder::new().name("repair".into()).spawn(work).map_err(RepairError::Thread)?;
