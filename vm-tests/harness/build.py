@@ -44,7 +44,8 @@ def build(cache: Path, architecture: Architecture) -> Build:
     folder = target / "tmp/static" / ("" if architecture.is_host else architecture.name)
     own = [] if architecture.is_host else ["--target", architecture.target]
     subprocess.run([ROOT / "dist/build", *own, "--out", folder], check=True, env=os.environ | environment)
-    wanted = [part for package, test in TESTS.values() for part in (["--test", test] if test not in libraries() else [])]
+    # Those in a library's own sources have its name, and come with --lib.
+    wanted = [f"--test={test}" for package, test in TESTS.values() if test != package.replace("-", "_")]
     messages = cargo(
         environment | {"RUSTFLAGS": "-C target-feature=+crt-static", "CARGO_PROFILE_DEV_DEBUG": "0"},
         "test", "--no-run", *(part for package in PACKAGES for part in ("-p", package)), "--locked",
@@ -57,11 +58,6 @@ def build(cache: Path, architecture: Architecture) -> Build:
             package = next((name for name in PACKAGES[1:] if name in message["package_id"]), "meshwire")
             made[package, message["target"]["name"]] = Path(message["executable"])
     return Build(folder / "meshwire", {name: made[test] for name, test in TESTS.items()}, target / "vm-tests")
-
-
-def libraries() -> set[str]:
-    """The tests that are in a library's own sources."""
-    return {package.replace("-", "_") for package in PACKAGES}
 
 
 def cargo(environment: dict[str, str], *arguments: str) -> str:
