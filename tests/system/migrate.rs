@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use meshwire_testkit::ISTIO_AMBIENT_POD;
 use nftwire::{Batch, Family, Socket};
 use serde_json::Value;
 
@@ -293,36 +294,13 @@ fn from_linkerds_iptables_rules() {
     assert_eq!(again, "nothing to do: the rules are there, and no others of a mesh\n");
 }
 
-/// Istio's node agent with its iptables backend, in a pod.
-const AMBIENT: &str = "*mangle
-:ISTIO_PRERT - [0:0]
-:ISTIO_OUTPUT - [0:0]
--A PREROUTING -j ISTIO_PRERT
--A OUTPUT -j ISTIO_OUTPUT
--A ISTIO_PRERT -m mark --mark 0x539/0xfff -j CONNMARK --set-xmark 0x111/0xfff
--A ISTIO_OUTPUT -m connmark --mark 0x111/0xfff -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff
-COMMIT
-*nat
-:ISTIO_PRERT - [0:0]
-:ISTIO_OUTPUT - [0:0]
--A PREROUTING -j ISTIO_PRERT
--A OUTPUT -j ISTIO_OUTPUT
--A ISTIO_PRERT -s 169.254.7.127/32 -p tcp -m tcp -j ACCEPT
--A ISTIO_PRERT ! -d 127.0.0.1/32 -p tcp -m tcp ! --dport 15008 -m mark ! --mark 0x539/0xfff -j REDIRECT --to-ports 15006
--A ISTIO_OUTPUT -d 169.254.7.127/32 -p tcp -m tcp -j ACCEPT
--A ISTIO_OUTPUT -p tcp -m mark --mark 0x111/0xfff -j ACCEPT
--A ISTIO_OUTPUT ! -d 127.0.0.1/32 -o lo -j ACCEPT
--A ISTIO_OUTPUT ! -d 127.0.0.1/32 -p tcp -m mark ! --mark 0x539/0xfff -j REDIRECT --to-ports 15001
-COMMIT
-";
-
 #[test]
 fn from_ambients_iptables_rules_in_a_pod() {
     let Some(pod) = Pod::new(&[V4]).filter(|_| oracle("iptables-nft") && oracle("ip") && oracle("nft"))
     else {
         return;
     };
-    let made = pod.namespace.output(Command::new("iptables-nft-restore").arg("--noflush"), AMBIENT);
+    let made = pod.namespace.output(Command::new("iptables-nft-restore").arg("--noflush"), ISTIO_AMBIENT_POD);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     ip(&pod.namespace, "rule add fwmark 0x111/0xfff pref 32764 lookup 100");
     ip(&pod.namespace, "route add local default dev lo table 100");

@@ -9,35 +9,12 @@ use meshwire::mesh::istio::ambient::{HostInterception, PodInterception};
 use meshwire::netns::{Namespace as Netns, inside};
 use meshwire::network::RouteSocket;
 use meshwire::verify::{VerifyError, verify};
-use meshwire_testkit::oracle;
+use meshwire_testkit::{ISTIO_AMBIENT_POD, oracle};
 use nftwire::Socket;
 use serde_json::json;
 
 use super::harness::{Namespace, Node, Sandbox, run, soon};
 use super::{assert_captured, privileged};
-
-/// What Istio's agent makes in a pod in iptables mode.
-const POD: &str = "*mangle
-:ISTIO_PRERT - [0:0]
-:ISTIO_OUTPUT - [0:0]
--A PREROUTING -j ISTIO_PRERT
--A OUTPUT -j ISTIO_OUTPUT
--A ISTIO_PRERT -m mark --mark 0x539/0xfff -j CONNMARK --set-xmark 0x111/0xfff
--A ISTIO_OUTPUT -m connmark --mark 0x111/0xfff -j CONNMARK --restore-mark
-COMMIT
-*nat
-:ISTIO_PRERT - [0:0]
-:ISTIO_OUTPUT - [0:0]
--A PREROUTING -j ISTIO_PRERT
--A OUTPUT -j ISTIO_OUTPUT
--A ISTIO_PRERT -s 169.254.7.127/32 -p tcp -m tcp -j ACCEPT
--A ISTIO_PRERT ! -d 127.0.0.1/32 -p tcp -m tcp ! --dport 15008 -m mark ! --mark 0x539/0xfff -j REDIRECT --to-ports 15006
--A ISTIO_OUTPUT -d 169.254.7.127/32 -p tcp -m tcp -j ACCEPT
--A ISTIO_OUTPUT -p tcp -m mark --mark 0x111/0xfff -j ACCEPT
--A ISTIO_OUTPUT ! -d 127.0.0.1/32 -o lo -j ACCEPT
--A ISTIO_OUTPUT ! -d 127.0.0.1/32 -p tcp -m mark ! --mark 0x539/0xfff -j REDIRECT --to-ports 15001
-COMMIT
-";
 
 /// What it makes on the node; its set of addresses is left out, which needs ipset.
 const HOST: &str = "*nat
@@ -186,7 +163,7 @@ fn from_istios_agent_in_iptables_mode_to_ours_to_istios_in_nft_mode() {
     }
     let mut node = Node::new(false);
     let pod = Linked::new(&node, "p", 7);
-    by_istio(&pod.sandbox.namespace, POD, true);
+    by_istio(&pod.sandbox.namespace, ISTIO_AMBIENT_POD, true);
     by_istio(&node.host, HOST, false);
     node.update("p", |pod| {
         pod["metadata"]["annotations"] = json!({ "ambient.istio.io/redirection": "enabled" });
@@ -247,7 +224,7 @@ fn to_istios_agent_in_iptables_mode() {
     assert_eq!(taker, "proxy");
     // The image is another one, whose agent has not found the second pod yet.
     node.kill();
-    by_istio(&pod.sandbox.namespace, POD, true);
+    by_istio(&pod.sandbox.namespace, ISTIO_AMBIENT_POD, true);
     by_istio(&node.host, HOST, false);
     let proc = node.proc();
     let release = || {
@@ -266,7 +243,7 @@ fn to_istios_agent_in_iptables_mode() {
     pod.assert_reaches("proxy");
     other.assert_reaches("proxy");
 
-    by_istio(&other.sandbox.namespace, POD, true);
+    by_istio(&other.sandbox.namespace, ISTIO_AMBIENT_POD, true);
     assert!(release().unwrap().status.success());
     other.assert_reaches("proxy");
     assert!(release().unwrap().stdout.is_empty(), "nothing is left to release");
