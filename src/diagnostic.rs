@@ -35,7 +35,7 @@ pub struct Explanation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remedy {
-    /// To look whether the rules are there: [`nft_ruleset::listing`]
+    /// To see whether the rules exist: [`nft_ruleset::listing`]
     ListRules,
     /// To look at all that the kernel holds
     ListRuleset,

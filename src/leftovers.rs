@@ -212,7 +212,7 @@ fn rules_of(reader: &mut Reader<'_>, leftover: &Leftover) -> Result<Vec<Leftover
         }
         Ok(())
     })?;
-    // With TPROXY Istio puts some rules into the chains of iptables themselves; its mark tells them from those of others.
+    // With TPROXY Istio puts some rules into the chains of iptables themselves; its mark distinguishes them from those of others.
     let tproxy = chains.iter().any(|chain| *chain == "ISTIO_TPROXY");
     let marks: Vec<_> = rules.iter().filter(|_| tproxy).flat_map(|rule| rule.marks.clone()).collect();
     rules.extend(others.into_iter().filter(|rule| marks.iter().any(|mark| is_of_tproxy(&rule.text, *mark))));

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use meshwire_testkit::oracle;
 
-/// Writes an image to the folder, made of a file that stands for the program; returns how that ended, and what was said.
+/// Writes an image to the folder, made of a file in place of the program; returns how that ended, and what was said.
 fn image(folder: &Path, out: &str) -> (Option<i32>, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/image");
     fs::write(folder.join("meshwire"), "program").unwrap();

@@ -39,8 +39,8 @@ impl Committed<'_> {
         result
     }
 
-    /// Whether the kernel holds other rules by now. Where it cannot be read, nothing says so, and this run's commit stands:
-    /// otherwise a reading that fails would leave behind what the run is to remove, and the run would report success.
+    /// Whether the kernel holds other rules by now. Where it cannot be read, nothing says so, and this run's commit counts:
+    /// otherwise a reading that fails would leave what the run is to remove, and the run would report success.
     fn is_replaced(&self, nft: &mut Socket) -> bool {
         Plan::read(nft, self.desired).is_ok_and(|plan| !plan.is_empty().unwrap_or(true))
     }

@@ -15,7 +15,7 @@ pub(super) struct Planned {
     pub(super) warnings: Vec<String>,
 }
 
-/// Looks at what is there.
+/// Reads the current state.
 pub(super) fn plan(
     action: Action,
     interception: &Interception,
@@ -52,7 +52,7 @@ impl Planned {
         if self.changes.is_empty() {
             return format!("{place}planned: no change\n");
         }
-        // A comparison has + for what is there, and - for what is desired.
+        // A comparison has + for the current state, and - for the desired one.
         let lines = self.changes.to_string();
         let lines = lines.lines().map(|line| match line.split_at_checked(1) {
             Some(("+", rest)) => format!("-{rest}\n"),

@@ -29,7 +29,7 @@ pub(super) fn tproxy_mark(interception: &Interception) -> Option<u32> {
     rules.find(is_tproxy).and_then(|rule| settings::of_rule(rule).0.first().copied())
 }
 
-/// The tables of the interception under their other names, with filters behind those that are there.
+/// The tables of the interception under their other names, with filters after the existing ones.
 pub(super) fn ruleset(interception: &Interception) -> Ruleset {
     let mark = tproxy_mark(interception);
     let mut ruleset = interception.ruleset.clone();
@@ -71,7 +71,7 @@ fn renamed(name: &Name) -> Name {
     format!("{name}{SUFFIX}").into()
 }
 
-/// The base chains that are there and go, with all that their table filters or translates, before the new ones are seen.
+/// The existing base chains that go, with all that their table filters or translates, before the new ones are seen.
 pub(super) fn leaving(nft: &mut Socket, interception: &Interception) -> Result<Vec<BaseChainName>, Error> {
     let snapshot = Snapshot::read(nft, Scope::Desired(interception.desired()), Depth::Chains)?;
     let mut leaving = Vec::new();

@@ -34,7 +34,7 @@ pub enum Difference {
         family: Family,
         /// The mark
         mark: u32,
-        /// Those of the policy rules that are there
+        /// Those of the existing policy rules
         old: Vec<u32>,
         /// Ours
         new: u32,
@@ -82,10 +82,10 @@ pub enum MigrateError {
     /// Open connections would not live on. Nothing was changed.
     #[error("the rules that are there and those desired differ in {}, so that open connections would be cut", joined(.0))]
     Differ(Vec<Difference>),
-    /// What is there cannot be read. Nothing was changed.
+    /// The current state cannot be read. Nothing was changed.
     #[error(transparent)]
     Read(#[from] VerifyError),
-    /// Our rules could not be applied; the old ones are there
+    /// Our rules could not be applied; the old ones remain
     #[error(transparent)]
     Apply(#[from] ApplyError),
     /// Somebody changed our rules before the old ones were removed, which therefore stay
@@ -100,7 +100,7 @@ pub enum MigrateError {
     /// All is done, but those tables are still there
     #[error("the new rules are applied, but tables whose names end in -bridge are still there: {0}")]
     BridgeStays(Box<Self>),
-    /// Our rules are applied, and the old ones are there, too: all connections are intercepted
+    /// Our rules are applied, and the old ones remain as well: all connections are intercepted
     #[error("the new rules are applied, but the old ones are still there, too: {0}")]
     OldRulesStay(Box<Self>),
 }

@@ -3,7 +3,7 @@
 //!
 //! One transaction for both leaves a gap: a packet can pass the new chain before the transaction takes effect, and the old
 //! one after it, when that is empty. So the first transaction adds our rules, a grace period passes until every packet that
-//! is under way sees them, and the second transaction removes the old ones. Between the two both are there, and do the
+//! is under way sees them, and the second transaction removes the old ones. Between the two both are in force, and do the
 //! same twice. Where that would not be the same, a bridge leads from one to the other. Connections that are open live in connection tracking, and end only if the last chain of type nat goes.
 //!
 //! ```no_run
@@ -57,7 +57,7 @@ impl Interception {
     /// The [plan](MigrationPlan) is made first, and nothing is changed where it cannot be carried out.
     ///
     /// # Errors
-    /// See [`MigrateError`], which says what is there then.
+    /// See [`MigrateError`], which says what is in force then.
     pub fn migrate(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Migrated, MigrateError> {
         let plan = MigrationPlan::read(self, nft, routes)?;
         plan.is_possible()?;
@@ -99,7 +99,7 @@ impl Interception {
         let (removed, counters) = match bridged {
             Ok(done) => done,
             Err(error) => {
-                // As before: the old rules are there. What cannot be taken back does no harm.
+                // As before: the old rules remain. What cannot be taken back does no harm.
                 let _ = bridge::commit(nft, &Ruleset::default(), &owned);
                 let _ = added.remove(routes, &mut Network::default());
                 return Err(error);

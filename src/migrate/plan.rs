@@ -15,7 +15,7 @@ use crate::network::RouteSocket;
 use crate::reset::{CounterLocation, Reading, Readings};
 use crate::verify::{Differences, VerifyError, verify};
 
-/// The steps from the rules that are there to ours.
+/// The steps from the current rules to ours.
 #[derive(Debug)]
 pub struct MigrationPlan {
     /// The tables of legacy iptables
@@ -33,7 +33,7 @@ pub struct MigrationPlan {
 }
 
 impl MigrationPlan {
-    /// Looks at what is there.
+    /// Reads the current state.
     ///
     /// # Errors
     /// It cannot be read.
@@ -68,7 +68,7 @@ impl MigrationPlan {
         Ok(())
     }
 
-    /// Whether our rules are there, and no others.
+    /// Whether our rules exist, and no others.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.differences.is_empty() && self.leftovers.is_empty()
@@ -227,7 +227,7 @@ pub(super) fn readings(leftovers: &Leftovers) -> Readings {
     readings
 }
 
-/// What has to be the same in the rules that are there and in those that are desired, and is not. Where none are there,
+/// What has to be the same in the current rules and in the desired ones, and is not. Where there are none,
 /// nothing has to be.
 fn conflicts(
     desired: &Interception,

@@ -58,7 +58,7 @@ pub struct Changes {
     pub(super) touches: Touches,
 }
 
-/// Writers that are named; where many change something in one moment, the first ones tell enough.
+/// Writers that are named; where many change something in one moment, the first ones say enough.
 const WRITERS: usize = 16;
 
 impl Changes {

@@ -78,7 +78,7 @@ pub enum WatchError {
     /// Waiting failed
     #[error("cannot wait for events: {}", io_text(.0))]
     Wait(#[source] io::Error),
-    /// What is there cannot be compared with what is desired
+    /// The current state cannot be compared with the desired one
     #[error(transparent)]
     Verify(#[from] VerifyError),
 }
@@ -195,7 +195,7 @@ impl Watcher {
         }
     }
 
-    /// Where changes go on and on, a difference counts that is there at several looks.
+    /// Where changes go on and on, a difference counts that several looks have seen.
     fn next_look_in_turmoil(&self, looked: Instant) -> Instant {
         let start = self.changes.first.map_or(looked, |first| first.max(looked));
         self.window.last().unwrap_or(start) + self.options.period / (WINDOWS * LOOKS)

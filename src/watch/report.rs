@@ -17,9 +17,9 @@ pub enum Occasion {
     Change,
     /// Without an event something else was there than before
     Reread,
-    /// Changes go on without a quiet moment. Only what lasts is told
+    /// Changes go on without a quiet moment. Only what lasts is reported
     Turmoil,
-    /// What is there could not be read: others change the ruleset, or check batches, without a pause
+    /// The current state could not be read: others change the ruleset, or check batches, without a pause
     Unread,
 }
 

@@ -1,4 +1,4 @@
-//! Where events come from: nf_tables, and the network beside it.
+//! Where events come from: nf_tables and rtnetlink.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -41,7 +41,7 @@ impl Touches {
         self.concern(entry, entry["difference"] == "missing")
     }
 
-    /// Whether a matching object was deleted, or else added, where the difference is that it is there or is not.
+    /// Whether a matching object was deleted, or else added, where the difference is whether it exists.
     fn concern(&self, entry: &Json, deleted: bool) -> bool {
         let is_one_of_two = entry["difference"] == "missing" || entry["difference"] == "extra";
         let matches = |(object, rule): &(ChangedObject, Option<String>)| {

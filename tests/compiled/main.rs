@@ -145,7 +145,7 @@ fn read() -> Snapshot {
     Snapshot::read(&mut Socket::open().unwrap(), Scope::Family(Family::Unspec), Depth::All).unwrap()
 }
 
-/// Loads what was read into another namespace: the same is there then, to us and to nft.
+/// Loads what was read into another namespace, which then holds the same, as we and nft read it.
 fn circle(first: &Snapshot, ruleset: &Ruleset) {
     let listed_by_nft = || {
         let output = Command::new("nft").args(["-s", "list", "ruleset"]).output().unwrap();

@@ -18,7 +18,7 @@ const LISTED: &[&str] = &[
             meta priority & 0xff 1-5
         }
     }",
-    // Ranges of what is masked: the operator is there unless the byte order was converted.
+    // Ranges of what is masked: the operator is present unless the byte order was converted.
     "table ip t {
         chain c {
             meta mark & 0xff == 0x1-0x5

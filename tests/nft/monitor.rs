@@ -1,4 +1,4 @@
-//! What happens to a ruleset, as both tell it: while it happens, and as the echo of what was loaded.
+//! What happens to a ruleset, as both report it: while it happens, and as the echo of what was loaded.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::{fs, thread};
 
 use crate::harness::{Nft, can_run, inside, text};
 
-/// How long a program may take to tell something.
+/// How long a program may take to report something.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 const TEXTS: &[&str] = &[
@@ -60,7 +60,7 @@ impl Drop for Monitor {
     }
 }
 
-/// Loads a marker again and again until all monitors tell of it.
+/// Loads a marker again and again until all monitors have reported it.
 fn mark(monitors: &[Monitor], marker: &str) {
     let start = Instant::now();
     while monitors.iter().any(|monitor| monitor.waits_for(marker)) {
@@ -70,7 +70,7 @@ fn mark(monitors: &[Monitor], marker: &str) {
     }
 }
 
-/// Both tell the same, without who did it.
+/// Both report the same, without who did it.
 #[test]
 fn events_are_nfts() {
     if !can_run() {
@@ -83,7 +83,7 @@ fn events_are_nfts() {
             if all {
                 mark(&monitors, "begin");
             } else {
-                // These tell nothing of tables.
+                // These say nothing of tables.
                 thread::sleep(Duration::from_millis(500));
             }
             for text in TEXTS {
@@ -94,7 +94,7 @@ fn events_are_nfts() {
             } else {
                 thread::sleep(Duration::from_millis(500));
             }
-            // nft tells of objects only where it tells everything.
+            // nft reports objects only where it reports everything.
             let object = |line: &&str| {
                 all || !["counter", "quota", "limit"].iter().any(|kind| line.split(' ').nth(1) == Some(kind))
             };
@@ -109,9 +109,9 @@ fn events_are_nfts() {
     });
 }
 
-/// What is told of the table that the test is about; JSON with its keys in one order.
+/// What is reported of the table that the test is about; JSON with its keys in one order.
 fn lines(said: &str) -> String {
-    // nft tells of the end of anonymous sets, of whose beginning it says nothing.
+    // nft reports the end of anonymous sets, but not their beginning.
     let about = |line: &&str| {
         !line.starts_with('#')
             && !line.contains("arp")
@@ -165,7 +165,7 @@ fn an_echo_has_what_was_added() {
     assert_eq!(checked, "");
 }
 
-/// A reader that has gone ends it; what it cannot tell is refused.
+/// A reader that has gone ends it; what it cannot report is refused.
 #[test]
 fn a_monitor_refuses_what_it_cannot_tell() {
     if !can_run() {

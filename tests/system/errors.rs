@@ -263,7 +263,7 @@ fn without_privileges_the_missing_one_is_named() {
         (&["-b", "*", "--keep-counters"], format!("{DECISION}{refused}")),
         (&["-b", "*", "--check"], format!("{DECISION}{refused}")),
         (&["--cleanup-only"], refused.clone()),
-        // What is there is read first, also where an address has to be added.
+        // The current state is read first, also where an address has to be added.
         (&["-b", "*", "--dual-stack"], format!("info: IPv6 is on: fd00::2 decides\n{refused}")),
     ] {
         assert_fails(&namespace, Intercept::new(args).user(NOBODY), 1, &text);

@@ -79,7 +79,7 @@ fn names_that_are_no_text_are_in_nobodys_way() {
             assert!(!controls(&stdout) && !controls(&stderr), "{what}: {stdout}{stderr}");
             assert!(!stdout.lines().any(|line| line == "c"), "{what}: a line is forged: {stdout}");
         }
-        // What is foreign is there as before.
+        // What is foreign is as before.
         let theirs = String::from_utf8(there()).unwrap();
         assert_eq!(theirs.matches("log prefix").count(), 2, "{theirs}");
         assert_eq!(theirs.matches("table ").count(), 2, "{theirs}");

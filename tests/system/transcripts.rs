@@ -1,5 +1,5 @@
 //! The transcripts in docs/debug.md, run word for word: lines after `$ ` are typed, all others are what comes of it. `…` in a
-//! line is whatever is there: a time, a number of a thread.
+//! line is anything: a time, a number of a thread.
 
 use std::fs;
 use std::path::Path;
@@ -37,7 +37,7 @@ fn run(transcript: &str) {
     assert!(same, "{script}\nshown:\n{}\ncame:\n{}", shown.join("\n"), came.join("\n"));
 }
 
-/// Whether a line is what is shown, but for what `…` stands for.
+/// Whether a line is what is shown, where `…` is anything.
 fn matches(line: &str, shown: &str) -> bool {
     let mut parts = shown.split('…');
     let Some(mut rest) = parts.next().and_then(|first| line.strip_prefix(first)) else { return false };

@@ -1,4 +1,4 @@
-//! `meshwire watch` beside others who change what it watches. `nft` and `ip` change it, as an intruder or an operator would.
+//! `meshwire watch` while others change what it watches. `nft` and `ip` change it, as an intruder or an operator would.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -313,7 +313,7 @@ fn drift_and_repair(namespace: &Namespace, watch: &Watch, halves: &mut usize) {
             if report[list].as_array().unwrap().iter().any(|entry| entry["chain"] == "prerouting") {
                 return started.elapsed();
             }
-            // Some looks beside eight writers on two processors, besides the period.
+            // Some looks next to eight writers on two processors, besides the period.
             assert!(started.elapsed() < PERIOD + Duration::from_secs(20), "{list}: {report}");
         }
     };

@@ -12,7 +12,7 @@ use nftwire::Socket;
 
 use super::netns::NetnsError;
 
-/// Makes the rules; counters of those that are there stay.
+/// Makes the rules; existing ones keep their counters.
 ///
 /// # Errors
 /// They cannot be read or made.

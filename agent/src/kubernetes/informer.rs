@@ -66,7 +66,7 @@ pub enum Change<T> {
     Applied(T),
     /// An object is deleted
     Deleted(T),
-    /// A bookmark: the watch has caught up. Lists come from the API server's cache, which may be behind.
+    /// A bookmark: the watch has caught up. Lists come from the API server's cache, which may be out of date.
     Confirmed,
 }
 

@@ -9,7 +9,7 @@ use super::{Node, targets};
 const DEPTH: usize = 16;
 /// No column is folded that is not higher than that, in pixels.
 const LEAST: usize = 2000;
-/// How wide a column is, roughly, with the lines beside it, in pixels: what makes a large picture about as high as wide.
+/// How wide a column is, roughly, with the lines next to it, in pixels: what makes a large picture about as high as wide.
 const WIDTH: usize = 700;
 
 /// Puts each chain to the right of those that lead to it, and what would make a column much higher than the picture is wide
@@ -79,7 +79,7 @@ struct Columns {
 }
 
 impl Columns {
-    /// The column of a chain of this height: behind those of its callers, from the first to the last; the first one has
+    /// The column of a chain of this height: after those of its callers, from the first to the last; the first one has
     /// the hooks, in their order, however many.
     fn find(&mut self, height: usize, callers: Option<(usize, usize)>) -> usize {
         let Some((first, last)) = callers else { return 0 };

@@ -280,7 +280,7 @@ impl Row {
     }
 }
 
-/// The lines of a rule: its count is beside the first one, and the last one leads on, where the verdict is.
+/// The lines of a rule: its count is next to the first one, and the last one leads on, where the verdict is.
 fn rows(rule: &Rule, jumps: &Jumps<'_>, options: Options<'_>) -> Vec<Row> {
     let mut full = String::new();
     Printer { out: &mut full, options: Options { stateless: true, handles: false, ..options } }.rule(rule);

@@ -149,7 +149,7 @@ impl CurrentTable {
         self.named_sets.iter().any(|there| there.stays && there.name == *name)
     }
 
-    /// Whether something that rules of this table can use is there and has to go: rules that use it have to go before it.
+    /// Whether something that rules of this table can use has to go: rules that use it have to go before it.
     pub(super) fn replaces_used(&self, desired: &Table) -> bool {
         let Table { sets, objects, flowtables, .. } = desired;
         let set = |set: &Set| self.named_sets.iter().any(|there| !there.stays && there.name == set.name);
@@ -164,7 +164,7 @@ impl CurrentTable {
         sets.iter().any(set) || objects.iter().any(object) || flowtables.iter().any(flowtable)
     }
 
-    /// Whether this table is there awake and is to sleep, or the other way round.
+    /// Whether this table is active and is to be dormant, or the reverse.
     pub(super) fn changes_dormancy(&self, desired: &Table) -> bool {
         (self.flags ^ desired.flags) & TableFlags::DORMANT.0 != 0
     }

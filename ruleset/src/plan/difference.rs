@@ -40,7 +40,7 @@ pub struct ChangedTable {
     pub extra: Vec<(String, Name)>,
     /// Objects and flowtables that are desired and not there
     pub missing: Vec<(String, Name)>,
-    /// Objects and flowtables that are there in another way than they are desired
+    /// Objects and flowtables that exist, but not as they are desired
     pub changed: Vec<(String, Name)>,
     /// Its sets that are desired, in their order
     pub sets: Vec<SetDifference>,
@@ -213,7 +213,7 @@ fn compare_table(
     Ok((!same).then_some(ChangedTable { family, name, flags, extra, missing, changed, sets, chains }))
 }
 
-/// How a table differs in what it has beside chains and desired sets: nft's words for the kinds, and the names.
+/// How a table differs in what it has besides chains and desired sets: nft's words for the kinds, and the names.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Beside {
     extra: Vec<(String, Name)>,

@@ -308,7 +308,7 @@ impl Match {
     }
 }
 
-/// Takes away what is there of a table but these chains, the sets that stay and, with `keep`, what is desired as it is. No
+/// Removes what a table holds, except for these chains, the sets that stay and, with `keep`, what is desired as it is. No
 /// rule uses any of it any more, and a map's elements, which may jump to a chain or lead to an object, go before that.
 fn remove_all_but(transaction: &mut Transaction<'_>, there: &CurrentTable, chains: &[Chain], keep: bool) {
     let (family, name) = (there.family, &there.name);

@@ -223,7 +223,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Adds a desired object, or leaves the one that is there.
+    /// Adds a desired object, or leaves the existing one.
     pub(super) fn add_object(&mut self, table: usize, object: usize) -> Result<(), NotCompiled> {
         let desired = &self.desired.tables[table];
         let model = &desired.objects[object];
@@ -233,7 +233,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Adds a desired flowtable, or leaves the one that is there.
+    /// Adds a desired flowtable, or leaves the existing one.
     pub(super) fn add_flowtable(&mut self, table: usize, flowtable: usize) {
         let desired = &self.desired.tables[table];
         let model = &desired.flowtables[flowtable];

@@ -87,7 +87,7 @@ struct Sources {
     ztunnels: mpsc::Receiver<zds::Event>,
 }
 
-/// What a thread or task has found out, beside inputs of the state machine.
+/// What a thread or task has found out, besides inputs of the state machine.
 enum Step {
     /// An event's namespace is open, and the pod's
     Opened(Event, Netns, oneshot::Sender<Result<(), String>>),

@@ -42,7 +42,7 @@ impl Node {
     }
 
     pub(super) fn on_host(&self, job: host::Job) {
-        // The thread ends with the sender, so it is there.
+        // The thread ends with the sender, so it still runs.
         let _ = self.host_jobs.send(job);
     }
 

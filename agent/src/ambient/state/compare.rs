@@ -1,4 +1,4 @@
-//! What is desired, and what of it is there.
+//! What is desired, and what of it exists.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -35,7 +35,7 @@ pub use values::{
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the host's ruleset has to be left alone before it is read: others may be in the middle of a series.
 const QUIET: Duration = Duration::from_millis(100);
-/// How often users are told the same of a pod, or of the host.
+/// How often the same is reported of a pod, or of the host.
 const REPORTS: Duration = Duration::from_secs(300);
 
 /// What is known of all pods, of the host and of the connections.

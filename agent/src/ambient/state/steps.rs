@@ -266,7 +266,7 @@ impl State {
         })
     }
 
-    /// Hands over a pod whose rules are there.
+    /// Hands over a pod that has its rules.
     fn add(&self, uid: &Uid, pod: &Pod) -> Option<(Request, Option<NetnsId>)> {
         let settings = self.wanted(pod)?;
         let view = pod.view.as_ref()?;

@@ -219,7 +219,7 @@ pub struct PodStatus<'a> {
     pub state: PodState,
     /// Its namespace
     pub netns: Option<NetnsId>,
-    /// Whether its rules are there
+    /// Whether it has its rules
     pub rules: bool,
     /// Whether ztunnel has acknowledged it on the newest connection
     pub ztunnel: bool,

@@ -216,7 +216,7 @@ impl<'a> Lines<'a> {
         Ok(())
     }
 
-    /// Elements are told one by one, the ends of ranges, too.
+    /// The kernel reports elements one by one, and the ends of ranges as well.
     fn elements(
         &mut self,
         socket: &mut Socket,

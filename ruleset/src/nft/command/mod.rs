@@ -149,7 +149,7 @@ fn echo(
     Ok(format!("{{\"nftables\": [{}]}}\n", objects.join(", ")))
 }
 
-/// What events are told of, and how.
+/// What events report, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Watched {
     /// Only what is new (`Some(true)`), or only what is gone

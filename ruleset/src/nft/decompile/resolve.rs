@@ -127,7 +127,7 @@ fn masked_field(expression: &Expression) -> Option<(RawPayload, Constant, bool)>
     }
 }
 
-/// Whether a constant is of another byte order than the value beside it.
+/// Whether a constant is of another byte order than the value next to it.
 fn has_own_type(expression: &Expression) -> bool {
     matches!(expression, Expression::Constant(constant) if constant.data_type != DataType::Hex)
 }

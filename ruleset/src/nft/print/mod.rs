@@ -187,7 +187,7 @@ pub(crate) fn joined(names: &[Name]) -> String {
     names.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether it stands for all devices whose names begin so.
+/// Whether it matches all devices whose names begin so.
 pub(crate) fn is_pattern(device: &Name) -> bool {
     device.as_bytes().ends_with(b"*")
 }

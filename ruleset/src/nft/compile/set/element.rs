@@ -24,11 +24,11 @@ pub struct SetKey {
     pub key_end: Option<Data>,
     /// Whether it matches every key that no other element has
     pub catch_all: bool,
-    /// What it has beside the key
+    /// What it has besides the key
     pub details: KeyDetails,
 }
 
-/// What an element has beside its key.
+/// What an element has besides its key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyDetails {
     /// What a map of verdicts has for it
@@ -43,7 +43,7 @@ pub struct KeyDetails {
     pub expiration: u64,
     /// Its counters and limits
     pub expressions: Vec<Expr<'static>>,
-    /// What nft keeps beside it: the comment
+    /// What nft keeps with it: the comment
     pub userdata: Vec<u8>,
 }
 
@@ -362,7 +362,7 @@ fn ends(spans: Vec<Span>, key_len: usize, shared: bool) -> Result<Vec<SetKey>, N
     Ok(keys)
 }
 
-/// The next value; `None` behind the highest one.
+/// The next value; `None` after the highest one.
 pub(crate) fn successor(data: &Data) -> Option<Data> {
     let mut bytes = [0; uapi::NFT_DATA_VALUE_MAXLEN];
     let bytes = bytes.get_mut(..data.as_bytes().len())?;

@@ -26,13 +26,13 @@ pub struct AnonymousSet {
     pub values: Option<(u32, u32)>,
     /// Bytes of a key
     pub key_len: u32,
-    /// Whether it holds ranges, each as its first value and the one behind its last
+    /// Whether it holds ranges, each as its first value and the one after its last
     pub interval: bool,
     /// Whether it is a map of verdicts
     pub verdicts: bool,
     /// What objects a map leads to
     pub object: Option<ObjectKind>,
-    /// What nft keeps beside it, where it could not show the keys without
+    /// What nft keeps with it, where it could not show the keys without
     pub userdata: Vec<u8>,
     /// The keys in [their order](SetKey::place), each once
     pub keys: Vec<SetKey>,
@@ -63,7 +63,7 @@ pub struct NamedSet {
     pub policy: SetPolicy,
     /// What each new element gets, such as a counter
     pub expressions: Vec<Expr<'static>>,
-    /// What nft keeps beside it
+    /// What nft keeps with it
     pub userdata: Vec<u8>,
     /// The keys in [their order](SetKey::place), each once
     pub keys: Vec<SetKey>,

@@ -6,7 +6,7 @@ use super::{Info, not, range};
 use crate::nft::print::{ipv6, level_name};
 use crate::{DataType, Protocol};
 
-/// The words for a match; none where it asks for something that nothing stands for.
+/// The words for a match; none where nft has no word for what it asks.
 pub(super) fn match_text(info: &Info<'_>, name: &str) -> Option<String> {
     match name {
         "ip" => Headers::four(info)?.text(info),

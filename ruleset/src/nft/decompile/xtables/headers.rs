@@ -4,7 +4,7 @@ use super::{Info, not, range};
 use crate::model::option::{OptionField, OptionKind};
 use crate::{DataType, Family};
 
-/// The words for a match; `None` where nothing stands for it, `Some("")` where it matches everything.
+/// The words for a match; `None` where nft has no word for it, `Some("")` where it matches everything.
 pub(super) fn text(info: &Info<'_>, name: &str, revision: u32, family: Family) -> Option<String> {
     match (name, revision, family) {
         ("ah", 0, Family::Ipv6) => authentication(info),

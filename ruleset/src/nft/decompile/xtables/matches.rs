@@ -330,7 +330,7 @@ fn icmp(info: &Info<'_>, name: &str) -> Option<String> {
     let not = if inverted { "!= " } else { "" };
     let symbol = data_type.symbol(kind.into()).map_or(kind.to_string(), str::to_owned);
     if (name, kind) == ("icmp", u8::MAX) {
-        // No type has this number: it stands for all of them.
+        // No type has this number: it means all of them.
         return (!inverted).then(|| "ip protocol icmp".to_owned());
     }
     (codes == [0, u8::MAX]).then(|| format!("{name} type {not}{symbol}"))
