@@ -56,6 +56,7 @@ use clap::{ArgMatches, Command};
 use failure::USAGE;
 use flag::{Flags, parser};
 use log::Log;
+pub use program::aliases;
 
 /// The program's name.
 const NAME: &str = "meshwire";

@@ -14,6 +14,13 @@ const COMMANDS: &[(&str, &str)] = &[
     (super::nft::NAME, super::nft::NAME),
 ];
 
+/// The names besides `meshwire` that have flags of their own, and the command that each is: for completions and manual pages.
+#[must_use]
+pub fn aliases() -> &'static [(&'static str, &'static str)] {
+    // The last one is nft, whose options are not in the command line's definition.
+    COMMANDS.split_at(3).0
+}
+
 /// Istio's agent, of which `istio-iptables` is a command; Istio gives it as the first argument.
 const PILOT_AGENT: &str = "pilot-agent";
 

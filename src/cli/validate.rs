@@ -48,12 +48,14 @@ static TIMEOUT: Flag<Duration> =
 
 static LOG_LEVEL: Flag<Level> = Flag::text("log-level", "LEVEL", || Level::Info, level)
     .environment(&["LINKERD_VALIDATOR_LOG_LEVEL"])
-    .help("Log lines at least this important: off, error, warn, info, debug or trace")
+    .choices(&["off", "error", "warn", "info", "debug", "trace"])
+    .help("Log lines at least this important")
     .show(|_| "info".to_owned());
 
 static LOG_FORMAT: Flag<Log> = Flag::text("log-format", "FORMAT", || Log::Plain, format)
     .environment(&["LINKERD_VALIDATOR_LOG_FORMAT"])
-    .help("Format of log lines: plain or json")
+    .choices(&["plain", "json"])
+    .help("Format of log lines")
     .show(|_| "plain".to_owned());
 
 pub(super) fn command() -> Command {

@@ -123,7 +123,8 @@ pub(super) static MODE: Flag<Mode> =
     Flag::text("istio-inbound-interception-mode", "MODE", || Sidecar::default().mode, mode)
         .short('m')
         .environment(&["ISTIO_INBOUND_INTERCEPTION_MODE"])
-        .help("How inbound TCP gets to the proxy: REDIRECT or TPROXY")
+        .choices(&["REDIRECT", "TPROXY"])
+        .help("How inbound TCP gets to the proxy")
         .show(|mode| mode_name(*mode).to_owned());
 
 /// None: no port is intercepted.
@@ -294,7 +295,8 @@ pub(super) static FORCE_IPTABLES_BINARY: Flag<bool> = Flag::text(
     |given| given.choice(&[("legacy", true), ("nft", true)]),
 )
 .environment(&["FORCE_IPTABLES_BINARY"])
-.help("Accepted (legacy, nft); no iptables is used here")
+.choices(&["legacy", "nft"])
+.help("Accepted; no iptables is used here")
 .empty_is_none();
 
 pub(super) static LOG_AS_JSON: Flag<bool> = Flag::switch("log_as_json")

@@ -40,6 +40,7 @@ pub(super) fn command() -> Command {
     Command::new(NAME)
         .about("Reads and changes rules in nft's language, in place of nft; `meshwire nft --help` lists its options")
         .disable_help_flag(true)
+        .after_help(format!("nft's options:\n{}\nExit codes: 0 done, 1 failed or wrong usage.", options::known()))
         .arg(arguments.value_parser(clap::value_parser!(OsString)))
 }
 

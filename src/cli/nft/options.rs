@@ -224,7 +224,12 @@ fn apply(options: &mut Options, letter: char, value: String) -> Result<Option<St
 }
 
 fn help() -> String {
-    let mut text = format!("Usage: {NAME} [ options ] [ cmds... ]\n\nOptions:\n");
+    format!("Usage: {NAME} [ options ] [ cmds... ]\n\nOptions:\n{}", known())
+}
+
+/// The options, one a line.
+pub(super) fn known() -> String {
+    let mut text = String::new();
     for Known { letter, name, value, help } in KNOWN {
         let name = if name.is_empty() { String::new() } else { format!(", --{name}") };
         let value = value.map_or(String::new(), |value| format!(" {value}"));

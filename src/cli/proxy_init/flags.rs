@@ -102,11 +102,13 @@ pub(super) static LOG_FORMAT: Flag<Log> = Flag::text(
     || Log::Plain,
     |given| Ok(if given.text == "json" { Log::Json } else { Log::Plain }),
 )
-.help("Format of log lines: plain or json")
+.choices(&["plain", "json"])
+.help("Format of log lines")
 .show(|_| "plain".to_owned());
 
 pub(super) static LOG_LEVEL: Flag<Level> = Flag::text("log-level", "LEVEL", || Level::Info, level)
-    .help("Log lines at least this important: panic, fatal, error, warn, info, debug or trace")
+    .choices(&["panic", "fatal", "error", "warn", "info", "debug", "trace"])
+    .help("Log lines at least this important")
     .show(|_| "info".to_owned());
 
 pub(super) static USE_WAIT_FLAG: Flag<bool> =
@@ -119,7 +121,8 @@ pub(super) static IPTABLES_MODE: Flag<bool> = Flag::text(
     || false,
     |given| given.choice(&[("legacy", true), ("nft", true), ("plain", true)]),
 )
-.help("Accepted (legacy, nft, plain); no iptables is used here")
+.choices(&["legacy", "nft", "plain"])
+.help("Accepted; no iptables is used here")
 .empty_is_none();
 
 pub(super) static FIREWALL_BIN_PATH: Flag<bool> = Flag::text(
@@ -128,7 +131,8 @@ pub(super) static FIREWALL_BIN_PATH: Flag<bool> = Flag::text(
     || false,
     |given| given.choice(&[("iptables-legacy", true), ("iptables-nft", true), ("iptables", true)]),
 )
-.help("Accepted (iptables-legacy, iptables-nft, iptables); no iptables is used here")
+.choices(&["iptables-legacy", "iptables-nft", "iptables"])
+.help("Accepted; no iptables is used here")
 .empty_is_none();
 
 pub(super) static FIREWALL_SAVE_BIN_PATH: Flag<bool> =
