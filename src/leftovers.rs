@@ -13,7 +13,7 @@ use nftwire::{Batch, Chain, Error, Expr, Family, Name, Query, Reader, Record, So
 use crate::mesh;
 use crate::mesh::istio::sidecar::OUTBOUND_MARK;
 use crate::migrate::settings;
-use crate::preflight::owners::of_legacy_iptables;
+use crate::preflight::owners::of_a_mesh_by_legacy_iptables;
 use crate::retry::retry;
 
 /// The chains that a mesh has in one of the tables of iptables-nft.
@@ -62,7 +62,7 @@ fn has_tables_of_iptables(nft: &mut Socket) -> Result<bool, Error> {
     }
 }
 
-fn is_of_iptables(family: Family) -> bool {
+pub(crate) fn is_of_iptables(family: Family) -> bool {
     matches!(family, Family::Ipv4 | Family::Ipv6)
 }
 
@@ -233,8 +233,8 @@ fn is_of_tproxy(rule: &str, mark: u32) -> bool {
 }
 
 /// The tables of legacy iptables that are in use in the thread's network namespace, as `ip nat`: a mesh's rules may be in
-/// them, which nothing but legacy iptables itself can show.
+/// them, which nothing but legacy iptables itself can show. None where only IPv6 has some, as a mesh has rules in IPv4.
 #[must_use]
 pub fn legacy_tables() -> Vec<String> {
-    of_legacy_iptables().unwrap_or_default()
+    of_a_mesh_by_legacy_iptables().unwrap_or_default()
 }

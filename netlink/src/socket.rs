@@ -1,7 +1,8 @@
 //! The socket: one transaction is one send, and every reply is queued when it returns.
 
+use std::cell::Cell;
 use std::io;
-use std::thread::{self, ThreadId};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BufMut;
@@ -47,8 +48,8 @@ pub struct Socket {
     buffer: Vec<u8>,
     /// How much is received at once, which is how large the kernel makes a dump's parts
     window: usize,
-    /// The thread that opened it, in whose network namespace it is
-    opened_by: ThreadId,
+    /// The [`thread_number`] of the one that opened it, in whose network namespace it is
+    opened_by: usize,
     /// Repeats dumps in parts of another size; see [`crate::Reader`]
     witness: Option<Box<Socket>>,
 }
@@ -77,7 +78,7 @@ impl Socket {
         // Both are in every kernel since 4.12: which attribute was wrong, and replies without the message itself.
         inner.set_ext_ack(true).map_err(Error::Open)?;
         inner.set_cap_ack(true).map_err(Error::Open)?;
-        let opened_by = thread::current().id();
+        let opened_by = thread_number();
         let (sequence, buffer, window) = (0, Vec::new(), RECEIVE_BUFFER);
         Ok(Self { inner, sequence, buffer, window, opened_by, witness: None })
     }
@@ -87,7 +88,7 @@ impl Socket {
     /// it sees is not of this generation.
     pub(crate) fn witness(&mut self, generation: u32, window: usize) -> Option<&mut Self> {
         let has_it = self.witness.as_ref().is_some_and(|witness| witness.window == window);
-        if !has_it && thread::current().id() == self.opened_by {
+        if !has_it && thread_number() == self.opened_by {
             // The kernel remembers the largest buffer of a socket, so each size needs its own.
             let mut witness = Self { window, ..Self::open().ok()? };
             // Only once something was received does the kernel make parts of the size that is asked for.
@@ -306,6 +307,20 @@ impl Socket {
         self.send(writer.as_bytes())?;
         Ok(self.sequence)
     }
+}
+
+/// What no other thread of the process has, nor has had. [`std::thread::current`] says as much, for the price of four to six
+/// system calls with musl: it allocates with the C library's allocator, and makes a key for the thread's end.
+fn thread_number() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    NUMBER.get().unwrap_or_else(|| {
+        let number = THREADS.fetch_add(1, Ordering::Relaxed);
+        NUMBER.set(Some(number));
+        number
+    })
 }
 
 /// What the replies to a transaction come to.

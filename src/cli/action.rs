@@ -15,7 +15,7 @@ use crate::apply::{ApplyError, Counters};
 use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
 use crate::leftovers::{self, Leftover};
-use crate::network::RouteSocket;
+use crate::network::{RouteError, RouteSocket};
 use crate::preflight::{HostNetwork, OLDEST};
 use nft_ruleset::Ruleset;
 use nft_ruleset::validate::validate;
@@ -96,6 +96,15 @@ impl Action {
     /// Whether it is only shown what would change.
     pub(super) fn is_plan(self) -> bool {
         matches!(self, Self::Plan | Self::PlanRemoval)
+    }
+
+    /// A socket for it: one that is the lock where it changes something.
+    pub(super) fn route_socket(self) -> Result<RouteSocket, RouteError> {
+        if matches!(self, Self::Apply(_) | Self::Remove) {
+            RouteSocket::open_as_lock()
+        } else {
+            RouteSocket::open()
+        }
     }
 
     /// Whether it is about taking everything away.
@@ -182,7 +191,7 @@ pub(super) fn perform(
     action: Action,
     interception: &Interception,
     place: Place,
-    routes: &mut RouteSocket,
+    mut routes: RouteSocket,
     output: Output,
 ) -> Result<(), Failure> {
     if action == Action::Print {
@@ -194,13 +203,15 @@ pub(super) fn perform(
     // Nothing else of an init container needs it.
     #[cfg(feature = "tools")]
     if action.is_plan() {
-        let planned = plan(action, interception, place, &mut Socket::open()?, routes)?;
+        let planned = plan(action, interception, place, &mut Socket::open()?, &mut routes)?;
         for warning in &planned.warnings {
             Log::beside(output == Output::Json).warn(warning);
         }
         return tell("nothing was changed", &planned.text(output, None));
     }
-    let done = carry_out(action, interception, place, &mut Socket::open()?, routes)?;
+    let done = carry_out(action, interception, place, &mut Socket::open()?, &mut routes)?;
+    // It may be the lock, and standard output may be slow.
+    drop(routes);
     for warning in &done.warnings {
         Log::beside(output == Output::Json).warn(warning);
     }
@@ -262,11 +273,6 @@ pub(super) fn carry_out(
     nft: &mut Socket,
     routes: &mut RouteSocket,
 ) -> Result<Done, ApplyError> {
-    // What may fail comes before what changes something.
-    let mut leftovers = Vec::new();
-    if place == Place::Pod && matches!(action, Action::Apply(_)) {
-        warn_of_leftovers(nft, |text| leftovers.push(text.to_owned()))?;
-    }
     let nothing = Ruleset::default();
     let (word, ruleset, applied) = match action {
         Action::Apply(counters) => {
@@ -277,7 +283,13 @@ pub(super) fn carry_out(
         _ => ("valid", &interception.ruleset, interception.check(nft)?),
     };
     let mut warnings = applied.warnings();
-    warnings.extend(leftovers);
+    if place == Place::Pod && matches!(action, Action::Apply(_)) && applied.may_have_leftovers {
+        let looked = warn_of_leftovers(nft, |text| warnings.push(text.to_owned()));
+        // They are only looked for, and the rules are applied.
+        warnings.extend(looked.err().map(|error| {
+            format!("whether iptables has left rules of a mesh could not be read: nf_tables: {error}")
+        }));
+    }
     // On a node they may be in use.
     if place == Place::Pod && action == Action::Remove {
         let removed = leftovers::remove(nft).map_err(ApplyError::LeftoversOfOthers)?;

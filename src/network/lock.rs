@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
 
+use super::RouteSocket;
+
 /// No process's number, after which the kernel names sockets first, and not one of the negative ones that it takes then
 /// (`netlink_autobind` in net/netlink/af_netlink.c).
-const PORT: u32 = 0x6d77_6972;
+pub(super) const PORT: u32 = 0x6d77_6972;
 
 /// A run takes some milliseconds. Who has not got the lock by then continues without it.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -23,9 +25,9 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// How long a run takes, roughly.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What keeps others waiting until it is dropped.
+/// What keeps others waiting until it is dropped, unless the [`RouteSocket`] does, which outlives it.
 pub(crate) struct Lock {
-    _socket: OwnedFd,
+    _socket: Option<OwnedFd>,
 }
 
 /// Why there is no lock.
@@ -49,8 +51,12 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// The lock of the network namespace that the thread is in, or why the run has to do without.
-    pub(crate) fn take_or_reason() -> (Option<Self>, Option<LockError>) {
+    /// The lock of the network namespace that the thread is in, or why the run has to do without. It is there already where
+    /// the socket [has](RouteSocket::open_as_lock) the port ID.
+    pub(crate) fn take_or_reason(routes: &RouteSocket) -> (Option<Self>, Option<LockError>) {
+        if routes.0.is_lock() {
+            return (Some(Self { _socket: None }), None);
+        }
         match Self::take() {
             Ok(lock) => (Some(lock), None),
             Err(reason) => (None, Some(reason)),
@@ -65,7 +71,7 @@ impl Lock {
         let started = Instant::now();
         loop {
             match bind(socket.as_raw_fd(), &NetlinkAddr::new(PORT, 0)) {
-                Ok(()) => return Ok(Self { _socket: socket }),
+                Ok(()) => return Ok(Self { _socket: Some(socket) }),
                 Err(Errno::EADDRINUSE) if started.elapsed() < LIMIT => std::thread::sleep(PAUSE),
                 Err(Errno::EADDRINUSE) => return Err(LockError::Held { port: PORT, limit: LIMIT }),
                 Err(errno) => return Err(LockError::NoSocket(errno)),

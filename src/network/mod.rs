@@ -133,7 +133,16 @@ impl RouteSocket {
     /// # Errors
     /// [`RouteError::Open`].
     pub fn open() -> Result<Self, RouteError> {
-        Wire::open().map(Self).map_err(RouteError::Open)
+        Wire::open(false).map(Self).map_err(RouteError::Open)
+    }
+
+    /// As [`RouteSocket::open`], for a run that changes something and uses it for nothing else: where nobody holds the lock
+    /// at the moment, this socket does until it is dropped, and the run needs no other one for it.
+    ///
+    /// # Errors
+    /// [`RouteError::Open`].
+    pub(crate) fn open_as_lock() -> Result<Self, RouteError> {
+        Wire::open(true).map(Self).map_err(RouteError::Open)
     }
 
     /// All IPv4 addresses, then all IPv6 addresses, each in the kernel's order: the order of Go's

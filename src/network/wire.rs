@@ -12,9 +12,9 @@ use neli::socket::NlSocket;
 use neli::types::{Buffer, GenlBuffer};
 use neli::{FromBytes, FromBytesWithInput, Header, Size, ToBytes};
 use nix::errno::Errno;
-use nix::sys::socket::{NetlinkAddr, connect};
+use nix::sys::socket::{NetlinkAddr, bind, connect};
 
-use super::{Attempt, RouteError};
+use super::{Attempt, RouteError, lock};
 
 /// The kernel's dumps fill up to this many bytes of a reader's buffer and never more (netlink_recvmsg in
 /// net/netlink/af_netlink.c).
@@ -41,18 +41,39 @@ pub(super) struct Wire {
     socket: NlSocket,
     buffer: Vec<u8>,
     sequence: u32,
+    is_lock: bool,
+    /// Whether the options are set that all requests but the plainest need
+    has_options: bool,
 }
 
 impl Wire {
-    pub(super) fn open() -> io::Result<Self> {
+    /// With `as_lock` it takes the lock if nobody else has it.
+    pub(super) fn open(as_lock: bool) -> io::Result<Self> {
         let socket = NlSocket::new(NlFamily::Route)?;
+        // Before it is connected, which would give it a port ID of the kernel's choice.
+        let is_lock = as_lock && bind(socket.as_raw_fd(), &NetlinkAddr::new(lock::PORT, 0)).is_ok();
         // To the kernel, and the kernel refuses what other processes send to it: neither can they pass for the kernel,
         // nor fill the queue (`netlink_getsockbyportid` in net/netlink/af_netlink.c).
         connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        socket.enable_ext_ack(true)?;
-        // Without it the kernel ignores a dump's filters.
-        socket.enable_strict_checking(true)?;
-        Ok(Self { socket, buffer: vec![0; BUFFER_BYTES], sequence: 0 })
+        let buffer = vec![0; BUFFER_BYTES];
+        Ok(Self { socket, buffer, sequence: 0, is_lock, has_options: false })
+    }
+
+    /// Whether it has the port ID that is the lock.
+    pub(super) fn is_lock(&self) -> bool {
+        self.is_lock
+    }
+
+    /// A list of all addresses has no filter, and no privilege or object whose lack the kernel could explain; for most pods it
+    /// is the only request.
+    fn set_options(&mut self, kind: Rtm) -> io::Result<()> {
+        if !self.has_options && kind != Rtm::Getaddr {
+            self.socket.enable_ext_ack(true)?;
+            // Without it the kernel ignores a dump's filters.
+            self.socket.enable_strict_checking(true)?;
+            self.has_options = true;
+        }
+        Ok(())
     }
 
     /// One change: one message out, one acknowledgement in.
@@ -98,6 +119,7 @@ impl Wire {
         message: Encoded<M>,
         read: impl Fn(&M) -> Option<T>,
     ) -> Result<Vec<T>, RouteError> {
+        self.set_options(kind).map_err(|source| RouteError::Socket { attempt, source })?;
         self.sequence = self.sequence.wrapping_add(1);
         let request = message
             .and_then(|message| encode(kind, flags | NlmF::REQUEST, self.sequence, message))

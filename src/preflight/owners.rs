@@ -6,6 +6,8 @@ use std::io::{self, Read};
 
 use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
 use nftwire::{Error, Family, Socket};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 
 use crate::{mesh, trace};
 
@@ -87,23 +89,41 @@ pub fn of_nf_tables(socket: &mut Socket) -> Result<Vec<Owner>, Error> {
 /// not be read.
 #[must_use]
 pub fn of_legacy_iptables() -> Option<Vec<String>> {
-    let mut tables = Vec::new();
-    for (family, file) in [("ip", "ip_tables_names"), ("ip6", "ip6_tables_names")] {
-        match names_in(&format!("/proc/thread-self/net/{file}")) {
-            Ok(names) => tables.extend(names.lines().map(|name| format!("{family} {name}"))),
-            // Without the module there are no such tables.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => return None,
-        }
+    let (mut tables, of_ipv6) = (legacy_tables(IPV4)?, legacy_tables(IPV6)?);
+    tables.extend(of_ipv6);
+    Some(tables)
+}
+
+/// As [`of_legacy_iptables`], where a mesh may have rules in them. The meshes' commands call iptables in every pod and ip6tables
+/// only besides, and a table stays when its rules go: without tables of IPv4, those of IPv6 are not a mesh's.
+#[must_use]
+pub(crate) fn of_a_mesh_by_legacy_iptables() -> Option<Vec<String>> {
+    let mut tables = legacy_tables(IPV4)?;
+    if !tables.is_empty() {
+        tables.extend(legacy_tables(IPV6)?);
     }
     Some(tables)
+}
+
+/// A family as nft writes it, and where the kernel lists its legacy tables.
+const IPV4: (&str, &str) = ("ip", "/proc/thread-self/net/ip_tables_names");
+const IPV6: (&str, &str) = ("ip6", "/proc/thread-self/net/ip6_tables_names");
+
+fn legacy_tables((family, file): (&str, &str)) -> Option<Vec<String>> {
+    match names_in(file) {
+        Ok(names) => Some(names.lines().map(|name| format!("{family} {name}")).collect()),
+        // Without the module there are no such tables.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Vec::new()),
+        Err(_) => None,
+    }
 }
 
 /// The lines of such a file. It is empty where no table is in use, and one reading says so.
 fn names_in(path: &str) -> io::Result<String> {
     // All five names are shorter.
     let mut start = [0; 64];
-    let mut file = File::open(path)?;
+    // Not open(2): musl's sets the flag once more, with a system call.
+    let mut file = File::from(openat(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?);
     let length = file.read(&mut start)?;
     let mut names = start[..length].to_vec();
     if length > 0 {

@@ -149,14 +149,13 @@ fn carry_out(
     interception: &Interception,
     output: Output,
 ) -> Result<ExitCode, Failure> {
-    let mut routes = RouteSocket::open()?;
     match action {
         Some(action) => {
-            perform(action, interception, Place::Node, &mut routes, output)?;
+            perform(action, interception, Place::Node, action.route_socket()?, output)?;
             Ok(ExitCode::SUCCESS)
         }
         None => {
-            let differences = verify(interception, &mut Socket::open()?, &mut routes)?;
+            let differences = verify(interception, &mut Socket::open()?, &mut RouteSocket::open()?)?;
             Ok(report(&differences, output)?)
         }
     }

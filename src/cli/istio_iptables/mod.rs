@@ -206,7 +206,7 @@ fn execute(
 }
 
 fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
-    let mut routes = RouteSocket::open()?;
+    let mut routes = options.action.route_socket()?;
     if options.action.needs_kernel() {
         warn_of_old_kernel(|text| log.warn(text));
     }
@@ -223,7 +223,7 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
         warn_of_nothing(log);
     }
     let interception = sidecar.interception().optimized(options.optimize);
-    perform(options.action, &interception, Place::Pod, &mut routes, options.output)?;
+    perform(options.action, &interception, Place::Pod, routes, options.output)?;
     if let Some(probe) = options.validation
         && options.action != Action::Print
         && !options.action.is_removal()

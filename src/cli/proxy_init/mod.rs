@@ -122,7 +122,7 @@ fn execute(
 }
 
 fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
-    let mut routes = RouteSocket::open()?;
+    let routes = options.action.route_socket()?;
     if options.action.needs_kernel() {
         warn_of_old_kernel(|text| log.warn(text));
     }
@@ -146,7 +146,7 @@ fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
     if options.lockdown {
         lockdown::lock_down(false)?;
     }
-    perform(options.action, &options.desired, Place::Pod, &mut routes, options.output)
+    perform(options.action, &options.desired, Place::Pod, routes, options.output)
 }
 
 fn verify_here(options: &Options, log: Filtered) -> Result<ExitCode, Failure> {
