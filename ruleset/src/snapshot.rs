@@ -19,6 +19,10 @@ use crate::{
 /// ENOENT.
 const NO_ENTRY: i32 = 2;
 
+/// How many references to its chains a table may have besides those of desired rules before it is crowded: more than anybody
+/// prepares at the same moment, whose rules the kernel counts, too, and few enough to be read within milliseconds.
+const CROWD: usize = 8_192;
+
 /// Which tables are read.
 #[derive(Clone, Copy, Debug)]
 pub enum Scope<'a> {
@@ -83,6 +87,8 @@ pub enum Depth {
     Objects,
     /// The elements of sets with a name, too
     NamedElements,
+    /// As [`Depth::Rules`], but of a [crowded](TableSnapshot::is_crowded) table neither rules nor elements
+    KeptRules,
     /// Rules, too, and the elements of anonymous sets, but not of sets with a name
     Rules,
     /// Everything
@@ -91,14 +97,14 @@ pub enum Depth {
 
 impl Depth {
     fn has_rules(self) -> bool {
-        self >= Self::Rules
+        self >= Self::KeptRules
     }
 
     fn has_elements(self, set: &Set) -> bool {
         match self {
             Self::Tables | Self::Chains | Self::Objects => false,
             Self::NamedElements => !set.is_anonymous(),
-            Self::Rules => set.is_anonymous(),
+            Self::KeptRules | Self::Rules => set.is_anonymous(),
             Self::All => true,
         }
     }
@@ -124,6 +130,7 @@ pub struct TableSnapshot {
     pub(crate) flowtables: Vec<Record>,
     /// Chain by chain, in the order of evaluation
     pub(crate) rules: Dump,
+    pub(crate) is_crowded: bool,
 }
 
 /// A set as the kernel holds it.
@@ -252,6 +259,29 @@ impl TableSnapshot {
     #[must_use]
     pub fn rules(&self) -> &Dump {
         &self.rules
+    }
+
+    /// Whether it holds thousands of rules more than are desired, so that they were not read where [`Depth::KeptRules`] was
+    /// asked for. The kernel walks along all rules before each part of a dump, which is quadratic: 100,000 rules take seconds
+    /// (`nf_tables_dump_rules` in net/netfilter/nf_tables_api.c, Linux 6.18).
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.is_crowded
+    }
+
+    /// As [`TableSnapshot::is_crowded`], by what the kernel counts in each chain without listing it: its rules, and the jumps
+    /// to it, of which a rule has one.
+    fn crowds(&self, desired: Desired<'_>) -> Result<bool, DecodeError> {
+        let mut references = 0_usize;
+        for record in &self.chains {
+            let count = nftwire::Chain::decode(&record.message()?)?.references;
+            references = references.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
+        }
+        let mut tables = desired.ruleset().tables.iter();
+        let desired = tables.find(|table| table.is_same_table(&self.table));
+        let desired = desired.map_or(0, |table| table.chains.iter().map(|chain| chain.rules.len()).sum());
+        // Twice what they refer to, as somebody may be preparing the same.
+        Ok(references > CROWD.saturating_add(usize::saturating_mul(desired, 4)))
     }
 
     /// Its sets with those elements that were read, by their names.
@@ -494,6 +524,13 @@ fn read(source: &mut impl Source, scope: Scope<'_>, depth: Depth) -> Result<Snap
             },
         )?;
         for table in &mut tables {
+            let mut depth = depth;
+            if let (Depth::KeptRules, Scope::Desired(desired)) = (depth, scope)
+                && table.crowds(desired)?
+            {
+                table.is_crowded = true;
+                depth = Depth::Objects;
+            }
             read_sets_and_rules(source, table, depth)?;
         }
     }
@@ -516,6 +553,7 @@ fn tables(source: &mut impl Source, scope: Scope<'_>) -> Result<Vec<TableSnapsho
                 objects: Vec::new(),
                 flowtables: Vec::new(),
                 rules: Dump::default(),
+                is_crowded: false,
             });
         }
     }

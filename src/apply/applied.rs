@@ -1,6 +1,7 @@
 //! What came of applying: not every kernel can hold every rule, and not every process lets others have the lock.
 
-use nftwire::{Commit, Socket};
+use nft_ruleset::Family;
+use nftwire::{Commit, Name, Socket};
 use nix::errno::Errno;
 
 use super::{ApplyError, Counters};
@@ -16,6 +17,12 @@ pub struct Applied {
     pub without_fib: bool,
     /// Whether rules that were to stay were replaced, so that their counters are lost: others disturbed every reading
     pub lost_counters: bool,
+    /// Tables whose rules were to stay and were replaced, so that their counters are lost: they held so many rules that are not
+    /// desired that [comparing them](nft_ruleset::plan::Plan::emptied) would have taken seconds
+    pub emptied: Vec<(Family, Name)>,
+    /// Whether iptables may have [left](crate::leftovers) rules of a mesh in nf_tables. Where this is false, the list of tables
+    /// that applying begins with has none of iptables' families, and looking for them would find nothing
+    pub may_have_leftovers: bool,
     /// Why it was done without the lock that keeps others of our kind waiting, if it was
     pub without_lock: Option<LockError>,
 }
@@ -37,13 +44,26 @@ impl Applied {
             self.without_lock.map(|reason| format!("done without waiting for others: {reason}"));
         let without_fib = self.without_fib.then(|| WITHOUT_FIB.to_owned());
         let lost_counters = self.lost_counters.then(|| LOST_COUNTERS.to_owned());
-        without_lock.into_iter().chain(without_fib).chain(lost_counters).collect()
+        let emptied = self.emptied.iter().map(|(family, name)| {
+            format!(
+                "table {family} {name} held thousands of rules that are not desired: it was emptied without comparing \
+                 them, and all its rules are new and count from zero"
+            )
+        });
+        without_lock.into_iter().chain(without_fib).chain(lost_counters).chain(emptied).collect()
     }
 }
 
 impl From<Commit> for Applied {
     fn from(commit: Commit) -> Self {
-        Self { commit, without_fib: false, lost_counters: false, without_lock: None }
+        Self {
+            commit,
+            without_fib: false,
+            lost_counters: false,
+            emptied: Vec::new(),
+            may_have_leftovers: true,
+            without_lock: None,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::diagnostic::{self, Explain, Explanation, Remedy};
 use crate::interception::Interception;
+use crate::leftovers;
 use crate::network::{Lock, Network, RouteError, RouteSocket};
 use crate::retry::{LostRace, retry, retry_for};
 pub use applied::Applied;
@@ -138,7 +139,7 @@ impl Interception {
         counters: Counters,
     ) -> Result<Applied, ApplyError> {
         validate(&self.ruleset)?;
-        let (lock, without_lock) = Lock::take_or_reason();
+        let (lock, without_lock) = Lock::take_or_reason(routes);
         let mut added = Network::default();
         let network = self.network.possible_here(routes)?;
         let result = network
@@ -181,7 +182,7 @@ impl Interception {
     /// # Errors
     /// As [`Interception::apply`]; what was removed before the failure stays removed.
     pub fn remove(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Applied, ApplyError> {
-        let (lock, without_lock) = Lock::take_or_reason();
+        let (lock, without_lock) = Lock::take_or_reason(routes);
         let (nothing, owned) = (Ruleset::default(), self.owned.clone().and(&self.ruleset));
         let desired = Desired::new(&nothing, &owned);
         let (applied, _) = commit(nft, desired, Counters::Reset, None)?;
@@ -300,7 +301,10 @@ fn commit(
             Err(error) if error.is_lost_race() => {}
             sent => {
                 let (commit, _) = sent?;
-                return Ok((commit.into(), false));
+                let may_have_leftovers = plan
+                    .other_families()
+                    .is_none_or(|families| families.iter().copied().any(leftovers::is_of_iptables));
+                return Ok((Applied { may_have_leftovers, ..commit.into() }, false));
             }
         }
     }
@@ -308,13 +312,14 @@ fn commit(
     let sent = retry_for(limit, || -> Result<_, ApplyError> {
         let plan = Plan::read_for(nft, desired, counters, limit)?;
         let (commit, kept) = send(nft, &plan, counters)?;
-        Ok((commit, kept, plan.replaces()))
+        let emptied = plan.emptied().map(|(family, name)| (family, name.clone())).collect();
+        Ok((Applied { emptied, ..commit.into() }, kept, plan.replaces()))
     });
     let is_applied = sent.is_ok();
     match sent {
-        Ok((commit, kept, replaces)) => {
+        Ok((applied, kept, replaces)) => {
             if kept == 0 || holds(nft, desired) {
-                return Ok((commit.into(), replaces));
+                return Ok((applied, replaces));
             }
         }
         // Where many commit, each waits for the others, and no generation lasts until a commit; where many check, no

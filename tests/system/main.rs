@@ -17,6 +17,7 @@ mod capabilities;
 mod command_line;
 mod concurrency;
 mod counters;
+mod crowded;
 mod dns;
 mod doctor;
 mod errors;

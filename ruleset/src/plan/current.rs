@@ -18,6 +18,8 @@ pub(super) struct CurrentTable {
     pub(super) name: Name,
     /// `NFT_TABLE_F_*`
     pub(super) flags: u32,
+    /// Whether its rules were not read because there are too many
+    pub(super) is_crowded: bool,
     /// Its chains but those that belong to a rule and go with it
     pub(super) chains: Vec<CurrentChain>,
     /// The sets and maps that belong to no rule
@@ -74,6 +76,7 @@ impl CurrentTable {
         let mut current = Self {
             family,
             flags: table.table.flags,
+            is_crowded: table.is_crowded,
             chains: Vec::new(),
             named_sets: named.map(|set| CurrentSet::new(&set.set, kept)).collect(),
             objects: Vec::new(),

@@ -12,7 +12,8 @@
 //!
 //! Where nothing is there nothing is deleted, and that makes a new pod's first commit fast: after a deletion the kernel
 //! lets the socket's close wait for an RCU grace period (`nft_rcv_nl_event` in net/netfilter/nf_tables_api.c, Linux 6.18).
-//! Where many rules of a chain go, and more than stay, all go: a deletion for each is quadratic in the kernel.
+//! Where many rules of a chain go, and more than stay, all go: a deletion for each is quadratic in the kernel. So is reading
+//! them: a table with thousands of rules that are not desired is emptied without a look at its rules.
 
 mod current;
 mod difference;
@@ -37,7 +38,7 @@ use crate::desired::Desired;
 use crate::model::statement::ObjectKind;
 use crate::nft::compile::NotCompiled;
 use crate::snapshot::{Depth, Scope, Snapshot};
-use crate::{Chain, Family, Table};
+use crate::{Chain, Family, Name, Table};
 
 /// What to do with the rules that are desired and there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,8 @@ pub struct Plan<'a> {
     compared: bool,
     /// Whether the desired tables must not be there
     exclusive: bool,
+    /// The families of the tables that are not the desired's, where they were listed
+    other_families: Option<Vec<Family>>,
 }
 
 /// A desired chain that is there.
@@ -102,7 +105,9 @@ impl<'a> Plan<'a> {
         Self::new(snapshot, desired, true)
     }
 
-    /// As [`Plan::read`] for as long as `limit` says; with [`Counters::Reset`], rules are neither read nor compared.
+    /// As [`Plan::read`] for as long as `limit` says; with [`Counters::Reset`], rules are neither read nor compared. With
+    /// [`Counters::Keep`] those of [crowded tables](Plan::emptied) are not: they are to go, and that needs no proof of what
+    /// they are.
     ///
     /// # Errors
     /// As [`Plan::read`].
@@ -112,9 +117,9 @@ impl<'a> Plan<'a> {
         counters: Counters,
         limit: Duration,
     ) -> Result<Self, PlanError> {
-        let depth = if counters == Counters::Keep { Depth::Rules } else { Depth::Objects };
+        let depth = if counters == Counters::Keep { Depth::KeptRules } else { Depth::Objects };
         let snapshot = Snapshot::read_within(socket, Scope::Desired(desired), depth, limit)?;
-        Self::new(snapshot, desired, depth == Depth::Rules)
+        Self::new(snapshot, desired, depth == Depth::KeptRules)
     }
 
     /// That everything of the desired tables is replaced, for any generation and without a proof: for where others disturb
@@ -137,16 +142,19 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// See [`PlanError`].
     pub fn initial(socket: &mut Socket, desired: Desired<'a>) -> Result<Option<Self>, PlanError> {
-        let mut is_there = false;
+        let (mut is_there, mut others) = (false, Vec::new());
         let read = socket.dump(Family::Unspec, Query::Tables, |received| {
             for message in received.messages() {
                 let table = nftwire::Table::decode(&message?)?;
                 is_there |= desired.owns(table.family, table.name);
+                others.push(table.family);
             }
             Ok(received.into_buffer())
         });
         match read {
-            Ok(()) if !is_there => Ok(Some(Self::from_nothing(desired)?)),
+            Ok(()) if !is_there => {
+                Ok(Some(Self { other_families: Some(others), ..Self::from_nothing(desired)? }))
+            }
             Ok(()) | Err(Error::GenerationChanged) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -169,12 +177,12 @@ impl<'a> Plan<'a> {
         for table in &desired.ruleset().tables {
             let there = current.iter().find(|there| there.is_same_table(table));
             let chains = table.chains.iter().map(|chain| match there {
-                Some(there) if compared => Match::new(table, chain, &there.chains),
+                Some(there) if compared && !there.is_crowded => Match::new(table, chain, &there.chains),
                 _ => Ok(None),
             });
             matches.push(chains.collect::<Result<_, _>>()?);
         }
-        Ok(Self { desired, snapshot, current, matches, compared, exclusive: false })
+        Ok(Self { desired, snapshot, current, matches, compared, exclusive: false, other_families: None })
     }
 
     /// What was read.
@@ -193,6 +201,22 @@ impl<'a> Plan<'a> {
     #[must_use]
     pub fn replaces(&self) -> bool {
         !self.current.is_empty()
+    }
+
+    /// The desired tables that the transaction empties without a comparison although counters are to be kept, because they
+    /// are [crowded](crate::snapshot::TableSnapshot::is_crowded): all their rules are new and count from zero.
+    pub fn emptied(&self) -> impl Iterator<Item = (Family, &Name)> {
+        let is_desired = |there: &&CurrentTable| {
+            there.is_crowded && self.desired.ruleset().tables.iter().any(|table| there.is_same_table(table))
+        };
+        self.current.iter().filter(is_desired).map(|there| (there.family, &there.name))
+    }
+
+    /// The families of the tables that are not the desired's; `None` where they were not listed, as only [`Plan::initial`]
+    /// does. What is missing from it is not there: a list of one part gets shorter only at places after its first.
+    #[must_use]
+    pub fn other_families(&self) -> Option<&[Family]> {
+        self.other_families.as_deref()
     }
 
     /// The transaction after which the desired tables hold exactly what is desired.
@@ -238,7 +262,10 @@ impl<'a> Plan<'a> {
         let table = &self.desired.ruleset().tables[table_index];
         let (family, name) = (table.family, &table.name);
         let replaces_used = there.is_some_and(|there| there.replaces_used(table));
-        let keep_rules = counters == Counters::Keep && self.compared && !replaces_used;
+        let keep_rules = counters == Counters::Keep
+            && self.compared
+            && !replaces_used
+            && !there.is_some_and(|there| there.is_crowded);
         if there.is_some() && !keep_rules {
             transaction.remove(Subject::table(family, name), |batch| batch.flush_table(family, name));
         }
