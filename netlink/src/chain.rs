@@ -1,50 +1,25 @@
 //! Chains (`enum nft_chain_attributes`).
 
 use crate::expr::Counter;
+use crate::number::kernel_number;
 use crate::{Attr, AttrWriter, DecodeError, Device, Family, Message, Text, uapi};
 
-/// Where a base chain meets packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Hook {
-    /// `NF_INET_PRE_ROUTING`
-    PreRouting,
-    /// `NF_INET_LOCAL_IN`
-    LocalIn,
-    /// `NF_INET_FORWARD`
-    Forward,
-    /// `NF_INET_LOCAL_OUT`
-    LocalOut,
-    /// `NF_INET_POST_ROUTING`
-    PostRouting,
-    /// Any other number: what it means depends on the family (`NF_INET_INGRESS`, `NF_NETDEV_EGRESS`, …)
-    Other(u32),
-}
-
-impl Hook {
-    /// The hook with this number in the families inet, ip, ip6 and bridge.
-    #[must_use]
-    pub fn from_number(number: u32) -> Self {
-        match number {
-            uapi::NF_INET_PRE_ROUTING => Self::PreRouting,
-            uapi::NF_INET_LOCAL_IN => Self::LocalIn,
-            uapi::NF_INET_FORWARD => Self::Forward,
-            uapi::NF_INET_LOCAL_OUT => Self::LocalOut,
-            uapi::NF_INET_POST_ROUTING => Self::PostRouting,
-            number => Self::Other(number),
-        }
-    }
-
-    /// The number on the wire.
-    #[must_use]
-    pub fn number(self) -> u32 {
-        match self {
-            Self::PreRouting => uapi::NF_INET_PRE_ROUTING,
-            Self::LocalIn => uapi::NF_INET_LOCAL_IN,
-            Self::Forward => uapi::NF_INET_FORWARD,
-            Self::LocalOut => uapi::NF_INET_LOCAL_OUT,
-            Self::PostRouting => uapi::NF_INET_POST_ROUTING,
-            Self::Other(number) => number,
-        }
+kernel_number! {
+    /// Where a base chain meets packets. The names are those of inet, ip, ip6 and bridge; in other families the same
+    /// numbers mean other hooks (`NF_NETDEV_INGRESS` is 0, as `NF_INET_PRE_ROUTING`).
+    Hook: u32 {
+        /// `NF_INET_PRE_ROUTING`
+        PreRouting = uapi::NF_INET_PRE_ROUTING,
+        /// `NF_INET_LOCAL_IN`
+        LocalIn = uapi::NF_INET_LOCAL_IN,
+        /// `NF_INET_FORWARD`
+        Forward = uapi::NF_INET_FORWARD,
+        /// `NF_INET_LOCAL_OUT`
+        LocalOut = uapi::NF_INET_LOCAL_OUT,
+        /// `NF_INET_POST_ROUTING`
+        PostRouting = uapi::NF_INET_POST_ROUTING,
+        /// `NF_INET_INGRESS`: at a device, in inet only (from 5.10 on)
+        InetIngress = uapi::NF_INET_INGRESS,
     }
 }
 

@@ -160,8 +160,35 @@ pub enum Verdict<'a> {
     GotoId(u32),
     /// `NFT_RETURN`: back to the chain that jumped here; at the end of a base chain its policy
     Return,
-    /// Any other code, such as `NF_QUEUE` with a queue number in its upper half
-    Other(i32),
+    /// Any other code
+    Other(OtherVerdict),
+}
+
+/// The code of a verdict that [`Verdict`] has no variant for, such as `NF_QUEUE` with a queue number in its upper half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OtherVerdict(i32);
+
+impl OtherVerdict {
+    /// `None` for a code that [`Verdict`] has a variant for.
+    #[must_use]
+    pub const fn new(code: i32) -> Option<Self> {
+        match code {
+            uapi::NF_DROP
+            | uapi::NF_ACCEPT
+            | uapi::NFT_CONTINUE
+            | uapi::NFT_BREAK
+            | uapi::NFT_JUMP
+            | uapi::NFT_GOTO
+            | uapi::NFT_RETURN => None,
+            code => Some(Self(code)),
+        }
+    }
+
+    /// The code (`NFTA_VERDICT_CODE`, two's complement).
+    #[must_use]
+    pub const fn code(self) -> i32 {
+        self.0
+    }
 }
 
 impl<'a> Verdict<'a> {
@@ -174,7 +201,7 @@ impl<'a> Verdict<'a> {
             Self::Jump(_) | Self::JumpId(_) => uapi::NFT_JUMP,
             Self::Goto(_) | Self::GotoId(_) => uapi::NFT_GOTO,
             Self::Return => uapi::NFT_RETURN,
-            Self::Other(code) => code,
+            Self::Other(other) => other.code(),
         }
     }
 
@@ -217,7 +244,7 @@ impl<'a> Verdict<'a> {
             uapi::NFT_JUMP => Self::Jump(chain()?),
             uapi::NFT_GOTO => Self::Goto(chain()?),
             uapi::NFT_RETURN => Self::Return,
-            code => Self::Other(code),
+            code => Self::Other(OtherVerdict(code)),
         })
     }
 }
@@ -283,10 +310,10 @@ mod tests {
                 0800 0100 00030003
         ";
         let mut writer = AttrWriter::default();
-        Verdict::Other(0x0003_0003).put(&mut writer, 2);
+        Verdict::Other(OtherVerdict(0x0003_0003)).put(&mut writer, 2);
         assert_bytes(writer.as_bytes(), &bytes(golden));
         let other = bytes("0800 0100 00030003");
-        assert_eq!(Verdict::decode(AttrReader::new(&other)), Ok(Verdict::Other(0x0003_0003)));
+        assert_eq!(Verdict::decode(AttrReader::new(&other)), Ok(Verdict::Other(OtherVerdict(0x0003_0003))));
     }
 
     #[test]

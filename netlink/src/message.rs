@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
 
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 /// Bytes of `struct nlmsghdr`: length (4), type (2), flags (2), sequence number (4), port id (4), in host order.
@@ -16,60 +17,29 @@ const FLAGS: std::ops::Range<usize> = 6..8;
 /// The offset of the sequence number in the header.
 const SEQUENCE: std::ops::Range<usize> = 8..12;
 
-/// A protocol family (`NFPROTO_*` in `include/uapi/linux/netfilter.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Family {
-    /// No family: every family, in a dump
-    Unspec,
-    /// IPv4 and IPv6
-    Inet,
-    /// IPv4
-    Ipv4,
-    /// ARP
-    Arp,
-    /// Packets at a device, before the stack sees them
-    Netdev,
-    /// Packets that a bridge forwards
-    Bridge,
-    /// IPv6
-    Ipv6,
-    /// A number this crate has no name for
-    Other(u8),
+kernel_number! {
+    /// A protocol family (`NFPROTO_*` in `include/uapi/linux/netfilter.h`).
+    Family: u8 {
+        /// No family: every family, in a dump
+        Unspec = uapi::NFPROTO_UNSPEC,
+        /// IPv4 and IPv6
+        Inet = uapi::NFPROTO_INET,
+        /// IPv4
+        Ipv4 = uapi::NFPROTO_IPV4,
+        /// ARP
+        Arp = uapi::NFPROTO_ARP,
+        /// Packets at a device, before the stack sees them
+        Netdev = uapi::NFPROTO_NETDEV,
+        /// Packets that a bridge forwards
+        Bridge = uapi::NFPROTO_BRIDGE,
+        /// IPv6
+        Ipv6 = uapi::NFPROTO_IPV6,
+    }
 }
 
 impl Family {
     /// The families that a table can have, in the order of nft's manual.
     pub const TABLES: [Self; 6] = [Self::Ipv4, Self::Ipv6, Self::Inet, Self::Arp, Self::Bridge, Self::Netdev];
-
-    /// The family with this number.
-    #[must_use]
-    pub fn from_number(number: u8) -> Self {
-        match number {
-            uapi::NFPROTO_UNSPEC => Self::Unspec,
-            uapi::NFPROTO_INET => Self::Inet,
-            uapi::NFPROTO_IPV4 => Self::Ipv4,
-            uapi::NFPROTO_ARP => Self::Arp,
-            uapi::NFPROTO_NETDEV => Self::Netdev,
-            uapi::NFPROTO_BRIDGE => Self::Bridge,
-            uapi::NFPROTO_IPV6 => Self::Ipv6,
-            number => Self::Other(number),
-        }
-    }
-
-    /// The number on the wire.
-    #[must_use]
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Unspec => uapi::NFPROTO_UNSPEC,
-            Self::Inet => uapi::NFPROTO_INET,
-            Self::Ipv4 => uapi::NFPROTO_IPV4,
-            Self::Arp => uapi::NFPROTO_ARP,
-            Self::Netdev => uapi::NFPROTO_NETDEV,
-            Self::Bridge => uapi::NFPROTO_BRIDGE,
-            Self::Ipv6 => uapi::NFPROTO_IPV6,
-            Self::Other(number) => number,
-        }
-    }
 
     /// The name in nft's grammar: `inet`, `ip`, `ip6`, …
     #[must_use]
@@ -82,7 +52,7 @@ impl Family {
             Self::Netdev => "netdev",
             Self::Bridge => "bridge",
             Self::Ipv6 => "ip6",
-            Self::Other(_) => return None,
+            _ => return None,
         })
     }
 }

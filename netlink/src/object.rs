@@ -2,12 +2,13 @@
 
 use netlink_packet_core::NLM_F_CREATE;
 
-use crate::expr::{Connlimit, Counter, Limit, Quota, Synproxy, kernel_number};
+use crate::expr::{Connlimit, Counter, Limit, Quota, Synproxy};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, Batch, DecodeError, Family, Message, Text, uapi};
 
 kernel_number! {
     /// What an object is (`NFT_OBJECT_*`).
-    ObjectKind {
+    ObjectKind: u32 {
         /// A counter
         Counter = 1,
         /// A quota
@@ -25,7 +26,7 @@ kernel_number! {
         /// A security mark
         Secmark = 8,
         /// An expectation of connection tracking
-        CtExpect = 9,
+        CtExpectation = 9,
         /// A SYN proxy
         Synproxy = 10,
     }
@@ -130,7 +131,7 @@ impl ObjectData<'_> {
             Self::Synproxy(_) => ObjectKind::Synproxy,
             Self::CtHelper(_) => ObjectKind::CtHelper,
             Self::CtTimeout(_) => ObjectKind::CtTimeout,
-            Self::CtExpect(_) => ObjectKind::CtExpect,
+            Self::CtExpect(_) => ObjectKind::CtExpectation,
             Self::Secmark(_) => ObjectKind::Secmark,
             Self::Unknown { kind, .. } => *kind,
         }
@@ -216,6 +217,24 @@ impl Batch {
     }
 }
 
+impl ObjectKind {
+    /// The name in nft's grammar: `counter`, `ct helper`, …; `unknown` where it has no word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Quota => "quota",
+            Self::CtHelper => "ct helper",
+            Self::Limit => "limit",
+            Self::CtTimeout => "ct timeout",
+            Self::Secmark => "secmark",
+            Self::CtExpectation => "ct expectation",
+            Self::Synproxy => "synproxy",
+            _ => "unknown",
+        }
+    }
+}
+
 impl<'a> ObjectData<'a> {
     fn decode(kind: ObjectKind, attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
         match kind {
@@ -226,11 +245,9 @@ impl<'a> ObjectData<'a> {
             ObjectKind::Synproxy => Synproxy::parse(attributes).map(Self::Synproxy),
             ObjectKind::CtHelper => CtHelper::decode(attributes).map(Self::CtHelper),
             ObjectKind::CtTimeout => CtTimeout::decode(attributes).map(Self::CtTimeout),
-            ObjectKind::CtExpect => CtExpect::decode(attributes).map(Self::CtExpect),
+            ObjectKind::CtExpectation => CtExpect::decode(attributes).map(Self::CtExpect),
             ObjectKind::Secmark => decode_secmark(attributes).map(Self::Secmark),
-            ObjectKind::Tunnel | ObjectKind::Other(_) => {
-                Ok(Self::Unknown { kind, attributes: attributes.as_bytes() })
-            }
+            _ => Ok(Self::Unknown { kind, attributes: attributes.as_bytes() }),
         }
     }
 

@@ -1,11 +1,11 @@
 //! Sets and maps (`enum nft_set_attributes`).
 
-use crate::expr::kernel_number;
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Expr, Family, Message, ObjectKind, Text, uapi};
 
 kernel_number! {
     /// What the kernel chooses a set's data structure for (`enum nft_set_policies`).
-    SetPolicy {
+    SetPolicy: u32 {
         /// Speed
         Performance = 0,
         /// Little memory

@@ -5,7 +5,7 @@
 //! fails on what it reads: what does not look like an entry ends the list, and what has no meaning is left out.
 
 use crate::Text;
-use crate::expr::kernel_number;
+use crate::number::kernel_number;
 use crate::uapi::NFT_USERDATA_MAXLEN;
 
 // enum nftnl_udata_table_types, nftnl_udata_chain_types, nftnl_udata_rule_types, nftnl_udata_obj_types and
@@ -31,7 +31,7 @@ const TYPEOF_DATA: u8 = 1;
 
 kernel_number! {
     /// The byte order of a set's keys or of a map's values (nft's `enum byteorder`).
-    ByteOrder {
+    ByteOrder: u32 {
         /// That of the machine
         Host = 1,
         /// That of the network
@@ -375,7 +375,7 @@ mod tests {
              0114000407000000010c00040800000001040200000007026300",
         );
         let set = SetUserdata::decode(&nft);
-        assert_eq!(set.key_byte_order, Some(ByteOrder::Other(0)));
+        assert_eq!(set.key_byte_order, Some(ByteOrder::from_number(0)));
         assert!(set.merge_elements && set.data_interval.is_none());
         assert_eq!(set.comment, Some("c".into()));
         let concatenation = set.key_typeof.unwrap();

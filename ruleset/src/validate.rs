@@ -17,6 +17,9 @@ use crate::{
     Statement, Table, Verdict,
 };
 
+/// Where nat chains can be (`hook_mask` in net/netfilter/nft_chain_nat.c, Linux 6.12).
+const NAT_HOOKS: [Hook; 4] = [Hook::PreRouting, Hook::LocalIn, Hook::LocalOut, Hook::PostRouting];
+
 /// What is wrong with a ruleset, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {fault}")]
@@ -141,7 +144,7 @@ fn validate_table(table: &Table) -> Result<(), Invalid> {
             }
             let wrong = match base.kind {
                 ChainKind::Filter => false,
-                ChainKind::Nat => matches!(base.hook, Hook::Forward | Hook::Other(_)),
+                ChainKind::Nat => !NAT_HOOKS.contains(&base.hook),
                 ChainKind::Route => base.hook != Hook::LocalOut,
             };
             if wrong {

@@ -51,7 +51,7 @@ fn runs_at(base: BaseChain) -> i32 {
 pub(super) fn unseen(ruleset: &Ruleset) -> Vec<(&Table, &Chain)> {
     let seen = |table: &Table, base: BaseChain| {
         let family = matches!(table.family, Family::Inet | Family::Ipv4 | Family::Ipv6);
-        table.family == Family::Arp || family && !matches!(base.hook, Hook::Other(_))
+        table.family == Family::Arp || family && base.hook <= Hook::PostRouting
     };
     let chains = ruleset.tables.iter().flat_map(|table| table.chains.iter().map(move |chain| (table, chain)));
     chains

@@ -1,19 +1,18 @@
 //! What a traced packet meets (`enum nft_trace_attributes`).
 
+use crate::number::kernel_number;
 use crate::{AttrReader, DecodeError, Family, Message, uapi};
 
-/// What of a packet's way a trace is about (`enum nft_trace_types`).
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TraceKind {
-    /// `NFT_TRACETYPE_POLICY`: the end of a base chain, whose policy decides
-    Policy,
-    /// `NFT_TRACETYPE_RETURN`: the end of a chain, or a rule that returns
-    Return,
-    /// `NFT_TRACETYPE_RULE`: a rule with a verdict
-    Rule,
-    /// A number this crate has no name for
-    Other(u32),
+kernel_number! {
+    /// What of a packet's way a trace is about (`enum nft_trace_types`).
+    TraceKind: u32 {
+        /// `NFT_TRACETYPE_POLICY`: the end of a base chain, whose policy decides
+        Policy = uapi::NFT_TRACETYPE_POLICY,
+        /// `NFT_TRACETYPE_RETURN`: the end of a chain, or a rule that returns
+        Return = uapi::NFT_TRACETYPE_RETURN,
+        /// `NFT_TRACETYPE_RULE`: a rule with a verdict
+        Rule = uapi::NFT_TRACETYPE_RULE,
+    }
 }
 
 /// A step of a traced packet. Names are bytes as the kernel has them; headers and payloads start at the layer's first byte
@@ -80,12 +79,8 @@ impl<'a> Trace<'a> {
             }
         }
         trace.id = id.ok_or(DecodeError::Missing { attribute: uapi::NFTA_TRACE_ID })?;
-        trace.kind = match kind.ok_or(DecodeError::Missing { attribute: uapi::NFTA_TRACE_TYPE })? {
-            uapi::NFT_TRACETYPE_POLICY => TraceKind::Policy,
-            uapi::NFT_TRACETYPE_RETURN => TraceKind::Return,
-            uapi::NFT_TRACETYPE_RULE => TraceKind::Rule,
-            number => TraceKind::Other(number),
-        };
+        let kind = kind.ok_or(DecodeError::Missing { attribute: uapi::NFTA_TRACE_TYPE })?;
+        trace.kind = TraceKind::from_number(kind);
         Ok(trace)
     }
 
@@ -105,7 +100,7 @@ impl<'a> Trace<'a> {
         Self {
             family,
             id: 0,
-            kind: TraceKind::Other(0),
+            kind: TraceKind::from_number(0),
             table: &[],
             chain: &[],
             rule: None,

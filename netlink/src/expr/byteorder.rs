@@ -1,9 +1,10 @@
-use super::{kernel_number, register, required};
+use super::{register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 
 kernel_number! {
     /// Which way a [`Byteorder`] goes (`enum nft_byteorder_ops`).
-    ByteorderOp {
+    ByteorderOp: u32 {
         /// From network to host order
         Ntoh = 0,
         /// From host to network order

@@ -1,11 +1,12 @@
-use super::{kernel_number, register, required};
+use super::{register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, Data, DecodeError, Register, uapi};
 
 kernel_number! {
     /// How a [`Cmp`] or a [`Range`](super::Range) compares (`enum nft_cmp_ops`, `enum nft_range_ops`): byte by byte,
     /// the first byte being the most significant one (`nft_cmp_eval` in net/netfilter/nft_cmp.c and `nft_range_eval`
     /// in net/netfilter/nft_range.c, Linux 6.12). A range knows the first two only.
-    CmpOp {
+    CmpOp: u32 {
         /// Equal to
         Eq = 0,
         /// Other than

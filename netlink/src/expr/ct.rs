@@ -1,4 +1,5 @@
-use super::{Access, kernel_number, register, required};
+use super::{Access, register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 kernel_number! {
@@ -6,7 +7,7 @@ kernel_number! {
     ///
     /// Lengths and byte orders: `nft_ct_get_init` and `nft_ct_get_eval` in net/netfilter/nft_ct.c (Linux 6.12); what
     /// can be set: `nft_ct_set_init`.
-    CtKey {
+    CtKey: u32 {
         /// A bit of `enum ip_conntrack_info`, as in [`CtKey`]'s state constants
         State = 0,
         /// 0 original, 1 reply; one byte

@@ -1,9 +1,10 @@
-use super::{Expr, kernel_number, register, required};
+use super::{Expr, register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, Text, uapi};
 
 kernel_number! {
     /// What a [`Dynset`] does with its set (`enum nft_dynset_ops`).
-    DynsetOp {
+    DynsetOp: u32 {
         /// Adds the element; an existing one stays as it is
         Add = 0,
         /// Adds the element, or renews the timeout of an existing one

@@ -1,9 +1,10 @@
-use super::{Access, kernel_number, register, required};
+use super::{Access, register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 kernel_number! {
     /// Among which headers an [`Exthdr`] looks (`enum nft_exthdr_op`).
-    ExthdrOp {
+    ExthdrOp: u32 {
         /// IPv6 extension headers
         Ipv6 = 0,
         /// TCP options

@@ -1,10 +1,11 @@
-use super::{kernel_number, register, required};
+use super::{register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 
 kernel_number! {
     /// What a [`Fib`] puts into its register (`enum nft_fib_result`; `nft_fib_store_result` in
     /// net/netfilter/nft_fib.c, Linux 6.12).
-    FibResult {
+    FibResult: u32 {
         /// The index of the output device, in host order; 0 without a route. With `NFTA_FIB_F_PRESENT` one byte:
         /// whether there is one
         Oif = 1,

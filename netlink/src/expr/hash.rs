@@ -1,9 +1,10 @@
-use super::{kernel_number, register, required};
+use super::{register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 
 kernel_number! {
     /// How a [`Hash`](struct@Hash) is made (`enum nft_hash_types`).
-    HashKind {
+    HashKind: u32 {
         /// Bob Jenkins' hash of what is in a register
         Jenkins = 0,
         /// A hash of the flow that is the same in both directions

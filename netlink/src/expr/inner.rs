@@ -1,9 +1,10 @@
-use super::{Expr, kernel_number, required};
+use super::{Expr, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 kernel_number! {
     /// What kind of tunnel an [`Inner`] looks into (`enum nft_inner_type`).
-    InnerKind {
+    InnerKind: u32 {
         /// Any, such as GRE and IP in IP
         Unspec = 0,
         /// VXLAN

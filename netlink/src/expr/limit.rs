@@ -1,9 +1,10 @@
-use super::{kernel_number, required};
+use super::required;
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 kernel_number! {
     /// What a [`Limit`] counts (`enum nft_limit_type`).
-    LimitKind {
+    LimitKind: u32 {
         /// Packets
         Packets = 0,
         /// Bytes

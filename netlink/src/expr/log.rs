@@ -1,9 +1,9 @@
-use super::kernel_number;
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Text, uapi};
 
 kernel_number! {
     /// How urgent a [`Log`] is (`enum nft_log_level`; those of syslog(2) but for the last one).
-    LogLevel {
+    LogLevel: u32 {
         /// `emerg`
         Emergency = 0,
         /// `alert`

@@ -1,4 +1,5 @@
-use super::{Access, kernel_number, register, required};
+use super::{Access, register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 kernel_number! {
@@ -7,7 +8,7 @@ kernel_number! {
     /// Lengths and byte orders: `nft_meta_get_init` and `nft_meta_get_eval` in net/netfilter/nft_meta.c (Linux 6.12),
     /// and for bridges `nft_meta_bridge_get_init` in net/bridge/netfilter/nft_meta_bridge.c; what can be set:
     /// `nft_meta_set_init`.
-    MetaKey {
+    MetaKey: u32 {
         /// The packet's length
         Len = 0,
         /// The ethernet protocol, in network order; two bytes

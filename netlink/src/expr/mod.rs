@@ -312,40 +312,6 @@ pub(crate) fn name_of(attributes: AttrReader<'_>) -> Result<&str, DecodeError> {
     name_and_data(attributes)?.0.str()
 }
 
-/// Declares an enum for a number of the kernel's; a number without a name is kept.
-macro_rules! kernel_number {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $number:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant,)+
-            /// A number that this crate has no name for
-            Other(u32),
-        }
-
-        impl $name {
-            /// The value with this number.
-            #[must_use]
-            pub fn from_number(number: u32) -> Self {
-                match number {
-                    $($number => Self::$variant,)+
-                    number => Self::Other(number),
-                }
-            }
-
-            /// The number on the wire.
-            #[must_use]
-            pub fn number(self) -> u32 {
-                match self {
-                    $(Self::$variant => $number,)+
-                    Self::Other(number) => number,
-                }
-            }
-        }
-    };
-}
-pub(crate) use kernel_number;
-
 /// Reads a register number.
 fn register(attribute: Attr<'_>) -> Result<Register, DecodeError> {
     attribute.be32().map(Register::new)

@@ -1,9 +1,10 @@
-use super::{kernel_number, register, required};
+use super::{register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Family, Register, uapi};
 
 kernel_number! {
     /// Which end of the packet a [`Nat`] changes (`enum nft_nat_types`).
-    NatKind {
+    NatKind: u32 {
         /// The source. Only in nat chains at postrouting and input.
         Snat = 0,
         /// The destination. Only in nat chains at prerouting and output.

@@ -1,9 +1,10 @@
-use super::{kernel_number, register, required};
+use super::{register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 
 kernel_number! {
     /// How a [`Numgen`] comes to its numbers (`enum nft_ng_types`).
-    NumgenKind {
+    NumgenKind: u32 {
         /// One after the other
         Incremental = 0,
         /// At random

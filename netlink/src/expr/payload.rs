@@ -1,9 +1,10 @@
-use super::{kernel_number, register, required};
+use super::{register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 
 kernel_number! {
     /// From where a [`Payload`]'s offset counts (`enum nft_payload_bases`).
-    PayloadBase {
+    PayloadBase: u32 {
         /// The link layer header
         LinkLayer = 0,
         /// The network header

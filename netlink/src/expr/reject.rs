@@ -1,9 +1,10 @@
-use super::{kernel_number, required};
+use super::required;
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 kernel_number! {
     /// What a [`Reject`] answers (`enum nft_reject_types`).
-    RejectKind {
+    RejectKind: u32 {
         /// ICMP or ICMPv6 destination unreachable, with the code of the packet's own family
         IcmpUnreachable = 0,
         /// A TCP reset

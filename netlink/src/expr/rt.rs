@@ -1,9 +1,10 @@
-use super::{kernel_number, register, required};
+use super::{register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 
 kernel_number! {
     /// What of the packet's route is read (`enum nft_rt_keys`). Numbers are in host order unless noted.
-    RtKey {
+    RtKey: u32 {
         /// The realm
         ClassId = 0,
         /// The IPv4 address of the next hop

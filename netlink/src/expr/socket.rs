@@ -1,9 +1,10 @@
-use super::{kernel_number, register, required};
+use super::{register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 
 kernel_number! {
     /// What of the socket that a packet belongs to is read (`enum nft_socket_keys`).
-    SocketKey {
+    SocketKey: u32 {
         /// Whether it is transparent; one byte
         Transparent = 0,
         /// Its mark, in host order; four bytes

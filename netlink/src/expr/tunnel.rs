@@ -1,9 +1,10 @@
-use super::{kernel_number, register, required};
+use super::{register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 
 kernel_number! {
     /// What of the packet's tunnel is read (`enum nft_tunnel_keys`).
-    TunnelKey {
+    TunnelKey: u32 {
         /// Whether it came or goes through one; one byte
         Path = 0,
         /// The tunnel's id, in host order; four bytes
@@ -13,7 +14,7 @@ kernel_number! {
 
 kernel_number! {
     /// Which way a [`Tunnel`] looks (`enum nft_tunnel_mode`).
-    TunnelMode {
+    TunnelMode: u32 {
         /// Both
         None = 0,
         /// At packets that came through a tunnel

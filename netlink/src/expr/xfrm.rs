@@ -1,9 +1,10 @@
-use super::{kernel_number, register, required};
+use super::{register, required};
+use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 
 kernel_number! {
     /// What of an IPsec state is read (`enum nft_xfrm_keys`).
-    XfrmKey {
+    XfrmKey: u32 {
         /// The IPv4 destination address of the tunnel
         DaddrIp4 = 1,
         /// The IPv6 destination address of the tunnel

@@ -53,7 +53,7 @@ fn same_verdict(ours: Verdict<'_>, theirs: IterableDataAttrs<'_>) {
         Verdict::Continue => return assert_eq!(u64::from(code), known(VerdictCode::Continue)),
         Verdict::Break => return assert_eq!(u64::from(code), known(VerdictCode::Break)),
         Verdict::Return => return assert_eq!(u64::from(code), known(VerdictCode::Return)),
-        Verdict::Other(ours) => return assert_eq!(code.cast_signed(), ours),
+        Verdict::Other(ours) => return assert_eq!(code.cast_signed(), ours.code()),
         Verdict::Jump(chain) => (known(VerdictCode::Jump), chain),
         Verdict::Goto(chain) => (known(VerdictCode::Goto), chain),
     };

@@ -66,7 +66,7 @@ pub(super) fn verdict() -> impl Strategy<Value = Verdict<'static>> {
         name().prop_map(Verdict::Jump).boxed(),
         name().prop_map(Verdict::Goto).boxed(),
         // NF_STOLEN, NF_QUEUE with a number, …
-        (2..i32::MAX).prop_map(Verdict::Other).boxed(),
+        (2..i32::MAX).prop_map(|code| Verdict::Other(crate::OtherVerdict::new(code).unwrap())).boxed(),
     ]
 }
 

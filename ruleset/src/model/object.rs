@@ -126,7 +126,7 @@ pub enum ObjectData {
     /// Answers TCP handshakes in the place of the server
     Synproxy(Synproxy),
     /// Of a kind that is not known
-    Other(u32),
+    Other(ObjectKind),
 }
 
 impl Object {
@@ -162,7 +162,7 @@ impl ObjectData {
             Self::CtExpectation { .. } => ObjectKind::CtExpectation,
             Self::Secmark(_) => ObjectKind::Secmark,
             Self::Synproxy(_) => ObjectKind::Synproxy,
-            Self::Other(number) => ObjectKind::Other(*number),
+            Self::Other(kind) => *kind,
         }
     }
 }

@@ -156,7 +156,7 @@ impl RawPayload {
             PayloadBase::Network => "nh",
             PayloadBase::Transport => "th",
             PayloadBase::Inner => "ih",
-            PayloadBase::Tunnel | PayloadBase::Other(_) => "invalid",
+            _ => "invalid",
         }
     }
 
@@ -322,8 +322,8 @@ impl Selector {
             Self::Rt(RtKey::ClassId) => DataType::Realm,
             Self::Rt(RtKey::NextHop4) => DataType::Ipv4Addr,
             Self::Rt(RtKey::NextHop6) => DataType::Ipv6Addr,
-            Self::Rt(RtKey::TcpMss | RtKey::Other(_)) => DataType::Integer,
             Self::Rt(RtKey::Xfrm) => DataType::Boolean,
+            Self::Rt(_) => DataType::Integer,
             Self::Osf(_) => DataType::String,
             Self::Ipsec(Ipsec { key: 1 | 3, .. }) => DataType::Ipv4Addr,
             Self::Ipsec(Ipsec { key: 2 | 4, .. }) => DataType::Ipv6Addr,
@@ -359,13 +359,8 @@ fn meta_type(key: MetaKey) -> DataType {
         MetaKey::TimeNs => DataType::Date,
         MetaKey::TimeDay => DataType::Day,
         MetaKey::TimeHour => DataType::Hour,
-        MetaKey::Len
-        | MetaKey::NfTrace
-        | MetaKey::SecMark
-        | MetaKey::Cpu
-        | MetaKey::Cgroup
-        | MetaKey::BriIifPvid
-        | MetaKey::Other(_) => DataType::Integer,
+        // Its length, numbers, and keys that have no name here.
+        _ => DataType::Integer,
     }
 }
 
@@ -386,8 +381,7 @@ fn ct_type(key: CtKey) -> DataType {
         CtKey::SrcIp6 | CtKey::DstIp6 => DataType::Ipv6Addr,
         CtKey::Id => DataType::NetworkInteger,
         CtKey::Src | CtKey::Dst => DataType::Hex,
-        CtKey::Secmark | CtKey::Pkts | CtKey::Bytes | CtKey::Avgpkt | CtKey::Zone | CtKey::Other(_) => {
-            DataType::Integer
-        }
+        // Counts, marks, and keys that have no name here.
+        _ => DataType::Integer,
     }
 }

@@ -1,5 +1,7 @@
 //! Statements: the steps of a rule.
 
+pub use nftwire::{ObjectKind, OtherVerdict};
+
 use nftwire::Family;
 
 use super::{DataType, Expression, Name, Selector};
@@ -187,8 +189,8 @@ pub enum Verdict {
     Jump(Name),
     /// Into this chain, and not back
     Goto(Name),
-    /// Another one, by its number
-    Other(i32),
+    /// Another one, by its code
+    Other(OtherVerdict),
 }
 
 impl Verdict {
@@ -202,9 +204,12 @@ impl Verdict {
     }
 }
 
-impl From<nftwire::Verdict<'_>> for Verdict {
-    fn from(verdict: nftwire::Verdict<'_>) -> Self {
-        match verdict {
+impl Verdict {
+    /// A verdict of the kernel's; `None` for one that refers to a chain by its number in a batch, which is sent, but never
+    /// received.
+    #[must_use]
+    pub fn from_wire(verdict: nftwire::Verdict<'_>) -> Option<Self> {
+        Some(match verdict {
             nftwire::Verdict::Accept => Self::Accept,
             nftwire::Verdict::Drop => Self::Drop,
             nftwire::Verdict::Return => Self::Return,
@@ -212,11 +217,9 @@ impl From<nftwire::Verdict<'_>> for Verdict {
             nftwire::Verdict::Break => Self::Break,
             nftwire::Verdict::Jump(chain) => Self::Jump(chain.to_name()),
             nftwire::Verdict::Goto(chain) => Self::Goto(chain.to_name()),
-            // Numbers of chains are sent, but never received.
-            nftwire::Verdict::JumpId(_) => Self::Other(nftwire::uapi::NFT_JUMP),
-            nftwire::Verdict::GotoId(_) => Self::Other(nftwire::uapi::NFT_GOTO),
-            nftwire::Verdict::Other(code) => Self::Other(code),
-        }
+            nftwire::Verdict::Other(other) => Self::Other(other),
+            nftwire::Verdict::JumpId(_) | nftwire::Verdict::GotoId(_) => return None,
+        })
     }
 }
 
@@ -230,7 +233,7 @@ impl<'a> From<&'a Verdict> for nftwire::Verdict<'a> {
             Verdict::Break => Self::Break,
             Verdict::Jump(chain) => Self::Jump(chain.as_text()),
             Verdict::Goto(chain) => Self::Goto(chain.as_text()),
-            Verdict::Other(code) => Self::Other(*code),
+            Verdict::Other(other) => Self::Other(*other),
         }
     }
 }
@@ -447,79 +450,6 @@ impl RejectWith {
             Self::Icmp6 => DataType::Icmp6Code,
             Self::Icmpx => DataType::IcmpxCode,
             Self::TcpReset | Self::Unknown => DataType::Integer,
-        }
-    }
-}
-
-/// A kind of object (`NFT_OBJECT_*`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ObjectKind {
-    /// `counter`
-    Counter,
-    /// `quota`
-    Quota,
-    /// `ct helper`
-    CtHelper,
-    /// `limit`
-    Limit,
-    /// `ct timeout`
-    CtTimeout,
-    /// `secmark`
-    Secmark,
-    /// `ct expectation`
-    CtExpectation,
-    /// `synproxy`
-    Synproxy,
-    /// Another one, by its number
-    Other(u32),
-}
-
-impl ObjectKind {
-    /// The kind with this number.
-    #[must_use]
-    pub fn from_number(number: u32) -> Self {
-        match number {
-            1 => Self::Counter,
-            2 => Self::Quota,
-            3 => Self::CtHelper,
-            4 => Self::Limit,
-            7 => Self::CtTimeout,
-            8 => Self::Secmark,
-            9 => Self::CtExpectation,
-            10 => Self::Synproxy,
-            number => Self::Other(number),
-        }
-    }
-
-    /// The number (`NFT_OBJECT_*`, include/uapi/linux/netfilter/nf_tables.h, Linux 6.12).
-    #[must_use]
-    pub fn number(self) -> u32 {
-        match self {
-            Self::Counter => 1,
-            Self::Quota => 2,
-            Self::CtHelper => 3,
-            Self::Limit => 4,
-            Self::CtTimeout => 7,
-            Self::Secmark => 8,
-            Self::CtExpectation => 9,
-            Self::Synproxy => 10,
-            Self::Other(number) => number,
-        }
-    }
-
-    /// nft's name for it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Quota => "quota",
-            Self::CtHelper => "ct helper",
-            Self::Limit => "limit",
-            Self::CtTimeout => "ct timeout",
-            Self::Secmark => "secmark",
-            Self::CtExpectation => "ct expectation",
-            Self::Synproxy => "synproxy",
-            Self::Other(_) => "unknown",
         }
     }
 }

@@ -10,7 +10,6 @@ use super::interval::{self, Existing};
 use super::positions::Positions;
 use super::updates::Updates;
 use super::{failure, is_missing, strerror};
-use crate::model::statement::ObjectKind;
 use crate::nft::compile::{Compiled, NotCompiled, SetKey, comment, compile_with, named_set, table as wire};
 use crate::nft::parse::evaluate::{ANONYMOUS_CHAIN, Evaluator, Item, ItemData};
 use crate::nft::parse::source::{Fault, Span};
@@ -366,7 +365,7 @@ impl Change {
                 )
             }
             Deletion::Object(kind, table, object) => {
-                let kind = wire_kind(*kind);
+                let kind = *kind;
                 let removal =
                     Removal::Object { table: (&table.name.text).into(), kind, object: reference(object) };
                 (
@@ -571,19 +570,5 @@ fn span_of(name: &NameOrHandle) -> Span {
     match name {
         NameOrHandle::Name(name) => name.span,
         NameOrHandle::Handle(_, span) => *span,
-    }
-}
-
-pub(super) fn wire_kind(kind: ObjectKind) -> nftwire::ObjectKind {
-    match kind {
-        ObjectKind::Counter => nftwire::ObjectKind::Counter,
-        ObjectKind::Quota => nftwire::ObjectKind::Quota,
-        ObjectKind::CtHelper => nftwire::ObjectKind::CtHelper,
-        ObjectKind::Limit => nftwire::ObjectKind::Limit,
-        ObjectKind::CtTimeout => nftwire::ObjectKind::CtTimeout,
-        ObjectKind::Secmark => nftwire::ObjectKind::Secmark,
-        ObjectKind::CtExpectation => nftwire::ObjectKind::CtExpect,
-        ObjectKind::Synproxy => nftwire::ObjectKind::Synproxy,
-        ObjectKind::Other(number) => nftwire::ObjectKind::from_number(number),
     }
 }

@@ -2,7 +2,6 @@
 
 use nftwire::{ElementList, Error, Family, Reader, Socket, uapi};
 
-use super::change::wire_kind;
 use super::{Settings, failure, interval, is_missing};
 use crate::listing;
 use crate::model::statement::ObjectKind;
@@ -88,7 +87,7 @@ impl<'a> Lister<'a> {
                 let scope = self.scope_of(*family, table.as_ref())?;
                 let tables = self.read(scope.0, scope.1, |reader, table| {
                     let Table { family, name, objects, .. } = table;
-                    reader.objects(*family, Some(name.as_text()), Some(wire_kind(kind)), |object| {
+                    reader.objects(*family, Some(name.as_text()), Some(kind), |object| {
                         objects.push(decompile::object(&object));
                         Ok(())
                     })
@@ -238,7 +237,7 @@ impl<'a> Lister<'a> {
         let (family, name) = (object.table.family, &*object.table.name.text);
         self.need_table(&object.table)?;
         let mut table = Table::new(family, name);
-        let key = (wire_kind(kind), &*object.name.text);
+        let key = (kind, &*object.name.text);
         let found = self.socket.object(family, name.into(), key, reset, |object| {
             table.objects.push(decompile::object(&object));
             Ok(())
@@ -303,15 +302,11 @@ impl<'a> Lister<'a> {
                 let mut tables = self.read(family, name, |_, _| Ok(()))?;
                 for table in &mut tables {
                     let Table { family, name, objects, .. } = table;
-                    let read = self.socket.reset_objects(
-                        *family,
-                        Some(name.as_text()),
-                        Some(wire_kind(*kind)),
-                        |object| {
+                    let read =
+                        self.socket.reset_objects(*family, Some(name.as_text()), Some(*kind), |object| {
                             objects.push(decompile::object(&object));
                             Ok(())
-                        },
-                    );
+                        });
                     read.map_err(|error| failure(self.span, &error))?;
                 }
                 Ok(self.show(tables, false))

@@ -1,5 +1,7 @@
 //! Why a value cannot be sent to the kernel.
 
+use nftwire::ObjectKind;
+
 use crate::{Family, Name, Op, Protocol};
 
 /// A rule or a set has something that can be shown, but not sent.
@@ -42,8 +44,8 @@ pub enum NotCompiled {
     #[error("cannot compile a comment of {0} bytes: nft reads at most 127")]
     Comment(usize),
     /// An object of a kind that the model does not know.
-    #[error("cannot compile an object of kind {0}, which is not known")]
-    Object(u32),
+    #[error("cannot compile an object of kind {}, which is not known", .0.number())]
+    Object(ObjectKind),
     /// A set, or an element of one.
     #[error("cannot compile {0}")]
     Set(SetFault),

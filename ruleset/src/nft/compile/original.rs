@@ -8,7 +8,7 @@ use nftwire::{AttrReader, DecodeError, ElementData, Expr, Rule, SetPolicy};
 
 use super::{ANONYMOUS_SET_NAME, AnonymousSet, Compiled, KeyDetails, NotCompiled, SetKey};
 use crate::snapshot::SetSnapshot;
-use crate::{DataType, Original, Statement};
+use crate::{DataType, Original, Statement, Verdict};
 
 impl Original {
     /// Keeps what the kernel sent; `None` where a set that belongs to the rule has something that cannot be kept.
@@ -197,7 +197,7 @@ impl AnonymousSet {
 /// An element as it is compiled, where nothing that it has refers to the message that it came in.
 fn key(element: nftwire::Element<'_>) -> Option<SetKey> {
     let (verdict, value) = match element.data {
-        Some(ElementData::Verdict(verdict)) => (Some(verdict.into()), None),
+        Some(ElementData::Verdict(verdict)) => (Some(Verdict::from_wire(verdict)?), None),
         Some(ElementData::Value(value)) => (None, Some(value)),
         None => (None, None),
     };

@@ -5,7 +5,7 @@ use nftwire::expr::{
     Last, Limit, LimitKind, Log, LogLevel, Meta, Notrack, Objref, Operation, Payload, PayloadAction,
     Queue as WireQueue, QueueNumber, Quota, Reject as WireReject, RejectKind, Synproxy,
 };
-use nftwire::{Expr, ObjectKind as WireObjectKind, Register, SetFlags, uapi};
+use nftwire::{Expr, Register, SetFlags, uapi};
 
 use super::load::{self, bits, exthdr, is_host_order};
 use super::{Compiler, NotCompiled, WORDS_IN_16_BYTES, constant, register};
@@ -213,7 +213,6 @@ impl<'a> Compiler<'a, '_> {
     fn object(&mut self, kind: ObjectKind, name: &'a Expression) -> Result<(), NotCompiled> {
         match name {
             Expression::Name(name) => {
-                let kind = WireObjectKind::from_number(kind.number());
                 self.emit(Objref::Name { kind, name: name.into() });
             }
             Expression::Map(map) => {
@@ -227,7 +226,7 @@ impl<'a> Compiler<'a, '_> {
                     Expression::Set(elements) => {
                         let set_id = self.load_for_own(&map.key, elements, word)?;
                         if let Some(set) = self.sets.last_mut() {
-                            set.object = Some(WireObjectKind::from_number(kind.number()));
+                            set.object = Some(kind);
                         }
                         (super::ANONYMOUS_SET_NAME.into(), set_id)
                     }

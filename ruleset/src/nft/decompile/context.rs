@@ -100,7 +100,7 @@ impl Context {
             Family::Ipv4 => [None, Some(Layer::Protocol(Protocol::Ip)), None],
             Family::Ipv6 => [None, Some(Layer::Protocol(Protocol::Ip6)), None],
             Family::Arp => [None, Some(Layer::Protocol(Protocol::Arp)), None],
-            Family::Unspec | Family::Other(_) => [None; 3],
+            _ => [None; 3],
         };
         self.stacked.clear();
         self.icmp_type = None;

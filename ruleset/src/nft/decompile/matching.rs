@@ -369,7 +369,7 @@ fn operator(op: CmpOp) -> Option<Op> {
         CmpOp::Lte => Op::Le,
         CmpOp::Gt => Op::Gt,
         CmpOp::Gte => Op::Ge,
-        CmpOp::Other(_) => return None,
+        _ => return None,
     })
 }
 

@@ -215,7 +215,7 @@ impl<'t> Decompiler<'t> {
             ExthdrOp::TcpOption => OptionKind::Tcp,
             ExthdrOp::Ipv4 => OptionKind::Ipv4,
             ExthdrOp::Sctp => OptionKind::Sctp,
-            ExthdrOp::Dccp | ExthdrOp::Other(_) => {
+            _ => {
                 self.unknown_load("exthdr", &format!("op {} type {}", exthdr.op.number(), exthdr.kind));
                 return;
             }

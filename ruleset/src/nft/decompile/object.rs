@@ -42,7 +42,7 @@ pub fn object(object: &nftwire::Object<'_>) -> Object {
             size: expect.size,
         },
         Wire::Secmark(context) => ObjectData::Secmark(context.to_name()),
-        Wire::Connlimit(_) | Wire::Unknown { .. } => ObjectData::Other(object.data.kind().number()),
+        Wire::Connlimit(_) | Wire::Unknown { .. } => ObjectData::Other(object.data.kind()),
     };
     Object {
         name: object.name.to_name(),

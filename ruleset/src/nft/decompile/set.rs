@@ -6,7 +6,7 @@ use nftwire::{ElementData, uapi};
 use super::interval::{self, End};
 use super::{Constant, Data, DataType, Decompiler, Expression, type_of};
 use crate::model::expression::swap_host_order;
-use crate::model::statement::ObjectKind;
+use crate::model::statement::Verdict;
 use crate::{Element, ElementDetails, FieldType, Set, SetType, SetValue};
 
 /// The bits of one type in a set's type: a concatenation has several.
@@ -27,7 +27,7 @@ pub fn set(set: &nftwire::Set<'_>) -> Set {
         userdata.key_typeof.as_ref().and_then(|of| type_of::decode(of, set.key_len)),
     );
     let value = if set.flags.contains(nftwire::SetFlags::OBJECT) {
-        set.object.map(|kind| SetValue::Object(ObjectKind::from_number(kind.number())))
+        set.object.map(|kind| SetValue::Object(kind))
     } else if !set.flags.contains(nftwire::SetFlags::MAP) {
         None
     } else if set.data_type == DataType::VERDICT {
@@ -175,7 +175,7 @@ impl SetReader {
             return Some(Expression::Name(object.into()));
         }
         Some(match element.data.as_ref()? {
-            ElementData::Verdict(verdict) => Expression::Verdict((*verdict).into()),
+            ElementData::Verdict(verdict) => Expression::Verdict(Verdict::from_wire(*verdict)?),
             ElementData::Value(data) => match &self.set.value {
                 Some(SetValue::Data { data_type, interval: true }) => {
                     let half = usize::try_from(data_type.len()).unwrap_or(0);

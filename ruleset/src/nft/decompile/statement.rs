@@ -12,7 +12,7 @@ use super::{Data, DataType, Decompiler, Expression, Operator, RawPayload, Select
 use crate::model::option::OptionField;
 use crate::model::statement::{
     Counter, Forward, Limit, Log, Nat, NatKind, ObjectKind, Queue, Quota, Reject, RejectWith, Synproxy,
-    Tproxy, Update, UpdateOp,
+    Tproxy, Update, UpdateOp, Verdict,
 };
 use crate::{Map, Protocol, Range, SetValue};
 
@@ -23,7 +23,10 @@ impl Decompiler<'_> {
                 Statement::Counter(Counter { packets: counter.packets, bytes: counter.bytes })
             }
             Expr::Immediate(nftwire::expr::Immediate::Verdict(verdict)) => {
-                Statement::Verdict((*verdict).into())
+                match Verdict::from_wire(*verdict) {
+                    Some(verdict) => Statement::Verdict(verdict),
+                    None => return self.unknown("immediate", "to a chain by its number"),
+                }
             }
             Expr::Nat(_) | Expr::Masq(_) | Expr::Redir(_) => return self.nat(expression),
             Expr::Tproxy(tproxy) => return self.tproxy(tproxy),
@@ -272,9 +275,7 @@ impl Decompiler<'_> {
 
     fn object(&mut self, objref: &Objref<'_>) {
         let (kind, name) = match objref {
-            Objref::Name { kind, name } => {
-                (ObjectKind::from_number(kind.number()), Expression::Name((*name).into()))
-            }
+            Objref::Name { kind, name } => (*kind, Expression::Name((*name).into())),
             Objref::Map { sreg, set: name, .. } => {
                 let Some(set) = self.sets.get(name.as_bytes()) else {
                     return self.unknown("objref", &format!("by an unknown map {name}"));
@@ -284,7 +285,7 @@ impl Decompiler<'_> {
                 };
                 let kind = match set.value {
                     Some(SetValue::Object(kind)) => kind,
-                    _ => ObjectKind::Other(0),
+                    _ => ObjectKind::from_number(0),
                 };
                 let (mut key, mut map) = (loaded.expression, reference(*name, set));
                 self.resolve_with(&mut key, &mut map);

@@ -278,7 +278,7 @@ fn socket_key(key: SocketKey) -> &'static str {
         SocketKey::Mark => "mark",
         SocketKey::Wildcard => "wildcard",
         SocketKey::CgroupV2 => "cgroupv2",
-        SocketKey::Other(_) => "unknown",
+        _ => "unknown",
     }
 }
 
@@ -289,7 +289,7 @@ fn rt(key: RtKey, json: Json<'_>) {
         RtKey::NextHop6 => ("nexthop", Some("ip6")),
         RtKey::TcpMss => ("mtu", None),
         RtKey::Xfrm => ("ipsec", None),
-        RtKey::Other(_) => ("unknown", None),
+        _ => ("unknown", None),
     };
     json.object_of("rt", |object| {
         object.text("key", key);

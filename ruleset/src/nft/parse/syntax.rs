@@ -1,9 +1,14 @@
 //! What a text says, before names and values are looked up: commands, statements and expressions with their places.
 
+use nftwire::expr::RtKey;
+
 use crate::model::statement::{NatKind, ObjectKind, UpdateOp};
 use crate::{Family, Op, Operator, Selector};
 
 use super::source::Span;
+
+/// `rt nexthop` before it is known of which family: the table or the packet says so.
+pub(super) const NEXT_HOP: RtKey = RtKey::from_number(u32::MAX);
 
 /// A word that names something.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -134,8 +134,8 @@ impl Printer<'_> {
             Verdict::Break => self.out.push_str("break"),
             Verdict::Jump(chain) => self.jump("jump", chain),
             Verdict::Goto(chain) => self.jump("goto", chain),
-            Verdict::Other(code) if code & 0xff == 3 => self.out.push_str("queue"),
-            Verdict::Other(code) => self.put(format_args!("unknown verdict value {code}")),
+            Verdict::Other(other) if other.code() & 0xff == 3 => self.out.push_str("queue"),
+            Verdict::Other(other) => self.put(format_args!("unknown verdict value {}", other.code())),
         }
     }
 
@@ -272,7 +272,7 @@ fn socket_name(key: SocketKey, level: u32) -> String {
         SocketKey::Mark => "mark".to_owned(),
         SocketKey::Wildcard => "wildcard".to_owned(),
         SocketKey::CgroupV2 => format!("cgroupv2 level {level}"),
-        SocketKey::Other(number) => format!("unknown {number}"),
+        key => format!("unknown {}", key.number()),
     }
 }
 
@@ -283,6 +283,6 @@ fn rt_name(key: RtKey) -> &'static str {
         RtKey::NextHop6 => "ip6 nexthop",
         RtKey::TcpMss => "mtu",
         RtKey::Xfrm => "ipsec",
-        RtKey::Other(_) => "unknown",
+        _ => "unknown",
     }
 }

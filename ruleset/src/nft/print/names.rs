@@ -87,7 +87,7 @@ pub(crate) fn meta_name(key: MetaKey) -> (&'static str, bool) {
         MetaKey::TimeHour => ("hour", true),
         MetaKey::Sdif => ("sdif", true),
         MetaKey::SdifName => ("sdifname", true),
-        MetaKey::Other(_) => ("unknown", true),
+        _ => ("unknown", true),
     }
 }
 
@@ -118,6 +118,6 @@ pub(crate) fn ct_name(key: CtKey) -> &'static str {
         CtKey::SrcIp6 => "ip6 saddr",
         CtKey::DstIp6 => "ip6 daddr",
         CtKey::Id => "id",
-        CtKey::Other(_) => "unknown",
+        _ => "unknown",
     }
 }

@@ -101,7 +101,7 @@ impl Printer<'_> {
 /// nft's name for a family's number.
 pub(crate) fn family_name(number: u8) -> String {
     match Family::from_number(number) {
-        Family::Unspec | Family::Other(_) => "unknown".to_owned(),
-        family => family.to_string(),
+        Family::Unspec => "unknown".to_owned(),
+        family => family.name().unwrap_or("unknown").to_owned(),
     }
 }

@@ -59,7 +59,7 @@ impl Printer<'_> {
             }
             Statement::Reject(reject) => self.reject(reject),
             Statement::Object { kind, name } => {
-                match kind {
+                match *kind {
                     ObjectKind::CtHelper | ObjectKind::CtTimeout | ObjectKind::CtExpectation => {
                         self.put(format_args!("{} set ", kind.name()));
                     }

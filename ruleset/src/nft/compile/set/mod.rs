@@ -267,7 +267,7 @@ fn value_len(value: &Expression) -> Result<u32, NotCompiled> {
 }
 
 /// nft's `BYTEORDER_INVALID`
-const NO_ORDER: ByteOrder = ByteOrder::Other(0);
+const NO_ORDER: ByteOrder = ByteOrder::from_number(0);
 
 /// The byte order of a single field; several have none.
 fn order_of(of: &SetType) -> ByteOrder {

@@ -4,7 +4,7 @@ use nftwire::Family;
 use nftwire::expr::{CtKey, MetaKey, RtKey, SocketKey};
 
 use super::super::source::{Fault, Span};
-use super::super::syntax::{self, Expr, ExprKind};
+use super::super::syntax::{self, Expr, ExprKind, NEXT_HOP};
 use super::value::describe;
 use super::{Evaluated, Evaluator, Kind, value};
 use crate::model::selector::{CtOf, Fib};
@@ -127,7 +127,7 @@ impl Evaluator<'_> {
                 self.context.use_family(Family::Ipv6).map_err(|conflict| conflict.at(span))?;
                 Ok(selector)
             }
-            Selector::Rt(RtKey::Other(_)) => match self.context.network() {
+            Selector::Rt(NEXT_HOP) => match self.context.network() {
                 Some(Family::Ipv4) => Ok(Selector::Rt(RtKey::NextHop4)),
                 Some(_) => Ok(Selector::Rt(RtKey::NextHop6)),
                 None => Err(Fault::new(

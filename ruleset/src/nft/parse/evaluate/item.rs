@@ -304,7 +304,7 @@ impl Evaluator<'_> {
             Hook::Forward,
             Hook::LocalOut,
             Hook::PostRouting,
-            Hook::Other(5),
+            Hook::InetIngress,
         ];
         let named = |hook: &Hook| crate::nft::print::hook_name(family, *hook) == &*spec.hook.text;
         let Some(hook) = hooks.into_iter().find(named) else {

@@ -133,9 +133,7 @@ fn empty(kind: ObjectKind) -> ObjectSpec {
         ObjectKind::CtExpectation => {
             ObjectSpec::CtExpectation { l4proto, l3proto, dport: 0, timeout: 0, size: 0 }
         }
-        ObjectKind::Counter | ObjectKind::Other(_) => {
-            ObjectSpec::Counter(crate::model::statement::Counter::default())
-        }
+        _ => ObjectSpec::Counter(crate::model::statement::Counter::default()),
     }
 }
 

@@ -5,6 +5,7 @@ use nftwire::expr::{CtKey, MetaKey, PayloadBase, RtKey, SocketKey};
 
 use super::super::lexer::{Kind, Sign};
 use super::super::source::Fault;
+use super::super::syntax::NEXT_HOP;
 use super::{Parsed, Parser};
 use crate::model::option::{OptionField, OptionKind};
 use crate::model::selector::{CtOf, Fib, HashRange, Ipsec, Numgen, Osf, RawPayload};
@@ -312,8 +313,7 @@ impl Parser<'_> {
             ("classid", None) => RtKey::ClassId,
             ("nexthop", Some(Family::Ipv6)) => RtKey::NextHop6,
             ("nexthop", Some(_)) => RtKey::NextHop4,
-            // Which it is, the table or the packet tells.
-            ("nexthop", None) => RtKey::Other(u32::MAX),
+            ("nexthop", None) => NEXT_HOP,
             ("mtu", None) => RtKey::TcpMss,
             ("ipsec", None) => RtKey::Xfrm,
             _ => return Err(self.unexpected()),
