@@ -8,6 +8,7 @@ use nftwire::{NamespaceError, Refusal, errno_text};
 use nix::errno::Errno;
 use serde_json::{Map, Value as Json, json};
 
+use crate::json::JsonValue;
 use crate::privilege::{Capabilities, missing_net_admin};
 use nftwire::feature::{CORE, CORE_OPTION, Feature, Kind};
 use nftwire::{Version, release};
@@ -24,7 +25,7 @@ pub struct Explanation {
     /// The errno
     pub errno: Option<i32>,
     /// Where and what: `table`, `rule`, `expression`, …
-    pub place: Map<String, Json>,
+    pub(crate) place: Map<String, Json>,
     /// What to do, in one line; of no program, and of no flag
     pub help: Option<String>,
     /// What this library can do about it
@@ -62,9 +63,15 @@ pub enum Remedy {
 impl Explanation {
     /// With one more part of the place.
     #[must_use]
-    pub fn at(mut self, part: &str, value: impl Into<Json>) -> Self {
-        self.place.insert(part.to_owned(), value.into());
+    pub fn at(mut self, part: &str, value: impl Into<JsonValue>) -> Self {
+        self.place.insert(part.to_owned(), value.into().0);
         self
+    }
+
+    /// Where and what: an object of `table`, `rule`, `expression`, …
+    #[must_use]
+    pub fn place(&self) -> JsonValue {
+        JsonValue(Json::Object(self.place.clone()))
     }
 
     /// With this help.
@@ -87,12 +94,10 @@ impl Explanation {
 
     /// As an object: the error's text, and `errno` (its name), `place` (an object) and `help` where there is such.
     #[must_use]
-    pub fn to_json(&self, text: &str) -> Json {
+    pub fn to_json(&self, text: &str) -> JsonValue {
         let mut object = Map::from_iter([("text".to_owned(), json!(text))]);
         if let Some(errno) = self.errno {
-            let name = errno_text(errno);
-            let name = name.split(':').next().unwrap_or_default();
-            object.insert("errno".to_owned(), json!(name));
+            object.insert("errno".to_owned(), json!(errno_name(errno)));
         }
         if !self.place.is_empty() {
             object.insert("place".to_owned(), Json::Object(self.place.clone()));
@@ -100,8 +105,15 @@ impl Explanation {
         if let Some(help) = &self.help {
             object.insert("help".to_owned(), json!(help));
         }
-        Json::Object(object)
+        JsonValue(Json::Object(object))
     }
+}
+
+/// An errno's name: `ENOENT`; `errno NUMBER` where it has none.
+pub(crate) fn errno_name(errno: i32) -> String {
+    let mut text = errno_text(errno);
+    text.truncate(text.find(':').unwrap_or(text.len()));
+    text
 }
 
 /// What to do where the kernel has no nf_tables.
@@ -125,9 +137,9 @@ pub fn not_permitted() -> Explanation {
 pub fn refused(refusal: &Refusal, feature: Option<&Feature>) -> Explanation {
     let mut explanation = Explanation::of_errno(refusal.errno);
     if let Some((index, name)) = &refusal.location.expression {
-        explanation = explanation.at("expression", json!({ "number": index + 1, "name": name }));
+        explanation = explanation.at("expression", JsonValue(json!({ "number": index + 1, "name": name })));
     } else if let Some((number, name)) = refusal.location.attribute {
-        explanation = explanation.at("attribute", json!({ "number": number, "name": name }));
+        explanation = explanation.at("attribute", JsonValue(json!({ "number": number, "name": name })));
     }
     if let Some(text) = &refusal.text {
         explanation = explanation.at("message", text.as_str());
@@ -195,7 +207,7 @@ impl Explain for nftwire::Error {
                     _ => explanation,
                 }
             }
-            Error::Send { bytes, source } => source.explanation().at("bytes", *bytes),
+            Error::Send { bytes, error } => error.explanation().at("bytes", *bytes),
             Error::SendBuffer { needed, granted } => {
                 let limit = needed.div_ceil(2);
                 let help = format!("on the node: sysctl -w net.core.wmem_max={limit} (or more)");
@@ -231,24 +243,26 @@ impl Explain for NamespaceError {
             Self::NotANamespace { path } => Explanation::default()
                 .at("file", path.display().to_string())
                 .help("a namespace's file is such as /run/netns/NAME or /proc/PID/ns/net"),
-            Self::Open { path, source } => {
-                let explanation = source.explanation().at("file", path.display().to_string());
-                match source.kind() {
+            Self::Open { path, error } => {
+                let explanation = error.explanation().at("file", path.display().to_string());
+                match error.kind() {
                     io::ErrorKind::PermissionDenied => explanation
                         .help("another user's process: root, or CAP_SYS_PTRACE, may look at its namespaces"),
                     _ => explanation,
                 }
             }
-            Self::Enter(errno) => {
-                let explanation = Explanation::of_errno(*errno as i32);
-                match errno {
-                    Errno::EINVAL => explanation.help("the file is not a network namespace, or not any more"),
-                    Errno::EPERM => explanation
+            Self::Enter(error) => {
+                let explanation = error.explanation();
+                match error.raw_os_error().map(Errno::from_raw) {
+                    Some(Errno::EINVAL) => explanation.help("the file is not a network namespace, or not any more"),
+                    Some(Errno::EPERM) => explanation
                         .help("CAP_SYS_ADMIN is needed, here and in the namespace's own user namespace"),
                     _ => explanation,
                 }
             }
             Self::Thread(error) => error.explanation(),
+            // What is added later has at least its text.
+            _ => Explanation::default(),
         }
     }
 }
@@ -340,7 +354,7 @@ mod tests {
     fn as_an_object_it_has_the_parts_that_are_known() {
         let mut found = refusal(Some(7), Errno::ENOENT, Some("tproxy"));
         found.text = Some("words".to_owned());
-        let object = refused(&found, None).to_json("it failed");
+        let object = refused(&found, None).to_json("it failed").0;
         assert_eq!(object["text"], "it failed");
         assert_eq!(object["errno"], "ENOENT");
         assert_eq!(
@@ -348,7 +362,7 @@ mod tests {
             json!({ "expression": { "number": 5, "name": "tproxy" }, "message": "words" })
         );
         assert!(object["help"].as_str().unwrap().contains("nft_tproxy"));
-        assert_eq!(Explanation::default().to_json("only this"), json!({ "text": "only this" }));
+        assert_eq!(Explanation::default().to_json("only this").0, json!({ "text": "only this" }));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use nft_ruleset::{Expression, Rule, Ruleset, Selector, Statement};
 
 /// Everything that an interception consists of, and everything that an earlier one may have left.
 #[derive(Clone, Debug, Default)]
+#[must_use = "nothing is changed before it is applied"]
 pub struct Interception {
     /// The rules
     pub ruleset: Ruleset,
@@ -35,14 +36,12 @@ impl Interception {
     }
 
     /// The same, with the sets that others fill as its own: they go when they are not desired.
-    #[must_use]
     pub fn without_kept_sets(mut self) -> Self {
         self.owned = self.owned.without_kept_sets();
         self
     }
 
     /// That nothing of it is desired any more.
-    #[must_use]
     pub fn to_remove(&self) -> Self {
         let (ruleset, network, handover) = (Ruleset::default(), Network::default(), Ruleset::default());
         Self { ruleset, network, handover, ..self.clone() }
@@ -68,7 +67,6 @@ impl Interception {
     }
 
     /// The same with [optimized](optimize) rules, where it is said what counts in them.
-    #[must_use]
     pub fn optimized(self, counting: Option<Counting>) -> Self {
         match counting {
             Some(counting) => Self { ruleset: optimize(&self.ruleset, counting), ..self },

@@ -36,12 +36,12 @@ impl fmt::Display for Kubelet {
 #[non_exhaustive]
 pub enum KubeletError {
     /// The processes cannot be listed
-    #[error("cannot look for the kubelet's process in {}: {}", proc.display(), io_text(source))]
+    #[error("cannot look for the kubelet's process in {}: {}", proc.display(), io_text(error))]
     Read {
         /// Where a proc file system should be
         proc: PathBuf,
         /// What the system call said
-        source: io::Error,
+        error: io::Error,
     },
     /// No process is the kubelet
     #[error(
@@ -67,7 +67,7 @@ fn elsewhere(ignored: usize) -> String {
 impl Explain for KubeletError {
     fn explanation(&self) -> Explanation {
         match self {
-            Self::Read { proc, source } => source.explanation().at("file", proc.display().to_string()),
+            Self::Read { proc, error } => error.explanation().at("file", proc.display().to_string()),
             Self::NotFound { proc, ignored } => {
                 Explanation::default().at("file", proc.display().to_string()).help(match ignored {
                     0 => "give the kubelet's uid, or the node's own proc file system",
@@ -89,7 +89,7 @@ impl Explain for KubeletError {
 /// The processes cannot be listed, or none is the kubelet.
 pub fn find(proc: impl AsRef<Path>) -> Result<Vec<Kubelet>, KubeletError> {
     let proc = proc.as_ref();
-    let failed = |source| KubeletError::Read { proc: proc.to_owned(), source };
+    let failed = |error| KubeletError::Read { proc: proc.to_owned(), error };
     let mut processes = Vec::new();
     for entry in fs::read_dir(proc).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();

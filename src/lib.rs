@@ -24,6 +24,7 @@ pub mod conntrack;
 pub mod diagnostic;
 pub mod explain;
 pub mod interception;
+pub mod json;
 pub mod kubelet;
 pub mod leftovers;
 pub mod mesh;

@@ -4,8 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::IpNet;
 use meshwire::mesh::istio::sidecar::{ServiceCidr, Sidecar};
+use nft_ruleset::IpPrefix;
 use nft_ruleset::{Chain, Family, Op, Rule, Ruleset, TCP_DPORT, Table};
 use nftwire::{Batch, Data, Element, Socket};
 
@@ -63,7 +63,7 @@ pub(crate) fn clear() {
 /// Istio's sidecar with so many excluded networks, none next to another; 127.0.0.2 is neither excluded nor included.
 pub(crate) fn excluding(count: u32) -> Ruleset {
     let network =
-        |number: u32| IpNet::new((0x0a00_0000_u32 + (number << 8)).to_be_bytes().into(), 25).unwrap();
+        |number: u32| IpPrefix::new((0x0a00_0000_u32 + (number << 8)).to_be_bytes().into(), 25).unwrap();
     let sidecar = Sidecar {
         service_cidr: ServiceCidr::Only(vec!["127.9.0.0/16".parse().unwrap()]),
         service_cidr_exclude: (0..count).map(network).collect(),

@@ -14,13 +14,19 @@ use meshwire::nftwire;
 pub enum ProgramError {
     /// The namespace, its addresses or its rules
     #[error("{}", with_help(.0))]
-    Apply(#[from] ApplyError),
+    Apply(ApplyError),
     /// No address decides whether there are rules for IPv6
     #[error(
         "the pod has no address but loopback and link local ones, so that it cannot be decided whether it is IPv4 or \
          IPv6: a plugin that gives it an address has to come before this one in the network's list"
     )]
     NoAddress,
+}
+
+impl From<ApplyError> for ProgramError {
+    fn from(error: ApplyError) -> Self {
+        Self::Apply(error)
+    }
 }
 
 /// The error, and what to do, in one line: the runtime shows nothing else.

@@ -17,6 +17,7 @@ const ELEMENTS_SPLIT_AT: usize = 48 * 1024;
 
 /// A transaction that is being put together.
 #[derive(Debug)]
+#[must_use = "nothing is sent before it is committed"]
 pub struct Batch {
     writer: AttrWriter,
     /// Where each object's message starts, in order
@@ -32,13 +33,11 @@ impl Default for Batch {
 
 impl Batch {
     /// An empty batch.
-    #[must_use]
     pub fn new() -> Self {
         Self::with_buffer(Vec::new())
     }
 
     /// An empty batch that writes into this buffer's memory; what the buffer held is dropped.
-    #[must_use]
     pub fn with_buffer(buffer: Vec<u8>) -> Self {
         let mut batch = Self { writer: AttrWriter::with_buffer(buffer), starts: Vec::new(), next_set_id: 1 };
         batch.clear();

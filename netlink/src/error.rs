@@ -67,14 +67,14 @@ pub enum DecodeError {
 pub enum Error {
     /// No netlink socket could be opened.
     #[error("cannot open a netlink socket for netfilter: {}", io_text(.0))]
-    Open(#[source] io::Error),
+    Open(io::Error),
     /// The batch could not be handed to the kernel. Nothing was applied.
-    #[error("cannot send {bytes} bytes to the kernel: {}", io_text(source))]
+    #[error("cannot send {bytes} bytes to the kernel: {}", io_text(error))]
     Send {
         /// Bytes of the batch
         bytes: usize,
         /// What the system call said
-        source: io::Error,
+        error: io::Error,
     },
     /// The batch needs a larger send buffer than this process may ask for. Nothing was sent.
     #[error(
@@ -94,10 +94,10 @@ pub enum Error {
     },
     /// The kernel's replies could not be read: whether the transaction was applied is not known.
     #[error("the transaction was sent, but the kernel's reply could not be read: {}", io_text(.0))]
-    Receive(#[source] io::Error),
+    Receive(io::Error),
     /// The kernel's reply to a request could not be read. Nothing was changed.
     #[error("cannot read the kernel's reply: {}", io_text(.0))]
-    Reply(#[source] io::Error),
+    Reply(io::Error),
     /// The kernel did not reply to the last message: whether the transaction was applied is not known.
     #[error("the transaction was sent, but the kernel did not confirm it")]
     Unconfirmed,
@@ -110,7 +110,13 @@ pub enum Error {
     GenerationChanged,
     /// The kernel answered with something that is not nf_tables' protocol.
     #[error("cannot understand the kernel's reply: {0}")]
-    Decode(#[from] DecodeError),
+    Decode(DecodeError),
+}
+
+impl From<DecodeError> for Error {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
 }
 
 impl Error {

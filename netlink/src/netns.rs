@@ -25,6 +25,7 @@ pub struct Namespace {
 
 /// Why a network namespace cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NamespaceError {
     /// There is no such file: the namespace is gone, or the process that was in it.
     #[error("there is no network namespace {}: {}", path.display(), Errno::ENOENT)]
@@ -45,17 +46,17 @@ pub enum NamespaceError {
         path: PathBuf,
     },
     /// Its file cannot be opened.
-    #[error("cannot open the network namespace {}: {}", path.display(), io_text(source))]
+    #[error("cannot open the network namespace {}: {}", path.display(), io_text(error))]
     Open {
         /// The file
         path: PathBuf,
         /// What the system call said
-        source: io::Error,
+        error: io::Error,
     },
     /// It cannot be entered: setns(2) failed. EINVAL: the file is not a network namespace, or not any more; EPERM:
     /// CAP_SYS_ADMIN is missing, here or in the namespace's own user namespace.
-    #[error("cannot enter the network namespace: {0}")]
-    Enter(nix::Error),
+    #[error("cannot enter the network namespace: {}", io_text(.0))]
+    Enter(io::Error),
     /// No thread could be started to enter it.
     #[error("cannot start a thread to enter the network namespace: {}", io_text(.0))]
     Thread(io::Error),
@@ -68,9 +69,9 @@ impl Namespace {
     /// [`NamespaceError::Gone`] where there is no such file; the file cannot be opened.
     pub fn from_path(path: impl AsRef<Path>) -> Result<Self, NamespaceError> {
         let path = path.as_ref();
-        let failed = |source: io::Error| match source.kind() {
+        let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => NamespaceError::Gone { path: path.to_owned() },
-            _ => NamespaceError::Open { path: path.to_owned(), source },
+            _ => NamespaceError::Open { path: path.to_owned(), error },
         };
         let checked = |kind: nix::Result<Statfs>| match kind {
             Ok(file_system) if file_system.filesystem_type() == NSFS_MAGIC => Ok(()),
@@ -109,7 +110,7 @@ impl Namespace {
     /// # Errors
     /// As [`Namespace::enter`]; the thread stays where it was then.
     pub fn enter_for_good(&self) -> Result<(), NamespaceError> {
-        setns(self.fd.as_fd(), CloneFlags::CLONE_NEWNET).map_err(NamespaceError::Enter)
+        setns(self.fd.as_fd(), CloneFlags::CLONE_NEWNET).map_err(|errno| NamespaceError::Enter(errno.into()))
     }
 
     /// Runs `work` inside the namespace, on a thread that ends with it.
@@ -171,7 +172,10 @@ mod tests {
         }
         let other = Namespace::from_path("/proc/self/ns/mnt").unwrap();
         let error = other.enter(|| ()).unwrap_err();
-        assert!(matches!(error, NamespaceError::Enter(nix::Error::EINVAL)), "{error:?}");
+        assert!(
+            matches!(&error, NamespaceError::Enter(cause) if cause.raw_os_error() == Some(22)),
+            "{error:?}"
+        );
         assert_eq!(error.to_string(), "cannot enter the network namespace: EINVAL: Invalid argument");
     }
 

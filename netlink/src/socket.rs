@@ -173,7 +173,7 @@ impl Socket {
             }
             result => result,
         };
-        sent.map(drop).map_err(|source| Error::Send { bytes: bytes.len(), source })
+        sent.map(drop).map_err(|error| Error::Send { bytes: bytes.len(), error })
     }
 
     /// Asks for a send buffer of `needed` bytes: beyond net.core.wmem_max with CAP_NET_ADMIN in the initial user
@@ -187,7 +187,7 @@ impl Socket {
         // SO_SNDBUF cuts off at net.core.wmem_max without a word, so what was granted is read back.
         let granted = setsockopt(&self.inner, sockopt::SndBuf, &ask)
             .and_then(|()| getsockopt(&self.inner, sockopt::SndBuf))
-            .map_err(|errno| Error::Send { bytes: needed, source: errno.into() })?;
+            .map_err(|errno| Error::Send { bytes: needed, error: errno.into() })?;
         if granted < needed { Err(Error::SendBuffer { needed, granted }) } else { Ok(()) }
     }
 

@@ -41,6 +41,7 @@ kernel_number! {
 
 /// Why userdata cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum UserdataError {
     /// A value is longer than its 8-bit length can say.
     #[error("userdata entry {kind} holds {length} bytes, more than 255")]

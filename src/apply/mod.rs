@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::diagnostic::{self, Explain, Explanation, Remedy};
 use crate::interception::Interception;
+use crate::json::JsonValue;
 use crate::leftovers;
 use crate::network::{Lock, Network, RouteError, RouteSocket};
 use crate::retry::{LostRace, retry, retry_for};
@@ -45,6 +46,9 @@ pub enum ApplyError {
     /// The ruleset has something that only can be shown. Nothing was changed.
     #[error(transparent)]
     NotCompiled(#[from] NotCompiled),
+    /// There is no plan, for a reason that [`PlanError`] did not know when this was written. Nothing was changed.
+    #[error(transparent)]
+    Plan(PlanError),
     /// The network namespace cannot be entered. Nothing was changed.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
@@ -99,7 +103,7 @@ impl Explain for ApplyError {
     fn explanation(&self) -> Explanation {
         match self {
             Self::Invalid(invalid) => invalid.explanation(),
-            Self::NotCompiled(_) => Explanation::default(),
+            Self::NotCompiled(_) | Self::Plan(_) => Explanation::default(),
             Self::Namespace(error) => error.explanation(),
             Self::Route(error) | Self::Leftover { error, .. } => error.explanation(),
             Self::Netlink(error) | Self::LeftoversOfOthers(error) => error.explanation(),
@@ -117,14 +121,15 @@ impl Explain for ApplyError {
                         explanation = explanation.at("chain", chain.to_string());
                     }
                     if let Some((index, text)) = &subject.rule {
-                        explanation = explanation.at("rule", json!({ "number": index + 1, "text": text }));
+                        explanation =
+                            explanation.at("rule", JsonValue(json!({ "number": index + 1, "text": text })));
                     }
                 }
                 explanation
             }
             Self::NotUndone { error, undo } => error
                 .explanation()
-                .at("left", undo.explanation().place)
+                .at("left", undo.explanation().place())
                 .help("what this run had added of routes and addresses is still there")
                 .remedy(Remedy::CleanUp),
         }
@@ -227,6 +232,7 @@ impl From<PlanError> for ApplyError {
         match error {
             PlanError::Read(error) => error.into(),
             PlanError::NotCompiled(error) => error.into(),
+            error => Self::Plan(error),
         }
     }
 }

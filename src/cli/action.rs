@@ -75,15 +75,15 @@ pub(super) enum Place {
 
 /// The result could not be written, of something that was done nevertheless.
 #[derive(Debug, thiserror::Error)]
-#[error("{done}, but {source}")]
+#[error("{done}, but {error}")]
 struct OutputError {
     done: &'static str,
-    source: NotWritten,
+    error: NotWritten,
 }
 
 impl Explain for OutputError {
     fn explanation(&self) -> Explanation {
-        self.source.explanation().at("done", self.done)
+        self.error.explanation().at("done", self.done)
     }
 }
 
@@ -251,7 +251,7 @@ pub(super) fn legacy_commands(table: &str) -> String {
 
 /// Writes the result to standard output as [`write_result`] does; where that fails, the error says what was done nevertheless.
 pub(super) fn tell(done: &'static str, text: &str) -> Result<(), Failure> {
-    Ok(write_result(text).map_err(|source| OutputError { done, source })?)
+    Ok(write_result(text).map_err(|error| OutputError { done, error })?)
 }
 
 /// What was done.

@@ -37,7 +37,7 @@ pub(super) fn report(differences: &Differences, output: Output) -> Result<ExitCo
 /// What is said of the differences, with the namespace in which they are where there are several.
 pub(super) fn text(differences: &Differences, output: Output, netns: Option<&str>) -> String {
     if output == Output::Json {
-        return format!("{}\n", of(netns, differences.to_json()));
+        return format!("{}\n", of(netns, differences.to_json().0));
     }
     let place = netns.map_or_else(String::new, |netns| format!("{netns}: "));
     match differences.is_empty() {

@@ -69,7 +69,7 @@ impl Failure {
 
     /// As an object, see [`Explanation::to_json`].
     pub(super) fn to_json(&self) -> Json {
-        self.explanation().to_json(&self.error.to_string())
+        self.explanation().to_json(&self.error.to_string()).0
     }
 
     /// Says it; returns the exit code.
@@ -101,7 +101,13 @@ pub(super) fn end(result: Result<ExitCode, impl Into<Failure>>, log: Log) -> Exi
 /// Standard output took no more.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the result to standard output: {}", io_text(.0))]
-pub(super) struct NotWritten(#[from] io::Error);
+pub(super) struct NotWritten(io::Error);
+
+impl From<io::Error> for NotWritten {
+    fn from(error: io::Error) -> Self {
+        Self(error)
+    }
+}
 
 /// Writes the result to standard output, whole. In no command is a reader that has seen enough an error: `meshwire list |
 /// head`.

@@ -72,7 +72,13 @@ impl Explain for MissingObjectError {
 /// The ruleset cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the ruleset: {0}")]
-struct ReadError(#[from] nftwire::Error);
+struct ReadError(nftwire::Error);
+
+impl From<nftwire::Error> for ReadError {
+    fn from(error: nftwire::Error) -> Self {
+        Self(error)
+    }
+}
 
 impl Explain for ReadError {
     fn explanation(&self) -> Explanation {

@@ -54,7 +54,7 @@ impl Log {
         let lines = help.map_or_else(|| message.to_owned(), |help| format!("{message}\nhelp: {help}"));
         match self {
             Self::Plain => write(&format!("error: {lines}\n")),
-            Self::Json => write_object("error", message, Some(explanation.to_json(message))),
+            Self::Json => write_object("error", message, Some(explanation.to_json(message).0)),
         }
         termination_message(&lines);
     }

@@ -123,7 +123,7 @@ fn migrated_text(Migrated { applied, removed, counters }: &Migrated, output: Out
             "result": "migrated",
             "microseconds": u64::try_from(microseconds).unwrap_or(u64::MAX),
             "removed": removed,
-            "counters": counters.to_json()["counters"],
+            "counters": counters.to_json().0["counters"],
         });
         return format!("{object}\n");
     }

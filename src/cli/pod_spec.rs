@@ -45,8 +45,8 @@ pub(super) struct PodSpec {
 /// Why a specification does not say what the rules are to be.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PodSpecError {
-    #[error("cannot read {file}: {}", io_text(source))]
-    Read { file: String, source: io::Error },
+    #[error("cannot read {file}: {}", io_text(error))]
+    Read { file: String, error: io::Error },
     #[error("{file} is neither JSON nor YAML: {fault}")]
     Syntax { file: String, fault: String },
     #[error("{file} has no pod: it is of kind {kind}")]
@@ -65,15 +65,21 @@ pub(super) enum PodSpecError {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ArgumentsError {
     #[error("{}", in_one_line(&.0.to_string()))]
-    Parse(#[from] clap::Error),
+    Parse(clap::Error),
     #[error(transparent)]
     Value(#[from] UsageError),
+}
+
+impl From<clap::Error> for ArgumentsError {
+    fn from(error: clap::Error) -> Self {
+        Self::Parse(error)
+    }
 }
 
 impl Explain for PodSpecError {
     fn explanation(&self) -> Explanation {
         match self {
-            Self::Read { source, .. } => source.explanation(),
+            Self::Read { error, .. } => error.explanation(),
             Self::Several { .. } => {
                 Explanation::default().help("--all-pods compares each of them with its network namespace on this node")
             }
@@ -92,7 +98,7 @@ impl PodSpecError {
 
 /// All pods in a file, or on standard input for `-`.
 pub(super) fn read(file: &str) -> Result<Vec<PodSpec>, Failure> {
-    let failed = |source| PodSpecError::Read { file: file.to_owned(), source };
+    let failed = |error| PodSpecError::Read { file: file.to_owned(), error };
     let text = if file == "-" {
         let mut bytes = Vec::new();
         io::stdin().take(LIMIT).read_to_end(&mut bytes).map_err(failed)?;

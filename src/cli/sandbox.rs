@@ -23,7 +23,7 @@ pub(super) enum SandboxError {
 impl Explain for SandboxError {
     fn explanation(&self) -> Explanation {
         match self {
-            Self::Forbidden(error) => error.source.explanation().help(&error.instead),
+            Self::Forbidden(error) => error.error.explanation().help(&error.instead),
             Self::Refused(error) => error.explanation(),
         }
     }
@@ -44,7 +44,7 @@ pub(super) fn enter(command: &'static str) -> Result<(), SandboxError> {
 fn enter_unprivileged(command: &'static str) -> Result<(), Forbidden> {
     // Inside they are unknown.
     let (uid, gid) = (geteuid(), getegid());
-    let forbidden = |attempt| move |source| Forbidden::new(attempt, source, uid.is_root(), command);
+    let forbidden = |attempt| move |error| Forbidden::new(attempt, error, uid.is_root(), command);
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
         .map_err(io::Error::from)
         .map_err(forbidden("unshare"))?;
@@ -63,18 +63,18 @@ fn enter_unprivileged(command: &'static str) -> Result<(), Forbidden> {
 
 /// No user namespace may be made, or be used.
 #[derive(Debug, thiserror::Error)]
-#[error("this user may not make user namespaces here ({attempt}: {}){reason}", io_text(source))]
+#[error("this user may not make user namespaces here ({attempt}: {}){reason}", io_text(error))]
 pub(super) struct Forbidden {
     attempt: &'static str,
-    source: io::Error,
+    error: io::Error,
     reason: String,
     instead: String,
 }
 
 impl Forbidden {
-    fn new(attempt: &'static str, source: io::Error, as_root: bool, command: &str) -> Self {
+    fn new(attempt: &'static str, error: io::Error, as_root: bool, command: &str) -> Self {
         let mut reason = String::new();
-        if source.raw_os_error() == Some(Errno::EINVAL as i32) {
+        if error.raw_os_error() == Some(Errno::EINVAL as i32) {
             reason += ": the kernel was built without them (CONFIG_USER_NS)";
         }
         for (setting, forbidding) in SETTINGS {
@@ -88,7 +88,7 @@ impl Forbidden {
         } else {
             format!("run it as root: sudo {NAME} {command}")
         };
-        Self { attempt, source, reason, instead }
+        Self { attempt, error, reason, instead }
     }
 }
 

@@ -103,7 +103,7 @@ fn line(report: &Report, output: Output) -> String {
     match output {
         Output::Text => format!("{time} {report}\n"),
         Output::Json => {
-            let mut object = report.to_json();
+            let mut object = report.to_json().0;
             object["time"] = time.to_string().into();
             format!("{object}\n")
         }

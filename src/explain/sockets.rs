@@ -55,7 +55,13 @@ pub enum SocketsError {
     },
     /// A system call
     #[error("cannot list the sockets: {}", io_text(.0))]
-    Io(#[from] io::Error),
+    Io(io::Error),
+}
+
+impl From<io::Error> for SocketsError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
 }
 
 impl Explain for SocketsError {

@@ -8,7 +8,7 @@ pub mod value;
 
 use std::ops::RangeInclusive;
 
-use ipnet::IpNet;
+use nft_ruleset::IpPrefix;
 use nft_ruleset::Table;
 
 /// How the names of the tables begin that meshwire, Istio and Linkerd have for themselves.
@@ -46,10 +46,10 @@ fn are_all_ports(ranges: &[RangeInclusive<u16>]) -> bool {
 }
 
 /// Whether these networks leave no address out, of IPv6 only where that counts.
-fn are_all_networks(networks: &[IpNet], ipv6: bool) -> bool {
-    let merged = IpNet::aggregate(&networks.to_vec());
+fn are_all_networks(networks: &[IpPrefix], ipv6: bool) -> bool {
+    let merged = IpPrefix::merged(networks);
     let all = |is_ipv6: bool| {
-        merged.iter().any(|network| network.prefix_len() == 0 && network.addr().is_ipv6() == is_ipv6)
+        merged.iter().any(|network| network.length() == 0 && network.address().is_ipv6() == is_ipv6)
     };
     all(false) && (!ipv6 || all(true))
 }
@@ -66,7 +66,7 @@ mod tests {
         assert!(are_all_ports(&[0..=1023, 1024..=65535]) && are_all_ports(&[1..=40000, 30000..=65535]));
         assert!(!are_all_ports(&[]) && !are_all_ports(&[1..=65534]) && !are_all_ports(&[2..=65535]));
         let networks =
-            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpNet>>();
+            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<IpPrefix>>();
         assert!(are_all_networks(&networks(&["0.0.0.0/0"]), false));
         assert!(are_all_networks(&networks(&["128.0.0.0/1", "0.0.0.0/1", "::/0"]), true));
         assert!(!are_all_networks(&networks(&["0.0.0.0/0"]), true));

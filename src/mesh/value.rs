@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use ipnet::IpNet;
+use nft_ruleset::IpPrefix;
 
 /// Why a text is not the value that it should be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +39,7 @@ pub enum ValueError {
         /// The address
         text: String,
         /// The network that holds nothing else
-        suggestion: IpNet,
+        suggestion: IpPrefix,
     },
 }
 
@@ -121,15 +121,11 @@ pub fn number(text: &str) -> Result<u32, ValueError> {
 ///
 /// # Errors
 /// [`ValueError::Network`], [`ValueError::NoPrefixLength`].
-pub fn network(text: &str) -> Result<IpNet, ValueError> {
+pub fn network(text: &str) -> Result<IpPrefix, ValueError> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Err(ValueError::NoPrefixLength { text: text.to_owned(), suggestion: address.into() });
     }
-    // Not by ipnet's own parser: it takes 010.0.0.0 for 10.0.0.0, which others take for 8.0.0.0.
-    let network = text
-        .split_once('/')
-        .and_then(|(address, length)| IpNet::new(address.parse().ok()?, length.parse().ok()?).ok());
-    network.ok_or_else(|| ValueError::Network(text.to_owned()))
+    text.parse().map_err(|_| ValueError::Network(text.to_owned()))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::bridge::{self, BaseChainName};
 use super::settings::{of_ruleset, sorted};
 use super::{Difference, MigrateError};
 use crate::interception::Interception;
+use crate::json::JsonValue;
 use crate::leftovers::{self, Leftovers};
 use crate::network::RouteSocket;
 use crate::reset::{CounterLocation, Reading, Readings};
@@ -108,9 +109,9 @@ impl MigrationPlan {
     /// As an object: `nothing_to_do`, and `steps`, each with `step` (`bridge`, `apply`, `wait`, `remove`, `remove_bridge`)
     /// and what it is about.
     #[must_use]
-    pub fn to_json(&self) -> Json {
+    pub fn to_json(&self) -> JsonValue {
         let steps: Vec<_> = self.steps().into_iter().map(|step| self.step_json(step)).collect();
-        json!({ "nothing_to_do": self.is_empty(), "steps": steps })
+        JsonValue(json!({ "nothing_to_do": self.is_empty(), "steps": steps }))
     }
 
     fn step_json(&self, step: Step) -> Json {
@@ -127,7 +128,7 @@ impl MigrationPlan {
             }
             Step::Wait => json!({ "step": "wait" }),
             Step::Apply => {
-                json!({ "step": "apply", "differences": self.differences.to_json()["differences"] })
+                json!({ "step": "apply", "differences": self.differences.to_json().0["differences"] })
             }
             Step::Remove => {
                 let removed = self.leftovers.iter().map(|(leftover, rules)| {
@@ -144,7 +145,7 @@ impl MigrationPlan {
                 json!({
                     "step": "remove",
                     "iptables": removed.collect::<Vec<_>>(),
-                    "counters": self.counters().to_json()["counters"],
+                    "counters": self.counters().to_json().0["counters"],
                 })
             }
             Step::RemoveBridge => json!({ "step": "remove_bridge" }),

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
 use neli::consts::rtnl::Rtn;
-use nftwire::io_text;
+use nftwire::{errno_text, io_text};
 use nix::errno::Errno;
 use thiserror::Error;
 
@@ -102,33 +102,33 @@ pub enum RouteError {
     /// No socket, or one of its options was refused. Extended acknowledgements need Linux 4.12, strict
     /// checking 4.20.
     #[error("cannot open a NETLINK_ROUTE socket: {}", io_text(.0))]
-    Open(#[source] io::Error),
+    Open(io::Error),
 
     /// The message could not be put together.
-    #[error("cannot {attempt}: encoding the request: {source}")]
+    #[error("cannot {attempt}: encoding the request: {error}")]
     Encode {
         /// What was attempted.
         attempt: Attempt,
         /// Why, by the encoder.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        error: Box<dyn std::error::Error + Send + Sync>,
     },
 
     /// Sending failed. Nothing was changed.
-    #[error("cannot {attempt}: netlink socket: {}", io_text(source))]
+    #[error("cannot {attempt}: netlink socket: {}", io_text(error))]
     Socket {
         /// What was attempted.
         attempt: Attempt,
         /// The system call's error.
-        source: io::Error,
+        error: io::Error,
     },
 
     /// Receiving failed; EAGAIN means that the kernel gave no reply. Of a change it is not known whether it was made.
-    #[error("cannot {attempt}: the kernel's reply could not be read{}: {}", outcome(*.attempt), io_text(source))]
+    #[error("cannot {attempt}: the kernel's reply could not be read{}: {}", outcome(*.attempt), io_text(error))]
     Reply {
         /// What was attempted.
         attempt: Attempt,
         /// The system call's error.
-        source: io::Error,
+        error: io::Error,
     },
 
     /// A reply that is no well-formed netlink message.
@@ -173,12 +173,12 @@ pub enum RouteError {
     },
 
     /// No address or route handler is registered for IPv6.
-    #[error("cannot {attempt}: {errno:?}: this kernel has no IPv6")]
+    #[error("cannot {attempt}: {}: this kernel has no IPv6", diagnostic::errno_name(*.errno))]
     NoIpv6 {
         /// What was attempted.
         attempt: Attempt,
-        /// The kernel's reply.
-        errno: Errno,
+        /// The errno that the kernel replied.
+        errno: i32,
     },
 
     /// No policy rules for this family.
@@ -200,12 +200,12 @@ pub enum RouteError {
     },
 
     /// Any other errno.
-    #[error("cannot {attempt}: {errno}{}", in_brackets(.message.as_deref()))]
+    #[error("cannot {attempt}: {}{}", errno_text(*.errno), in_brackets(.message.as_deref()))]
     Refused {
         /// What was attempted.
         attempt: Attempt,
-        /// The kernel's reply.
-        errno: Errno,
+        /// The errno that the kernel replied.
+        errno: i32,
         /// The extended acknowledgement's text, where the kernel gave one.
         message: Option<String>,
     },
@@ -213,8 +213,8 @@ pub enum RouteError {
 
 impl RouteError {
     /// The kernel's refusal, with its reason where the errno and the attempt together tell it.
-    pub(super) fn refused(attempt: Attempt, errno: Errno, message: Option<String>) -> Self {
-        match (errno, attempt.family()) {
+    pub(super) fn refused(attempt: Attempt, errno: i32, message: Option<String>) -> Self {
+        match (Errno::from_raw(errno), attempt.family()) {
             (Errno::EPERM, _) => Self::NotPermitted { attempt },
             (Errno::EACCES, Some(Family::V6)) => Self::Ipv6DisabledOnLoopback { attempt },
             (Errno::EAFNOSUPPORT, Some(family)) if attempt.is_about_rules() => {
@@ -246,7 +246,7 @@ impl RouteError {
 
     /// The request was to add what is there.
     pub(super) fn says_present(&self) -> bool {
-        matches!(self, Self::Refused { errno: Errno::EEXIST, .. })
+        self.refusal() == Some(Errno::EEXIST)
     }
 
     /// The request was to remove or to list what is not, or cannot be, there: no such address, rule, route,
@@ -254,11 +254,10 @@ impl RouteError {
     pub(super) fn says_absent(&self) -> bool {
         match self {
             Self::Ipv6DisabledOnLoopback { .. } | Self::NoIpv6 { .. } | Self::NoPolicyRouting { .. } => true,
-            Self::Refused { errno, .. } => matches!(
-                errno,
-                Errno::EADDRNOTAVAIL | Errno::ENODEV | Errno::ENOENT | Errno::ENXIO | Errno::ESRCH
+            _ => matches!(
+                self.refusal(),
+                Some(Errno::EADDRNOTAVAIL | Errno::ENODEV | Errno::ENOENT | Errno::ENXIO | Errno::ESRCH)
             ),
-            _ => false,
         }
     }
 
@@ -266,12 +265,17 @@ impl RouteError {
     /// net/ipv4/fib_semantics.c).
     pub(super) fn says_unroutable(&self) -> bool {
         matches!(
-            self,
-            Self::Refused {
-                errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL,
-                ..
-            }
+            self.refusal(),
+            Some(Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL)
         )
+    }
+
+    /// The errno of a [`Self::Refused`].
+    fn refusal(&self) -> Option<Errno> {
+        match self {
+            Self::Refused { errno, .. } => Some(Errno::from_raw(*errno)),
+            _ => None,
+        }
     }
 }
 
@@ -279,11 +283,11 @@ impl Explain for RouteError {
     fn explanation(&self) -> Explanation {
         let of = |errno: Errno| Explanation::of_errno(errno as i32);
         let explanation = match self {
-            Self::Open(source) | Self::Socket { source, .. } => source.explanation(),
-            Self::Reply { attempt, source } if attempt.is_change() => {
-                source.explanation().remedy(Remedy::Verify)
+            Self::Open(error) | Self::Socket { error, .. } => error.explanation(),
+            Self::Reply { attempt, error } if attempt.is_change() => {
+                error.explanation().remedy(Remedy::Verify)
             }
-            Self::Reply { source, .. } => source.explanation(),
+            Self::Reply { error, .. } => error.explanation(),
             Self::Encode { .. } | Self::Malformed { .. } | Self::Unknown { .. } => Explanation::default(),
             Self::Interrupted { .. } => Explanation::default()
                 .help("something changes it again and again: try again when it is quieter"),
@@ -291,7 +295,7 @@ impl Explain for RouteError {
             Self::Ipv6DisabledOnLoopback { .. } => of(Errno::EACCES)
                 .at("sysctl", "net.ipv6.conf.lo.disable_ipv6")
                 .help("set net.ipv6.conf.lo.disable_ipv6 to 0, or turn IPv6 off"),
-            Self::NoIpv6 { errno, .. } => of(*errno).help(
+            Self::NoIpv6 { errno, .. } => Explanation::of_errno(*errno).help(
                 "turn IPv6 off, or take a kernel with CONFIG_IPV6 that is not booted with ipv6.disable=1",
             ),
             Self::NoPolicyRouting { family, .. } => {
@@ -301,11 +305,11 @@ impl Explain for RouteError {
                 of(Errno::EEXIST).at("table", route.table).help("remove that route, or choose another table")
             }
             Self::Refused { errno, message, .. } => {
-                let mut explanation = of(*errno);
+                let mut explanation = Explanation::of_errno(*errno);
                 if let Some(message) = message {
                     explanation = explanation.at("message", message.as_str());
                 }
-                match errno {
+                match Errno::from_raw(*errno) {
                     Errno::ENETDOWN => explanation.help("set the link lo up first"),
                     _ => explanation,
                 }
@@ -364,7 +368,7 @@ mod tests {
     const ROUTE: LocalRoute = LocalRoute { family: Family::V6, table: 133 };
 
     fn refusal(attempt: Attempt, errno: Errno) -> RouteError {
-        RouteError::refused(attempt, errno, None)
+        RouteError::refused(attempt, errno as i32, None)
     }
 
     #[test]
@@ -394,7 +398,7 @@ mod tests {
             (
                 RouteError::refused(
                     Attempt::AddRoute(ROUTE),
-                    Errno::ENETDOWN,
+                    Errno::ENETDOWN as i32,
                     Some("Nexthop device is not up".to_owned()),
                 ),
                 "cannot add the IPv6 route local default dev lo table 133: ENETDOWN: Network is down (Nexthop device is \
@@ -402,13 +406,13 @@ mod tests {
                 "set the link lo up",
             ),
             (
-                RouteError::Reply { attempt: address, source: Errno::ENOMEM.into() },
+                RouteError::Reply { attempt: address, error: Errno::ENOMEM.into() },
                 "cannot add ::6/128 to lo: the kernel's reply could not be read, so it may have been done: \
                  ENOMEM: Out of memory",
                 "",
             ),
             (
-                RouteError::Reply { attempt: Attempt::ListLinks, source: Errno::ENOMEM.into() },
+                RouteError::Reply { attempt: Attempt::ListLinks, error: Errno::ENOMEM.into() },
                 "cannot list the links: the kernel's reply could not be read: ENOMEM: Out of memory",
                 "",
             ),
@@ -444,7 +448,7 @@ mod tests {
     #[test]
     fn what_was_attempted_is_a_part_of_its_own() {
         let explanation = refusal(Attempt::AddAddress(Ipv6Addr::from(6)), Errno::EPERM).explanation();
-        assert_eq!(explanation.place["attempt"], "add ::6/128 to lo");
+        assert_eq!(explanation.place().0["attempt"], "add ::6/128 to lo");
         assert_eq!(explanation.errno, Some(Errno::EPERM as i32));
     }
 }

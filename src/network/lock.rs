@@ -10,6 +10,7 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use nftwire::errno_text;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
 
@@ -45,9 +46,9 @@ pub enum LockError {
         /// How long it was waited for
         limit: Duration,
     },
-    /// There is no socket for it.
-    #[error("no lock could be taken: {0}")]
-    NoSocket(Errno),
+    /// There is no socket for it; the errno.
+    #[error("no lock could be taken: {}", errno_text(*.0))]
+    NoSocket(i32),
 }
 
 impl Lock {
@@ -66,15 +67,15 @@ impl Lock {
     /// Waits until nobody else has it.
     fn take() -> Result<Self, LockError> {
         let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkRoute);
-        let socket =
-            socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).map_err(LockError::NoSocket)?;
+        let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)
+            .map_err(|errno| LockError::NoSocket(errno as i32))?;
         let started = Instant::now();
         loop {
             match bind(socket.as_raw_fd(), &NetlinkAddr::new(PORT, 0)) {
                 Ok(()) => return Ok(Self { _socket: Some(socket) }),
                 Err(Errno::EADDRINUSE) if started.elapsed() < LIMIT => std::thread::sleep(PAUSE),
                 Err(Errno::EADDRINUSE) => return Err(LockError::Held { port: PORT, limit: LIMIT }),
-                Err(errno) => return Err(LockError::NoSocket(errno)),
+                Err(errno) => return Err(LockError::NoSocket(errno as i32)),
             }
         }
     }

@@ -116,7 +116,7 @@ pub(super) fn rule(rule: &PolicyRule, priority: Option<u32>) -> Encoded<Fibmsg> 
 
 fn rule_message(family: Family, action: FrAct, attributes: RtBuffer<Frattr, Buffer>) -> Encoded<Fibmsg> {
     Ok(FibmsgBuilder::default()
-        .fib_family(family.into())
+        .fib_family(address_family(family))
         .fib_dst_len(0)
         .fib_src_len(0)
         .fib_tos(0)
@@ -142,7 +142,7 @@ pub(super) fn alike(found: &Fibmsg, rule: &PolicyRule) -> Option<Alike> {
     let attributes = found.rtattrs();
     let number = |kind| find(attributes, kind).and_then(native_u32);
     let priority = number(Frattr::Priority).unwrap_or(0);
-    let alike = *found.fib_family() == RtAddrFamily::from(rule.family)
+    let alike = *found.fib_family() == address_family(rule.family)
         && *found.fib_action() == FrAct::FrActToTbl
         && number(Frattr::Fwmark).unwrap_or(0) == rule.mark
         && number(Frattr::Fwmask).unwrap_or(0) == mask(rule)
@@ -217,7 +217,7 @@ fn route_message(
     attributes: RtBuffer<Rta, Buffer>,
 ) -> Encoded<Rtmsg> {
     Ok(RtmsgBuilder::default()
-        .rtm_family(family.into())
+        .rtm_family(address_family(family))
         .rtm_dst_len(0)
         .rtm_src_len(0)
         .rtm_tos(0)
@@ -254,7 +254,7 @@ pub(super) fn route_query(query: &RouteQuery) -> Encoded<Rtmsg> {
     }
     let family = if query.destination.is_ipv4() { Family::V4 } else { Family::V6 };
     Ok(RtmsgBuilder::default()
-        .rtm_family(family.into())
+        .rtm_family(address_family(family))
         .rtm_dst_len(bits(query.destination))
         .rtm_src_len(query.source.map_or(0, bits))
         .rtm_tos(0)
@@ -292,7 +292,7 @@ fn metric(family: Family) -> u32 {
 pub(super) fn found_in_place_of(found: &Rtmsg, route: LocalRoute) -> Option<FoundRoute> {
     let attributes = found.rtattrs();
     let number = |kind| find(attributes, kind).and_then(native_u32);
-    let in_its_place = *found.rtm_family() == RtAddrFamily::from(route.family)
+    let in_its_place = *found.rtm_family() == address_family(route.family)
         && number(Rta::Table) == Some(route.table)
         && (*found.rtm_dst_len(), *found.rtm_src_len(), *found.rtm_tos()) == (0, 0, 0)
         && number(Rta::Priority).unwrap_or(0) == metric(route.family);
@@ -306,12 +306,10 @@ impl FoundRoute {
     }
 }
 
-impl From<Family> for RtAddrFamily {
-    fn from(family: Family) -> Self {
-        match family {
-            Family::V4 => Self::Inet,
-            Family::V6 => Self::Inet6,
-        }
+fn address_family(family: Family) -> RtAddrFamily {
+    match family {
+        Family::V4 => RtAddrFamily::Inet,
+        Family::V6 => RtAddrFamily::Inet6,
     }
 }
 

@@ -11,7 +11,6 @@ use neli::nl::{NlPayload, Nlmsghdr, NlmsghdrBuilder};
 use neli::socket::NlSocket;
 use neli::types::{Buffer, GenlBuffer};
 use neli::{FromBytes, FromBytesWithInput, Header, Size, ToBytes};
-use nix::errno::Errno;
 use nix::sys::socket::{NetlinkAddr, bind, connect};
 
 use super::{Attempt, RouteError, lock};
@@ -119,16 +118,16 @@ impl Wire {
         message: Encoded<M>,
         read: impl Fn(&M) -> Option<T>,
     ) -> Result<Vec<T>, RouteError> {
-        self.set_options(kind).map_err(|source| RouteError::Socket { attempt, source })?;
+        self.set_options(kind).map_err(|error| RouteError::Socket { attempt, error })?;
         self.sequence = self.sequence.wrapping_add(1);
         let request = message
             .and_then(|message| encode(kind, flags | NlmF::REQUEST, self.sequence, message))
-            .map_err(|source| RouteError::Encode { attempt, source })?;
+            .map_err(|error| RouteError::Encode { attempt, error })?;
         let started = Instant::now();
         let (mut tries, mut pause) = (1, Duration::from_micros(250));
         loop {
             uninterrupted(|| self.socket.send(&request, Msg::empty()))
-                .map_err(|source| RouteError::Socket { attempt, source })?;
+                .map_err(|error| RouteError::Socket { attempt, error })?;
             if let Some(reply) = self.reply(attempt, &read)? {
                 return Ok(reply);
             }
@@ -197,7 +196,7 @@ impl Wire {
         // Once more where it failed: the kernel tells a socket's error once, and what is queued stays; without its
         // reply it would not be known whether a change was made.
         let (length, _) =
-            receive().or_else(|_| receive()).map_err(|source| RouteError::Reply { attempt, source })?;
+            receive().or_else(|_| receive()).map_err(|error| RouteError::Reply { attempt, error })?;
         self.buffer.get(..length).filter(|datagram| !datagram.is_empty()).ok_or_else(|| {
             RouteError::Malformed {
                 attempt,
@@ -235,7 +234,7 @@ fn refused(attempt: Attempt, error: i32, attributes: &GenlBuffer<NlmsgerrAttr, B
         let text = String::from_utf8_lossy(attribute.nla_payload().as_ref());
         text.trim_end_matches('\0').to_owned()
     });
-    RouteError::refused(attempt, Errno::from_raw(error.saturating_neg()), message)
+    RouteError::refused(attempt, error.saturating_neg(), message)
 }
 
 fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {

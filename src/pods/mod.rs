@@ -46,12 +46,12 @@ pub struct PodName {
 #[non_exhaustive]
 pub enum PodsError {
     /// A file of the node cannot be read
-    #[error("cannot read {}: {}", path.display(), io_text(source))]
+    #[error("cannot read {}: {}", path.display(), io_text(error))]
     Read {
         /// The file
         path: PathBuf,
         /// What the system call said
-        source: io::Error,
+        error: io::Error,
     },
     /// The kubelet has no folder for such a pod
     #[error("there is no pod {namespace}/{name} on this node: {} has no folder for it", logs.display())]
@@ -78,7 +78,7 @@ pub enum PodsError {
 impl Explain for PodsError {
     fn explanation(&self) -> Explanation {
         match self {
-            Self::Read { path, source } => source
+            Self::Read { path, error } => error
                 .explanation()
                 .at("file", path.display().to_string())
                 .help("this takes the node's own file system, and root"),
@@ -108,7 +108,7 @@ impl Node {
     pub fn networks(&self) -> Result<Vec<PodNetwork>, PodsError> {
         let proc = self.proc();
         let host = proc.join("1/ns/net");
-        let host = id(&host).map_err(|source| PodsError::Read { path: host, source })?;
+        let host = id(&host).map_err(|error| PodsError::Read { path: host, error })?;
         let own = id(Path::new("/proc/thread-self/ns/net")).ok();
         let mut oldest = BTreeMap::new();
         for pid in pids(&proc)? {
@@ -140,7 +140,7 @@ impl Node {
     /// [`PodsError::Read`].
     pub fn names(&self) -> Result<BTreeMap<String, PodName>, PodsError> {
         let logs = self.logs();
-        let failed = |source| PodsError::Read { path: logs.clone(), source };
+        let failed = |error| PodsError::Read { path: logs.clone(), error };
         let mut names = BTreeMap::new();
         for entry in fs::read_dir(&logs).map_err(failed)? {
             let folder = entry.map_err(failed)?.file_name();
@@ -181,7 +181,7 @@ fn id(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 fn pids(proc: &Path) -> Result<Vec<u32>, PodsError> {
-    let failed = |source| PodsError::Read { path: proc.to_owned(), source };
+    let failed = |error| PodsError::Read { path: proc.to_owned(), error };
     let mut pids = Vec::new();
     for entry in fs::read_dir(proc).map_err(failed)? {
         pids.extend(entry.map_err(failed)?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));

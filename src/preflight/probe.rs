@@ -23,7 +23,7 @@ pub enum Answer {
     /// It has it
     Works,
     /// It has it not, with this errno
-    Missing(Errno),
+    Missing(i32),
     /// It was not asked
     NotProbed,
     /// The answer is about something else: its text
@@ -136,8 +136,8 @@ fn answer(socket: &mut Socket, stage: Stage, features: &[&'static Feature]) -> A
     match answered {
         Ok(_) => Answer::Works,
         Err(Error::Refused(refusal)) => match Errno::from_raw(refusal.errno) {
-            errno @ (Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT) => {
-                Answer::Missing(errno)
+            Errno::ENOENT | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EPROTONOSUPPORT => {
+                Answer::Missing(refusal.errno)
             }
             _ => Answer::Unknown(refusal.reason()),
         },

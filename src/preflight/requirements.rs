@@ -1,6 +1,6 @@
 //! What each profile takes of a kernel.
 
-use ipnet::Ipv4Net;
+use std::net::Ipv4Addr;
 
 use crate::interception::Interception;
 use crate::mesh::istio::ambient::{HostInterception, PodInterception};
@@ -70,7 +70,6 @@ impl Profile {
     }
 
     /// Settings that make it use all that it ever uses.
-    #[must_use]
     pub fn interception(self) -> Interception {
         let sidecar = Sidecar {
             inbound_ports: InboundPorts::AllExcept([15090].map(|port| port..=port).into()),
@@ -95,7 +94,7 @@ impl Profile {
                 ports_to_redirect: Vec::new(),
                 inbound_ports_to_ignore: vec![25..=30, 4190..=4191],
                 outbound_ports_to_ignore: vec![25..=25, 3306..=3306],
-                subnets_to_ignore: vec![Ipv4Net::default().into()],
+                subnets_to_ignore: vec![Ipv4Addr::UNSPECIFIED.into()],
                 ipv6: true,
             }
             .interception(),

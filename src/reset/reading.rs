@@ -9,6 +9,7 @@ use nftwire::Name;
 use nftwire::expr::Counter;
 use serde_json::{Value as Json, json};
 
+use crate::json::JsonValue;
 /// What a counter was when it was set to zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
@@ -77,9 +78,9 @@ impl Readings {
     /// As an object: `counters`, each an object with `family`, `table`, `packets`, `bytes`, and `name`, or `set`
     /// and `key`, or `chain`, `rule` (its number in the chain, from 1), `handle` and `text`.
     #[must_use]
-    pub fn to_json(&self) -> Json {
+    pub fn to_json(&self) -> JsonValue {
         let counters: Vec<_> = self.0.iter().map(counter).collect();
-        json!({ "counters": counters })
+        JsonValue(json!({ "counters": counters }))
     }
 }
 

@@ -56,7 +56,13 @@ pub enum TraceError {
     },
     /// nf_tables
     #[error("nf_tables: {0}")]
-    Netlink(#[from] nftwire::Error),
+    Netlink(nftwire::Error),
+}
+
+impl From<nftwire::Error> for TraceError {
+    fn from(error: nftwire::Error) -> Self {
+        Self::Netlink(error)
+    }
 }
 
 impl Explain for TraceError {

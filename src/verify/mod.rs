@@ -46,6 +46,9 @@ pub enum VerifyError {
     /// A desired rule has something that only can be shown
     #[error(transparent)]
     NotCompiled(#[from] NotCompiled),
+    /// There is no plan, for a reason that [`PlanError`] did not know when this was written
+    #[error(transparent)]
+    Plan(PlanError),
 }
 
 impl From<nftwire::Error> for VerifyError {
@@ -62,6 +65,7 @@ impl From<PlanError> for VerifyError {
         match error {
             PlanError::Read(error) => error.into(),
             PlanError::NotCompiled(error) => error.into(),
+            error => Self::Plan(error),
         }
     }
 }
@@ -73,7 +77,7 @@ impl Explain for VerifyError {
             Self::Namespace(error) => error.explanation(),
             Self::Read(error) => error.explanation(),
             Self::Route(error) => error.explanation(),
-            Self::NotCompiled(_) => Explanation::default(),
+            Self::NotCompiled(_) | Self::Plan(_) => Explanation::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde_json::{Value as Json, json};
 
 use super::Differences;
+use crate::json::JsonValue;
 use crate::leftovers::Leftover;
 use crate::network::Network;
 use nft_ruleset::nft::print::{Options, Printer, hook_name, table_flags};
@@ -170,9 +171,9 @@ impl Differences {
     /// As an object: `equal`, and `differences`, each an object with `difference` (`missing`, `extra`, `changed` or
     /// `moved`), `object` (`table`, `chain`, `rule`, …), where it is, and texts as nft shows them, `desired` and `found`.
     #[must_use]
-    pub fn to_json(&self) -> Json {
+    pub fn to_json(&self) -> JsonValue {
         let list = self.entries();
-        json!({ "equal": list.is_empty(), "differences": list })
+        JsonValue(json!({ "equal": list.is_empty(), "differences": list }))
     }
 
     /// The differences of [`Differences::to_json`].

@@ -74,10 +74,10 @@ pub enum WatchError {
     Events(nftwire::Error),
     /// The events of the network cannot be received
     #[error("cannot receive the events of routes and addresses: {}", io_text(.0))]
-    RouteEvents(#[source] io::Error),
+    RouteEvents(io::Error),
     /// Waiting failed
     #[error("cannot wait for events: {}", io_text(.0))]
-    Wait(#[source] io::Error),
+    Wait(io::Error),
     /// The current state cannot be compared with the desired one
     #[error(transparent)]
     Verify(#[from] VerifyError),

@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::differences::Entries;
 use super::{ChangedObject, Changes, Writer};
+use crate::json::JsonValue;
 
 /// Why there is a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,24 +58,24 @@ impl Report {
     }
 
     /// Differences that are new, as objects of [`Differences::to_json`](crate::verify::Differences::to_json).
-    pub fn appeared(&self) -> impl Iterator<Item = &Json> {
+    pub(crate) fn appeared(&self) -> impl Iterator<Item = &Json> {
         self.appeared.values()
     }
 
     /// Differences that are gone.
-    pub fn resolved(&self) -> impl Iterator<Item = &Json> {
+    pub(crate) fn resolved(&self) -> impl Iterator<Item = &Json> {
         self.resolved.values()
     }
 
     /// All that differs now.
-    pub fn present(&self) -> impl Iterator<Item = &Json> {
+    pub(crate) fn present(&self) -> impl Iterator<Item = &Json> {
         self.present.values()
     }
 
     /// As an object: `occasion`, `equal`, `appeared`, `resolved` and `differences` (as `verify` has them), `changed`,
     /// `network_changed`, `events_lost`, and `writers` (`name`, `thread`, `generation`).
     #[must_use]
-    pub fn to_json(&self) -> Json {
+    pub fn to_json(&self) -> JsonValue {
         let Changes { objects, writers, network, missed, .. } = &self.changes;
         let objects: Vec<_> = objects.iter().map(|(object, count)| object_json(object, *count)).collect();
         let writers: Vec<_> = writers
@@ -84,7 +85,7 @@ impl Report {
             })
             .collect();
         let equal = if self.occasion == Occasion::Unread { Json::Null } else { json!(self.is_equal()) };
-        json!({
+        JsonValue(json!({
             "occasion": self.occasion.name(),
             "equal": equal,
             "appeared": self.appeared().collect::<Vec<_>>(),
@@ -94,7 +95,7 @@ impl Report {
             "network_changed": network,
             "events_lost": missed,
             "writers": writers,
-        })
+        }))
     }
 
     fn verdict(&self) -> String {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use nft_ruleset::IpPrefix;
 use nft_ruleset::nft::compile::compile;
 use nft_ruleset::{BaseChain, Chain, ChainKind, Data, Element, Expression, Family, Hook, IP_DADDR};
 use nft_ruleset::{Op, Operand, Policy, Rule, Ruleset, Selector, Statement, TCP_DPORT, Table};
@@ -168,7 +168,7 @@ fn look(kind: u8) -> BoxedStrategy<Rule> {
         9 => prop_oneof![Just(rule().tcp()), Just(rule().ipv6())].boxed(),
         10 => (op(), prop::collection::vec(network_of(v4()), 1..4))
             .prop_map(move |(op, networks)| {
-                let element = |network: IpNet| Element::new(Expression::network(network));
+                let element = |network: IpPrefix| Element::new(Expression::network(network));
                 let elements = Expression::Set(networks.into_iter().map(element).collect());
                 rule().compare(Selector::Payload(IP_DADDR), op, Operand::Expression(elements))
             })
@@ -238,15 +238,15 @@ fn v4() -> impl Strategy<Value = IpAddr> {
     (0..3u8, 1..7u8).prop_map(|(net, host)| IpAddr::from(Ipv4Addr::new(127, 0, net, host)))
 }
 
-fn network() -> impl Strategy<Value = IpNet> {
+fn network() -> impl Strategy<Value = IpPrefix> {
     network_of(address())
 }
 
-fn network_of(address: impl Strategy<Value = IpAddr>) -> impl Strategy<Value = IpNet> {
+fn network_of(address: impl Strategy<Value = IpAddr>) -> impl Strategy<Value = IpPrefix> {
     let len = prop_oneof![4 => Just(0), 3 => 1..4u8, 1 => 6..10u8, 1 => 20..26u8, 1 => Just(32)];
     (address, len).prop_map(|(address, short)| {
         let most = if address.is_ipv4() { 32 } else { 128 };
-        IpNet::new(address, most - short).unwrap().trunc()
+        IpPrefix::new(address, most - short).unwrap().truncated()
     })
 }
 

@@ -35,7 +35,7 @@ fn optimized(rules: &[Rule], counting: Counting) -> Vec<String> {
 }
 
 fn to(network: &str) -> Rule {
-    Rule::new().daddr(Op::Eq, network.parse::<ipnet::IpNet>().unwrap())
+    Rule::new().daddr(Op::Eq, network.parse::<nft_ruleset::IpPrefix>().unwrap())
 }
 
 fn tcp(port: u16) -> Rule {

@@ -16,8 +16,8 @@ mod outbound;
 mod properties;
 mod tproxy;
 
-use ipnet::IpNet;
 use meshwire::mesh::istio::sidecar::{Interface, Sidecar};
+use nft_ruleset::IpPrefix;
 use nft_ruleset::{Ruleset, Table};
 
 /// What Istio's command does without any flag, in a pod whose first address is IPv4.
@@ -25,7 +25,7 @@ fn default_sidecar() -> Sidecar {
     Sidecar { native_nftables: true, ..Sidecar::default() }
 }
 
-fn networks(texts: &[&str]) -> Vec<IpNet> {
+fn networks(texts: &[&str]) -> Vec<IpPrefix> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 

@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use ipnet::{IpNet, Ipv4Net};
 use meshwire::mesh::istio::sidecar::{self, DnsCapture, InboundPorts, Interface, Mode};
 use meshwire::mesh::istio::sidecar::{OwnerGroups, ServiceCidr, Sidecar};
+use nft_ruleset::IpPrefix;
 use nft_ruleset::nft::compile::compile;
 use nft_ruleset::nft::json;
 use nft_ruleset::validate::validate;
@@ -32,7 +32,11 @@ fn sidecars() -> impl Strategy<Value = Sidecar> {
             drop_invalid,
             ipv6,
             native_nftables,
-            loopback_v4: Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, length).trunc(),
+            loopback_v4: IpPrefix::new(Ipv4Addr::LOCALHOST.into(), length)
+                .unwrap()
+                .truncated()
+                .try_into()
+                .unwrap(),
             ..base
         },
     )
@@ -101,10 +105,10 @@ fn address() -> impl Strategy<Value = IpAddr> {
     prop_oneof![v4, any::<u128>().prop_map(|bits| Ipv6Addr::from_bits(bits).into())]
 }
 
-fn network() -> impl Strategy<Value = IpNet> {
+fn network() -> impl Strategy<Value = IpPrefix> {
     (address(), 0_u8..=128).prop_map(|(address, length)| {
         let longest = if address.is_ipv4() { 32 } else { 128 };
-        IpNet::new(address, length % (longest + 1)).unwrap()
+        IpPrefix::new(address, length % (longest + 1)).unwrap()
     })
 }
 

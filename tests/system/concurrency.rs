@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use meshwire::apply::Counters;
 use meshwire::interception::Interception;
 use meshwire::mesh::istio::ambient::{HostInterception, NAT_TABLE, PROBES_V4, PodInterception};
@@ -20,6 +19,7 @@ use meshwire::network::RouteSocket;
 use meshwire::probes::{self, PodUid};
 use meshwire::verify::verify;
 use nft_ruleset::Family;
+use nft_ruleset::IpPrefix;
 use nft_ruleset::listing;
 use nft_ruleset::nft::print::Options;
 use nft_ruleset::snapshot::Scope;
@@ -189,7 +189,7 @@ fn list(nft: &mut Socket) -> String {
 
 fn sidecar(excluded: u8) -> Interception {
     let networks =
-        (0..excluded).map(|number| IpNet::new(Ipv4Addr::new(10, number, 0, 0).into(), 16).unwrap());
+        (0..excluded).map(|number| IpPrefix::new(Ipv4Addr::new(10, number, 0, 0).into(), 16).unwrap());
     let settings = Sidecar { service_cidr_exclude: networks.collect(), ..Sidecar::default() };
     settings.interception()
 }

@@ -47,7 +47,7 @@ pub(super) fn start(netns: Netns, seen: impl Fn(Seen) -> bool + Send + 'static) 
 }
 
 fn watch(netns: &Netns, seen: &impl Fn(Seen) -> bool) -> Result<(), NetnsError> {
-    setns(netns.fd.as_fd(), CloneFlags::CLONE_NEWNET).map_err(NamespaceError::Enter)?;
+    setns(netns.fd.as_fd(), CloneFlags::CLONE_NEWNET).map_err(|errno| NamespaceError::Enter(errno.into()))?;
     let mut events = Events::open(&[Group::Ruleset])?;
     loop {
         let what = match events.next(Some(ALIVE))? {

@@ -39,12 +39,12 @@ pub struct Netns {
 #[non_exhaustive]
 pub enum NetnsError {
     /// Its file cannot be opened
-    #[error("cannot open the network namespace {}: {}", path.display(), io_text(source))]
+    #[error("cannot open the network namespace {}: {}", path.display(), io_text(error))]
     Open {
         /// The file
         path: PathBuf,
         /// What the system call said
-        source: io::Error,
+        error: io::Error,
     },
     /// The file is something else
     #[error("{} is not a namespace", path.display())]
@@ -75,7 +75,7 @@ pub enum NetnsError {
     Route(#[from] RouteError),
     /// The socket for rules cannot be opened
     #[error("nf_tables: {0}")]
-    Netlink(#[from] nftwire::Error),
+    Netlink(nftwire::Error),
     /// The rules cannot be made or removed
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -90,13 +90,19 @@ pub enum NetnsError {
     Verify(#[from] VerifyError),
 }
 
+impl From<nftwire::Error> for NetnsError {
+    fn from(error: nftwire::Error) -> Self {
+        Self::Netlink(error)
+    }
+}
+
 impl Netns {
     /// Opens a file of nsfs, unless it is the node's own namespace.
     ///
     /// # Errors
     /// [`NetnsError::Open`], [`NetnsError::NotANamespace`], [`NetnsError::Host`].
     pub fn open(path: &Path, host: NetnsId) -> Result<Self, NetnsError> {
-        let failed = |source| NetnsError::Open { path: path.to_owned(), source };
+        let failed = |error| NetnsError::Open { path: path.to_owned(), error };
         // Whatever the path leads to, nobody waits for it.
         let options = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = OpenOptions::new().read(true).custom_flags(options.bits()).open(path).map_err(failed)?;
@@ -147,7 +153,8 @@ impl Netns {
     }
 
     fn move_thread(&self) -> Result<(), NetnsError> {
-        setns(self.fd.as_fd(), CloneFlags::CLONE_NEWNET).map_err(NamespaceError::Enter)?;
+        setns(self.fd.as_fd(), CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| NamespaceError::Enter(errno.into()))?;
         match path_id(Path::new("/proc/thread-self/ns/net")) {
             Ok(id) if id == self.id => Ok(()),
             _ => Err(NetnsError::Elsewhere),

@@ -32,7 +32,7 @@ enum Failure {
     Ambient(#[from] crate::ambient::settings::SettingError),
     /// A log level
     #[error("--log_output_level or --log-level: {0}")]
-    Level(#[from] LevelError),
+    Level(LevelError),
     /// Selectors of pods
     #[error("{name}: {reason}")]
     Selectors { name: &'static str, reason: String },
@@ -41,13 +41,25 @@ enum Failure {
     Template { path: PathBuf, error: io::Error },
     /// The plugin's configuration is none
     #[error("CNI_NETWORK_CONFIG: {0}")]
-    Entry(#[from] TemplateError),
+    Entry(TemplateError),
     /// No runtime
     #[error("cannot start: {0}")]
     Runtime(io::Error),
     /// It could not go on
     #[error(transparent)]
     Run(#[from] RunError),
+}
+
+impl From<LevelError> for Failure {
+    fn from(error: LevelError) -> Self {
+        Self::Level(error)
+    }
+}
+
+impl From<TemplateError> for Failure {
+    fn from(error: TemplateError) -> Self {
+        Self::Entry(error)
+    }
 }
 
 /// Runs the program that the first argument names, or the second one after this executable's own name.

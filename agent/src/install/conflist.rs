@@ -40,13 +40,19 @@ impl Form {
 pub enum ConflistError {
     /// Not a JSON object
     #[error("not a network configuration: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     /// A single configuration without `type`
     #[error("not a network configuration: it has no `type`")]
     NoType,
     /// A list without plugins
     #[error("not a network configuration list: it has no `plugins`")]
     NoPlugins,
+}
+
+impl From<serde_json::Error> for ConflistError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error)
+    }
 }
 
 /// A JSON object whose members keep their order and their text.

@@ -38,10 +38,16 @@ pub struct LinkerdInstaller {
 pub enum TemplateError {
     /// Not a JSON object
     #[error("the network configuration of the plugin is not a JSON object: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     /// Another plugin's, or none's
     #[error("the network configuration of the plugin has type {0}, not \"{PLUGIN}\"")]
     Type(Value),
+}
+
+impl From<serde_json::Error> for TemplateError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Json(error)
+    }
 }
 
 /// The plugin's entry from the chart's template: the kubeconfig's path on the host goes in, and the installer's namespace,

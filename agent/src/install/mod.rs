@@ -25,7 +25,7 @@ pub enum InstallError {
     Binary(FileError),
     /// The kubeconfig was not written
     #[error("cannot write the plugin's kubeconfig: {0}")]
-    Kubeconfig(#[from] KubeconfigError),
+    Kubeconfig(KubeconfigError),
     /// The network configuration was not written
     #[error("cannot write the network configuration: {0}")]
     Config(FileError),
@@ -48,6 +48,12 @@ pub enum InstallError {
     /// A thread of the runtime died
     #[error("the installation was interrupted")]
     Interrupted,
+}
+
+impl From<KubeconfigError> for InstallError {
+    fn from(error: KubeconfigError) -> Self {
+        Self::Kubeconfig(error)
+    }
 }
 
 impl InstallError {

@@ -36,10 +36,22 @@ pub enum ConnectionError {
     Oversized,
     /// A packet cannot be read
     #[error("ztunnel sent a packet that cannot be read: {0}")]
-    Decode(#[from] DecodeError),
+    Decode(DecodeError),
     /// The socket failed
     #[error("the connection to ztunnel failed: {}", nftwire::io_text(.0))]
-    Socket(#[from] io::Error),
+    Socket(io::Error),
+}
+
+impl From<DecodeError> for ConnectionError {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
+}
+
+impl From<io::Error> for ConnectionError {
+    fn from(error: io::Error) -> Self {
+        Self::Socket(error)
+    }
 }
 
 /// A connection that ztunnel made.

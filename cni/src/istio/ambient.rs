@@ -23,12 +23,12 @@ const LIMIT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
     /// It could not be asked
-    #[error("{socket}: {source}")]
+    #[error("{socket}: {error}")]
     Socket {
         /// Its socket
         socket: String,
         /// What the system call said
-        source: io::Error,
+        error: io::Error,
     },
     /// It refused
     #[error("it replied {status}: {text}")]
@@ -79,7 +79,7 @@ impl<'a> Event<'a> {
     pub(super) fn new(netns: &'a str, arguments: &'a Arguments, addresses: Option<&[Address]>) -> Self {
         let ip = |address: &Address| Ip {
             interface: address.interface,
-            address: Network { ip: address.address.addr(), mask: mask(address.address.netmask()) },
+            address: Network { ip: address.address.address(), mask: mask(address.address.netmask()) },
             gateway: address.gateway.map_or_else(String::new, |gateway| gateway.to_string()),
         };
         Self {
@@ -93,7 +93,7 @@ impl<'a> Event<'a> {
 
     pub(super) fn send(&self, run_dir: &Path) -> Result<(), EventError> {
         let socket = run_dir.join(SOCKET);
-        let failed = |source| EventError::Socket { socket: socket.display().to_string(), source };
+        let failed = |error| EventError::Socket { socket: socket.display().to_string(), error };
         let body = serde_json::to_string(self).map_err(|error| failed(error.into()))?;
         let reply = post(&socket, "/cmdadd", &body, LIMIT).map_err(failed)?;
         match reply.status {

@@ -43,13 +43,19 @@ pub(super) enum Level {
 pub enum ConfigError {
     /// Not JSON, or a field of another type
     #[error("failed to parse network configuration: {0}")]
-    Decode(#[from] serde_json::Error),
+    Decode(serde_json::Error),
     /// An operator that no label selector has
     #[error(
         "failed to parse network configuration: enablement_selectors: operator {0:?} is none of In, NotIn, Exists, \
          DoesNotExist"
     )]
     Operator(String),
+}
+
+impl From<serde_json::Error> for ConfigError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Decode(error)
+    }
 }
 
 #[derive(Deserialize)]

@@ -38,12 +38,12 @@ pub enum KubeconfigError {
     #[error("{} does not exist", .0.display())]
     Missing(PathBuf),
     /// It, or a file that it names, cannot be read
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {error}", path.display())]
     Read {
         /// The file
         path: PathBuf,
         /// What the system call said
-        source: io::Error,
+        error: io::Error,
     },
     /// It is not what it should be
     #[error("{}: {fault}", path.display())]
@@ -201,9 +201,9 @@ fn token(path: &Path, user: &Yaml<'_>) -> Result<Option<String>, KubeconfigError
 }
 
 fn read_file(path: &Path) -> Result<String, KubeconfigError> {
-    fs::read_to_string(path).map_err(|source| match source.kind() {
+    fs::read_to_string(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => KubeconfigError::Missing(path.to_owned()),
-        _ => KubeconfigError::Read { path: path.to_owned(), source },
+        _ => KubeconfigError::Read { path: path.to_owned(), error },
     })
 }
 

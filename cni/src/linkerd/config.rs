@@ -35,7 +35,7 @@ pub(super) struct Config {
 pub enum ConfigError {
     /// Not JSON, or a field of another type
     #[error("failed to parse network configuration: {0}")]
-    Decode(#[from] serde_json::Error),
+    Decode(serde_json::Error),
     /// There is no kubeconfig
     #[error("the network configuration has no kubernetes.kubeconfig")]
     NoKubeconfig,
@@ -63,6 +63,12 @@ pub enum ConfigError {
     /// No backend of Linkerd's
     #[error("linkerd.iptables-mode: {0:?} is none of legacy, nft, plain")]
     Mode(String),
+}
+
+impl From<serde_json::Error> for ConfigError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Decode(error)
+    }
 }
 
 #[derive(Deserialize)]

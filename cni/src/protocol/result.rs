@@ -6,8 +6,8 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use meshwire::mesh::value::network;
+use meshwire::nft_ruleset::IpPrefix;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -51,7 +51,7 @@ pub struct Address {
     /// Which of the result's interfaces has it
     pub interface: Option<u64>,
     /// The address and its network's prefix length
-    pub address: IpNet,
+    pub address: IpPrefix,
     /// Its gateway
     pub gateway: Option<IpAddr>,
 }

@@ -3,13 +3,11 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use ipnet::IpNet;
-
 use super::statement::{Counter, Nat, NatKind, Tproxy};
 use super::{BaseChain, Chain, ChainKind, Hook, Policy, Table};
 use super::{
-    Data, DataType, Element, Expression, Family, Field, IP_DADDR, IP_SADDR, IP6_DADDR, IP6_SADDR, Name, Op,
-    Protocol,
+    Data, DataType, Element, Expression, Family, Field, IP_DADDR, IP_SADDR, IP6_DADDR, IP6_SADDR, IpPrefix,
+    Name, Op, Protocol,
 };
 use super::{Range, Rule, Selector, Statement, Target, Verdict};
 
@@ -19,7 +17,7 @@ pub enum Operand {
     /// A constant: bytes as they stand in a register
     Data(Data),
     /// All addresses that begin alike
-    Prefix(IpNet),
+    Prefix(IpPrefix),
     /// Any of these constants
     Set(Vec<Data>),
     /// Any element of the set with this name
@@ -197,13 +195,13 @@ impl Rule {
 
     /// `ip saddr`, `ip daddr` or, by the prefix's family, `ip6 saddr`, `ip6 daddr`
     #[must_use]
-    pub fn saddr(self, op: Op, prefix: impl Into<IpNet>) -> Self {
+    pub fn saddr(self, op: Op, prefix: impl Into<IpPrefix>) -> Self {
         self.address(IP_SADDR, IP6_SADDR, op, prefix.into())
     }
 
     /// `ip daddr` or, by the prefix's family, `ip6 daddr`
     #[must_use]
-    pub fn daddr(self, op: Op, prefix: impl Into<IpNet>) -> Self {
+    pub fn daddr(self, op: Op, prefix: impl Into<IpPrefix>) -> Self {
         self.address(IP_DADDR, IP6_DADDR, op, prefix.into())
     }
 
@@ -221,13 +219,13 @@ impl Rule {
         Self { comment: Some(comment.into()), ..self }
     }
 
-    fn address(self, v4: Field, v6: Field, op: Op, prefix: IpNet) -> Self {
-        let (field, address): (_, Data) = match prefix {
-            IpNet::V4(prefix) => (v4, prefix.network().into()),
-            IpNet::V6(prefix) => (v6, prefix.network().into()),
+    fn address(self, v4: Field, v6: Field, op: Op, prefix: IpPrefix) -> Self {
+        let (field, address): (_, Data) = match prefix.network() {
+            IpAddr::V4(network) => (v4, network.into()),
+            IpAddr::V6(network) => (v6, network.into()),
         };
-        let single = prefix.prefix_len() == prefix.max_prefix_len();
-        let right = if single { Operand::Data(address) } else { Operand::Prefix(prefix.trunc()) };
+        let right =
+            if prefix.is_single() { Operand::Data(address) } else { Operand::Prefix(prefix.truncated()) };
         self.compare(Selector::Payload(field), op, right)
     }
 

@@ -1,9 +1,9 @@
 //! Expressions: what a rule reads, and what it compares that with. The shape is that of libnftables' JSON.
 
-use ipnet::IpNet;
+use std::net::IpAddr;
 
 use super::statement::{Statement, Verdict};
-use super::{Data, DataType, Name, Selector};
+use super::{Data, DataType, IpPrefix, Name, Selector};
 
 /// Something that has a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,16 +250,16 @@ impl Expression {
 
     /// The addresses that begin alike; one alone for the longest prefix.
     #[must_use]
-    pub fn network(network: IpNet) -> Self {
-        let (data_type, data) = match network {
-            IpNet::V4(network) => (DataType::Ipv4Addr, network.network().into()),
-            IpNet::V6(network) => (DataType::Ipv6Addr, network.network().into()),
+    pub fn network(prefix: IpPrefix) -> Self {
+        let (data_type, data) = match prefix.network() {
+            IpAddr::V4(network) => (DataType::Ipv4Addr, network.into()),
+            IpAddr::V6(network) => (DataType::Ipv6Addr, network.into()),
         };
         let value = Self::constant(data_type, data);
-        if network.prefix_len() == network.max_prefix_len() {
+        if prefix.is_single() {
             return value;
         }
-        Self::Prefix(Box::new(Prefix { value, len: network.prefix_len().into() }))
+        Self::Prefix(Box::new(Prefix { value, len: prefix.length().into() }))
     }
 
     /// Any of the flags that are set in the constant.

@@ -4,6 +4,7 @@ mod build;
 mod data_type;
 pub(crate) mod expression;
 mod field;
+mod ip_prefix;
 pub mod object;
 pub mod option;
 mod origin;
@@ -18,6 +19,7 @@ pub use expression::{
 };
 pub use field::{Field, IP_DADDR, IP_SADDR, IP6_DADDR, IP6_SADDR, Protocol};
 pub use field::{TCP_DPORT, TCP_SPORT, UDP_DPORT, UDP_SPORT};
+pub use ip_prefix::{IpPrefix, IpPrefixError, Ipv4Prefix};
 pub use nftwire::{Data, Family, Hook, Name, Policy, Text};
 pub use object::{FieldType, Flowtable, Object, ObjectData, Set, SetType, SetValue};
 pub use origin::{Origin, Original};

@@ -51,6 +51,7 @@ pub enum Counters {
 
 /// Why there is no plan: nothing else can be wrong with one.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlanError {
     /// What is there cannot be read
     #[error(transparent)]

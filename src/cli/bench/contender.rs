@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipnet::{IpNet, Ipv4Net};
+use nft_ruleset::IpPrefix;
 use nftwire::{Batch, Socket};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -281,8 +281,8 @@ fn sidecar() -> Sidecar {
 /// Networks none of which is next to another.
 fn excluding() -> Ruleset {
     let networks =
-        (0..EXCLUDED).map(|number| Ipv4Net::new_assert(Ipv4Addr::from(0x0a00_0000 + (number << 8)), 25));
-    Sidecar { service_cidr_exclude: networks.map(IpNet::from).collect(), ..sidecar() }.ruleset()
+        (0..EXCLUDED).map(|number| IpPrefix::new(Ipv4Addr::from(0x0a00_0000 + (number << 8)).into(), 25));
+    Sidecar { service_cidr_exclude: networks.flatten().collect(), ..sidecar() }.ruleset()
 }
 
 /// Another pod of the same node, for as long as the file is open: where no namespace has rules, the kernel patches its own

@@ -85,17 +85,29 @@ enum BenchError {
     #[error("{0} failed: {1}")]
     Failed(String, String),
     #[error("nf_tables: {0}")]
-    Netlink(#[from] nftwire::Error),
+    Netlink(nftwire::Error),
     #[error(transparent)]
     NotCompiled(#[from] NotCompiled),
     #[error("nf_tables: {0}")]
-    Plan(#[from] PlanError),
+    Plan(PlanError),
     #[error("cannot give the namespace an address: {0}")]
     Address(io::Error),
     #[error("cannot make a second network namespace: {0}")]
     Neighbour(io::Error),
     #[error("cannot write {}: {}", .0.display(), io_text(.1))]
     Write(PathBuf, io::Error),
+}
+
+impl From<PlanError> for BenchError {
+    fn from(error: PlanError) -> Self {
+        Self::Plan(error)
+    }
+}
+
+impl From<nftwire::Error> for BenchError {
+    fn from(error: nftwire::Error) -> Self {
+        Self::Netlink(error)
+    }
 }
 
 impl Explain for BenchError {
@@ -106,9 +118,7 @@ impl Explain for BenchError {
             }
             Self::Netlink(error) => error.explanation(),
             Self::Plan(PlanError::Read(error)) => error.explanation(),
-            Self::Plan(PlanError::NotCompiled(_)) | Self::NotCompiled(_) | Self::Failed(..) => {
-                Explanation::default()
-            }
+            Self::Plan(_) | Self::NotCompiled(_) | Self::Failed(..) => Explanation::default(),
         }
     }
 }

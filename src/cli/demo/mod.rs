@@ -65,15 +65,15 @@ pub(super) fn command() -> Command {
 
 /// A step that a system call refused.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {what}: {}", explain(source))]
+#[error("cannot {what}: {}", explain(error))]
 struct Step {
     what: String,
-    source: io::Error,
+    error: io::Error,
 }
 
 impl Explain for Step {
     fn explanation(&self) -> Explanation {
-        self.source.explanation()
+        self.error.explanation()
     }
 }
 
@@ -84,7 +84,7 @@ trait Context<T> {
 
 impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
     fn context(self, what: impl Into<String>) -> Result<T, Step> {
-        self.map_err(|error| Step { what: what.into(), source: error.into() })
+        self.map_err(|error| Step { what: what.into(), error: error.into() })
     }
 }
 

@@ -167,7 +167,7 @@ fn to_json(report: &Report) -> Json {
             "verdict": finding.verdict.word(),
             "says": finding.says,
             "advice": advice(finding),
-            "facts": finding.facts,
+            "facts": finding.facts.0,
         })
     });
     let profiles = report.judgements.iter().map(|judgement| {

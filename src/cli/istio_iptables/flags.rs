@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use nft_ruleset::{IpPrefix, Ipv4Prefix};
 
 use crate::cli::accounts;
 use crate::cli::flag::shared;
@@ -168,7 +168,7 @@ pub(super) static SERVICE_CIDR: Flag<ServiceCidr> =
         .help("Networks to which outbound traffic is intercepted, or * for all")
         .show(|_| "none".to_owned());
 
-pub(super) static SERVICE_CIDR_EXCLUDE: Flag<Vec<IpNet>> =
+pub(super) static SERVICE_CIDR_EXCLUDE: Flag<Vec<IpPrefix>> =
     Flag::text("istio-service-exclude-cidr", "CIDRS", Vec::new, excluded_networks)
         .repeated()
         .short('x')
@@ -302,7 +302,7 @@ pub(super) static FORCE_IPTABLES_BINARY: Flag<bool> = Flag::text(
 pub(super) static LOG_AS_JSON: Flag<bool> = Flag::switch("log_as_json")
     .help("Log lines in JSON; other --log_* flags of Istio are accepted and ignored");
 
-pub(super) static LOOPBACK_CIDR: Flag<Ipv4Net> = Flag::variable(
+pub(super) static LOOPBACK_CIDR: Flag<Ipv4Prefix> = Flag::variable(
     "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR",
     || Sidecar::default().loopback_v4,
     |given| given.one(loopback_network),
@@ -397,7 +397,7 @@ fn service_cidr(given: &Given) -> Result<ServiceCidr, UsageError> {
     if given.is_wildcard() { Ok(ServiceCidr::All) } else { given.list(network).map(ServiceCidr::Only) }
 }
 
-fn excluded_networks(given: &Given) -> Result<Vec<IpNet>, UsageError> {
+fn excluded_networks(given: &Given) -> Result<Vec<IpPrefix>, UsageError> {
     if given.is_wildcard() {
         return Err(given.fault("* would exclude all traffic: name the networks, or leave it out"));
     }
@@ -415,13 +415,13 @@ fn interface(item: &str) -> Result<Interface, String> {
     item.parse().map_err(|error| format!("{item:?}: {error}"))
 }
 
-fn loopback_network(text: &str) -> Result<Ipv4Net, String> {
-    match network(text).map_err(|fault| fault.to_string())? {
-        IpNet::V4(network) if network.addr().is_loopback() && network.prefix_len() >= 8 => {
-            Ok(network.trunc())
-        }
-        _ => Err(format!("{text:?} is not a loopback network of IPv4 (127.0.0.0/8 or a part of it)")),
-    }
+fn loopback_network(text: &str) -> Result<Ipv4Prefix, String> {
+    let network = network(text).map_err(|fault| fault.to_string())?;
+    let is_loopback = network.address().is_loopback() && network.length() >= 8;
+    is_loopback
+        .then(|| Ipv4Prefix::try_from(network.truncated()).ok())
+        .flatten()
+        .ok_or_else(|| format!("{text:?} is not a loopback network of IPv4 (127.0.0.0/8 or a part of it)"))
 }
 
 /// For the end of the help.

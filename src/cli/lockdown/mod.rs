@@ -34,9 +34,21 @@ const IS_DEFAULT: bool = cfg!(feature = "lockdown");
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LockdownError {
     #[error("--lockdown: cannot give up capabilities: {0}")]
-    Capabilities(#[from] CapsError),
+    Capabilities(CapsError),
     #[error("--lockdown: cannot install a seccomp filter: {0}")]
-    Filter(#[from] filter::FilterError),
+    Filter(filter::FilterError),
+}
+
+impl From<CapsError> for LockdownError {
+    fn from(error: CapsError) -> Self {
+        Self::Capabilities(error)
+    }
+}
+
+impl From<filter::FilterError> for LockdownError {
+    fn from(error: filter::FilterError) -> Self {
+        Self::Filter(error)
+    }
 }
 
 impl Explain for LockdownError {

@@ -147,12 +147,11 @@ impl<'a> Session<'a> {
 
     fn run(&mut self, name: Option<String>, text: String) -> ExitCode {
         // As nft: with the option for JSON, what is no JSON is read as text.
-        let (name, text) = match serde_json::from_str(&text) {
-            Ok(document) if self.options.json => match json::text(&document) {
-                Ok(text) => (None, text),
-                Err(error) => return fail(&format!("Error: {error}")),
-            },
-            _ => (name, text),
+        let commands = if self.options.json { json::text(&text) } else { None };
+        let (name, text) = match commands {
+            Some(Ok(text)) => (None, text),
+            Some(Err(error)) => return fail(&format!("Error: {error}")),
+            None => (name, text),
         };
         let source = self.sources.add(Source { name, text, included: None });
         let commands = parse(&mut self.sources, source, &mut self.includes, &mut self.variables);

@@ -43,12 +43,12 @@ static FLAGS: Flags = &[&OUTPUT, &SOCKET];
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StatusError {
     /// Nobody answers on the socket
-    #[error("cannot ask the node agent on {}: {}", path.display(), io_text(source))]
+    #[error("cannot ask the node agent on {}: {}", path.display(), io_text(error))]
     Socket {
         /// Its path
         path: PathBuf,
         /// What the system call said
-        source: io::Error,
+        error: io::Error,
     },
     /// What it answers is not its state
     #[error("the node agent on {} gave an unknown reply: {reply}", path.display())]
@@ -69,7 +69,7 @@ impl StatusError {
 impl Explain for StatusError {
     fn explanation(&self) -> Explanation {
         match self {
-            Self::Socket { path, source } => source
+            Self::Socket { path, error } => error
                 .explanation()
                 .at("file", path.display().to_string())
                 .help("run it as root on the node, where the agent of ambient mode runs, or in the agent's container"),
@@ -112,7 +112,7 @@ fn state(path: &Path) -> Result<Value, StatusError> {
 
 /// The body of a reply with the status 200. HTTP/1.0, so that it ends with the connection.
 pub(super) fn ask(path: &Path, method: &str, target: &str) -> Result<String, StatusError> {
-    let failed = |source| StatusError::Socket { path: path.to_owned(), source };
+    let failed = |error| StatusError::Socket { path: path.to_owned(), error };
     let mut stream = UnixStream::connect(path).map_err(failed)?;
     let exchange = |stream: &mut UnixStream| {
         stream.set_read_timeout(Some(LIMIT))?;

@@ -62,12 +62,12 @@ static FLAGS: Flags = &[&BACKEND, &WAIT, &PROC, &SOCKET];
 #[derive(Debug, thiserror::Error)]
 enum ReleaseError {
     /// The processes cannot be listed
-    #[error("cannot list the processes in {}: {}", path.display(), io_text(source))]
+    #[error("cannot list the processes in {}: {}", path.display(), io_text(error))]
     Proc {
         /// The folder
         path: PathBuf,
         /// What the system call returned
-        source: io::Error,
+        error: io::Error,
     },
     /// A namespace's rules cannot be read or removed
     #[error("the network namespace {}: {error}", path.display())]
@@ -82,10 +82,9 @@ enum ReleaseError {
 impl Explain for ReleaseError {
     fn explanation(&self) -> Explanation {
         match self {
-            Self::Proc { path, source } => source
-                .explanation()
-                .at("file", path.display().to_string())
-                .help("pass the node's with --proc"),
+            Self::Proc { path, error } => {
+                error.explanation().at("file", path.display().to_string()).help("pass the node's with --proc")
+            }
             Self::Namespace { path, error } => error.explanation().at("file", path.display().to_string()),
         }
     }
@@ -154,7 +153,7 @@ fn remove(proc: &Path) -> Result<ExitCode, Failure> {
 
 /// One file for each network namespace that a process is in.
 fn namespaces(proc: &Path) -> Result<Vec<PathBuf>, ReleaseError> {
-    let failed = |source| ReleaseError::Proc { path: proc.to_owned(), source };
+    let failed = |error| ReleaseError::Proc { path: proc.to_owned(), error };
     let mut seen = BTreeSet::new();
     let mut paths = Vec::new();
     for entry in fs::read_dir(proc).map_err(failed)? {

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use ipnet::IpNet;
+use nft_ruleset::IpPrefix;
 
 use crate::cli::flag::shared;
 use crate::cli::flag::value::{listening_port, network, number, port, port_range};
@@ -79,7 +79,7 @@ pub(super) static OUTBOUND_PORTS_TO_IGNORE: Flag<Vec<RangeInclusive<u16>>> =
     Flag::list("outbound-ports-to-ignore", "PORTS", |given| given.list(port_range))
         .help("Outbound ports, and ranges of them such as 8000-8080, that are left alone");
 
-pub(super) static SUBNETS_TO_IGNORE: Flag<Vec<IpNet>> =
+pub(super) static SUBNETS_TO_IGNORE: Flag<Vec<IpPrefix>> =
     Flag::list("subnets-to-ignore", "CIDRS", |given| given.full_list(network))
         .help("Networks from which inbound traffic of any protocol is left alone")
         .empty_is_none();

@@ -7,7 +7,7 @@ pub mod pod;
 
 use std::ops::RangeInclusive;
 
-use ipnet::IpNet;
+use nft_ruleset::IpPrefix;
 
 use crate::interception::Interception;
 use crate::mesh::{are_all_networks, are_all_ports};
@@ -40,7 +40,7 @@ pub struct ProxyInit {
     /// Outbound ports that are left alone
     pub outbound_ports_to_ignore: Vec<RangeInclusive<u16>>,
     /// Networks from which inbound packets are left alone, whatever their protocol
-    pub subnets_to_ignore: Vec<IpNet>,
+    pub subnets_to_ignore: Vec<IpPrefix>,
     /// Whether there are rules for IPv6
     pub ipv6: bool,
 }
@@ -65,7 +65,6 @@ impl ProxyInit {
     }
 
     /// All that is desired of the kernel.
-    #[must_use]
     pub fn interception(&self) -> Interception {
         Interception { ruleset: self.ruleset(), ..nothing() }
     }
@@ -83,12 +82,12 @@ impl ProxyInit {
     }
 
     /// The networks that are left out, as there are no rules for their family.
-    pub fn left_out_subnets(&self) -> impl Iterator<Item = &IpNet> {
+    pub fn left_out_subnets(&self) -> impl Iterator<Item = &IpPrefix> {
         self.subnets_to_ignore.iter().filter(|subnet| !self.has_rules_for(subnet))
     }
 
-    fn has_rules_for(&self, subnet: &IpNet) -> bool {
-        self.ipv6 || subnet.addr().is_ipv4()
+    fn has_rules_for(&self, subnet: &IpPrefix) -> bool {
+        self.ipv6 || subnet.address().is_ipv4()
     }
 
     fn inbound(&self) -> Vec<Rule> {
@@ -122,7 +121,6 @@ impl ProxyInit {
 }
 
 /// What is desired of the kernel where nothing is to be intercepted any more.
-#[must_use]
 pub fn nothing() -> Interception {
     Interception { owned: Owned::with_kept_sets(&owned()), ..Interception::default() }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use ipnet::IpNet;
+use nft_ruleset::IpPrefix;
 
 use super::ProxyInit;
 use crate::mesh::pod::Pod;
@@ -134,7 +134,7 @@ pub fn port_ranges<'a>(items: impl Iterator<Item = &'a str>) -> (Vec<RangeInclus
 ///
 /// # Errors
 /// One is not a network.
-pub fn subnets<'a>(items: impl Iterator<Item = &'a str>) -> Result<Vec<IpNet>, ValueError> {
+pub fn subnets<'a>(items: impl Iterator<Item = &'a str>) -> Result<Vec<IpPrefix>, ValueError> {
     items.map(|item| network(item.trim())).collect()
 }
 

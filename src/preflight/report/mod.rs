@@ -9,7 +9,8 @@ use super::Profile;
 use super::facts::{Access, Facts, Ipv6};
 use super::modules::{Module, State};
 use super::probe::{Answer, Stage};
-use crate::diagnostic::{Remedy, no_nf_tables};
+use crate::diagnostic::{Remedy, errno_name, no_nf_tables};
+use crate::json::JsonValue;
 use crate::privilege::{NET_ADMIN, SYS_ADMIN, missing_net_admin};
 use nftwire::Version;
 use nftwire::feature::{Feature, Kind};
@@ -57,7 +58,7 @@ pub struct Finding {
     /// What this library can do about it
     pub remedy: Option<Remedy>,
     /// The fact for programs
-    pub facts: Json,
+    pub facts: JsonValue,
 }
 
 /// The subject of the finding about rules of others.
@@ -115,7 +116,7 @@ impl Report {
 }
 
 fn finding(subject: &'static str, verdict: Verdict, says: impl Into<String>, facts: Json) -> Finding {
-    Finding { subject, verdict, says: says.into(), advice: Vec::new(), remedy: None, facts }
+    Finding { subject, verdict, says: says.into(), advice: Vec::new(), remedy: None, facts: JsonValue(facts) }
 }
 
 impl Finding {
@@ -287,7 +288,7 @@ fn named(feature: &Feature) -> String {
 fn feature_json(feature: &Feature, answer: &Answer, version: Option<Version>) -> Json {
     let (answer, reason) = match answer {
         Answer::Works => ("works", None),
-        Answer::Missing(errno) => ("missing", Some(format!("{errno:?}"))),
+        Answer::Missing(errno) => ("missing", Some(errno_name(*errno))),
         Answer::NotProbed => ("not asked", None),
         Answer::Unknown(text) => ("unknown", Some(text.clone())),
     };

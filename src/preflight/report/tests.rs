@@ -73,8 +73,8 @@ fn where_all_is_well_all_can_run() {
 #[test]
 fn a_missing_feature_stops_those_that_take_it_and_hides_no_other() {
     let mut facts = healthy();
-    answers(&mut facts, "tproxy", &Answer::Missing(Errno::ENOENT));
-    answers(&mut facts, "ct zone", &Answer::Missing(Errno::EOPNOTSUPP));
+    answers(&mut facts, "tproxy", &Answer::Missing(Errno::ENOENT as i32));
+    answers(&mut facts, "ct zone", &Answer::Missing(Errno::EOPNOTSUPP as i32));
     let (verdict, text) = finding_of(&facts, "nf_tables");
     assert_eq!(verdict, Verdict::Warning);
     assert!(text.contains("modprobe nft_tproxy") && text.contains("CONFIG_NF_CONNTRACK_ZONES"), "{text}");

@@ -57,7 +57,7 @@ fn of_family(settings: &ProxyInit, program: &str, v4: bool) -> Vec<Vec<String>> 
 
     let mut commands = vec![save.clone(), command(&format!("-N {inbound}"), "")];
     commands.extend(ignored(inbound, &settings.inbound_ports_to_ignore));
-    for subnet in settings.subnets_to_ignore.iter().filter(|subnet| subnet.addr().is_ipv4() == v4) {
+    for subnet in settings.subnets_to_ignore.iter().filter(|subnet| subnet.address().is_ipv4() == v4) {
         let words = format!("-A {inbound} -p all -j RETURN -s {subnet}");
         commands.push(command(&words, &format!("ignore-subnet-{subnet}")));
     }

@@ -132,11 +132,10 @@ impl Node {
         summary: watch::Sender<Summary>,
     ) -> Result<(Self, Sources), StartError> {
         let path = settings.proc.join("1/ns/net");
-        let host =
-            path_id(&path).map_err(|source| StartError::HostNamespace { path: path.clone(), source })?;
+        let host = path_id(&path).map_err(|error| StartError::HostNamespace { path: path.clone(), error })?;
         let nowhere = NetnsId { dev: 0, ino: 0 };
         let host_netns = Netns::open(&path, nowhere)?;
-        let socket = |path: PathBuf| move |source| StartError::Socket { path, source };
+        let socket = |path: PathBuf| move |error| StartError::Socket { path, error };
         let listener = Listener::bind(&settings.zds_socket).map_err(socket(settings.zds_socket.clone()))?;
         let plugins = plugin::bind(&settings.event_socket()).map_err(socket(settings.event_socket()))?;
 

@@ -13,23 +13,23 @@ use crate::ambient::state::Heals;
 #[non_exhaustive]
 pub enum StartError {
     /// The node's own network namespace is not to be found
-    #[error("cannot look at {}, the node's own network namespace: {}", path.display(), io_text(source))]
+    #[error("cannot look at {}, the node's own network namespace: {}", path.display(), io_text(error))]
     HostNamespace {
         /// The file
         path: PathBuf,
         /// What the system call said
-        source: io::Error,
+        error: io::Error,
     },
     /// It cannot be opened
     #[error(transparent)]
     Host(#[from] NetnsError),
     /// A socket cannot be made
-    #[error("cannot listen on {}: {}", path.display(), io_text(source))]
+    #[error("cannot listen on {}: {}", path.display(), io_text(error))]
     Socket {
         /// Its path
         path: PathBuf,
         /// What the system call said
-        source: io::Error,
+        error: io::Error,
     },
     /// No thread can be started
     #[error("cannot start a thread: {}", io_text(.0))]

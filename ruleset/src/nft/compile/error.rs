@@ -59,7 +59,13 @@ pub enum NotCompiled {
     Inexact,
     /// Expressions that were received do not decode any more.
     #[error("cannot compile the expressions that the rule was read from: {0}")]
-    Original(#[from] nftwire::DecodeError),
+    Original(nftwire::DecodeError),
+}
+
+impl From<nftwire::DecodeError> for NotCompiled {
+    fn from(error: nftwire::DecodeError) -> Self {
+        Self::Original(error)
+    }
 }
 
 /// What of a set cannot be sent.

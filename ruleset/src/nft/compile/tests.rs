@@ -1,4 +1,3 @@
-use ipnet::IpNet;
 use nftwire::SetFlags;
 use nftwire::expr::{CtKey, PayloadBase};
 
@@ -10,7 +9,7 @@ use nftwire::expr::{
 
 use super::*;
 use crate::{DataType, Op, Operator, Selector};
-use crate::{Element, IP6_DADDR, Operand, Range, Set, SetValue, TCP_DPORT, Target, UDP_DPORT};
+use crate::{Element, IP6_DADDR, IpPrefix, Operand, Range, Set, SetValue, TCP_DPORT, Target, UDP_DPORT};
 
 /// Beside each expression stands how `nft --debug=netlink` shows it, on a little endian machine.
 #[track_caller]
@@ -73,7 +72,7 @@ fn verdict(verdict: nftwire::Verdict<'_>) -> Expr<'_> {
 }
 
 fn to(prefix: &str) -> Rule {
-    Rule::new().daddr(Op::Eq, prefix.parse::<IpNet>().unwrap())
+    Rule::new().daddr(Op::Eq, prefix.parse::<IpPrefix>().unwrap())
 }
 
 #[test]
@@ -94,7 +93,7 @@ fn a_port() {
 #[test]
 fn whole_addresses() {
     compiles(
-        &Rule::new().daddr(Op::Ne, "127.0.0.1/32".parse::<IpNet>().unwrap()),
+        &Rule::new().daddr(Op::Ne, "127.0.0.1/32".parse::<IpPrefix>().unwrap()),
         &[
             meta(MetaKey::NfProto), // [ meta load nfproto => reg 1 ]
             eq(&[2]),               // [ cmp eq reg 1 0x00000002 ]
@@ -103,7 +102,7 @@ fn whole_addresses() {
         ],
     );
     compiles(
-        &Rule::new().saddr(Op::Eq, "::6/128".parse::<IpNet>().unwrap()),
+        &Rule::new().saddr(Op::Eq, "::6/128".parse::<IpPrefix>().unwrap()),
         &[
             meta(MetaKey::NfProto), // [ meta load nfproto => reg 1 ]
             eq(&[10]),              // [ cmp eq reg 1 0x0000000a ]
@@ -139,7 +138,7 @@ fn a_prefix_of_whole_bytes_loads_only_those() {
 #[test]
 fn any_other_prefix_is_masked() {
     compiles(
-        &Rule::new().daddr(Op::Ne, "172.16.3.4/12".parse::<IpNet>().unwrap()),
+        &Rule::new().daddr(Op::Ne, "172.16.3.4/12".parse::<IpPrefix>().unwrap()),
         &[
             meta(MetaKey::NfProto), // [ meta load nfproto => reg 1 ]
             eq(&[2]),               // [ cmp eq reg 1 0x00000002 ]
@@ -342,7 +341,9 @@ fn a_set_of_ports_belongs_to_its_rule() {
 #[test]
 fn a_protocol_is_asked_for_once() {
     compiles(
-        &to("10.0.0.1/32").port(UDP_DPORT, Op::Eq, 53).saddr(Op::Eq, "10.0.0.0/8".parse::<IpNet>().unwrap()),
+        &to("10.0.0.1/32")
+            .port(UDP_DPORT, Op::Eq, 53)
+            .saddr(Op::Eq, "10.0.0.0/8".parse::<IpPrefix>().unwrap()),
         &[
             meta(MetaKey::NfProto), // [ meta load nfproto => reg 1 ]
             eq(&[2]),               // [ cmp eq reg 1 0x00000002 ]
@@ -457,7 +458,7 @@ fn what_only_can_be_shown_is_refused() {
 // Sets with a name.
 
 fn addresses(flags: u32, elements: &[&str]) -> Set {
-    let element = |text: &&str| Element::new(Expression::network(text.parse::<IpNet>().unwrap()));
+    let element = |text: &&str| Element::new(Expression::network(text.parse::<IpPrefix>().unwrap()));
     Set { flags, elements: elements.iter().map(element).collect(), ..Set::new("s", DataType::Ipv4Addr) }
 }
 

@@ -27,7 +27,7 @@ pub fn set(set: &nftwire::Set<'_>) -> Set {
         userdata.key_typeof.as_ref().and_then(|of| type_of::decode(of, set.key_len)),
     );
     let value = if set.flags.contains(nftwire::SetFlags::OBJECT) {
-        set.object.map(|kind| SetValue::Object(kind))
+        set.object.map(SetValue::Object)
     } else if !set.flags.contains(nftwire::SetFlags::MAP) {
         None
     } else if set.data_type == DataType::VERDICT {

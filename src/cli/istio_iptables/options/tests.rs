@@ -1,4 +1,4 @@
-use ipnet::IpNet;
+use nft_ruleset::IpPrefix;
 
 use super::*;
 use crate::apply::Counters;
@@ -23,7 +23,7 @@ fn refused(flags: &[&str], environment: &[(&str, &str)], text: &str) {
     assert_eq!(options(flags, environment).map(|options| options.sidecar), Err(text.to_owned()));
 }
 
-fn networks(texts: &[&str]) -> Vec<IpNet> {
+fn networks(texts: &[&str]) -> Vec<IpPrefix> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 

@@ -61,7 +61,6 @@ impl HostInterception {
     }
 
     /// All that is desired of the kernel.
-    #[must_use]
     pub fn interception(&self) -> Interception {
         // The new chain before the old one goes: in between, connections would keep the node's own address for life.
         let handover = self.with_chains([self.native_nftables, !self.native_nftables]);
@@ -69,7 +68,6 @@ impl HostInterception {
     }
 
     /// That nothing is desired any more of what any settings make.
-    #[must_use]
     pub fn nothing() -> Interception {
         Interception {
             owned: Owned::with_kept_sets(&Ruleset {

@@ -109,13 +109,11 @@ impl PodInterception {
     }
 
     /// All that is desired of the kernel.
-    #[must_use]
     pub fn interception(&self) -> Interception {
         Interception { ruleset: self.ruleset(), network: self.network(), ..Self::nothing() }
     }
 
     /// That nothing is desired any more of what any settings make.
-    #[must_use]
     pub fn nothing() -> Interception {
         Interception {
             owned: Owned::with_kept_sets(&Rules::default().into_tables()),

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use ipnet::{IpNet, Ipv4Net};
+use nft_ruleset::{IpPrefix, Ipv4Prefix};
 
 use super::guest::to_elsewhere;
 use super::interface::iifname;
@@ -64,7 +64,7 @@ pub struct Sidecar {
     /// To which networks outbound traffic is intercepted
     pub service_cidr: ServiceCidr,
     /// Networks to which outbound traffic is left alone
-    pub service_cidr_exclude: Vec<IpNet>,
+    pub service_cidr_exclude: Vec<IpPrefix>,
     /// Whose outbound traffic is intercepted
     pub owner_groups: OwnerGroups,
     /// Interfaces whose inbound traffic, from a virtual machine, is treated as outbound
@@ -81,7 +81,7 @@ pub struct Sidecar {
     /// dropped as invalid, and UDP DNS of guests is lost where DNS is intercepted
     pub native_nftables: bool,
     /// The loopback network of IPv4
-    pub loopback_v4: Ipv4Net,
+    pub loopback_v4: Ipv4Prefix,
 }
 
 /// What Istio's command does without a flag: nothing inbound is intercepted, and outbound nothing but what goes back to
@@ -138,7 +138,7 @@ pub enum ServiceCidr {
     /// All
     All,
     /// These
-    Only(Vec<IpNet>),
+    Only(Vec<IpPrefix>),
 }
 
 /// Whose outbound traffic is intercepted.
@@ -218,7 +218,7 @@ impl Sidecar {
         let networks = match &self.service_cidr {
             ServiceCidr::All => true,
             ServiceCidr::Only(networks) => {
-                networks.iter().any(|network| self.ipv6 || network.addr().is_ipv4())
+                networks.iter().any(|network| self.ipv6 || network.address().is_ipv4())
             }
         };
         let outbound = (networks || !self.outbound_ports.is_empty())
@@ -255,7 +255,6 @@ impl Sidecar {
     }
 
     /// All that is desired of the kernel.
-    #[must_use]
     pub fn interception(&self) -> Interception {
         Interception {
             ruleset: self.ruleset(),
@@ -391,7 +390,7 @@ impl Sidecar {
         match &self.service_cidr {
             ServiceCidr::All => false,
             ServiceCidr::Only(networks) => {
-                networks.iter().any(|network| network.addr().to_canonical().is_loopback())
+                networks.iter().any(|network| network.address().to_canonical().is_loopback())
             }
         }
     }
@@ -516,15 +515,15 @@ impl Sidecar {
     }
 
     /// The loopback networks of the families that there are rules for.
-    fn loopbacks(&self) -> impl Iterator<Item = (Family, IpNet)> + use<> {
-        let v6 = self.ipv6.then(|| (Family::Ipv6, IpNet::from(IpAddr::from(Ipv6Addr::LOCALHOST))));
+    fn loopbacks(&self) -> impl Iterator<Item = (Family, IpPrefix)> + use<> {
+        let v6 = self.ipv6.then(|| (Family::Ipv6, IpPrefix::from(Ipv6Addr::LOCALHOST)));
         std::iter::once((Family::Ipv4, self.loopback_v4.into())).chain(v6)
     }
 
     /// The networks of the families that there are rules for, IPv4 first.
-    fn networks(&self, networks: &[IpNet]) -> Vec<IpNet> {
-        let v4 = networks.iter().filter(|network| network.addr().is_ipv4());
-        let v6 = networks.iter().filter(|network| self.ipv6 && network.addr().is_ipv6());
+    fn networks(&self, networks: &[IpPrefix]) -> Vec<IpPrefix> {
+        let v4 = networks.iter().filter(|network| network.address().is_ipv4());
+        let v6 = networks.iter().filter(|network| self.ipv6 && network.address().is_ipv6());
         v4.chain(v6).copied().collect()
     }
 
@@ -557,7 +556,7 @@ fn to_server(server: Option<IpAddr>) -> Rule {
     with_address(Rule::new(), server, Rule::daddr)
 }
 
-fn with_address(rule: Rule, address: Option<IpAddr>, field: fn(Rule, Op, IpNet) -> Rule) -> Rule {
+fn with_address(rule: Rule, address: Option<IpAddr>, field: fn(Rule, Op, IpPrefix) -> Rule) -> Rule {
     match address {
         Some(address) => field(rule, Op::Eq, address.into()),
         None => rule,

@@ -42,11 +42,16 @@ pub enum JsonFault {
 
 type Told<T> = Result<T, JsonError>;
 
-/// The document's commands as text, one a line.
+/// The document's commands as text, one a line; `None` where it is not JSON.
 ///
 /// # Errors
 /// The first thing that is wrong with it.
-pub fn text(document: &Json) -> Result<String, JsonError> {
+#[must_use]
+pub fn text(document: &str) -> Option<Result<String, JsonError>> {
+    serde_json::from_str(document).ok().map(|document| commands(&document))
+}
+
+fn commands(document: &Json) -> Result<String, JsonError> {
     let Some(Json::Array(commands)) = document.get("nftables") else {
         return fail("", JsonFault::Missing("nftables"));
     };
@@ -135,7 +140,7 @@ mod tests {
     use super::*;
 
     fn line(command: &Json) -> Result<String, String> {
-        text(&json!({ "nftables": [command] })).map_err(|error| error.to_string())
+        commands(&json!({ "nftables": [command] })).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -172,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_schema_is_refused() {
-        assert!(text(&json!({})).is_err());
+        assert!(commands(&json!({})).is_err());
         assert!(line(&json!({ "add": { "chair": {} } })).unwrap_err().contains("`chair` is not known here"));
         let rule =
             json!({ "rule": { "family": "ip", "table": "t", "chain": "c", "expr": [{ "nothing": null }] } });

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use ipnet::IpNet;
+use nft_ruleset::IpPrefix;
 
 use super::{
     DnsCapture, InboundPorts, Interface, InterfaceError, Mode, PASSTHROUGH_V6, ServiceCidr, Sidecar,
@@ -282,7 +282,7 @@ fn ports(text: &str) -> Result<Vec<RangeInclusive<u16>>, Fault> {
 }
 
 /// Networks, without white space around them; with Istio, too, `a, b` is an error.
-fn networks(text: &str) -> Result<Vec<IpNet>, Fault> {
+fn networks(text: &str) -> Result<Vec<IpPrefix>, Fault> {
     if text.is_empty() {
         return Ok(Vec::new());
     }

@@ -34,7 +34,7 @@ fn by_default() -> Sidecar {
     }
 }
 
-fn networks_of(texts: &[&str]) -> Vec<IpNet> {
+fn networks_of(texts: &[&str]) -> Vec<IpPrefix> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
