@@ -132,6 +132,24 @@ impl Change {
         held: &Held,
         probes: impl IntoIterator<Item = &'p (IpAddr, PodUid<'p>), IntoIter: Clone>,
     ) -> Result<(), ProbesError> {
+        self.elements(held, probes, |batch, list, elements| batch.add_elements(list, elements))
+    }
+
+    /// Adds addresses; the kernel refuses all of it with EEXIST if one is there.
+    pub(super) fn create<'p>(
+        &mut self,
+        held: &Held,
+        probes: impl IntoIterator<Item = &'p (IpAddr, PodUid<'p>), IntoIter: Clone>,
+    ) -> Result<(), ProbesError> {
+        self.elements(held, probes, |batch, list, elements| batch.create_elements(list, elements))
+    }
+
+    fn elements<'p>(
+        &mut self,
+        held: &Held,
+        probes: impl IntoIterator<Item = &'p (IpAddr, PodUid<'p>), IntoIter: Clone>,
+        put: impl Fn(&mut Batch, &ElementList<'_>, Vec<Element<'_>>),
+    ) -> Result<(), ProbesError> {
         let probes = probes.into_iter();
         for (set, (name, there)) in SETS.into_iter().zip(&held.sets).enumerate() {
             let mut of_set = probes.clone().filter(|(address, _)| set_of(*address) == set).peekable();
@@ -147,7 +165,7 @@ impl Change {
                 let elements = some.iter().zip(&comments);
                 let elements = elements
                     .map(|((address, _), userdata)| Element { userdata, ..Element::new(key(*address)) });
-                self.batch.add_elements(&list, elements);
+                put(&mut self.batch, &list, elements.collect());
             }
         }
         Ok(())

@@ -129,6 +129,13 @@ impl From<nftwire::Error> for ProbesError {
     }
 }
 
+impl ProbesError {
+    /// Whether an address is in the set already.
+    fn is_duplicate(&self) -> bool {
+        matches!(self, Self::Netlink(nftwire::Error::Refused(refusal)) if refusal.errno == Errno::EEXIST as i32)
+    }
+}
+
 impl Explain for ProbesError {
     fn explanation(&self) -> Explanation {
         match self {
@@ -161,10 +168,15 @@ impl LostRace for ProbesError {
 /// See [`ProbesError`]; nothing was added.
 pub fn add(nft: &mut Socket, addresses: &[IpAddr], pod_uid: PodUid<'_>) -> Result<(), ProbesError> {
     let addresses: BTreeSet<_> = addresses.iter().copied().collect();
+    let probes: Vec<_> = addresses.iter().map(|&address| (address, pod_uid)).collect();
+    // Which addresses are there is not known here: that would be to read the whole set. They are new, most likely, and
+    // whoever deletes nothing does not wait for an RCU grace period, some 20 ms, when its socket is closed.
+    match change(nft, false, |held, change| change.create(held, &probes)) {
+        Err(error) if error.is_duplicate() => {}
+        created => return created,
+    }
     change(nft, false, |held, change| {
-        let probes: Vec<_> = addresses.iter().map(|&address| (address, pod_uid)).collect();
-        // The kernel keeps the comment of an element that is there. It is not known here which ones are: that would be to
-        // read the whole set.
+        // The kernel keeps the comment of an element that is there.
         change.add(held, &probes)?;
         change.remove(&addresses);
         change.add(held, &probes)
