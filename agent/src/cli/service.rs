@@ -7,30 +7,27 @@ use crate::install::kubeconfig::{Kubeconfig, server};
 use crate::kubernetes::Access;
 
 /// Where Kubernetes mounts the service account.
-pub(super) const SERVICE_ACCOUNT: Setting = Setting::value(
+pub(super) static SERVICE_ACCOUNT: Setting<PathBuf> = Setting::path(
     "service-account-dir",
     "/var/run/secrets/kubernetes.io/serviceaccount",
     "Where the token and the CA are",
 );
 
 /// Another CA than the service account's.
-pub(super) const CA_FILE: Setting =
-    Setting::value("kube-ca-file", "", "The API server's CA instead of the service account's");
+pub(super) static CA_FILE: Setting<Option<String>> =
+    Setting::optional("kube-ca-file", "The API server's CA instead of the service account's");
 
 /// No CA at all.
-pub(super) const SKIP_VERIFY: Setting =
-    Setting::switch("skip-tls-verify", "false", "Whether the plugin verifies nothing");
+pub(super) static SKIP_VERIFY: Setting<bool> =
+    Setting::switch("skip-tls-verify", false, "Whether the plugin verifies nothing");
 
 /// What becomes of the plugin's executable.
-pub(super) const REMOVE_BINARY: Setting = Setting::switch(
-    "remove-binary",
-    "false",
-    "Whether an uninstallation removes the plugin's executable, too",
-);
+pub(super) static REMOVE_BINARY: Setting<bool> =
+    Setting::switch("remove-binary", false, "Whether an uninstallation removes the plugin's executable, too");
 
 /// How the agent itself reaches the API server.
 pub(super) fn access(values: &Values<'_>) -> Result<Access, SettingError> {
-    Ok(Access { server: api_server(values)?, service_account: values.text(SERVICE_ACCOUNT.flag).into() })
+    Ok(Access { server: api_server(values)?, service_account: values.read(&SERVICE_ACCOUNT)? })
 }
 
 /// The plugin's kubeconfig, which has the agent's token.
@@ -41,10 +38,10 @@ pub(super) fn kubeconfig(
     context: &'static str,
 ) -> Result<Kubeconfig, SettingError> {
     let account = &access.service_account;
-    let ca = if values.boolean(SKIP_VERIFY.flag)? {
+    let ca = if values.read(&SKIP_VERIFY)? {
         None
     } else {
-        Some(values.nonempty(CA_FILE.flag).map_or_else(|| account.join("ca.crt"), PathBuf::from))
+        Some(values.read(&CA_FILE)?.map_or_else(|| account.join("ca.crt"), PathBuf::from))
     };
     Ok(Kubeconfig { server: access.server.clone(), ca, token: account.join("token"), user, context })
 }

@@ -1,36 +1,129 @@
-//! Settings that are flags and variables: a flag beats the variable of the same name, which beats the default.
+//! Settings that are flags and variables: a flag beats the variable of the same name, which beats the default. Each is
+//! defined in one place, with how it is read.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command};
 use meshwire::mesh::value::{ValueError, boolean};
 
-/// One setting.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Setting {
+/// A setting's names, and what `--help` says of it.
+#[derive(Debug)]
+pub(super) struct Definition {
     /// Its flag, without dashes
-    pub(super) flag: &'static str,
+    flag: &'static str,
     /// Its variable; if empty, the flag's name in upper case with `_`
-    pub(super) variable: &'static str,
+    variable: &'static str,
     /// Its default
-    pub(super) default: &'static str,
+    default: &'static str,
     /// What `--help` says
-    pub(super) help: &'static str,
+    help: &'static str,
     /// Whether the flag alone means true
-    pub(super) switch: bool,
+    switch: bool,
 }
 
-impl Setting {
-    pub(super) const fn value(flag: &'static str, default: &'static str, help: &'static str) -> Self {
-        Self { flag, variable: "", default, help, switch: false }
+/// One setting.
+#[derive(Debug)]
+pub(super) struct Setting<T> {
+    pub(super) definition: Definition,
+    read: fn(&str) -> Result<T, Fault>,
+}
+
+/// What is wrong with a text.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// It is neither true nor false
+    Boolean(ValueError),
+    /// It should be this
+    Expected(&'static str),
+}
+
+impl<T> Setting<T> {
+    pub(super) const fn new(
+        flag: &'static str,
+        default: &'static str,
+        help: &'static str,
+        read: fn(&str) -> Result<T, Fault>,
+    ) -> Self {
+        Self { definition: Definition { flag, variable: "", default, help, switch: false }, read }
+    }
+}
+
+impl Setting<String> {
+    pub(super) const fn text(flag: &'static str, default: &'static str, help: &'static str) -> Self {
+        Self::new(flag, default, help, |text| Ok(text.to_owned()))
+    }
+}
+
+impl Setting<Option<String>> {
+    /// A text without a default; empty is none.
+    pub(super) const fn optional(flag: &'static str, help: &'static str) -> Self {
+        Self::new(flag, "", help, |text| Ok(Some(text.to_owned()).filter(|text| !text.is_empty())))
     }
 
-    /// One whose variable has a name of its own.
+    /// The same, whose variable has a name of its own.
     pub(super) const fn named(flag: &'static str, variable: &'static str, help: &'static str) -> Self {
-        Self { flag, variable, default: "", help, switch: false }
+        let Self { definition: Definition { flag, default, help, switch, .. }, read } =
+            Self::optional(flag, help);
+        Self { definition: Definition { flag, variable, default, help, switch }, read }
     }
+}
 
+impl Setting<PathBuf> {
+    pub(super) const fn path(flag: &'static str, default: &'static str, help: &'static str) -> Self {
+        Self::new(flag, default, help, |text| Ok(text.into()))
+    }
+}
+
+impl Setting<bool> {
+    /// True or false; empty is false.
+    pub(super) const fn switch(flag: &'static str, default: bool, help: &'static str) -> Self {
+        let default = if default { "true" } else { "false" };
+        let definition = Definition { flag, variable: "", default, help, switch: true };
+        Self { definition, read: |text| parse_boolean(text).map_err(Fault::Boolean) }
+    }
+}
+
+impl Setting<i32> {
+    /// A number; empty is 0.
+    pub(super) const fn number(flag: &'static str, default: &'static str, help: &'static str) -> Self {
+        Self::new(flag, default, help, number)
+    }
+}
+
+impl Setting<Option<u16>> {
+    /// A port; 0, less and empty are none.
+    pub(super) const fn port(flag: &'static str, default: &'static str, help: &'static str) -> Self {
+        Self::new(flag, default, help, |text| match number(text)? {
+            ..=0 => Ok(None),
+            number => u16::try_from(number).map(Some).map_err(|_| Fault::Expected("a port, up to 65535")),
+        })
+    }
+}
+
+impl Setting<u32> {
+    /// A file's mode: octal with a leading 0, as shells write it, or decimal.
+    pub(super) const fn mode(flag: &'static str, default: &'static str, help: &'static str) -> Self {
+        Self::new(flag, default, help, |text| {
+            let parsed = match text.strip_prefix("0o").or_else(|| text.strip_prefix('0')) {
+                Some(octal) if !octal.is_empty() => u32::from_str_radix(octal, 8),
+                _ => text.parse(),
+            };
+            let mode = parsed.ok().filter(|mode| *mode <= 0o777);
+            mode.ok_or(Fault::Expected("a file mode, such as 0600 (or 384, the same in decimal)"))
+        })
+    }
+}
+
+impl Setting<()> {
+    /// One that changes nothing here.
+    pub(super) const fn ignored(flag: &'static str, default: &'static str, help: &'static str) -> Self {
+        Self::new(flag, default, help, |_| Ok(()))
+    }
+}
+
+impl Definition {
     fn variable(&self, prefix: &str) -> String {
         match self.variable {
             "" => format!("{prefix}{}", self.flag.to_ascii_uppercase().replace('-', "_")),
@@ -38,8 +131,19 @@ impl Setting {
         }
     }
 
-    pub(super) const fn switch(flag: &'static str, default: &'static str, help: &'static str) -> Self {
-        Self { flag, variable: "", default, help, switch: true }
+    fn argument(&self, prefix: &str) -> Arg {
+        let default = match self.default {
+            "" => String::new(),
+            default => format!(" [default: {default}]"),
+        };
+        let help = format!("{}{default} [env: {}]", self.help, self.variable(prefix));
+        let argument = Arg::new(self.flag).long(self.flag).help(help).action(ArgAction::Set);
+        // As in Go: a switch takes its value after `=` only.
+        if self.switch {
+            argument.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL")
+        } else {
+            argument.allow_hyphen_values(true)
+        }
     }
 }
 
@@ -54,7 +158,7 @@ pub(super) enum SettingError {
         /// What is wrong
         error: ValueError,
     },
-    /// No number
+    /// Not what is expected
     #[error("{name}: {value:?} is not {expected}")]
     Value {
         /// The flag and the variable
@@ -79,7 +183,6 @@ pub(super) enum SettingError {
 
 /// The settings of one run.
 pub(super) struct Values<'a> {
-    settings: &'static [Setting],
     flags: HashMap<&'static str, String>,
     prefix: &'static str,
     environment: &'a dyn Fn(&str) -> Option<String>,
@@ -89,18 +192,47 @@ impl<'a> Values<'a> {
     /// Parses a command line. `prefix` comes before the variables' names.
     pub(super) fn parse(
         command: Command,
-        settings: &'static [Setting],
+        definitions: &[&'static Definition],
         prefix: &'static str,
         arguments: Vec<OsString>,
         environment: &'a dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, clap::Error> {
         let command =
-            settings.iter().fold(command, |command, setting| command.arg(argument(setting, prefix)));
+            definitions.iter().fold(command, |command, setting| command.arg(setting.argument(prefix)));
         let matches = command.try_get_matches_from(arguments)?;
         let given =
-            |setting: &Setting| Some((setting.flag, matches.get_one::<String>(setting.flag)?.clone()));
-        let flags = settings.iter().filter_map(given).collect();
-        Ok(Self { settings, flags, prefix, environment })
+            |setting: &&Definition| Some((setting.flag, matches.get_one::<String>(setting.flag)?.clone()));
+        Ok(Self { flags: definitions.iter().filter_map(given).collect(), prefix, environment })
+    }
+
+    /// The value of a setting.
+    pub(super) fn read<T>(&self, setting: &Setting<T>) -> Result<T, SettingError> {
+        let value = self.text(&setting.definition);
+        (setting.read)(&value).map_err(|fault| {
+            let definition = &setting.definition;
+            let name = format!("--{} ({})", definition.flag, definition.variable(self.prefix));
+            match fault {
+                Fault::Boolean(error) => SettingError::Boolean { name, error },
+                Fault::Expected(expected) => SettingError::Value { name, value, expected },
+            }
+        })
+    }
+
+    /// A value that is needed.
+    pub(super) fn required<T>(&self, setting: &Setting<Option<T>>) -> Result<T, SettingError> {
+        self.read(setting)?.ok_or_else(|| self.missing(&setting.definition))
+    }
+
+    /// That a setting is needed.
+    pub(super) fn missing(&self, setting: &Definition) -> SettingError {
+        SettingError::Required { flag: setting.flag, variable: setting.variable(self.prefix) }
+    }
+
+    /// What is given for it, or its default, as it is.
+    pub(super) fn text(&self, setting: &Definition) -> String {
+        let given = self.flags.get(setting.flag).cloned();
+        let given = given.or_else(|| self.variable(&setting.variable(self.prefix)));
+        given.unwrap_or_else(|| setting.default.to_owned())
     }
 
     /// A variable without a flag. Empty counts as set.
@@ -108,73 +240,15 @@ impl<'a> Values<'a> {
         (self.environment)(name)
     }
 
-    /// The value of a setting.
-    pub(super) fn text(&self, flag: &str) -> String {
-        let setting = self.settings.iter().find(|setting| setting.flag == flag);
-        let given = self.flags.get(flag).cloned().or_else(|| self.variable(&self.variable_of(flag)));
-        given.unwrap_or_else(|| setting.map_or("", |setting| setting.default).to_owned())
-    }
-
-    /// The value, if it is not empty.
-    pub(super) fn nonempty(&self, flag: &str) -> Option<String> {
-        Some(self.text(flag)).filter(|text| !text.is_empty())
-    }
-
-    /// A value that is needed.
-    pub(super) fn required(&self, flag: &'static str) -> Result<String, SettingError> {
-        self.nonempty(flag).ok_or_else(|| SettingError::Required { flag, variable: self.variable_of(flag) })
-    }
-
-    /// True or false; empty is false.
-    pub(super) fn boolean(&self, flag: &str) -> Result<bool, SettingError> {
-        parse_boolean(&self.text(flag))
-            .map_err(|error| SettingError::Boolean { name: self.name(flag), error })
-    }
-
-    /// The same for a variable without a flag.
+    /// True or false, of a variable without a flag.
     pub(super) fn boolean_variable(&self, name: &str, default: bool) -> Result<bool, SettingError> {
         let Some(text) = self.variable(name) else { return Ok(default) };
         parse_boolean(&text).map_err(|error| SettingError::Boolean { name: name.to_owned(), error })
     }
+}
 
-    /// A number; empty is 0.
-    pub(super) fn number(&self, flag: &str) -> Result<i32, SettingError> {
-        let text = self.text(flag);
-        if text.is_empty() {
-            return Ok(0);
-        }
-        text.parse().map_err(|_| SettingError::Value {
-            name: self.name(flag),
-            value: text,
-            expected: "a number",
-        })
-    }
-
-    /// A file's mode: octal with a leading 0, as shells write it, or decimal.
-    pub(super) fn mode(&self, flag: &str) -> Result<u32, SettingError> {
-        let text = self.text(flag);
-        let parsed = match text.strip_prefix("0o").or_else(|| text.strip_prefix('0')) {
-            Some(octal) if !octal.is_empty() => u32::from_str_radix(octal, 8),
-            _ => text.parse(),
-        };
-        match parsed {
-            Ok(mode) if mode <= 0o777 => Ok(mode),
-            _ => Err(SettingError::Value {
-                name: self.name(flag),
-                value: text,
-                expected: "a file mode, such as 0600 (or 384, the same in decimal)",
-            }),
-        }
-    }
-
-    fn name(&self, flag: &str) -> String {
-        format!("--{flag} ({})", self.variable_of(flag))
-    }
-
-    fn variable_of(&self, flag: &str) -> String {
-        let setting = self.settings.iter().find(|setting| setting.flag == flag);
-        setting.map_or_else(String::new, |setting| setting.variable(self.prefix))
-    }
+fn number(text: &str) -> Result<i32, Fault> {
+    if text.is_empty() { Ok(0) } else { text.parse().map_err(|_| Fault::Expected("a number")) }
 }
 
 /// As Go parses it; empty is false.
@@ -182,54 +256,47 @@ fn parse_boolean(text: &str) -> Result<bool, ValueError> {
     if text.is_empty() { Ok(false) } else { boolean(text) }
 }
 
-fn argument(setting: &Setting, prefix: &str) -> Arg {
-    let default = match setting.default {
-        "" => String::new(),
-        default => format!(" [default: {default}]"),
-    };
-    let help = format!("{}{default} [env: {}]", setting.help, setting.variable(prefix));
-    let argument = Arg::new(setting.flag).long(setting.flag).help(help).action(ArgAction::Set);
-    // As in Go: a switch takes its value after `=` only.
-    if setting.switch {
-        argument.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL")
-    } else {
-        argument.allow_hyphen_values(true)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    static SETTINGS: [Setting; 4] = [
-        Setting::switch("on-off", "true", ""),
-        Setting::value("count", "7", ""),
-        Setting::value("name", "", ""),
-        Setting::value("mode", "384", ""),
-    ];
+    static ON_OFF: Setting<bool> = Setting::switch("on-off", true, "");
+    static COUNT: Setting<i32> = Setting::number("count", "7", "");
+    static NAME: Setting<Option<String>> = Setting::optional("name", "");
+    static MODE: Setting<u32> = Setting::mode("mode", "384", "");
+    static PORT: Setting<Option<u16>> = Setting::port("port", "80", "");
 
     fn parse<'a>(arguments: &[&str], environment: &'a dyn Fn(&str) -> Option<String>) -> Values<'a> {
         let arguments = std::iter::once("x").chain(arguments.iter().copied()).map(OsString::from).collect();
-        Values::parse(Command::new("x"), &SETTINGS, "", arguments, environment).unwrap()
+        let definitions =
+            [&ON_OFF.definition, &COUNT.definition, &NAME.definition, &MODE.definition, &PORT.definition];
+        Values::parse(Command::new("x"), &definitions, "", arguments, environment).unwrap()
     }
 
     #[test]
     fn a_flag_beats_a_variable_which_beats_the_default() {
         let none = |_: &str| None;
         let values = parse(&[], &none);
-        assert!(values.boolean("on-off").unwrap());
-        assert_eq!((values.number("count").unwrap(), values.mode("mode").unwrap()), (7, 0o600));
-        assert!(values.required("name").unwrap_err().to_string().contains("--name or the variable NAME"));
+        assert!(values.read(&ON_OFF).unwrap());
+        assert_eq!((values.read(&COUNT).unwrap(), values.read(&MODE).unwrap()), (7, 0o600));
+        assert_eq!(values.read(&PORT).unwrap(), Some(80));
+        assert!(values.required(&NAME).unwrap_err().to_string().contains("--name or the variable NAME"));
         let empty = |_: &str| Some(String::new());
         let values = parse(&["--mode", "0640"], &empty);
-        assert!(!values.boolean("on-off").unwrap());
-        assert_eq!((values.number("count").unwrap(), values.mode("mode").unwrap()), (0, 0o640));
+        assert!(!values.read(&ON_OFF).unwrap());
+        assert_eq!((values.read(&COUNT).unwrap(), values.read(&MODE).unwrap()), (0, 0o640));
+        assert_eq!((values.read(&PORT).unwrap(), values.read(&NAME).unwrap()), (None, None));
         let bad = |_: &str| Some("maybe".to_owned());
         let values = parse(&["--count=-1"], &bad);
-        assert_eq!(values.number("count").unwrap(), -1);
-        assert!(values.boolean("on-off").unwrap_err().to_string().contains("--on-off (ON_OFF)"));
-        assert!(values.mode("mode").unwrap_err().to_string().contains("a file mode"));
-        assert!(parse(&["--on-off"], &bad).boolean("on-off").unwrap());
-        assert!(!parse(&["--on-off=false"], &bad).boolean("on-off").unwrap());
+        assert_eq!(values.read(&COUNT).unwrap(), -1);
+        assert!(values.read(&ON_OFF).unwrap_err().to_string().contains("--on-off (ON_OFF)"));
+        assert!(values.read(&MODE).unwrap_err().to_string().contains("a file mode"));
+        assert!(
+            values.read(&PORT).unwrap_err().to_string().contains("--port (PORT): \"maybe\" is not a number")
+        );
+        assert!(parse(&["--on-off"], &bad).read(&ON_OFF).unwrap());
+        assert!(!parse(&["--on-off=false"], &bad).read(&ON_OFF).unwrap());
+        let values = parse(&["--port", "65536"], &none);
+        assert!(values.read(&PORT).unwrap_err().to_string().contains("a port, up to 65535"));
     }
 }

@@ -1,4 +1,6 @@
-//! `install-cni`: the flags and variables of Istio's node agent.
+//! `install-cni`: what its flags and variables make of Istio's node agent.
+
+mod settings;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,91 +10,23 @@ use clap::Command;
 use serde_json::{Map, Value, json};
 
 use super::Failure;
-use super::service::{CA_FILE, REMOVE_BINARY, SERVICE_ACCOUNT, SKIP_VERIFY, access, kubeconfig};
+use super::service::{REMOVE_BINARY, access, kubeconfig};
 use super::setting::{Setting, SettingError, Values};
 use crate::ambient::handover::Handover;
 use crate::ambient::settings::Settings;
 use crate::install::Binary;
 use crate::install::istio::{IstioInstaller, PLUGIN, Placement};
 use crate::kubernetes::Collection;
-use crate::log::{Format, Levels, Output};
+use crate::log::{Format, Levels};
 use crate::node::istio::{Agent, Repair, run};
 use crate::repair::istio::{Action, Broken};
-
-static SETTINGS: [Setting; 44] = [
-    Setting::value("mounted-cni-bin-dir", "/host/opt/cni/bin", "Where the host's plugins are mounted"),
-    Setting::value(
-        "mounted-cni-net-dir",
-        "/host/etc/cni/net.d",
-        "Where the host's network configurations are mounted",
-    ),
-    Setting::value("cni-source-dir", "/opt/cni/bin", "Where the image has the plugin"),
-    Setting::value("cni-agent-run-dir", "/var/run/istio-cni", "The agent's folder, on the host and here"),
-    Setting::value("cni-conf-name", "", "The network configuration to edit, or to write"),
-    Setting::switch("chained-cni-plugin", "true", "Whether the plugin goes into another CNI's list"),
-    Setting::switch("istio-owned-cni-config", "false", "Whether it goes into a list of its own"),
-    Setting::value(
-        "istio-owned-cni-config-filename",
-        "",
-        "That list's name [default: 02-istio-cni.conflist]",
-    ),
-    Setting::switch(
-        "cni-conf-group-read",
-        "false",
-        "Whether a new network configuration is readable by its group",
-    ),
-    Setting::value("kubeconfig-mode", "0600", "The mode of the plugin's kubeconfig"),
-    CA_FILE,
-    SKIP_VERIFY,
-    REMOVE_BINARY,
-    SERVICE_ACCOUNT,
-    Setting::value("monitoring-port", "15014", "The port of /metrics; 0 or less for none"),
-    Setting::value("health-port", "8000", "The port of /healthz and /readyz"),
-    Setting::value("host-proc-dir", "/host/proc", "Where the host's /proc is mounted"),
-    Setting::value("host-root-dir", "/host", "Where the host's folders of network namespaces are mounted"),
-    Setting::switch("ambient-enabled", "false", "Whether the node is part of an ambient mesh"),
-    Setting::switch("ambient-disable-safe-upgrade", "false", "Whether the plugin is removed at every stop"),
-    Setting::value("ztunnel-uds-address", "/var/run/ztunnel/ztunnel.sock", "ztunnel's socket"),
-    Setting::switch(
-        "enable-ambient-detection-retry",
-        "false",
-        "Whether the plugin insists on knowing a pod's mode",
-    ),
-    Setting::switch("repair-enabled", "true", "Whether broken pods are repaired"),
-    Setting::value("repair-node-name", "", "The node whose pods are repaired"),
-    Setting::value(
-        "repair-sidecar-annotation",
-        "sidecar.istio.io/status",
-        "The annotation of pods with a sidecar",
-    ),
-    Setting::value("repair-init-container-name", "istio-validation", "The init container that validates"),
-    Setting::value("repair-init-container-exit-code", "126", "Its exit code in broken pods; 0 for any"),
-    Setting::value(
-        "repair-init-container-termination-message",
-        "",
-        "Its message in broken pods; empty for any",
-    ),
-    Setting::value("repair-label-selectors", "", "Narrows the pods that are repaired"),
-    Setting::value("repair-field-selectors", "", "Narrows the pods that are repaired"),
-    Setting::switch("repair-repair-pods", "false", "Repair broken pods in place"),
-    Setting::switch("repair-delete-pods", "false", "Delete broken pods"),
-    Setting::switch("repair-label-pods", "false", "Label broken pods"),
-    Setting::value("repair-broken-pod-label-key", "cni.istio.io/uninitialized", "That label's key"),
-    Setting::value("repair-broken-pod-label-value", "true", "That label's value"),
-    Setting::switch("repair-run-as-daemon", "true", "Ignored"),
-    Setting::value("cni-network-config", "", "Ignored"),
-    Setting::value("cni-network-config-file", "", "Ignored"),
-    Setting::value("log-level", "", "Ignored: see --log_output_level"),
-    Setting::value("ctrlz_port", "9876", "Ignored"),
-    Setting::value("ctrlz_address", "localhost", "Ignored"),
-    Setting::value(
-        "log_output_level",
-        "info",
-        "LEVEL or SCOPE:LEVEL,... of the scopes cni-agent, cni-plugin, default",
-    ),
-    Setting::switch("log_as_json", "false", "Log JSON"),
-    Setting::value("log_target", "stdout", "stdout or stderr"),
-];
+use settings::{
+    AMBIENT, BIN_DIR, CHAINED, CONF_NAME, DELETE_PODS, DETECTION_RETRY, GROUP_READ, HEALTH_PORT,
+    KUBECONFIG_MODE, LABEL_KEY, LABEL_PODS, LABEL_VALUE, LOG_AS_JSON, LOG_LEVEL, LOG_TARGET, MONITORING_PORT,
+    NET_DIR, OWNED, OWNED_NAME, PROC_DIR, REPAIR, REPAIR_ANNOTATION, REPAIR_CONTAINER, REPAIR_EXIT_CODE,
+    REPAIR_FIELDS, REPAIR_LABELS, REPAIR_MESSAGE, REPAIR_NODE, REPAIR_PODS, ROOT_DIR, RUN_DIR, SETTINGS,
+    SOURCE_DIR, UNSAFE_UPGRADE, ZTUNNEL_SOCKET,
+};
 
 /// Which pods are part of an ambient mesh, where nothing else is set: as Istio's own program has it.
 const DEFAULT_SELECTORS: &str = "
@@ -124,7 +58,7 @@ pub(super) fn main(
     let command = IGNORED.iter().fold(command(), |command, flag| {
         command.arg(clap::Arg::new(*flag).long(*flag).hide(true).action(clap::ArgAction::Append))
     });
-    let values = Values::parse(command, &SETTINGS, "", arguments, environment)?;
+    let values = Values::parse(command, SETTINGS, "", arguments, environment)?;
     let unusual = start_log(&values)?;
     for scope in unusual {
         tracing::warn!(target: "cni-agent", "log scope {scope:?} does not exist; scopes are cni-agent, cni-plugin and default");
@@ -143,39 +77,40 @@ fn command() -> Command {
 }
 
 fn start_log(values: &Values<'_>) -> Result<Vec<String>, Failure> {
-    let (levels, unusual) = Levels::parse(&values.text("log_output_level"))?;
-    let format = if values.boolean("log_as_json")? { Format::Json } else { Format::Text };
-    let output = if values.text("log_target") == "stderr" { Output::Stderr } else { Output::Stdout };
-    crate::log::start(levels, format, output);
+    let (levels, unusual) = Levels::parse(&values.read(&LOG_LEVEL)?)?;
+    let format = if values.read(&LOG_AS_JSON)? { Format::Json } else { Format::Text };
+    crate::log::start(levels, format, values.read(&LOG_TARGET)?);
     Ok(unusual)
 }
 
 fn agent(values: &Values<'_>) -> Result<Agent, Failure> {
-    let run_dir = PathBuf::from(values.text("cni-agent-run-dir"));
+    let run_dir = values.read(&RUN_DIR)?;
     let access = access(values)?;
     let native_nftables = values.boolean_variable("NATIVE_NFTABLES", false)?;
-    let bin_dir = PathBuf::from(values.text("mounted-cni-bin-dir"));
+    let bin_dir = values.read(&BIN_DIR)?;
     let installer = IstioInstaller {
         binary: Binary {
-            source: Path::new(&values.text("cni-source-dir")).join(PLUGIN),
+            source: values.read(&SOURCE_DIR)?.join(PLUGIN),
             target: bin_dir.join(PLUGIN),
-            remove: values.boolean(REMOVE_BINARY.flag)?,
+            remove: values.read(&REMOVE_BINARY)?,
         },
-        net_dir: values.text("mounted-cni-net-dir").into(),
+        net_dir: values.read(&NET_DIR)?,
         placement: placement(values)?,
-        config_mode: if values.boolean("cni-conf-group-read")? { 0o640 } else { 0o600 },
+        config_mode: if values.read(&GROUP_READ)? { 0o640 } else { 0o600 },
         kubeconfig: kubeconfig(values, &access, "istio-cni", "istio-cni-context")?,
-        kubeconfig_mode: values.mode("kubeconfig-mode")?,
+        kubeconfig_mode: values.read(&KUBECONFIG_MODE)?,
         entry: entry(values, &run_dir, native_nftables)?,
         run_dir,
     };
-    let ambient = values.boolean("ambient-enabled")?;
+    let ambient = values.read(&AMBIENT)?;
     // Some of its variables are flags, too.
+    let given =
+        |setting: &Setting<PathBuf>| Some(values.text(&setting.definition)).filter(|path| !path.is_empty());
     let variable = |name: &str| match name {
-        "ZTUNNEL_UDS_ADDRESS" => values.nonempty("ztunnel-uds-address"),
-        "CNI_AGENT_RUN_DIR" => values.nonempty("cni-agent-run-dir"),
-        "HOST_PROC_DIR" => values.nonempty("host-proc-dir"),
-        "HOST_ROOT_DIR" => values.nonempty("host-root-dir"),
+        "ZTUNNEL_UDS_ADDRESS" => given(&ZTUNNEL_SOCKET),
+        "CNI_AGENT_RUN_DIR" => given(&RUN_DIR),
+        "HOST_PROC_DIR" => given(&PROC_DIR),
+        "HOST_ROOT_DIR" => given(&ROOT_DIR),
         name => values.variable(name),
     };
     let ambient = ambient.then(|| Settings::from_variables(variable)).transpose()?;
@@ -183,31 +118,31 @@ fn agent(values: &Values<'_>) -> Result<Agent, Failure> {
     Ok(Agent {
         installer,
         access,
-        monitoring_port: port(values, "monitoring-port")?,
-        health_port: port(values, "health-port")?.unwrap_or(8000),
+        monitoring_port: values.read(&MONITORING_PORT)?,
+        health_port: values.read(&HEALTH_PORT)?.unwrap_or(8000),
         handover: Handover {
             namespace: values.variable("POD_NAMESPACE").unwrap_or_default(),
             node: values.variable("NODE_NAME").unwrap_or_default(),
-            disabled: values.boolean("ambient-disable-safe-upgrade")?,
+            disabled: values.read(&UNSAFE_UPGRADE)?,
             owned_config: owned,
         },
         ambient,
         repair: repair(values, native_nftables)?,
-        proc: values.text("host-proc-dir").into(),
+        proc: values.read(&PROC_DIR)?,
     })
 }
 
 /// Where the plugin's entry goes. A list of its own exists in ambient mode only.
 fn placement(values: &Values<'_>) -> Result<Placement, SettingError> {
-    let name = values.nonempty("cni-conf-name");
-    if !values.boolean("chained-cni-plugin")? {
+    let name = values.read(&CONF_NAME)?;
+    if !values.read(&CHAINED)? {
         return Ok(Placement::Alone(name));
     }
-    if !values.boolean("istio-owned-cni-config")? || !values.boolean("ambient-enabled")? {
+    if !values.read(&OWNED)? || !values.read(&AMBIENT)? {
         return Ok(Placement::Chained(name));
     }
     // Istio's chart sets the one and its program reads the other.
-    let owned = values.nonempty("istio-owned-cni-config-filename");
+    let owned = values.read(&OWNED_NAME)?;
     let owned =
         owned.or_else(|| values.variable("ISTIO_OWNED_CNI_CONF_FILENAME").filter(|name| !name.is_empty()));
     Ok(Placement::Owned { name: owned.unwrap_or_else(|| "02-istio-cni.conflist".into()), primary: name })
@@ -215,7 +150,7 @@ fn placement(values: &Values<'_>) -> Result<Placement, SettingError> {
 
 /// The plugin's entry in the network configuration.
 fn entry(values: &Values<'_>, run_dir: &Path, native_nftables: bool) -> Result<Value, Failure> {
-    let level = values.text("log_output_level");
+    let level = values.read(&LOG_LEVEL)?;
     let level = level.split(',').find_map(|part| match part.split_once(':') {
         Some(("cni-plugin" | "cni" | "all", level)) => Some(level),
         Some(_) => None,
@@ -229,12 +164,12 @@ fn entry(values: &Values<'_>, run_dir: &Path, native_nftables: bool) -> Result<V
     set("type", json!(PLUGIN));
     set("plugin_log_level", json!(level.filter(|level| !level.is_empty()).unwrap_or("info")));
     set("cni_agent_run_dir", json!(run_dir));
-    set("ambient_enabled", json!(values.boolean("ambient-enabled")?));
+    set("ambient_enabled", json!(values.read(&AMBIENT)?));
     set("enablement_selectors", selectors(values)?);
     set("exclude_namespaces", json!(excluded));
     set("pod_namespace", json!(values.variable("POD_NAMESPACE").unwrap_or_default()));
     set("native_nftables", json!(native_nftables));
-    set("enable_ambient_detection_retry", json!(values.boolean("enable-ambient-detection-retry")?));
+    set("enable_ambient_detection_retry", json!(values.read(&DETECTION_RETRY)?));
     Ok(Value::Object(entry))
 }
 
@@ -251,45 +186,31 @@ fn selectors(values: &Values<'_>) -> Result<Value, Failure> {
     }
 }
 
-fn port(values: &Values<'_>, flag: &'static str) -> Result<Option<u16>, SettingError> {
-    let number = values.number(flag)?;
-    if number <= 0 {
-        return Ok(None);
-    }
-    u16::try_from(number).map(Some).map_err(|_| SettingError::Value {
-        name: format!("--{flag}"),
-        value: number.to_string(),
-        expected: "a port, up to 65535",
-    })
-}
-
 fn repair(values: &Values<'_>, native_nftables: bool) -> Result<Option<Repair>, Failure> {
-    let action = if !values.boolean("repair-enabled")? {
+    let action = if !values.read(&REPAIR)? {
         None
-    } else if values.boolean("repair-repair-pods")? {
-        Some(Action::Repair { proc: values.text("host-proc-dir").into(), native_nftables })
-    } else if values.boolean("repair-delete-pods")? {
+    } else if values.read(&REPAIR_PODS)? {
+        Some(Action::Repair { proc: values.read(&PROC_DIR)?, native_nftables })
+    } else if values.read(&DELETE_PODS)? {
         Some(Action::Delete)
-    } else if values.boolean("repair-label-pods")? {
-        let (key, value) =
-            (values.text("repair-broken-pod-label-key"), values.text("repair-broken-pod-label-value"));
-        Some(Action::Label { key, value })
+    } else if values.read(&LABEL_PODS)? {
+        Some(Action::Label { key: values.read(&LABEL_KEY)?, value: values.read(&LABEL_VALUE)? })
     } else {
         None
     };
     let Some(action) = action else { return Ok(None) };
-    let node = values.nonempty("repair-node-name").or_else(|| values.variable("NODE_NAME"));
-    let node =
-        node.filter(|node| !node.is_empty()).map_or_else(|| values.required("repair-node-name"), Ok)?;
-    let fields = [format!("spec.nodeName={node}"), values.text("repair-field-selectors")];
+    let node = values.read(&REPAIR_NODE)?.or_else(|| values.variable("NODE_NAME"));
+    let node = node.filter(|node| !node.is_empty());
+    let node = node.ok_or_else(|| values.missing(&REPAIR_NODE.definition))?;
+    let fields = [format!("spec.nodeName={node}"), values.read(&REPAIR_FIELDS)?];
     let fields: Vec<String> = fields.into_iter().filter(|selector| !selector.is_empty()).collect();
     Ok(Some(Repair {
-        collection: Collection::pods(fields.join(","), values.text("repair-label-selectors")),
+        collection: Collection::pods(fields.join(","), values.read(&REPAIR_LABELS)?),
         broken: Broken {
-            annotation: values.text("repair-sidecar-annotation"),
-            init_container: values.text("repair-init-container-name"),
-            exit_code: values.number("repair-init-container-exit-code")?,
-            message: values.text("repair-init-container-termination-message"),
+            annotation: values.read(&REPAIR_ANNOTATION)?,
+            init_container: values.read(&REPAIR_CONTAINER)?,
+            exit_code: values.read(&REPAIR_EXIT_CODE)?,
+            message: values.read(&REPAIR_MESSAGE)?,
         },
         action,
     }))
@@ -305,7 +226,7 @@ mod tests {
         let environment = move |name: &str| variables.get(name).cloned();
         let arguments =
             std::iter::once("install-cni").chain(arguments.iter().copied()).map(OsString::from).collect();
-        agent(&Values::parse(command(), &SETTINGS, "", arguments, &environment)?)
+        agent(&Values::parse(command(), SETTINGS, "", arguments, &environment)?)
     }
 
     const KUBERNETES: [(&str, &str); 2] =
