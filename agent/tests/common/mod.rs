@@ -197,6 +197,17 @@ impl Running {
         kill(Pid::from_raw(children.trim().parse().unwrap()), signal).unwrap();
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What of it is in memory, in KiB (proc_pid_status(5)).
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// The exit code, once it has ended by itself; `None` if a signal ended it.
     pub(crate) fn wait(&mut self) -> Option<i32> {
         let begun = Instant::now();
