@@ -3,6 +3,7 @@
 pub mod istio;
 pub mod linkerd;
 pub mod pod;
+mod presence;
 pub mod selector;
 pub mod value;
 
@@ -10,6 +11,7 @@ use std::ops::RangeInclusive;
 
 use nft_ruleset::IpPrefix;
 use nft_ruleset::Table;
+pub use presence::Profile;
 
 /// How the names of the tables begin that meshwire, Istio and Linkerd have for themselves.
 const TABLES: [&str; 3] = ["istio-proxy-", "istio-ambient-", "linkerd-proxy-init"];

@@ -21,7 +21,7 @@ pub struct Node {
     root: PathBuf,
 }
 
-/// A network namespace of processes other than the node's own.
+/// A network namespace of processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodNetwork {
     /// Its oldest process, as the node's proc file system numbers it
@@ -110,27 +110,7 @@ impl Node {
         let host = proc.join("1/ns/net");
         let host = id(&host).map_err(|error| PodsError::Read { path: host, error })?;
         let own = id(Path::new("/proc/thread-self/ns/net")).ok();
-        let mut oldest = BTreeMap::new();
-        for pid in pids(&proc)? {
-            let process = proc.join(pid.to_string());
-            // A process that ends meanwhile is none.
-            let Ok(namespace) = id(&process.join("ns/net")) else { continue };
-            let started = fs::read_to_string(process.join("stat")).ok();
-            let Some(started) = started.and_then(|stat| start_time(&stat)) else { continue };
-            if namespace != host && Some(namespace) != own {
-                let age = oldest.entry(namespace).or_insert((started, pid));
-                *age = (*age).min((started, pid));
-            }
-        }
-        let mut ages: Vec<_> = oldest.into_values().collect();
-        ages.sort_unstable();
-        let network = |(_, pid): (u64, u32)| {
-            let process = proc.join(pid.to_string());
-            let cgroup = fs::read(process.join("cgroup")).unwrap_or_default();
-            let uid = pod_of_cgroup(&String::from_utf8_lossy(&cgroup));
-            PodNetwork { pid, uid, path: process.join("ns/net") }
-        };
-        Ok(ages.into_iter().map(network).collect())
+        networks_in(&proc, |namespace| namespace != host && Some(namespace) != own)
     }
 
     /// The pods that the kubelet keeps logs of, by their UIDs in hexadecimal digits. A static pod has its configuration's
@@ -175,8 +155,43 @@ impl Node {
     }
 }
 
+/// Each network namespace that a process of this proc file system is in, the node's own too, by its oldest process, the
+/// oldest first.
+///
+/// # Errors
+/// [`PodsError::Read`].
+pub fn all_networks(proc: &Path) -> Result<Vec<PodNetwork>, PodsError> {
+    networks_in(proc, |_| true)
+}
+
 /// The device and the inode of a namespace's file.
-fn id(path: &Path) -> io::Result<(u64, u64)> {
+type NamespaceId = (u64, u64);
+
+fn networks_in(proc: &Path, counts: impl Fn(NamespaceId) -> bool) -> Result<Vec<PodNetwork>, PodsError> {
+    let mut oldest = BTreeMap::new();
+    for pid in pids(proc)? {
+        let process = proc.join(pid.to_string());
+        // A process that ends meanwhile is none.
+        let Ok(namespace) = id(&process.join("ns/net")) else { continue };
+        let started = fs::read_to_string(process.join("stat")).ok();
+        let Some(started) = started.and_then(|stat| start_time(&stat)) else { continue };
+        if counts(namespace) {
+            let age = oldest.entry(namespace).or_insert((started, pid));
+            *age = (*age).min((started, pid));
+        }
+    }
+    let mut ages: Vec<_> = oldest.into_values().collect();
+    ages.sort_unstable();
+    let network = |(_, pid): (u64, u32)| {
+        let process = proc.join(pid.to_string());
+        let cgroup = fs::read(process.join("cgroup")).unwrap_or_default();
+        let uid = pod_of_cgroup(&String::from_utf8_lossy(&cgroup));
+        PodNetwork { pid, uid, path: process.join("ns/net") }
+    };
+    Ok(ages.into_iter().map(network).collect())
+}
+
+fn id(path: &Path) -> io::Result<NamespaceId> {
     path.metadata().map(|file| (file.dev(), file.ino()))
 }
 

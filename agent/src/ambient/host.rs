@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use meshwire::kubelet::{self, KubeletError};
+use meshwire::leftovers;
 use meshwire::mesh::istio::ambient::HostInterception;
 use meshwire::probes::{self, PodUid, PodUidError, ProbesError};
 use meshwire::verify::verify;
@@ -73,7 +74,8 @@ pub(super) fn start(
     results: impl Fn(Input) + Send + 'static,
 ) -> std::io::Result<mpsc::Sender<Job>> {
     let (sender, jobs) = mpsc::channel();
-    let mut host = Host { netns, proc: settings.proc.clone(), settings, metrics, kubelets: None };
+    let mut host =
+        Host { netns, proc: settings.proc.clone(), settings, metrics, kubelets: None, is_taken_over: false };
     thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
         for job in jobs {
             if let Some(result) = host.work(job) {
@@ -90,6 +92,8 @@ struct Host {
     proc: PathBuf,
     metrics: AmbientMetrics,
     kubelets: Option<(Vec<u32>, Instant)>,
+    /// Whether nothing is left of an agent that was here before
+    is_taken_over: bool,
 }
 
 impl Host {
@@ -124,20 +128,25 @@ impl Host {
 
     fn read(&mut self) -> Result<(bool, Vec<(IpAddr, Uid)>), HostError> {
         let desired = self.interception()?;
+        let is_taken_over = self.is_taken_over;
         let read = self.netns.enter(|nft, routes| {
             let intact = verify(&desired.interception(), nft, routes)?.is_empty();
-            Ok((intact, probes::list(nft)))
+            let is_taken_over = is_taken_over || leftovers::find(nft)?.is_empty();
+            Ok((intact, is_taken_over, probes::list(nft)))
         });
-        let (intact, probes) = read?;
+        let (intact, is_taken_over, probes) = read?;
+        self.is_taken_over = is_taken_over;
         let elements = probes?.into_iter();
         // What has no owner's name is somebody else's.
         let owned = elements.filter_map(|probe| Some((probe.address, Uid::from(&*probe.pod_uid?))));
-        Ok((intact, owned.collect()))
+        // Rules of iptables next to intact ones of ours have to go, too.
+        Ok((intact && is_taken_over, owned.collect()))
     }
 
     fn program(&mut self) -> Result<(), HostError> {
         let desired = self.interception()?;
         self.netns.enter(|nft, routes| take_over::make(&desired.interception(), nft, routes))?;
+        self.is_taken_over = true;
         Ok(())
     }
 

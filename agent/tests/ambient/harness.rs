@@ -54,6 +54,13 @@ impl Namespace {
         run("ip", &words)
     }
 
+    /// Runs a command inside, which reads this.
+    pub(crate) fn feed(&self, command: &str, input: &str) {
+        let words: Vec<_> = ["netns", "exec", &self.name].into_iter().chain(command.split(' ')).collect();
+        let output = meshwire_testkit::finish(Command::new("ip").args(words), input);
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     pub(crate) fn tables(&self) -> Vec<String> {
         let listed = self.output("nft list tables");
         let mut names: Vec<_> =
@@ -98,6 +105,8 @@ pub(crate) struct Node {
     pub(crate) files: common::Node,
     pub(crate) host: Namespace,
     pub(crate) ipv6: bool,
+    /// Where the agent finds the node's folders
+    pub(crate) host_root: PathBuf,
     agent: Option<Agent>,
 }
 
@@ -118,7 +127,13 @@ impl Drop for Agent {
 
 impl Node {
     pub(crate) fn new(ipv6: bool) -> Self {
-        let node = Self { files: common::Node::new(), host: Namespace::new(), ipv6, agent: None };
+        let node = Self {
+            files: common::Node::new(),
+            host: Namespace::new(),
+            ipv6,
+            host_root: "/".into(),
+            agent: None,
+        };
         fs::create_dir_all(node.files.path("ztunnel")).unwrap();
         node.process(1, "init", "", 0, &node.host);
         node.process(99, "kubelet", "/usr/bin/kubelet", 4711, &node.host);
@@ -177,14 +192,20 @@ impl Node {
 
     /// Runs `meshwire`, which is built next to the agent, with the agent's socket; none, and said, where it is not built.
     pub(crate) fn meshwire(&self, arguments: &[&str]) -> Option<Output> {
-        let program = Path::new(env!("CARGO_BIN_EXE_meshwire-agent")).with_file_name("meshwire");
-        if !program.exists() {
-            assert!(std::env::var_os("CI").is_none(), "{} is needed in CI", program.display());
-            eprintln!("skipped: it needs {}", program.display());
-            return None;
-        }
         let socket = self.settings().event_socket();
-        Some(Command::new(program).args(arguments).arg("--socket").arg(socket).output().unwrap())
+        Some(Command::new(program()?).args(arguments).arg("--socket").arg(socket).output().unwrap())
+    }
+
+    /// Runs `meshwire` as in the agent's container, where the agent's folder is where the chart mounts it.
+    pub(crate) fn meshwire_in_the_container(&self, arguments: &[&str]) -> Option<Output> {
+        const MOUNTS: &str = "set -e; mount --rbind /run/netns \"$1\"; mount -t tmpfs none /run; \
+            mkdir /run/netns /run/istio-cni; mount --rbind \"$1\" /run/netns; mount --bind \"$2\" /run/istio-cni; \
+            shift 2; exec \"$@\"";
+        let aside = self.files.path("aside");
+        fs::create_dir_all(&aside).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", MOUNTS, "sh"]).arg(aside).arg(self.settings().run_directory);
+        Some(command.arg(program()?).args(arguments).output().unwrap())
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -197,7 +218,7 @@ impl Node {
         })
         .unwrap();
         settings.proc = self.proc();
-        settings.host_root = "/".into();
+        settings.host_root.clone_from(&self.host_root);
         settings.run_directory = self.files.path("run");
         settings.zds_socket = self.files.path("ztunnel/ztunnel.sock");
         settings
@@ -342,6 +363,17 @@ impl Node {
         });
         owned.collect()
     }
+}
+
+/// The executable `meshwire`; none, and said, where it is not built.
+fn program() -> Option<PathBuf> {
+    let program = Path::new(env!("CARGO_BIN_EXE_meshwire-agent")).with_file_name("meshwire");
+    if program.exists() {
+        return Some(program);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is needed in CI", program.display());
+    eprintln!("skipped: it needs {}", program.display());
+    None
 }
 
 /// How the agent reaches the API server.

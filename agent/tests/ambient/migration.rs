@@ -8,6 +8,7 @@ use std::time::Duration;
 use meshwire::mesh::istio::ambient::{HostInterception, PodInterception};
 use meshwire::netns::{Namespace as Netns, inside};
 use meshwire::network::RouteSocket;
+use meshwire::nft_ruleset::Ruleset;
 use meshwire::verify::{VerifyError, verify};
 use meshwire_testkit::{ISTIO_AMBIENT_POD, oracle};
 use nftwire::Socket;
@@ -24,16 +25,29 @@ const HOST: &str = "*nat
 COMMIT
 ";
 
-/// Loads rules of iptables, and what Istio's agent adds besides.
+/// What Istio's agent makes for IPv4, and what it adds besides.
 fn by_istio(namespace: &Namespace, rules: &str, is_pod: bool) {
-    let enter = format!("--net=/run/netns/{}", namespace.name);
-    let mut command = std::process::Command::new("nsenter");
-    let output = meshwire_testkit::finish(command.args([&enter, "iptables-nft-restore", "--noflush"]), rules);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    namespace.feed("iptables-nft-restore --noflush", rules);
     if is_pod && !namespace.output("ip rule").contains("32764:") {
         namespace.output("ip rule add fwmark 0x111/0xfff pref 32764 lookup 100");
         namespace.output("ip route add local default dev lo table 100");
     }
+}
+
+/// The same rules for IPv6.
+fn by_istio_for_ipv6(namespace: &Namespace, rules: &str) {
+    let rules = rules
+        .replace("169.254.7.127/32", "fd16:9254:7127:1337:ffff:ffff:ffff:ffff/128")
+        .replace("169.254.7.127", "fd16:9254:7127:1337:ffff:ffff:ffff:ffff")
+        .replace("127.0.0.1/32", "::1/128");
+    namespace.feed("ip6tables-nft-restore --noflush", &rules);
+}
+
+/// Loads rules by nft, in place of what its tables have.
+fn by_nft(namespace: &Namespace, ruleset: &Ruleset) {
+    let names = ruleset.tables.iter().map(|table| format!("{} {}", table.family, table.name));
+    let removal: String = names.map(|name| format!("add table {name}\nflush table {name}\n")).collect();
+    namespace.feed("nft -f -", &format!("{removal}{ruleset}"));
 }
 
 fn has_istios_chains(namespace: &Namespace) -> bool {
@@ -162,13 +176,18 @@ fn from_istios_agent_in_iptables_mode_to_ours_to_istios_in_nft_mode() {
         return;
     }
     let mut node = Node::new(false);
-    let pod = Linked::new(&node, "p", 7);
+    let (pod, other) = (Linked::new(&node, "p", 7), Linked::new(&node, "q", 6));
     by_istio(&pod.sandbox.namespace, ISTIO_AMBIENT_POD, true);
+    by_istio(&other.sandbox.namespace, ISTIO_AMBIENT_POD, true);
     by_istio(&node.host, HOST, false);
-    node.update("p", |pod| {
-        pod["metadata"]["annotations"] = json!({ "ambient.istio.io/redirection": "enabled" });
-    });
+    for name in ["p", "q"] {
+        node.update(name, |pod| {
+            pod["metadata"]["annotations"] = json!({ "ambient.istio.io/redirection": "enabled" });
+        });
+    }
     let (mut connection, taker) = pod.connect();
+    assert_eq!(taker, "proxy");
+    let (mut others_connection, taker) = other.connect();
     assert_eq!(taker, "proxy");
 
     node.start();
@@ -176,7 +195,7 @@ fn from_istios_agent_in_iptables_mode_to_ours_to_istios_in_nft_mode() {
     soon("ztunnel is ready", || ztunnel.is_ready());
     soon("nothing of Istio's is left in the pod", || !has_istios_chains(&pod.sandbox.namespace));
     soon("nor on the node", || !has_istios_chains(&node.host));
-    soon("all is as desired", || node.summary().enabled == 1);
+    soon("all is as desired", || node.summary().enabled == 2);
     assert_alive(&mut connection);
     pod.assert_reaches("proxy");
 
@@ -204,8 +223,60 @@ fn from_istios_agent_in_iptables_mode_to_ours_to_istios_in_nft_mode() {
     node.update("p", |pod| pod["metadata"]["labels"] = json!({ "istio.io/dataplane-mode": "none" }));
     soon("it is released", || node.annotation("p").is_none());
     pod.assert_reaches("app!!");
+    other.assert_reaches("proxy");
+    assert_alive(&mut others_connection);
     node.uninstall();
     assert_eq!(node.host.tables(), ["table ip nat"], "iptables' own, which is empty");
+    pod.assert_reaches("app!!");
+    other.assert_reaches("proxy");
+    assert_alive(&mut others_connection);
+    assert_eq!(ztunnel.violations(), [""; 0]);
+}
+
+/// Istio's agent was there in between, and did not clean up: in either mode.
+#[test]
+fn from_ours_by_way_of_istios_agent_to_ours() {
+    if !privileged() || !oracle("iptables-nft-restore") {
+        return;
+    }
+    let mut node = Node::new(false);
+    let pod = Linked::new(&node, "p", 5);
+    let PodInterception { ipv6, dns, .. } = node.settings().pod;
+    let ours = PodInterception { ipv6, dns, ..PodInterception::default() };
+    let is_ours = |node: &Node| {
+        let host = HostInterception::new([4711]).interception();
+        holds(&pod.sandbox.namespace, |nft, routes| Ok(verify(&ours.interception(), nft, routes)?.is_empty()))
+            && holds(&node.host, |nft, routes| Ok(verify(&host, nft, routes)?.is_empty()))
+            && !has_istios_chains(&pod.sandbox.namespace)
+            && !has_istios_chains(&node.host)
+    };
+    node.start();
+    let ztunnel = node.ztunnel();
+    assert_captured(&node, &ztunnel, "p", &pod.uid, &pod.sandbox, &[&pod.address]);
+    let (mut connection, taker) = pod.connect();
+    assert_eq!(taker, "proxy");
+    for mode in ["iptables", "nft"] {
+        node.kill();
+        if mode == "iptables" {
+            by_istio(&pod.sandbox.namespace, ISTIO_AMBIENT_POD, true);
+            by_istio(&node.host, HOST, false);
+        } else {
+            let native = PodInterception { native_nftables: true, ..ours.clone() };
+            by_nft(&pod.sandbox.namespace, &native.interception().ruleset);
+            let native = HostInterception { native_nftables: true, ..HostInterception::new([4711]) };
+            by_nft(&node.host, &native.interception().ruleset);
+            assert!(!is_ours(&node), "they differ");
+        }
+        pod.assert_reaches("proxy");
+        assert_alive(&mut connection);
+        node.start();
+        soon(&format!("ours again, after Istio's in {mode} mode"), || {
+            is_ours(&node) && node.summary().enabled == 1
+        });
+        soon("the pod is in the probe set", || node.probes().get(&pod.address) == Some(&pod.uid));
+        pod.assert_reaches("proxy");
+        assert_alive(&mut connection);
+    }
     assert_eq!(ztunnel.violations(), [""; 0]);
 }
 
@@ -214,7 +285,7 @@ fn to_istios_agent_in_iptables_mode() {
     if !privileged() || !oracle("iptables-nft-restore") {
         return;
     }
-    let mut node = Node::new(false);
+    let mut node = Node::new(true);
     let (pod, other) = (Linked::new(&node, "p", 8), Linked::new(&node, "q", 9));
     node.start();
     let ztunnel = node.ztunnel();
@@ -222,20 +293,25 @@ fn to_istios_agent_in_iptables_mode() {
     assert_captured(&node, &ztunnel, "q", &other.uid, &other.sandbox, &[&other.address]);
     let (mut connection, taker) = pod.connect();
     assert_eq!(taker, "proxy");
+    let (mut others_connection, taker) = other.connect();
+    assert_eq!(taker, "proxy");
     // The image is another one, whose agent has not found the second pod yet.
     node.kill();
     by_istio(&pod.sandbox.namespace, ISTIO_AMBIENT_POD, true);
+    by_istio_for_ipv6(&pod.sandbox.namespace, ISTIO_AMBIENT_POD);
     by_istio(&node.host, HOST, false);
+    by_istio_for_ipv6(&node.host, HOST);
     let proc = node.proc();
-    let release = || {
+    let release = |wait: &str| {
         let proc = proc.to_str().unwrap();
-        node.meshwire(&["node", "release", "--backend", "iptables", "--proc", proc])
+        node.meshwire(&["node", "release", "--backend", "iptables", "--proc", proc, "--wait", wait])
     };
-    let Some(output) = release() else { return };
+    let Some(output) = release("0s") else { return };
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     assert_eq!(text.lines().filter(|line| line.starts_with("released ")).count(), 2, "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("kept ")).count(), 1, "{text}");
+    assert!(text.contains(": no ip rules of Istio's agent are in force"), "{text}");
     let has_ours = |namespace: &Namespace| namespace.output("nft list tables").contains("istio-ambient-");
     assert!(!has_ours(&pod.sandbox.namespace) && !has_ours(&node.host) && has_ours(&other.sandbox.namespace));
     assert!(pod.sandbox.namespace.output("ip rule").contains("32764:"), "Istio's agent needs it, too");
@@ -243,11 +319,35 @@ fn to_istios_agent_in_iptables_mode() {
     pod.assert_reaches("proxy");
     other.assert_reaches("proxy");
 
+    // Half of what the agent makes: chains that nothing leads to, then one family.
+    other.sandbox.namespace.output("iptables-nft -t nat -N ISTIO_PRERT");
+    assert_eq!(release("0s").unwrap().status.code(), Some(3));
     by_istio(&other.sandbox.namespace, ISTIO_AMBIENT_POD, true);
-    assert!(release().unwrap().status.success());
+    let text = String::from_utf8(release("0s").unwrap().stdout).unwrap();
+    assert!(text.contains(": no ip6 rules of Istio's agent are in force"), "{text}");
+    assert!(has_ours(&other.sandbox.namespace));
+    let output = thread::scope(|scope| {
+        let waiting = scope.spawn(|| release("30s").unwrap());
+        thread::sleep(Duration::from_millis(300));
+        by_istio_for_ipv6(&other.sandbox.namespace, ISTIO_AMBIENT_POD);
+        waiting.join().unwrap()
+    });
+    assert!(output.status.success() && !has_ours(&other.sandbox.namespace), "{output:?}");
     other.assert_reaches("proxy");
-    assert!(release().unwrap().stdout.is_empty(), "nothing is left to release");
+    assert_alive(&mut others_connection);
+    assert!(release("30s").unwrap().stdout.is_empty(), "nothing is left to release");
+
     // Istio's agent takes a pod out of the mesh: it knows its own chains alone.
     pod.sandbox.namespace.output("iptables-nft -t nat -F");
     pod.assert_reaches("app!!");
+    other.assert_reaches("proxy");
+    assert_alive(&mut others_connection);
+    // And is uninstalled: the pods' rules stay.
+    for program in ["iptables-nft", "ip6tables-nft"] {
+        node.host.output(&format!("{program} -t nat -F"));
+        node.host.output(&format!("{program} -t nat -X"));
+    }
+    pod.assert_reaches("app!!");
+    other.assert_reaches("proxy");
+    assert_alive(&mut others_connection);
 }

@@ -1,16 +1,11 @@
 //! `meshwire node release`: hands the node's pods to Istio's own agent.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use clap::Command;
-use nftwire::io_text;
 
 use super::status::{is_as_desired, text};
 use super::{NOT_AS_DESIRED, SOCKET, ask, state};
@@ -19,10 +14,13 @@ use crate::cli::failure::{Failure, write_result};
 use crate::cli::flag::{Flag, Flags, Values, value, with_flags};
 use crate::diagnostic::{Explain, Explanation};
 use crate::netns::{Namespace, inside};
+use crate::pods::all_networks;
 use crate::release::{Released, release_beside_iptables};
 
-/// Between two looks.
+/// Between two looks at the agent's state.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks into all network namespaces.
+const LONG_PAUSE: Duration = Duration::from_secs(1);
 
 /// What Istio's agent is going to make rules with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,35 +56,17 @@ static PROC: Flag<PathBuf> = Flag::text("proc", "PATH", || "/proc".into(), |give
 
 static FLAGS: Flags = &[&BACKEND, &WAIT, &PROC, &SOCKET];
 
-/// Why the pods cannot be released.
+/// A namespace's rules cannot be read or removed.
 #[derive(Debug, thiserror::Error)]
-enum ReleaseError {
-    /// The processes cannot be listed
-    #[error("cannot list the processes in {}: {}", path.display(), io_text(error))]
-    Proc {
-        /// The folder
-        path: PathBuf,
-        /// What the system call returned
-        error: io::Error,
-    },
-    /// A namespace's rules cannot be read or removed
-    #[error("the network namespace {}: {error}", path.display())]
-    Namespace {
-        /// The namespace's file
-        path: PathBuf,
-        /// What failed
-        error: ApplyError,
-    },
+#[error("the network namespace {}: {error}", path.display())]
+struct ReleaseError {
+    path: PathBuf,
+    error: ApplyError,
 }
 
 impl Explain for ReleaseError {
     fn explanation(&self) -> Explanation {
-        match self {
-            Self::Proc { path, error } => {
-                error.explanation().at("file", path.display().to_string()).help("pass the node's with --proc")
-            }
-            Self::Namespace { path, error } => error.explanation().at("file", path.display().to_string()),
-        }
+        self.error.explanation().at("file", self.path.display().to_string())
     }
 }
 
@@ -97,7 +77,7 @@ pub(super) fn command(name: &'static str) -> Command {
             "nft: before the image is changed. The agent gives every pod and the node exactly the rules of Istio's\n\
              nftables backend, which Istio's agent knows; connections go on.\n\
              iptables: after the image was changed. Removes meshwire's tables from each network namespace in which\n\
-             Istio's agent has made its own chains; others stay as they are.\n\
+             the rules of Istio's agent are in force, for IPv6 too if meshwire's are, and waits for the others.\n\
              meshwire: takes `nft` back.\n\
              Exits with {NOT_AS_DESIRED} if some pods are not converted."
         ))
@@ -107,7 +87,7 @@ pub(super) fn release(values: &Values<'_>) -> Result<ExitCode, Failure> {
     match values.read(&BACKEND)? {
         Backend::Nft => convert(values, "nft"),
         Backend::Own => convert(values, "meshwire"),
-        Backend::Iptables => remove(&values.read(&PROC)?),
+        Backend::Iptables => remove(&values.read(&PROC)?, Instant::now() + values.read(&WAIT)?),
     }
 }
 
@@ -127,45 +107,38 @@ fn convert(values: &Values<'_>, backend: &str) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Removes what is superfluous now.
-fn remove(proc: &Path) -> Result<ExitCode, Failure> {
-    let (mut lines, mut is_complete) = (String::new(), true);
-    for path in namespaces(proc)? {
+/// Removes what is superfluous by now, until nothing is left to remove.
+fn remove(proc: &Path, deadline: Instant) -> Result<ExitCode, Failure> {
+    let mut lines = String::new();
+    loop {
+        let kept = remove_once(proc, &mut lines)?;
+        if kept.is_empty() || Instant::now() >= deadline {
+            write_result(&(lines + &kept))?;
+            return Ok(if kept.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_AS_DESIRED) });
+        }
+        sleep(LONG_PAUSE.min(deadline.saturating_duration_since(Instant::now())));
+    }
+}
+
+/// Adds a line for each namespace that is released; returns those of the others.
+fn remove_once(proc: &Path, lines: &mut String) -> Result<String, Failure> {
+    let mut kept = String::new();
+    for network in all_networks(proc)? {
+        let path = network.path;
         // A process that ended meanwhile takes its namespace with it.
         let Ok(namespace) = Namespace::from_path(&path) else { continue };
         let released = inside(&namespace, release_beside_iptables);
-        let line = match released.map_err(|error| ReleaseError::Namespace { path: path.clone(), error })? {
-            Released::Nothing => continue,
+        match released.map_err(|error| ReleaseError { path: path.clone(), error })? {
+            Released::Nothing => {}
             Released::Removed(leftovers) => {
                 let chains: Vec<_> = leftovers.iter().map(ToString::to_string).collect();
-                format!("released {}, in force is {}\n", path.display(), chains.join("; "))
+                lines.push_str(&format!("released {}, in force is {}\n", path.display(), chains.join("; ")));
             }
-            Released::NotTakenOver => {
-                is_complete = false;
-                format!("kept {}: no chains of Istio's agent are there\n", path.display())
-            }
-        };
-        lines.push_str(&line);
-    }
-    write_result(&lines)?;
-    Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::from(NOT_AS_DESIRED) })
-}
-
-/// One file for each network namespace that a process is in.
-fn namespaces(proc: &Path) -> Result<Vec<PathBuf>, ReleaseError> {
-    let failed = |error| ReleaseError::Proc { path: proc.to_owned(), error };
-    let mut seen = BTreeSet::new();
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(proc).map_err(failed)? {
-        let process = entry.map_err(failed)?;
-        if process.file_name().as_encoded_bytes().iter().all(u8::is_ascii_digit) {
-            let path = process.path().join("ns/net");
-            if let Ok(file) = path.metadata()
-                && seen.insert((file.dev(), file.ino()))
-            {
-                paths.push(path);
+            Released::NotTakenOver(family) => {
+                kept +=
+                    &format!("kept {}: no {family} rules of Istio's agent are in force\n", path.display());
             }
         }
     }
-    Ok(paths)
+    Ok(kept)
 }

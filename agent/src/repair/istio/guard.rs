@@ -1,10 +1,12 @@
-//! Whether running pods with a sidecar have rules at all, whoever made them: a pod that lost them is not restarted, and
+//! Whether running pods with a sidecar have their mesh's rules, whoever made them: a pod that lost them is not restarted, and
 //! nobody would notice that its traffic bypasses the mesh.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use meshwire::{leftovers, mesh};
+use meshwire::leftovers;
+use meshwire::mesh::Profile;
+use meshwire::nft_ruleset::snapshot::{Depth, Scope, Snapshot};
 use nftwire::{Family, Socket};
 
 use crate::ambient::netns::{Netns, NetnsError, path_id};
@@ -22,6 +24,14 @@ pub(super) enum Mesh {
 impl Mesh {
     /// As a label of the gauge.
     pub(super) const ALL: [(Self, &'static str); 2] = [(Self::Istio, "istio"), (Self::Linkerd, "linkerd")];
+
+    /// What its rules are made by.
+    fn profile(self) -> Profile {
+        match self {
+            Self::Istio => Profile::Sidecar,
+            Self::Linkerd => Profile::Linkerd,
+        }
+    }
 
     /// By the pod's proxy, once the pod runs: until then its rules may be on their way.
     fn of(pod: &Pod) -> Option<Self> {
@@ -72,7 +82,7 @@ pub(super) fn unprotected(proc: &Path, pods: &[(Mesh, Wanted)]) -> Vec<Mesh> {
     let found = scan(proc, host, &wanted);
     let lacks_rules = |(mesh, wanted): &(Mesh, Wanted)| {
         let netns = found.get(&wanted.uid)?;
-        match has_rules(netns) {
+        match has_rules(*mesh, netns) {
             Ok(true) => None,
             Ok(false) => {
                 tracing::error!(target: "cni-agent", "pod {} is running without its mesh's rules", wanted.uid);
@@ -87,14 +97,11 @@ pub(super) fn unprotected(proc: &Path, pods: &[(Mesh, Wanted)]) -> Vec<Mesh> {
     pods.iter().filter_map(lacks_rules).collect()
 }
 
-/// Rules of legacy iptables cannot be read; where there are some, they count as the mesh's.
-fn has_rules(netns: &Netns) -> Result<bool, NetnsError> {
+/// Whether the rules of the pod's own mesh get packets. Those of legacy iptables cannot be read; where there are some, they
+/// count as the mesh's.
+fn has_rules(mesh: Mesh, netns: &Netns) -> Result<bool, NetnsError> {
     netns.enter(|nft: &mut Socket, _| {
-        let mut found = false;
-        nft.tables(Family::Unspec, |table| {
-            found |= mesh::owns_name(table.name.as_bytes());
-            Ok(())
-        })?;
-        Ok(found || !leftovers::find(nft)?.is_empty() || !leftovers::legacy_tables().is_empty())
+        let ruleset = Snapshot::read(nft, Scope::Family(Family::Unspec), Depth::Rules)?.listed()?;
+        Ok(mesh.profile().is_in_force(&ruleset) || !leftovers::legacy_tables().is_empty())
     })
 }
