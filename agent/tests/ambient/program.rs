@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::common::{PRIMARY, Running, get, until};
-use super::harness::{Node, post, soon, within};
+use super::harness::{Node, Sandbox, post, soon, within};
 use super::{BOTH, V4, add, assert_captured, privileged};
 
 const LIST: &str = "10-primary.conflist";
@@ -63,6 +63,11 @@ fn a_pod_found_at_startup_and_one_that_the_plugin_reports_from_start_to_uninstal
         assert!(running.log().contains(line), "{line}: {}", running.log());
     }
 
+    let limits = fs::read_to_string(format!("/proc/{}/limits", running.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let files: Vec<_> = files.split_whitespace().collect();
+    assert_eq!(files[3], files[4], "soft and hard");
+
     let status = node.status();
     assert_eq!(
         (&status["ready"], &status["ztunnels"], &status["host"]["rules"]),
@@ -88,6 +93,7 @@ fn a_pod_found_at_startup_and_one_that_the_plugin_reports_from_start_to_uninstal
         "{elsewhere} {text}"
     );
     assert_eq!(post(&socket, "GET", "/pods/default/../secrets", "").unwrap().0, 400);
+    looked_at_by_name(&node, &other);
     node.api().remove(&Node::pod_path("elsewhere"));
 
     // An upgrade: all stays, and the next agent changes nothing.
@@ -121,6 +127,37 @@ fn a_pod_found_at_startup_and_one_that_the_plugin_reports_from_start_to_uninstal
 }
 
 /// What operators see.
+/// `kubectl exec ds/istio-cni-node -- meshwire list|verify|doctor --pod`.
+fn looked_at_by_name(node: &Node, sandbox: &Sandbox) {
+    let pod = ["--pod", "default/reported"];
+    let netns = sandbox.namespace.path();
+    let Some(listed) = node.meshwire_in_the_container(&[&["list"], &pod[..]].concat()) else { return };
+    let by_file = node.meshwire_in_the_container(&["list", "--netns", netns.to_str().unwrap()]).unwrap();
+    assert!(listed.status.success() && by_file.status.success(), "{listed:?} {by_file:?}");
+    let text = String::from_utf8(listed.stdout).unwrap();
+    assert!(text.contains("table inet istio-ambient-nat {"), "{text}");
+    assert_eq!(text, String::from_utf8(by_file.stdout).unwrap());
+    let verify = |flags: &[&str]| {
+        let words = [&["verify"], &pod[..], &["ambient", "pod"], flags].concat();
+        node.meshwire_in_the_container(&words).unwrap()
+    };
+    let verified = verify(&["--ipv6", "--dns"]);
+    assert!(verified.status.success(), "{verified:?}");
+    let verified = verify(&["--dns"]);
+    assert_eq!(verified.status.code(), Some(3), "the pod has rules for IPv6: {verified:?}");
+    let doctor = [&["doctor", "--profile", "ambient-pod"], &pod[..]].concat();
+    let doctor = node.meshwire_in_the_container(&doctor).unwrap();
+    assert!(doctor.status.success(), "{doctor:?}");
+    for (pod, reason) in [
+        ("default/unknown", "there is no pod default/unknown"),
+        ("default/elsewhere", "none of its processes is on this node"),
+    ] {
+        let output = node.meshwire_in_the_container(&["list", "--pod", pod]).unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(1) && text.contains(reason), "{pod}: {text}");
+    }
+}
+
 fn node_status(node: &Node, line: &str, code: i32) {
     let Some(output) = node.meshwire(&["node", "status"]) else { return };
     let text = String::from_utf8(output.stdout).unwrap();
@@ -293,7 +330,20 @@ fn a_pod_that_lost_its_sidecars_rules_counts() {
     };
     within(Duration::from_secs(20), "both count", || counts("istio", 1) && counts("linkerd", 1));
     assert!(running.log().contains("is running without its mesh's rules"), "{}", running.log());
+    // Another mesh's rules, empty tables, and chains that nothing leads to are none.
+    let rules = "table inet TABLE { chain output { type nat hook output priority -100; tcp dport 1-65535 redirect to :15001; }; }";
     sandboxes[0].namespace.output("nft add table inet istio-proxy-nat");
+    sandboxes[0].namespace.feed("nft -f -", &rules.replace("TABLE", "linkerd-proxy-init"));
     sandboxes[1].namespace.output("iptables-nft -t nat -N PROXY_INIT_OUTPUT");
+    sandboxes[1].namespace.feed("nft -f -", &rules.replace("TABLE", "istio-proxy-nat"));
+    let looks = || running.log().matches("is running without its mesh's rules").count();
+    let before = looks();
+    within(Duration::from_secs(70), "they were looked at again", || looks() >= before + 3);
+    assert!(counts("istio", 1) && counts("linkerd", 1));
+    sandboxes[0].namespace.feed("nft -f -", &rules.replace("TABLE", "istio-proxy-nat"));
+    sandboxes[1]
+        .namespace
+        .output("iptables-nft -t nat -A PROXY_INIT_OUTPUT -p tcp -j REDIRECT --to-ports 4140");
+    sandboxes[1].namespace.output("iptables-nft -t nat -A OUTPUT -p tcp -j PROXY_INIT_OUTPUT");
     within(Duration::from_secs(40), "none does", || counts("istio", 0) && counts("linkerd", 0));
 }

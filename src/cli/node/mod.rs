@@ -50,6 +50,14 @@ pub(super) enum StatusError {
         /// What the system call said
         error: io::Error,
     },
+    /// It has no answer
+    #[error("the node agent on {}: {reason}", path.display())]
+    Refused {
+        /// The socket's path
+        path: PathBuf,
+        /// What it says
+        reason: String,
+    },
     /// What it answers is not its state
     #[error("the node agent on {} gave an unknown reply: {reply}", path.display())]
     Reply {
@@ -73,6 +81,7 @@ impl Explain for StatusError {
                 .explanation()
                 .at("file", path.display().to_string())
                 .help("run it as root on the node, where the agent of ambient mode runs, or in the agent's container"),
+            Self::Refused { path, .. } => Explanation::default().at("file", path.display().to_string()),
             Self::Reply { path, .. } => Explanation::default()
                 .at("file", path.display().to_string())
                 .help("the socket belongs to another program, such as Istio's own agent"),
@@ -124,8 +133,12 @@ pub(super) fn ask(path: &Path, method: &str, target: &str) -> Result<String, Sta
         Ok(String::from_utf8_lossy(&reply).into_owned())
     };
     let reply = exchange(&mut stream).map_err(failed)?;
-    match reply.split_once("\r\n\r\n") {
-        Some((head, body)) if head.split(' ').nth(1) == Some("200") => Ok(body.to_owned()),
+    let parts = reply.split_once("\r\n\r\n");
+    match parts.map(|(head, body)| (head.split(' ').nth(1).unwrap_or_default(), body)) {
+        Some(("200", body)) => Ok(body.to_owned()),
+        Some(("400" | "404" | "500" | "502", body)) if !body.is_empty() => {
+            Err(StatusError::Refused { path: path.to_owned(), reason: body.trim_end().to_owned() })
+        }
         _ => Err(StatusError::reply(path, &reply)),
     }
 }
