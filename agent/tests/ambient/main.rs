@@ -419,3 +419,61 @@ async fn who_stays_decides_what_stays() {
     api.put(json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "node" } }));
     assert_eq!(handover.decide(&client).await, Stop::Clean, "the node is not chosen any more");
 }
+
+/// A static pod's cgroup is named after its configuration.
+#[test]
+fn a_static_pod_is_found_by_its_configurations_hash() {
+    if !privileged() {
+        return;
+    }
+    let mut node = Node::new(false);
+    let uid = node.create("static");
+    let hash = "0123456789abcdef0123456789abcdef";
+    node.update("static", |pod| {
+        pod["metadata"]["annotations"] = json!({ "kubernetes.io/config.hash": hash });
+    });
+    let mut sandbox = node.sandbox(V4);
+    node.start_process(&mut sandbox, hash);
+    node.running("static", V4);
+    node.start();
+    let ztunnel = node.ztunnel();
+    assert_captured(&node, &ztunnel, "static", &uid, &sandbox, V4);
+}
+
+/// Of a pod that has its rules for IPv4 already, the rest is made for IPv6.
+#[test]
+fn ipv6_is_turned_on_later() {
+    if !privileged() {
+        return;
+    }
+    let (mut node, ztunnel) = running(false);
+    let (uid, sandbox) = add(&node, "p", BOTH);
+    assert_captured(&node, &ztunnel, "p", &uid, &sandbox, V4);
+    assert!(!sandbox.namespace.output("ip -6 rule").contains("32764:"));
+    node.ipv6 = true;
+    node.start();
+    soon("it has its rule for IPv6", || sandbox.namespace.output("ip -6 rule").contains("32764:"));
+    soon("and its second address is in the set", || node.probes().len() == 2);
+    assert_captured(&node, &ztunnel, "p", &uid, &sandbox, BOTH);
+    for family in ["-4", "-6"] {
+        assert!(sandbox.namespace.output(&format!("ip {family} rule")).contains("32764:"), "{family}");
+        let routes = sandbox.namespace.output(&format!("ip {family} route show table 100"));
+        assert!(routes.contains("local default dev lo"), "{routes}");
+    }
+}
+
+/// Runtimes that bind their namespaces where the chart mounts nothing: by the root of the node's first process.
+#[test]
+fn namespaces_in_other_folders_of_the_node_are_found() {
+    if !privileged() {
+        return;
+    }
+    let mut node = Node::new(false);
+    node.host_root = node.files.path("nothing-is-mounted-here");
+    std::os::unix::fs::symlink("/", node.proc().join("1/root")).unwrap();
+    node.start();
+    let ztunnel = node.ztunnel();
+    soon("ztunnel is ready", || ztunnel.is_ready());
+    let (uid, sandbox) = add(&node, "p", V4);
+    assert_captured(&node, &ztunnel, "p", &uid, &sandbox, V4);
+}

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc as blocking};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -47,6 +48,7 @@ pub async fn run(
     summary: watch::Sender<Summary>,
     stop: impl Future<Output = Stop>,
 ) -> Result<(), StartError> {
+    raise_file_limit();
     let (mut node, mut sources) = Node::start(settings, client, metrics, summary)?;
     let mut passes = interval(PASS);
     passes.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -74,6 +76,16 @@ pub async fn run(
             _ = passes.tick() => node.handle(Input::Pass),
             () = sleep(deadline) => {}
         }
+    }
+}
+
+/// A node may have more pods, with a descriptor each, than the soft limit allows: 1024 with systemd. Raising the hard one
+/// would take CAP_SYS_RESOURCE.
+fn raise_file_limit() {
+    let limits = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits });
+    if let Err(error) = raised {
+        tracing::warn!(target: "cni-agent", "cannot raise the limit of open files: {error}");
     }
 }
 
