@@ -8,7 +8,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use meshwire_testkit::oracle;
+use meshwire_testkit::{oracle, say};
+use serde_json::Value;
 
 /// Writes an image to the folder, made of a file in place of the program; returns how that ended, and what was said.
 fn image(folder: &Path, out: &str) -> (Option<i32>, String) {
@@ -179,7 +180,7 @@ fn a_release_has_everything_and_the_same_bytes_again() {
     let sums = fs::read_to_string(one.join("SHA256SUMS")).unwrap();
     let mut listed: BTreeSet<_> =
         sums.lines().map(|line| line.split_once("  ").unwrap().1.to_owned()).collect();
-    let statement: serde_json::Value =
+    let statement: Value =
         serde_json::from_slice(&fs::read(one.join("provenance.intoto.json")).unwrap()).unwrap();
     let subjects = statement["subject"].as_array().unwrap().iter();
     let mut stated: BTreeSet<_> =
@@ -242,4 +243,44 @@ fn what_a_release_lacks_is_named() {
     let allowed = tagged.release(&tagged.tag(), "out", &["--without", TARGETS[2]]);
     let stderr = String::from_utf8_lossy(&allowed.stderr);
     assert!(stderr.contains("CHANGELOG.md has no section"), "it gets further: {stderr}");
+}
+
+/// The limits of what is shipped, in KiB: executables, and each tag of the image as it is pulled.
+#[test]
+#[ignore = "builds everything as it is shipped, for minutes; run by hand and at night"]
+fn what_is_shipped_is_small() {
+    if !oracle("python3") || !oracle("objcopy") {
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shipped");
+    for (package, limit) in [("meshwire", 3 << 10), ("meshwire-cni", 3 << 10), ("meshwire-agent", 9 << 10)] {
+        let mut build = Command::new(root.join("dist/build"));
+        let output = build.args(["--package", package]).arg("--out").arg(&out).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let size = fs::metadata(out.join(package)).unwrap().len() >> 10;
+        say(&format!("{package}: {size} KiB"));
+        assert!(size <= limit, "{package} has {size} KiB, and may have {limit}");
+    }
+    let layout = out.join("image");
+    let mut image = Command::new("python3");
+    image.arg(root.join("dist/image")).arg("--out").arg(&layout).arg(format!("amd64={}", out.display()));
+    let output = image.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).unwrap()).unwrap();
+    let blob = |descriptor: &Value| {
+        let digest = descriptor["digest"].as_str().unwrap().trim_start_matches("sha256:");
+        layout.join("blobs/sha256").join(digest)
+    };
+    let index = read(&layout.join("index.json"));
+    let tags = index["manifests"].as_array().unwrap();
+    for tag in tags {
+        let name = tag["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap();
+        let manifest = read(&blob(&read(&blob(tag))["manifests"][0]));
+        let layers = manifest["layers"].as_array().unwrap();
+        let size = layers.iter().map(|layer| layer["size"].as_u64().unwrap()).sum::<u64>() >> 10;
+        say(&format!("image {name}: {size} KiB compressed"));
+        assert!(size <= 6 << 10, "{name} has {size} KiB");
+    }
+    assert_eq!(tags.len(), 4);
 }

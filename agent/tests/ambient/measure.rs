@@ -3,8 +3,12 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
+use super::common::{PRIMARY, until};
 use super::harness::{Namespace, Node, Sandbox, within};
 use super::{privileged, running};
 
@@ -83,6 +87,17 @@ fn a_start_with_250_pods_is_ten_times_faster_than_nft_alone() {
     for (name, address, uid, mut sandbox) in pods {
         node.start_process(&mut sandbox, &uid);
         node.running(&name, &[&address]);
+        // As large as pods are, with what nobody here reads.
+        node.update(&name, |pod| {
+            let env: Vec<_> = (0..40)
+                .map(|n| json!({ "name": format!("VARIABLE_{n}"), "value": "v".repeat(60) }))
+                .collect();
+            pod["spec"]["containers"][0]["env"] = json!(env);
+            pod["metadata"]["annotations"] =
+                json!({ "kubectl.kubernetes.io/last-applied-configuration": "{}".repeat(2000) });
+            pod["metadata"]["managedFields"] =
+                json!([{ "manager": "kubelet", "fieldsV1": { "f:status": "x".repeat(3000) } }]);
+        });
         sandboxes.push(sandbox);
     }
     let ztunnel = node.ztunnel();
@@ -104,5 +119,25 @@ fn a_start_with_250_pods_is_ten_times_faster_than_nft_alone() {
     others.iter().for_each(|other| texts.iter().for_each(|text| nft(other, text)));
     let theirs = start.elapsed();
     eprintln!("250 pods: {ours:?}, again {again:?}; nft alone {theirs:?}");
+    let resident = resident_of_the_program(&mut node);
+    eprintln!("250 pods: {resident} KiB resident");
     assert!(cfg!(debug_assertions) || ours * 10 <= theirs, "{ours:?} and {theirs:?}");
+    assert!(cfg!(debug_assertions) || resident < 16 << 10, "{resident} KiB");
+}
+
+/// What the program has in memory, in KiB, when it has just found all 250 pods, and after its first pass.
+fn resident_of_the_program(node: &mut Node) -> u64 {
+    node.kill();
+    std::fs::write(node.files.net("10-primary.conflist"), PRIMARY).unwrap();
+    let running = node.files.start(&mut node.program());
+    until("ready", || running.log(), || node.files.ready());
+    let is_enabled = || {
+        let status = node.status();
+        let pods = status["pods"].as_array().unwrap();
+        pods.len() == 250 && pods.iter().all(|pod| pod["state"] == "enabled")
+    };
+    within(Duration::from_secs(60), "all pods are in the mesh", is_enabled);
+    let first = running.resident();
+    thread::sleep(Duration::from_secs(32));
+    first.max(running.resident())
 }
