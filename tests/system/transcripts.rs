@@ -1,4 +1,4 @@
-//! The transcripts in docs/debug.md, run word for word: lines after `$ ` are typed, all others are what comes of it. `…` in a
+//! The transcripts in docs/, run word for word: lines after `$ ` are typed, all others are what comes of it. `…` in a
 //! line is anything: a time, a number of a thread.
 
 use std::fs;
@@ -7,17 +7,20 @@ use std::process::Command;
 
 use crate::harness::{Namespace, oracle, privileged, program, say};
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/debug.md");
+const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs");
 
 #[test]
 fn what_the_manual_shows_is_what_comes_of_it() {
     if !(privileged() && oracle("nft") && oracle("ip")) {
         return;
     }
-    let text = fs::read_to_string(FILE).unwrap();
-    let blocks = text.split("\n```").filter_map(|block| block.strip_prefix("transcript\n"));
-    let count = blocks.map(run).count();
-    assert!(count > 0, "docs/debug.md has no transcripts");
+    let mut count = 0;
+    for page in fs::read_dir(DOCS).unwrap() {
+        let text = fs::read_to_string(page.unwrap().path()).unwrap();
+        let blocks = text.split("\n```").filter_map(|block| block.strip_prefix("transcript\n"));
+        count += blocks.map(run).count();
+    }
+    assert!(count > 3, "docs/ has {count} transcripts");
     say(&format!("{count} transcripts"));
 }
 
