@@ -1,4 +1,4 @@
-//! How long the kernel takes to load rules and elements and to tell them, and how long everything around it: in a network
+//! How long the kernel takes to load rules and elements and to dump them, and how long everything around it: in a network
 //! namespace that ends with the process. Needs root; contenders that are not installed are left out.
 //!
 //! `cargo bench --bench kernel`

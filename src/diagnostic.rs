@@ -1,4 +1,4 @@
-//! What an error tells beside its text: the errno, the place by its parts, and what to do.
+//! What an error says besides its text: the errno, the place by its parts, and what to do.
 
 use std::error::Error;
 use std::io;
@@ -13,7 +13,7 @@ use crate::privilege::{Capabilities, missing_net_admin};
 use nftwire::feature::{CORE, CORE_OPTION, Feature, Kind};
 use nftwire::{Version, release};
 
-/// An error that can tell more than its text.
+/// An error that can say more than its text.
 pub trait Explain: Error {
     /// The parts of what it says, and what to do.
     fn explanation(&self) -> Explanation;
@@ -162,7 +162,7 @@ fn help(refusal: &Refusal, feature: Option<&Feature>) -> Option<String> {
             "the table belongs to another process (flag owner), and can be changed when that has ended"
                 .to_owned()
         }
-        // The subsystem's own reply where the module is not there: EINVAL to a request, EOPNOTSUPP to a batch.
+        // The subsystem's own reply where the module is missing: EINVAL to a request, EOPNOTSUPP to a batch.
         (Errno::EINVAL | Errno::EOPNOTSUPP, _) if whole => no_nf_tables(),
         (Errno::ENOENT, Some(feature)) if names_something(feature) => {
             "the chain, the set or the object that it names is not in the table".to_owned()
@@ -174,12 +174,12 @@ fn help(refusal: &Refusal, feature: Option<&Feature>) -> Option<String> {
             feature.help(kernel)
         }
         (Errno::EOPNOTSUPP, Some(feature)) if is_expression => format!(
-            "this kernel's {} cannot do that, or not in this family (it is there since Linux {}, and has learned since)",
+            "this kernel's {} cannot do that, or not in this family (added in Linux {} and extended since)",
             feature.name, feature.since
         ),
         (Errno::EOPNOTSUPP, _) => "it is not allowed in a chain of this type, or at this hook".to_owned(),
         (Errno::EBUSY, _) => "a rule or a map of the same table still uses it".to_owned(),
-        (Errno::EEXIST, _) => "another one of this name is there, with other properties".to_owned(),
+        (Errno::EEXIST, _) => "another one of this name exists, with other properties".to_owned(),
         (Errno::ENOMEM | Errno::ENOBUFS, _) => {
             "the kernel is out of memory; rules count towards the memory limit of the container".to_owned()
         }
@@ -188,7 +188,7 @@ fn help(refusal: &Refusal, feature: Option<&Feature>) -> Option<String> {
     })
 }
 
-/// Expressions that every kernel has: what is not there is what they name.
+/// Expressions that every kernel has: what is missing is what they name.
 fn names_something(feature: &Feature) -> bool {
     feature.kind == Kind::Expression && ["immediate", "lookup", "dynset", "objref"].contains(&feature.name)
 }

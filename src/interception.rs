@@ -1,4 +1,4 @@
-//! What a profile wants of the kernel: rules, and the network beside them.
+//! What a profile wants of the kernel: rules and the network around them.
 
 use crate::network::Network;
 use nft_ruleset::desired::{Desired, Owned};
@@ -11,7 +11,7 @@ use nft_ruleset::{Expression, Rule, Ruleset, Selector, Statement};
 pub struct Interception {
     /// The rules
     pub ruleset: Ruleset,
-    /// What the rules need beside them
+    /// What the rules need besides
     pub network: Network,
     /// Where the kernel holds a base chain of these tables that the ruleset has not, this is committed first: in one
     /// commit the old chain would go before the new one sees packets. Empty where no settings lead to such a chain
@@ -19,7 +19,7 @@ pub struct Interception {
     /// Every table that some settings of the profile need, besides those of the ruleset, and those of their sets that
     /// others fill, which stay with what is in them
     pub owned: Owned,
-    /// What some settings of the profile need beside their rules
+    /// What some settings of the profile need besides their rules
     pub owned_network: Network,
 }
 

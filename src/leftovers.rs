@@ -1,4 +1,4 @@
-//! What iptables has left of Istio's or Linkerd's rules: they work beside ours, and before or after them as they like.
+//! What iptables has left of Istio's or Linkerd's rules: they work next to ours, and before or after them as they like.
 //!
 //! Those of iptables-nft are in nf_tables, in tables that all its users share: the meshes' own chains, and jumps to them
 //! from others. Those of legacy iptables cannot be read over netlink, and asking for them by a socket option would make

@@ -26,7 +26,7 @@ pub use nftwire::{Namespace, NamespaceError};
 use crate::network::{RouteError, RouteSocket};
 
 /// How many pieces of work are done at the same time. The work is the kernel's, and it does that of different namespaces
-/// side by side; where something is deleted each piece mostly waits, for a grace period of RCU.
+/// side by side; where something is deleted each piece mostly waits, for an RCU grace period.
 const CONCURRENT: usize = 64;
 
 /// Does `work` with both sockets inside the namespace, on a thread that ends with it; the caller stays where it is.
@@ -87,7 +87,7 @@ pub fn in_each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> 
     let mut results = thread::scope(|scope| {
         // The caller's own thread works only where no other one can be had: what enters a namespace here starts one.
         let helpers = 0..items.len().min(CONCURRENT);
-        // Where no more threads can be had, those that are there do it all.
+        // Where no more threads can be had, those that exist do it all.
         let helpers: Vec<_> =
             helpers.map_while(|_| thread::Builder::new().spawn_scoped(scope, helper).ok()).collect();
         let mut results = if helpers.is_empty() { some() } else { Vec::new() };

@@ -1,4 +1,4 @@
-//! How long many pods take, beside nft in each of them, and how long the probe set takes, beside the kernel alone.
+//! How long many pods take, compared with nft in each of them, and how long the probe set takes, compared with the kernel alone.
 //!
 //! `cargo test --release --test ambient_speed -- --ignored --nocapture --test-threads 1`, as root with nft.
 

@@ -1,4 +1,4 @@
-//! How long `meshwire list ruleset` takes and how much memory, beside a raw dump and nft.
+//! How long `meshwire list ruleset` takes and how much memory, compared with a raw dump and nft.
 //!
 //! `cargo test --release --test listing_speed -- --ignored --nocapture`, as root with nft.
 

@@ -129,7 +129,7 @@ fn what_nobody_knows_is_refused_in_one_line() {
         "unexpected argument '--istio-inbound-port' found; tip: a similar argument exists: '--istio-inbound-ports' (see \
          --help)",
     );
-    // As in Go, a switch takes its value behind an equals sign.
+    // As in Go, a switch takes its value after an equals sign.
     assert_refused(&["proxy-init", "--ipv6", "true"], &[], "unexpected argument 'true' found (see --help)");
     let (code, stdout, stderr) = meshwire(&["istio-iptables", "--dry-run", "-p"], &[]);
     assert_eq!((code, stdout.as_str()), (Some(2), ""));

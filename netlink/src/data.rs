@@ -45,7 +45,7 @@ impl Register {
     }
 }
 
-/// Bytes as they stand in a register: at most 64 (`NFT_DATA_VALUE_MAXLEN`), 16 of them without an allocation.
+/// Bytes as they are in a register: at most 64 (`NFT_DATA_VALUE_MAXLEN`), 16 of them without an allocation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Data(SmallVec<[u8; 16]>);
 

@@ -1,4 +1,4 @@
-//! From an offset in a message to the attribute and the expression that stand there.
+//! From an offset in a message to the attribute and the expression at that offset.
 
 use crate::expr::name_of;
 use crate::{AttrReader, uapi};

@@ -12,7 +12,7 @@ use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 pub(crate) const NLMSG_HEADER: usize = 16;
 /// Bytes of `struct nfgenmsg`: family (1), version (1), resource id (2, network order).
 const NFGEN_HEADER: usize = 4;
-/// Where the flags stand in the header.
+/// Where the flags are in the header.
 const FLAGS: std::ops::Range<usize> = 6..8;
 /// The offset of the sequence number in the header.
 const SEQUENCE: std::ops::Range<usize> = 8..12;

@@ -560,7 +560,7 @@ mod tests {
         assert!(!is_sound(&SETS, &[sets(&["a", "b"]), sets(&["b", "c"])]));
         assert!(is_sound(&ELEMENTS, &[elements(&[(1, 0), (2, 0)]), elements(&[(3, 0)])]));
         assert!(!is_sound(&ELEMENTS, &[elements(&[(1, 0), (2, 0)]), elements(&[(2, 0)])]));
-        // What times out is of no account.
+        // What times out does not matter.
         assert!(is_sound(&ELEMENTS, &[elements(&[(1, 0), (2, 5)]), elements(&[(2, 4)])]));
     }
 

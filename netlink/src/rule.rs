@@ -41,7 +41,7 @@ impl Compat {
     }
 }
 
-/// A rule: what it belongs to and what it is; its expressions stand apart, in the order of evaluation.
+/// A rule: what it belongs to and what it is; its expressions are kept apart, in the order of evaluation.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule<'a> {
     /// The family of its table

@@ -12,7 +12,7 @@ pub struct Owned {
 struct OwnedTable {
     family: Family,
     name: Name,
-    /// Where one of these is there, and of the same kind, it stays with its elements
+    /// Where one of these exists, and is of the same kind, it stays with its elements
     kept_sets: Vec<Set>,
 }
 

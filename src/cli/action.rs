@@ -228,7 +228,7 @@ pub(super) fn warn_of_leftovers(nft: &mut Socket, mut warn: impl FnMut(&str)) ->
 
 pub(super) fn leftover_warning(leftover: &Leftover) -> String {
     format!(
-        "rules of a mesh are there already, and stay in effect: {leftover}; `meshwire migrate` takes their place"
+        "rules of a mesh exist already, and stay in effect: {leftover}; `meshwire migrate` takes their place"
     )
 }
 

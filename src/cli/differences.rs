@@ -42,7 +42,7 @@ pub(super) fn text(differences: &Differences, output: Output, netns: Option<&str
     let place = netns.map_or_else(String::new, |netns| format!("{netns}: "));
     match differences.is_empty() {
         true => format!("{place}equal: rules, routes and addresses are as the settings want them\n"),
-        false => format!("{place}different (- desired, + found, ~ there in another way):\n{differences}"),
+        false => format!("{place}different (- desired, + found, ~ found in another form):\n{differences}"),
     }
 }
 

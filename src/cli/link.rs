@@ -28,7 +28,7 @@ const CARRIER_LIMIT: Duration = Duration::from_secs(1);
 /// `linux/if.h`
 const IF_OPER_UP: u8 = 6;
 
-/// The fixed part of a message, its attributes behind it.
+/// The fixed part of a message, its attributes after it.
 trait Message: Size + ToBytes + FromBytesWithInput<Input = usize> {}
 impl<T: Size + ToBytes + FromBytesWithInput<Input = usize>> Message for T {}
 
@@ -37,13 +37,13 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// `ip link add NAME type veth peer name NAME netns OTHER`
 pub(super) fn add_cable(name: &str, other: &File) -> io::Result<()> {
-    let cable = || -> Result<Ifinfomsg, Error> {
+    let veth = || -> Result<Ifinfomsg, Error> {
         let peer = link([text(Ifla::Ifname, name)?, attribute(Ifla::NetNsFd, other.as_raw_fd())?])?;
         let data: RtBuffer<u16, Buffer> = RtBuffer::from_iter([attribute(VETH_INFO_PEER, peer)?]);
         let info = RtBuffer::from_iter([text(IflaInfo::Kind, "veth")?, attribute(IflaInfo::Data, data)?]);
         link([text(Ifla::Ifname, name)?, attribute(Ifla::Linkinfo, info)?])
     };
-    request(Rtm::Newlink, NlmF::CREATE | NlmF::EXCL, cable())
+    request(Rtm::Newlink, NlmF::CREATE | NlmF::EXCL, veth())
 }
 
 /// `ip link set NAME up`
@@ -70,7 +70,7 @@ pub(super) fn add_address(name: &str, address: Ipv4Addr, prefix: u8) -> io::Resu
     request(Rtm::Newaddr, NlmF::CREATE | NlmF::EXCL, message())
 }
 
-/// Waits until the link carries packets. The end of a cable that is set up first finds its carrier in a work queue of
+/// Waits until the link carries packets. The end of a veth pair that is set up first finds its carrier in a work queue of
 /// the kernel, once the other one is up, and drops what it is given before; the end that is set up last is ready.
 ///
 /// IFF_RUNNING would not tell: it is also there before the kernel has looked at the carrier for the first time.

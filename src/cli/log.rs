@@ -1,4 +1,4 @@
-//! What is said beside the result: on standard error, as text or as JSON, one line each.
+//! What is said besides the result: on standard error, as text or as JSON, one line each.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -30,7 +30,7 @@ pub(super) enum Log {
 }
 
 impl Log {
-    /// Where the result is JSON, so is what is said beside it.
+    /// Where the result is JSON, so is what is said besides it.
     pub(super) fn beside(output_is_json: bool) -> Self {
         if output_is_json { Self::Json } else { Self::Plain }
     }
@@ -117,7 +117,7 @@ fn write(line: &str) {
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
-/// Leaves the reason of a failure for Kubernetes, where the file is there and can be written.
+/// Leaves the reason of a failure for Kubernetes, where the file exists and can be written.
 fn termination_message(message: &str) {
     keep_termination_log();
     if let Some(Some(file)) = KEPT.get().map(Option::as_ref) {

@@ -26,7 +26,7 @@ static DRY_RUN: Flag<bool> =
     Flag::switch("dry-run").help("Print the steps and the counters, and change nothing");
 
 const NOTES: &str = "\
-Pass the settings of the rules that are there. Takes the place of rules that Istio's and Linkerd's commands made with \
+Pass the settings of the current rules. Takes the place of rules that Istio's and Linkerd's commands made with \
 iptables-nft, of Istio's native tables, and of another version of meshwire's own. The first transaction adds the new rules, an \
 RCU grace period passes, and the second one removes the old rules if nobody has changed the ruleset meanwhile; so no connection \
 passes unintercepted, and none is cut. Routes, policy rules and addresses that both need stay. Prints what the old rules have \

@@ -20,7 +20,7 @@ struct NoNamespace {
 }
 
 impl NoNamespace {
-    /// `origin` is `--netns` or a setting of the same meaning; the file is told where the error itself does not.
+    /// `origin` is `--netns` or a setting of the same meaning; the file is named where the error itself does not name it.
     fn new(origin: &str, file: &str, error: NamespaceError) -> Self {
         let origin = match error {
             NamespaceError::Gone { .. }

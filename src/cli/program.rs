@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{NAME, istio_iptables, proxy_init};
 
-/// Names, and the command that each stands for.
+/// Names, and the command that each name means.
 const COMMANDS: &[(&str, &str)] = &[
     (istio_iptables::NAME, istio_iptables::NAME),
     (proxy_init::NAME, proxy_init::NAME),
@@ -24,7 +24,7 @@ pub fn aliases() -> &'static [(&'static str, &'static str)] {
 /// Istio's agent, of which `istio-iptables` is a command; Istio gives it as the first argument.
 const PILOT_AGENT: &str = "pilot-agent";
 
-/// The name stands for a program that does more than this one.
+/// The name is that of a program that does more than this one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{program}: {asked} is not here: this image only initialises a pod's network, and its one command of that name is \
@@ -36,7 +36,7 @@ pub(super) struct OnlyInitialises {
     asked: String,
 }
 
-/// Puts the command that the program's name stands for in front of the arguments.
+/// Puts the command that the program's name means in front of the arguments.
 ///
 /// # Errors
 /// It is a command of Istio's agent that is not here.

@@ -22,10 +22,10 @@ pub(super) fn words(remedy: Remedy) -> String {
     let list = list::NAME;
     let host = format!("{NAME} {} {}", ambient::NAME, ambient::HOST);
     match remedy {
-        Remedy::ListRules => format!("`{NAME} {list}` shows whether the rules are there"),
+        Remedy::ListRules => format!("`{NAME} {list}` shows whether the rules exist"),
         Remedy::ListRuleset => format!("`{NAME} {list} ruleset` shows which"),
-        Remedy::ListTables => format!("`{NAME} {list} tables` shows those that are there"),
-        Remedy::Verify => format!("`{NAME} {}` shows whether it is there", verify::NAME),
+        Remedy::ListTables => format!("`{NAME} {list} tables` shows those that exist"),
+        Remedy::Verify => format!("`{NAME} {}` shows whether it is in place", verify::NAME),
         Remedy::CleanUp => format!("`{}` removes it", dashed(&istio_iptables::CLEANUP_ONLY)),
         Remedy::MakeProbeSets { ipv6: false } => format!("run `{host} apply` first"),
         Remedy::MakeProbeSets { ipv6: true } => {

@@ -17,7 +17,7 @@ pub(super) struct Deferred {
     before: Option<SigSet>,
 }
 
-/// From here on they wait. Threads that are there already would get them: call it before there are any.
+/// From here on they wait. Threads that exist already would get them: call it before there are any.
 pub(super) fn defer() -> Deferred {
     Deferred { before: SIGNALS.into_iter().collect::<SigSet>().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok() }
 }

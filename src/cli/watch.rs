@@ -37,7 +37,7 @@ Pass the flags of the run that created the rules. Needs CAP_NET_ADMIN. Changes n
 
 The first report is of the present state. Then each change of the mesh's tables, routes, policy rules and addresses is \
 reported when 100 ms have passed without another one: what changed, the thread that changed it, which differences appeared \
-(- desired and missing, + found and not desired, ~ there in another way) and which are gone (=). Who changed a route is not \
+(- desired and missing, + found and not desired, ~ found in another form) and which are gone (=). Who changed a route is not \
 known. The kernel reports a thread's name and its ID in the initial PID namespace, the node's: a hint, not a proof, because \
 every thread chooses its name.
 

@@ -118,7 +118,7 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 impl Host for Machine {
-    /// As `inet_addr_type` sees it, which looks into the table `local` alone: what is not there is unicast.
+    /// As `inet_addr_type` sees it, which looks into the table `local` alone: an address that is not in it is unicast.
     fn address_type(&self, address: IpAddr) -> Option<u32> {
         let query = RouteQuery { destination: address, source: None, input: None, mark: 0, uid: None };
         let route = self.route(&query).ok()?;

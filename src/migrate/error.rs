@@ -80,7 +80,7 @@ pub enum MigrateError {
         tables: Vec<String>,
     },
     /// Open connections would not live on. Nothing was changed.
-    #[error("the rules that are there and those desired differ in {}, so that open connections would be cut", joined(.0))]
+    #[error("the current rules and the desired ones differ in {}, so that open connections would be cut", joined(.0))]
     Differ(Vec<Difference>),
     /// The current state cannot be read. Nothing was changed.
     #[error(transparent)]

@@ -157,7 +157,7 @@ impl MigrationPlan {
             Step::Bridge => {
                 writeln!(
                     f,
-                    "bridge: all desired rules, in tables of other names, until the new ones are there"
+                    "bridge: all desired rules, in tables of other names, until the new ones are in place"
                 )?;
                 for (family, table, chain) in &self.leaving {
                     writeln!(f, "  because this base chain goes: {family} {table} {chain}")?;
@@ -199,7 +199,7 @@ enum Step {
 impl Display for MigrationPlan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
-            return writeln!(f, "nothing to do: the rules are there, and no others of a mesh");
+            return writeln!(f, "nothing to do: the rules are in place, and a mesh has no others");
         }
         self.steps().into_iter().try_for_each(|step| self.write_step(step, f))
     }

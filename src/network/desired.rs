@@ -1,4 +1,4 @@
-//! What an interception needs beside its rules, as one value.
+//! What an interception needs besides its rules, as one value.
 
 use std::net::Ipv6Addr;
 
@@ -38,10 +38,10 @@ impl Network {
         Ok(network)
     }
 
-    /// Adds what is not there yet, and notes in `added` what that was.
+    /// Adds what does not exist yet, and notes in `added` what that was.
     ///
     /// # Errors
-    /// The first one; `added` then tells what there is to take back.
+    /// The first one; `added` then has what is to be taken back.
     pub fn add(&self, socket: &mut RouteSocket, added: &mut Self) -> Result<(), RouteError> {
         for &address in &self.loopback_addresses {
             if socket.add_loopback_address(address)? == Change::Made {
@@ -78,7 +78,7 @@ impl Network {
         missing.add(socket, &mut Self::default())
     }
 
-    /// Removes what is there of it, in the opposite order, and notes in `removed` what that was.
+    /// Removes what exists of it, in the opposite order, and notes in `removed` what that was.
     ///
     /// # Errors
     /// The first one; what was removed before stays removed.

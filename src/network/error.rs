@@ -15,19 +15,19 @@ use crate::diagnostic::{self, Explain, Explanation, Remedy};
 /// What a [`RouteSocket`](super::RouteSocket) was doing; its text completes the sentence "cannot …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// The dump behind [`interface_addresses`](super::RouteSocket::interface_addresses).
+    /// The dump of [`interface_addresses`](super::RouteSocket::interface_addresses).
     ListAddresses,
-    /// The dump behind [`links_with_peer_elsewhere`](super::RouteSocket::links_with_peer_elsewhere).
+    /// The dump of [`links_with_peer_elsewhere`](super::RouteSocket::links_with_peer_elsewhere).
     ListLinks,
-    /// The query behind [`loopback_disables_ipv6`](super::RouteSocket::loopback_disables_ipv6), with the link's index.
+    /// The query of [`loopback_disables_ipv6`](super::RouteSocket::loopback_disables_ipv6), with the link's index.
     ReadLinkSettings(u32),
-    /// The query behind [`resolve`](super::RouteSocket::resolve).
+    /// The query of [`resolve`](super::RouteSocket::resolve).
     Resolve(IpAddr),
     /// An address for `lo`.
     AddAddress(Ipv6Addr),
     /// An address of `lo`.
     RemoveAddress(Ipv6Addr),
-    /// The dump that finds out whether a policy rule is there.
+    /// The dump that finds out whether a policy rule exists.
     ListRules(Family),
     /// A policy rule.
     AddRule(PolicyRule),
@@ -143,7 +143,7 @@ pub enum RouteError {
     },
 
     /// The reply was complete, and what was asked for was not in it.
-    #[error("cannot {attempt}: the kernel's reply does not tell")]
+    #[error("cannot {attempt}: the kernel's reply does not say")]
     Unknown {
         /// What was attempted.
         attempt: Attempt,
@@ -244,7 +244,7 @@ impl RouteError {
         }
     }
 
-    /// The request was to add what is there.
+    /// The request was to add what exists.
     pub(super) fn says_present(&self) -> bool {
         self.refusal() == Some(Errno::EEXIST)
     }

@@ -35,7 +35,7 @@ pub(super) fn any_address() -> Encoded<Ifaddrmsg> {
 }
 
 /// A /128 on `lo`, as iproute2 describes it: without a peer, permanent, and with duplicate address detection,
-/// which the kernel skips on `lo` (`nodad` would show for as long as the address is there).
+/// which the kernel skips on `lo` (`nodad` would show for as long as the address exists).
 pub(super) fn loopback_address(address: Ipv6Addr) -> Encoded<Ifaddrmsg> {
     Ok(IfaddrmsgBuilder::default()
         .ifa_family(RtAddrFamily::Inet6)
@@ -300,7 +300,7 @@ pub(super) fn found_in_place_of(found: &Rtmsg, route: LocalRoute) -> Option<Foun
 }
 
 impl FoundRoute {
-    /// Is it a [`LocalRoute`]? Who added it is of no account.
+    /// Is it a [`LocalRoute`]? Who added it does not matter.
     pub(super) fn is_local(&self) -> bool {
         Rtn::from(self.kind) == Rtn::Local && self.device == Some(LOOPBACK_INDEX)
     }

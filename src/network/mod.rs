@@ -1,7 +1,7 @@
 //! Policy rules, routes, addresses and links of one network namespace, over rtnetlink.
 //!
-//! What stays behind is what iproute2 leaves behind for the same words; each method names them. Everything
-//! here is idempotent and exact: adding tells whether it added, removing whether it removed, and neither
+//! What remains is what iproute2 leaves for the same words; each method names them. Everything
+//! here is idempotent and exact: adding reports whether it added, removing whether it removed, and neither
 //! touches what merely resembles its object. So a caller can take back what it did and nothing else.
 //!
 //! Numbers, attributes and their meaning: rtnetlink(7), linux/rtnetlink.h, linux/fib_rules.h.
@@ -27,7 +27,7 @@ pub(crate) use lock::Lock;
 pub use lock::LockError;
 pub use resolve::{ResolvedRoute, RouteQuery};
 
-/// Adding is refused with EEXIST where the object is there.
+/// Adding is refused with EEXIST where the object exists.
 const NEW: NlmF = NlmF::CREATE.union(NlmF::EXCL);
 
 /// An address family.
@@ -52,18 +52,18 @@ impl fmt::Display for Family {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "only what was made may be taken back"]
 pub enum Change {
-    /// It was not there, and is now.
+    /// It did not exist, and does now.
     Made,
-    /// It was there before, and was left alone.
+    /// It existed before, and was left alone.
     AlreadyThere,
 }
 
 /// What removing did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// It was there, and is gone.
+    /// It existed, and is gone.
     Made,
-    /// It was not there.
+    /// It did not exist.
     AlreadyAbsent,
 }
 
@@ -166,7 +166,7 @@ impl RouteSocket {
     }
 
     /// The names of the links whose other side is in another namespace (IFLA_LINK_NETNSID): veth pairs that
-    /// reach across, and macvlan, ipvlan and VLAN links whose lower device stayed behind.
+    /// reach across, and macvlan, ipvlan and VLAN links whose lower device stayed in the other namespace.
     ///
     /// # Errors
     /// [`RouteError::Interrupted`] and the transport's.
@@ -211,7 +211,7 @@ impl RouteSocket {
         self.0.change(Attempt::AddRule(*rule), Rtm::Newrule, NlmF::CREATE, message).map(|()| Change::Made)
     }
 
-    /// Removes this rule, as often as it is there. `ip rule delete` by itself takes the first rule with this mark and
+    /// Removes this rule, as often as it exists. `ip rule delete` by itself takes the first rule with this mark and
     /// table, also one that asks for an interface or an address besides. So one of those that is before ours gets a copy
     /// after it and goes then, which changes nothing but their order.
     ///
@@ -287,7 +287,7 @@ impl RouteSocket {
         Ok(self.interface_addresses()?.contains(&desired))
     }
 
-    /// Whether exactly this rule is there. A kernel without policy routing, or without IPv6, has none.
+    /// Whether exactly this rule exists. A kernel without policy routing, or without IPv6, has none.
     ///
     /// # Errors
     /// [`RouteError::Interrupted`] and the transport's.
@@ -295,7 +295,7 @@ impl RouteSocket {
         Ok(absent_is_empty(self.alike(rule))?.iter().any(|found| found.same))
     }
 
-    /// Whether this route is there, and no other one is before it.
+    /// Whether this route exists, and no other one is before it.
     ///
     /// # Errors
     /// [`RouteError::Interrupted`] and the transport's.

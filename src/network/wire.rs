@@ -28,13 +28,13 @@ const DUMP_PAUSE: Duration = Duration::from_millis(16);
 /// A message under construction: every builder's error fits.
 pub(super) type Encoded<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// The fixed part of a message, its attributes behind it.
+/// The fixed part of a message, its attributes after it.
 pub(super) trait Message: Size + ToBytes + FromBytesWithInput<Input = usize> {}
 impl<T: Size + ToBytes + FromBytesWithInput<Input = usize>> Message for T {}
 
 /// A NETLINK_ROUTE socket that has at most one request under way.
 ///
-/// [`NlSocket`] and not `NlSocketHandle`: only this one tells a datagram's real length, so that a cut-off
+/// [`NlSocket`] and not `NlSocketHandle`: only this one reports a datagram's real length, so that a cut-off
 /// reply is seen, and it needs neither a lock nor a pool of buffers.
 pub(super) struct Wire {
     socket: NlSocket,
@@ -193,7 +193,7 @@ impl Wire {
     fn receive(&mut self, attempt: Attempt) -> Result<&[u8], RouteError> {
         let mut receive =
             || uninterrupted(|| self.socket.recv(self.buffer.as_mut_slice(), Msg::DONTWAIT | Msg::TRUNC));
-        // Once more where it failed: the kernel tells a socket's error once, and what is queued stays; without its
+        // Once more where it failed: the kernel reports a socket's error once, and what is queued stays; without its
         // reply it would not be known whether a change was made.
         let (length, _) =
             receive().or_else(|_| receive()).map_err(|error| RouteError::Reply { attempt, error })?;

@@ -38,7 +38,7 @@ pub struct Facts {
     pub ipv6: Ipv6,
     /// Whether packets can be routed by rules, IPv4 and IPv6; `None` where that could not be asked
     pub policy_routing: [Option<bool>; 2],
-    /// net.core.wmem_max, in bytes; older kernels tell it in the machine's own network namespace alone
+    /// net.core.wmem_max, in bytes; older kernels report it in the machine's own network namespace alone
     pub wmem_max: Option<u64>,
     /// Entries of connection tracking in this network namespace, and the most there may be; `None` where it is not in
     /// the kernel (yet)

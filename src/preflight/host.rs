@@ -22,7 +22,7 @@ impl Explain for HostNetwork {
     }
 }
 
-/// Whether the calling thread is in the machine's own network namespace; `None` where no /proc is mounted to tell.
+/// Whether the calling thread is in the machine's own network namespace; `None` where /proc is not mounted.
 ///
 /// The kernel looks at every network namespace for it: ask once, and see [`Host`] for many.
 #[must_use]

@@ -1,4 +1,4 @@
-//! Which modules of the kernel are there: built in, loaded, to be loaded, or not at all.
+//! Which modules of the kernel exist: built in, loaded, to be loaded, or not at all.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -19,7 +19,7 @@ pub enum State {
     Loadable,
     /// Not part of this kernel's build
     Absent,
-    /// Nothing that can be read from here tells
+    /// Nothing that can be read from here says
     Unknown,
 }
 

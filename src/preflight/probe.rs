@@ -103,7 +103,7 @@ pub fn in_namespaces_for_good(features: &[&'static Feature]) -> io::Result<Probe
 }
 
 /// Asks by a batch that is not committed, in the thread's own network namespace. For a moment base chains are
-/// registered, connection tracking is turned on, and it takes a grace period of RCU (some 10 ms); if something is
+/// registered, connection tracking is turned on, and it takes an RCU grace period (some 10 ms); if something is
 /// missing, one for each feature.
 #[must_use]
 pub fn here(features: &[&'static Feature]) -> Probed {

@@ -18,7 +18,7 @@ const AT_ONCE: usize = 600;
 /// What is there.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    /// For each set whether it is there, and the addresses in it, in order
+    /// For each set whether it exists, and the addresses in it, in order
     sets: [Option<Vec<Probe>>; 2],
     table: bool,
     /// Whether the table has more than the sets
@@ -98,7 +98,7 @@ impl Held {
         self.sets.into_iter().flatten().flatten().collect()
     }
 
-    /// The names of the sets that are there.
+    /// The names of the sets that exist.
     fn names(&self) -> impl Iterator<Item = &'static str> {
         SETS.into_iter().zip(&self.sets).filter_map(|(name, set)| set.is_some().then_some(name))
     }
@@ -126,7 +126,7 @@ fn probes_in(elements: &Dump) -> Result<Vec<Probe>, Error> {
 }
 
 impl Change {
-    /// Adds addresses; those that are there keep their comments.
+    /// Adds addresses; those that exist keep their comments.
     pub(super) fn add<'p>(
         &mut self,
         held: &Held,
@@ -171,7 +171,7 @@ impl Change {
         Ok(())
     }
 
-    /// Removes addresses, which are there.
+    /// Removes addresses, which exist.
     pub(super) fn remove<'i>(&mut self, addresses: impl IntoIterator<Item = &'i IpAddr, IntoIter: Clone>) {
         let addresses = addresses.into_iter();
         for (set, name) in SETS.into_iter().enumerate() {

@@ -97,7 +97,7 @@ pub struct Synced {
 #[non_exhaustive]
 pub enum ProbesError {
     /// There is no set for addresses of this family
-    #[error("the set {set} of inet {NAT_TABLE} is not there")]
+    #[error("the set {set} of inet {NAT_TABLE} does not exist")]
     NoSet {
         /// The set's name
         set: &'static str,
@@ -176,7 +176,7 @@ pub fn add(nft: &mut Socket, addresses: &[IpAddr], pod_uid: PodUid<'_>) -> Resul
         created => return created,
     }
     change(nft, false, |held, change| {
-        // The kernel keeps the comment of an element that is there.
+        // The kernel keeps the comment of an element that exists.
         change.add(held, &probes)?;
         change.remove(&addresses);
         change.add(held, &probes)

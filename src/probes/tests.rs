@@ -22,7 +22,7 @@ fn uids_are_words_that_a_comment_can_hold() {
 fn an_error_says_what_helps() {
     for (set, ipv6) in [(PROBES_V4, false), (PROBES_V6, true)] {
         let error = ProbesError::NoSet { set };
-        assert_eq!(error.to_string(), format!("the set {set} of inet istio-ambient-nat is not there"));
+        assert_eq!(error.to_string(), format!("the set {set} of inet istio-ambient-nat does not exist"));
         assert_eq!(error.explanation().remedy, Some(Remedy::MakeProbeSets { ipv6 }));
     }
 }

@@ -60,7 +60,7 @@ pub enum RedirectCheckError {
     },
     /// No connection could be made in time, for want of a route or of an address.
     #[error(
-        "whether the workload is ready for the mesh cannot be told: {destination} cannot be reached: {}",
+        "cannot determine whether the workload is ready for the mesh: {destination} cannot be reached: {}",
         io_text(error)
     )]
     Unreachable {
@@ -70,13 +70,16 @@ pub enum RedirectCheckError {
         error: io::Error,
     },
     /// Not one of the ports can be listened on.
-    #[error("whether the workload is ready for the mesh cannot be told: cannot listen on {}", join(failures))]
+    #[error(
+        "cannot determine whether the workload is ready for the mesh: cannot listen on {}",
+        join(failures)
+    )]
     NoListener {
         /// Each address, and what the system call said
         failures: Vec<(SocketAddr, io::Error)>,
     },
     /// A system call on the listeners failed, for want of descriptors or memory.
-    #[error("whether the workload is ready for the mesh cannot be told: cannot accept connections: {}", io_text(.0))]
+    #[error("cannot determine whether the workload is ready for the mesh: cannot accept connections: {}", io_text(.0))]
     Accept(io::Error),
 }
 

@@ -63,7 +63,7 @@ pub enum TokenError {
     },
     /// No connection could be made, for want of a route or of an address.
     #[error(
-        "whether connections are redirected cannot be told: {connect} cannot be reached: {}",
+        "cannot determine whether connections are redirected: {connect} cannot be reached: {}",
         io_text(error)
     )]
     Unreachable {
@@ -108,7 +108,7 @@ impl Explain for TokenError {
             Self::Unreachable { connect, error } => error
                 .explanation()
                 .at("destination", connect.to_string())
-                .help("the pod needs a route there, usually its default route, even though nobody is there"),
+                .help("the pod needs a route there, usually its default route, even though nothing replies there"),
             Self::Failed { connect, error, .. } => {
                 error.explanation().at("destination", connect.to_string()).help(HELP)
             }

@@ -1,6 +1,6 @@
 //! Setting counters to zero: named ones, those inside rules, and those inside elements of sets.
 //!
-//! From Linux 6.2 on, the kernel tells a rule's counters and sets them to zero in one step (`NFT_MSG_GETRULE_RESET`).
+//! From Linux 6.2 on, the kernel dumps a rule's counters and sets them to zero in one step (`NFT_MSG_GETRULE_RESET`).
 //! Before, a rule is replaced by itself with its counters at zero, see [`replace_rules`]. That is also the way where
 //! the kernel's own would set back more than counters: a quota that a rule has used up would open again.
 

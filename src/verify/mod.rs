@@ -21,13 +21,13 @@ pub struct Differences {
     pub tables: Vec<TableDifference>,
     /// Addresses, policy rules and routes that are desired, and not there
     pub missing_network: Network,
-    /// Those that other settings of the profile need, and that are there
+    /// Those that other settings of the profile need, and that exist
     pub extra_network: Network,
     /// What iptables has left of a mesh's rules, where that is looked for
     pub leftovers: Vec<Leftover>,
 }
 
-/// Why it cannot be told what differs.
+/// Why the comparison failed.
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
@@ -139,7 +139,7 @@ pub(crate) fn verify_with_leftovers(
     compare(desired, nft, routes, true)
 }
 
-/// The part of it that is there.
+/// The part of it that exists.
 fn present(network: &Network, routes: &mut RouteSocket) -> Result<Network, RouteError> {
     let mut there = Network::default();
     for &address in &network.loopback_addresses {

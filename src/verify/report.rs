@@ -1,4 +1,4 @@
-//! Differences as lines: `-` is desired and not there, `+` is there and not desired, `~` is there in another way.
+//! Differences as lines: `-` is desired and missing, `+` was found and is not desired, `~` was found in another form.
 
 use std::fmt::{self, Display, Formatter};
 

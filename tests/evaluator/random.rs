@@ -31,7 +31,7 @@ pub(crate) fn ruleset(plain: bool) -> impl Strategy<Value = Ruleset> {
     })
 }
 
-/// The rules of a chain: runs that look at the same few things, one behind the other or woven into one another.
+/// The rules of a chain: runs that look at the same few things, one after the other or woven into one another.
 fn rules(chains: &'static [&'static str], plain: bool) -> BoxedStrategy<Vec<Rule>> {
     let kinds = if plain { &KINDS[..14] } else { &KINDS[..] };
     prop::collection::vec(prop::sample::select(kinds), 1..4)

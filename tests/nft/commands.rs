@@ -1,4 +1,4 @@
-//! Commands and options beside those that load.
+//! Commands and options besides those that load.
 
 use std::fs;
 use std::process::Command;

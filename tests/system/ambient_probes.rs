@@ -139,7 +139,7 @@ fn without_a_set_nothing_can_be_added_and_it_is_said_what_to_do() {
     ambient(&node, "host destroy");
     let first = |set, ipv6| {
         format!(
-            "error: the set {set} of inet istio-ambient-nat is not there\n\
+            "error: the set {set} of inet istio-ambient-nat does not exist\n\
              help: run `meshwire ambient host apply{ipv6}` first\n"
         )
     };

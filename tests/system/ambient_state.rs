@@ -1,4 +1,4 @@
-//! What `meshwire ambient pod` and `host` leave in the kernel, whatever was there before. `nft` and `ip` are the judges.
+//! What `meshwire ambient pod` and `host` leave in the kernel, whatever existed before. `nft` and `ip` are the judges.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -309,7 +309,7 @@ fn sets_that_others_made_are_taken_over() {
     assert_eq!(code, 3);
     assert_eq!(
         stdout,
-        "different (- desired, + found, ~ there in another way):\n  table inet istio-ambient-nat\n\
+        "different (- desired, + found, ~ found in another form):\n  table inet istio-ambient-nat\n\
          -   set istio-inpod-probes-v6: type ipv6_addr\n\
          +   set istio-inpod-probes-v6: type ipv6_addr; flags interval\n\
          -   chain istio-probes: type nat hook postrouting priority srcnat - 1; policy accept (2 rules)\n"
@@ -336,7 +336,7 @@ fn verify_tells_what_differs_on_the_host() {
     assert_eq!(code, 3);
     assert_eq!(
         stdout,
-        "different (- desired, + found, ~ there in another way):\n  table inet istio-ambient-nat\n+   set other\n\
+        "different (- desired, + found, ~ found in another form):\n  table inet istio-ambient-nat\n+   set other\n\
          -   set istio-inpod-probes-v4: type ipv4_addr\n    chain istio-probes\n\
          -     1: meta l4proto tcp meta skuid 0 ip daddr @istio-inpod-probes-v4 counter snat ip to 169.254.7.127\n"
     );
@@ -451,7 +451,7 @@ fn several_pods_are_compared() {
     assert_eq!(
         sorted(&stdout),
         sorted(&format!(
-            "{one}: {EQUAL}{other}: different (- desired, + found, ~ there in another way):\n\
+            "{one}: {EQUAL}{other}: different (- desired, + found, ~ found in another form):\n\
              - table inet istio-ambient-mangle (4 chains, 4 rules)\n"
         ))
     );

@@ -40,7 +40,7 @@ const READINGS: usize = 1_250;
 /// before all rules.
 const OTHER: &str = "other";
 
-/// A table to disturb beside, and nothing else.
+/// A table to disturb next to ours, and nothing else.
 fn namespace() -> Option<Namespace> {
     if !(privileged() && oracle("nft")) {
         return None;

@@ -9,7 +9,7 @@ use crate::harness::nft::{assert_same, bytecode, meaning, objects};
 use crate::harness::{Intercept, Namespace, Pod, V4, captured, intercept, oracle, privileged};
 use crate::settings::{self, Setting};
 
-/// A rule as it stands in its chain.
+/// A rule as it is in its chain.
 #[derive(Clone, Debug, PartialEq)]
 struct Counted {
     handle: u64,

@@ -17,7 +17,7 @@ use crate::settings::Setting;
 
 /// The user whom a container has no privileges as.
 const NOBODY: User = User { uid: 65534, gid: 65534 };
-const DECISION: &str = "info: IPv6 is off: 10.0.0.2 decides\n";
+const DECISION: &str = "info: IPv6 off: the pod's first address, 10.0.0.2, is IPv4\n";
 
 fn everything(namespace: &Namespace) -> (Vec<Value>, Vec<String>) {
     (objects(namespace), network(namespace))
@@ -241,7 +241,7 @@ fn the_machines_own_namespace_is_left_alone() {
     reset(&["--netns", &pod.path()]).apply(&namespace);
     reset(&["--allow-host-network"]).apply(&namespace);
     assert!(namespace.command(&["nft", "list", "ruleset"]).contains("packets 0 bytes 0"));
-    // Where /proc is not there to tell, the run goes on.
+    // Where /proc is not mounted, the run goes on.
     let nothing = tempfile::tempdir().unwrap();
     let run = Intercept::new(&["-b", "*"]).folder(nothing.path(), "/proc/sys/net").run(&pod);
     let said = String::from_utf8(run.stderr).unwrap();
@@ -264,7 +264,10 @@ fn without_privileges_the_missing_one_is_named() {
         (&["-b", "*", "--check"], format!("{DECISION}{refused}")),
         (&["--cleanup-only"], refused.clone()),
         // The current state is read first, also where an address has to be added.
-        (&["-b", "*", "--dual-stack"], format!("info: IPv6 is on: fd00::2 decides\n{refused}")),
+        (
+            &["-b", "*", "--dual-stack"],
+            format!("info: IPv6 on: the pod has an IPv6 address, fd00::2\n{refused}"),
+        ),
     ] {
         assert_fails(&namespace, Intercept::new(args).user(NOBODY), 1, &text);
     }
@@ -323,7 +326,7 @@ fn what_was_added_before_a_failure_is_taken_back() {
         namespace.command(&["ip", family, "route", "add", "unreachable", "default", "table", "133"]);
         let (name, found) = [("IPv4", "unreachable"), ("IPv6", "unreachable, link 1")][added];
         let text = format!(
-            "info: IPv6 is on: fd00::2 decides\n\
+            "info: IPv6 on: the pod has an IPv6 address, fd00::2\n\
              error: cannot add the {name} route local default dev lo table 133: EEXIST: the table has a default route \
              that is not ours ({found})\nhelp: remove that route, or choose another table\n"
         );
@@ -432,7 +435,7 @@ fn help_fits_what_the_kernel_refused() {
     says(
         &|batch| rule(batch, &[mark.into(), ct.into()]),
         "the ruleset: expression 2 (ct): EOPNOTSUPP: Operation not supported on transport endpoint",
-        "this kernel's ct cannot do that, or not in this family (it is there since Linux 3.13",
+        "this kernel's ct cannot do that, or not in this family (added in Linux 3.13",
     );
     says(
         &|batch| {

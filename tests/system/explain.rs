@@ -1,4 +1,4 @@
-//! `explain` beside the kernel: for random connections through every profile's rules, both say where they arrive.
+//! `explain` compared with the kernel: for random connections through every profile's rules, both say where they arrive.
 
 use std::net::SocketAddr;
 use std::process::Command;

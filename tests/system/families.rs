@@ -36,12 +36,12 @@ fn the_log_names_the_address_that_decided() {
     ] {
         let Some((namespace, _other)) = with_links(eth0, eth1) else { return };
         for (args, decision) in [(&["-b", "*"][..], single), (&["-b", "*", "--dual-stack"], dual)] {
-            // The second time, ::6 is there.
+            // The second time, ::6 exists.
             for _ in 0..2 {
                 let output = Intercept::new(args).run(&namespace);
                 assert_eq!(
                     String::from_utf8_lossy(&output.stderr),
-                    format!("info: IPv6 is {decision} decides\n")
+                    format!("info: {}\n", log_line(args, decision))
                 );
                 assert!(output.status.success());
             }
@@ -49,6 +49,17 @@ fn the_log_names_the_address_that_decided() {
             let has_rules = printed.contains("ip6 daddr");
             assert_eq!(has_rules, decision.starts_with("on"), "{decision}");
         }
+    }
+}
+
+/// What is logged of a decision, which is "off" or "on" and the address.
+fn log_line(args: &[&str], decision: &str) -> String {
+    let (state, address) = decision.split_once(": ").unwrap();
+    match (state, args.contains(&"--dual-stack")) {
+        ("on", true) => format!("IPv6 on: the pod has an IPv6 address, {address}"),
+        (_, true) => "IPv6 off: the pod has no IPv6 address".to_owned(),
+        ("on", false) => format!("IPv6 on: the pod's first address, {address}, is IPv6"),
+        (_, false) => format!("IPv6 off: the pod's first address, {address}, is IPv4"),
     }
 }
 
@@ -62,8 +73,8 @@ fn without_an_address_nothing_is_done() {
         let output = Intercept::new(&["-b", "*", "-m", "TPROXY"]).run(&namespace);
         assert_eq!(
             String::from_utf8_lossy(&output.stderr),
-            "error: no interface has an address but loopback and link local ones, so it cannot be told whether the pod \
-             is IPv4 or IPv6\nhelp: run it when the pod's network is set up\n"
+            "error: no interface has an address but loopback and link local ones: cannot determine whether the \
+             pod is IPv4 or IPv6\nhelp: run it when the pod's network is set up\n"
         );
         assert_eq!(output.status.code(), Some(1));
         assert!(objects(&namespace).is_empty());

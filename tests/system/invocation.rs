@@ -283,7 +283,7 @@ fn a_dry_run_prints_the_ruleset_alone() {
     assert_eq!(
         stderr(&Intercept::new(&args).run(&namespace)),
         "warn: --force-iptables-binary is ignored: no iptables is used here\n\
-         info: IPv6 is off: 10.0.0.2 decides\n"
+         info: IPv6 off: the pod's first address, 10.0.0.2, is IPv4\n"
     );
 }
 
@@ -344,7 +344,7 @@ fn logs_in_json_are_one_object_a_line() {
 
 // Where Kubernetes looks.
 
-/// How a run ends that sees a /dev of its own, and what stands in its termination log, if there is one.
+/// How a run ends that sees a /dev of its own, and what is in its termination log, if there is one.
 fn with_termination_log(
     namespace: &Namespace,
     command: Intercept,

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::harness::{Intercept, Namespace, Pod, User, V4, captured, intercept, oracle, program, straight};
 
-/// As Istio's own command leaves them in both families, beside rules of somebody else.
+/// As Istio's own command leaves them in both families, next to rules of somebody else.
 fn istios_rules(namespace: &Namespace) {
     for command in ["iptables-nft", "ip6tables-nft"] {
         for rule in [
@@ -39,7 +39,7 @@ fn leftovers_of_iptables_are_named_compared_and_removed() {
     assert!(run.status.success());
     for family in ["ip", "ip6"] {
         let warning = format!(
-            "warn: rules of a mesh are there already, and stay in effect: table {family} nat of iptables-nft: \
+            "warn: rules of a mesh exist already, and stay in effect: table {family} nat of iptables-nft: \
              ISTIO_OUTPUT, ISTIO_REDIRECT; `meshwire migrate` takes their place\n"
         );
         assert!(said.contains(&warning), "{said}");

@@ -1,4 +1,4 @@
-//! How long `meshwire proxy-init` takes in a fresh pod, beside the commands that Linkerd runs there.
+//! How long `meshwire proxy-init` takes in a fresh pod, compared with the commands that Linkerd runs there.
 //!
 //! `cargo test --test system linkerd_speed -- --ignored`, as root with iptables-nft.
 

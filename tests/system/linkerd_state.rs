@@ -1,4 +1,4 @@
-//! What `meshwire proxy-init` leaves in the kernel, whatever was there before. `nft` is the judge.
+//! What `meshwire proxy-init` leaves in the kernel, whatever existed before. `nft` is the judge.
 
 use serde_json::{Value, json};
 
@@ -129,7 +129,7 @@ fn verify_finds_what_differs() {
     assert_eq!(code, 3);
     assert_eq!(
         stdout,
-        "different (- desired, + found, ~ there in another way):\n\
+        "different (- desired, + found, ~ found in another form):\n\
          \x20 table inet linkerd-proxy-init\n\
          \x20   chain proxy-init-output\n\
          -     1: meta skuid 2103 counter return comment \"proxy-init/ignore-proxy-user-id\"\n\

@@ -74,9 +74,9 @@ fn without_rules_it_ends_with_95() {
         Intercept::command_line(&["validate", "linkerd", "--log-format=json"]).run(&Namespace::new());
     let line: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
     // Nothing is known of what would happen on the way, and that is no reason to delete the pod.
-    let text = "whether connections are redirected cannot be told: 192.0.2.2:1404 cannot be reached: ENETUNREACH: Network \
+    let text = "cannot determine whether connections are redirected: 192.0.2.2:1404 cannot be reached: ENETUNREACH: Network \
                 is unreachable";
-    let help = "the pod needs a route there, usually its default route, even though nobody is there";
+    let help = "the pod needs a route there, usually its default route, even though nothing replies there";
     assert_eq!(
         (line["level"].as_str(), line["msg"].as_str(), line["error"]["help"].as_str()),
         (Some("error"), Some(text), Some(help))

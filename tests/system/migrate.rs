@@ -291,7 +291,7 @@ fn from_linkerds_iptables_rules() {
     let after = ruleset(&pod.namespace);
     assert!(!after.contains("PROXY_INIT_") && after.contains("table inet linkerd-proxy-init {"), "{after}");
     let again = succeeded(&migrate(&pod.namespace, &["--dry-run"], "proxy-init", &settings));
-    assert_eq!(again, "nothing to do: the rules are there, and no others of a mesh\n");
+    assert_eq!(again, "nothing to do: the rules are in place, and a mesh has no others\n");
 }
 
 #[test]

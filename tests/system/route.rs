@@ -1,4 +1,4 @@
-//! Policy rules, routes and addresses against iproute2: what stays behind must print the same.
+//! Policy rules, routes and addresses against iproute2: what remains must print the same.
 
 use std::fs::File;
 use std::io::Write;
@@ -338,7 +338,7 @@ fn foreign_default_routes_stay() {
     }
 }
 
-/// A route of another metric is beside ours, not in its place.
+/// A route of another metric is next to ours, not in its place.
 #[test]
 fn routes_of_another_metric_stay_beside_ours() {
     if !harness::privileged() {

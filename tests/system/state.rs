@@ -1,4 +1,4 @@
-//! What the command leaves in the kernel, whatever was there before. `nft` and `ip` are the judges.
+//! What the command leaves in the kernel, whatever existed before. `nft` and `ip` are the judges.
 
 use crate::harness::nft::{assert_same, bytecode, fabric, meaning, objects};
 use crate::harness::{Intercept, Namespace, intercept, network, of_the_command, oracle};
@@ -194,7 +194,7 @@ fn a_chain_that_others_refer_to_goes_too() {
     assert!(!found.contains_key("chain inet istio-proxy-nat istio-output-dns"), "{found:?}");
 }
 
-// What others have beside us.
+// What others have next to our rules.
 
 #[test]
 fn the_tables_of_others_stay_untouched() {

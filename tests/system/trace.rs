@@ -1,4 +1,4 @@
-//! `meshwire trace` beside real connections.
+//! `meshwire trace` compared with real connections.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};

@@ -208,7 +208,7 @@ fn ipv6_that_is_disabled_on_loopback_has_an_error_of_its_own() {
         let output = Intercept::new(args).with(&["--dual-stack"]).run(&namespace);
         assert_eq!(
             stderr(&output),
-            "info: IPv6 is on: fd00::2 decides\n\
+            "info: IPv6 on: the pod has an IPv6 address, fd00::2\n\
              error: cannot add ::6/128 to lo: EACCES: IPv6 is disabled on lo (net.ipv6.conf.lo.disable_ipv6=1)\n\
              help: set net.ipv6.conf.lo.disable_ipv6 to 0, or turn IPv6 off\n"
         );

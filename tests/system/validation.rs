@@ -49,7 +49,7 @@ fn intercept(port: u16) {
     nft.commit(transaction.batch()).unwrap();
 }
 
-/// Validates as the proxy's user, and tells how long it took.
+/// Validates as the proxy's user, and returns how long it took.
 fn validate(validation: &RedirectCheck) -> (Result<(), RedirectCheckError>, Duration) {
     setfsuid(Uid::from_raw(1337));
     let started = Instant::now();
@@ -72,7 +72,7 @@ fn a_connection_that_arrives_is_the_proof() {
     });
 }
 
-/// Right behind the command that adds `::6`.
+/// Right after the command that adds `::6`.
 #[test]
 fn the_same_with_ipv6_and_an_address_that_is_still_tentative() {
     if !harness::privileged() {

@@ -73,7 +73,7 @@ fn difference(pod: &Namespace, args: &[&str]) -> Vec<String> {
     assert_eq!(pod.command(&["nft", "-a", "list", "ruleset"]), before);
     assert_eq!(code, 3, "{stdout}");
     let mut lines = stdout.lines();
-    assert_eq!(lines.next(), Some("different (- desired, + found, ~ there in another way):"));
+    assert_eq!(lines.next(), Some("different (- desired, + found, ~ found in another form):"));
     lines.map(str::to_owned).collect()
 }
 

@@ -15,7 +15,7 @@ const INSIDE: &str = "NFTWIRE_TEST_WMEM_MAX";
 /// Runs one of this file's tests in a new user namespace, and in a new network namespace that belongs to it if
 /// `owned`, otherwise in one that belongs to the user namespace outside.
 fn in_user_namespace(test: &str, owned: bool) {
-    // Older kernels tell it in the initial network namespace only.
+    // Older kernels report it in the initial network namespace only.
     let Ok(limit) = std::fs::read_to_string("/proc/sys/net/core/wmem_max") else {
         meshwire_testkit::skip("net.core.wmem_max cannot be read");
         return;

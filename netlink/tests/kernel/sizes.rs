@@ -103,7 +103,7 @@ fn a_send_buffer_that_grows() {
 /// More than SO_SNDBUF grants: SO_SNDBUFFORCE does, whatever net.core.wmem_max says.
 #[test]
 fn a_send_buffer_beyond_the_limit() {
-    // Older kernels tell it in the initial network namespace only.
+    // Older kernels report it in the initial network namespace only.
     let Ok(limit) = std::fs::read_to_string("/proc/sys/net/core/wmem_max") else {
         meshwire_testkit::skip("net.core.wmem_max cannot be read");
         return;

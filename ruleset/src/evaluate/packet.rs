@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::{Family, Field, Protocol};
 
-/// A packet as far as rules can be evaluated on it. `None` stands for "not known".
+/// A packet as far as rules can be evaluated on it. `None` means "not known".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// The device that it arrived on; [`Interface::NONE`] on its way out
@@ -82,7 +82,7 @@ pub enum Tracking {
     State(u32),
 }
 
-/// What rules ask about the machine rather than the packet. `None` stands for "not known".
+/// What rules ask about the machine rather than the packet. `None` means "not known".
 pub trait Host {
     /// What kind of address this is (`RTN_*`, linux/rtnetlink.h).
     fn address_type(&self, address: IpAddr) -> Option<u32> {

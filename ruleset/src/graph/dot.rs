@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use super::{Graph, Node, amount, escaped, text};
 
-/// What tables are told apart by.
+/// What distinguishes tables.
 const TABLES: [&str; 8] =
     ["#dbe8f7", "#dcefdd", "#fbe6d0", "#ecdff5", "#d6eeee", "#f8dde2", "#f1edc9", "#e4e8ee"];
 

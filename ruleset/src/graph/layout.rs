@@ -1,4 +1,4 @@
-//! Where everything stands: a column for each depth of jumps, base chains on the left in the order of hooks.
+//! Where everything is placed: a column for each depth of jumps, base chains on the left in the order of hooks.
 //!
 //! A jump that passes over columns runs through a lane of its own between their chains. In the gap between two columns
 //! every target has a track, a vertical line that collects all that leads to it, so that lines cross but never lie on
@@ -21,7 +21,7 @@ pub(super) const HEAD: usize = 2 * ROW;
 /// The height of a hook's heading, with the room above it.
 const HEADING: usize = 3 * ROW;
 
-/// Where everything stands, in pixels.
+/// Where everything is placed, in pixels.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     pub(super) width: usize,
@@ -106,7 +106,7 @@ pub(super) fn layout(graph: &Graph, top: usize) -> Layout {
             layout.boxes[item.chain] = Box { x, y: item.y, width, height };
             layout.height = layout.height.max(item.y + height + MARGIN);
         }
-        // Lanes lead on behind the column.
+        // Lanes lead on after the column.
         for line in layout.lines.iter_mut().filter(|line| !line.arrives && line.to.0 == x) {
             line.to.0 += width;
         }
@@ -143,7 +143,7 @@ pub(super) fn characters(count: usize, size: usize) -> usize {
     (count * CHARACTER * size / 12).div_ceil(100)
 }
 
-/// Base chains in the order of their hooks, and behind them the chains to which nothing leads.
+/// Base chains in the order of their hooks, and after them the chains to which nothing leads.
 fn first_column(graph: &Graph, top: usize) -> Vec<Item> {
     let mut column = Vec::new();
     let mut stage = None;

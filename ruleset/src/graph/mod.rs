@@ -21,7 +21,7 @@ const FIRST_RULES: usize = 20;
 const LAST_RULES: usize = 10;
 /// How many chains to which nothing leads are drawn, unless all are asked for.
 const UNUSED_CHAINS: usize = 30;
-/// What is drawn: chains in the order of hooks and priorities, those without a hook behind them.
+/// What is drawn: chains in the order of hooks and priorities, those without a hook after them.
 #[derive(Clone, Debug)]
 pub struct Graph {
     /// The names of the tables

@@ -6,7 +6,7 @@ use super::layout::{Box, HEAD, Layout, Line, ROW, characters, layout};
 use super::{Graph, Node, Row, RowKind, amount, escaped, text};
 
 const FONT: &str = "'DejaVu Sans Mono', Menlo, Consolas, 'Liberation Mono', monospace";
-/// What tables are told apart by: of the edge, and of the head.
+/// What distinguishes tables: of the edge, and of the head.
 const TABLES: [(&str, &str); 8] = [
     ("#1f5fa8", "#dbe8f7"),
     ("#2e7d32", "#dcefdd"),
@@ -17,7 +17,7 @@ const TABLES: [(&str, &str); 8] = [
     ("#6b6400", "#f1edc9"),
     ("#4a5568", "#e4e8ee"),
 ];
-/// What lines are told apart by.
+/// What distinguishes lines.
 const LINES: [&str; 7] = ["#1f5fa8", "#b25a00", "#2e7d32", "#a8324a", "#7b3fa0", "#00767a", "#4a5568"];
 /// The least that the title and the key need.
 const MINIMUM: usize = 760;

@@ -1,4 +1,4 @@
-//! A listing as text and as JSON, made rule by rule while the kernel tells them.
+//! A listing as text and as JSON, made rule by rule while the kernel dumps them.
 
 use nftwire::{Error, Socket};
 
@@ -9,7 +9,7 @@ use crate::snapshot::Scope;
 use crate::{Rule, Table};
 
 /// The scope as nft lists it; of a chain or a set only that, in its table. `None` where a table, chain or set that the
-/// scope names is not there.
+/// scope names does not exist.
 ///
 /// # Errors
 /// Those of [`collect`].

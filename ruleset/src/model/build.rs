@@ -14,7 +14,7 @@ use super::{Range, Rule, Selector, Statement, Target, Verdict};
 /// What a [`Selector`] is compared with: constants are of the selector's type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operand {
-    /// A constant: bytes as they stand in a register
+    /// A constant: bytes as they are in a register
     Data(Data),
     /// All addresses that begin alike
     Prefix(IpPrefix),
@@ -42,7 +42,7 @@ impl Operand {
 /// What a [`Target`] is set to: a constant is of the target's type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A constant: bytes as they stand in a register
+    /// A constant: bytes as they are in a register
     Data(Data),
     /// Anything else
     Expression(Expression),

@@ -16,7 +16,7 @@ pub enum Expression {
     Prefix(Box<Prefix>),
     /// All values from one to another, both included
     Range(Box<Range>),
-    /// Several values as one, one behind the other
+    /// Several values as one, one after the other
     Concat(Vec<Expression>),
     /// Any of these flags
     List(Vec<Expression>),
@@ -38,7 +38,7 @@ pub enum Expression {
     Wildcard,
 }
 
-/// A constant: bytes as they stand in a register, and what they are. A value that does not take whole bytes stands in
+/// A constant: bytes as they are in a register, and what they are. A value that does not take whole bytes stands in
 /// the lowest bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Constant {

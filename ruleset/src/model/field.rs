@@ -188,7 +188,7 @@ impl Field {
         u32::from((8 - (self.offset + self.len) % 8) % 8)
     }
 
-    /// Whether it tells which header comes next.
+    /// Whether it says which header comes next.
     #[must_use]
     pub fn is_protocol_key(&self) -> bool {
         matches!(

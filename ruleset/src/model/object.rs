@@ -1,4 +1,4 @@
-//! What a table has beside chains: sets, maps, objects and flowtables.
+//! What a table has besides chains: sets, maps, objects and flowtables.
 
 use super::statement::{Counter, Limit, ObjectKind, Quota, Statement, Synproxy};
 use super::{DataType, Element, Expression, Name};
@@ -37,7 +37,7 @@ pub struct Set {
 /// What the keys or the values of a set are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetType {
-    /// The types of the fields, one behind the other
+    /// The types of the fields, one after the other
     pub types: Vec<FieldType>,
     /// The expression that was given for the type, shown by `typeof`
     pub expression: Option<Expression>,
@@ -86,9 +86,9 @@ pub struct Object {
 pub enum ObjectData {
     /// Counts
     Counter(Counter),
-    /// Goes on as long as there were not too many bytes
+    /// Matches while fewer bytes passed than the quota
     Quota(Quota),
-    /// Goes on as long as there are not too many packets
+    /// Matches while the rate is below the limit
     Limit(Limit),
     /// A helper of connection tracking
     CtHelper {

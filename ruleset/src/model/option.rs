@@ -2,7 +2,7 @@
 
 use super::DataType;
 
-/// Where an option stands (`enum nft_exthdr_op`).
+/// Where an option is (`enum nft_exthdr_op`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionKind {
     /// An extension header of IPv6
@@ -18,7 +18,7 @@ pub enum OptionKind {
 /// A part of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OptionField {
-    /// Where it stands
+    /// Where it is
     pub kind: OptionKind,
     /// The option's number
     pub number: u8,

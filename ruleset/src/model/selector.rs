@@ -13,7 +13,7 @@ pub enum Selector {
     Payload(Field),
     /// Bits of a header, by their place
     Raw(RawPayload),
-    /// What the kernel keeps beside the packet
+    /// What the kernel keeps with the packet
     Meta(MetaKey),
     /// What the kernel keeps of its connection
     Ct(CtKey),
@@ -27,7 +27,7 @@ pub enum Selector {
     Fib(Fib),
     /// What the kernel keeps of its route
     Rt(RtKey),
-    /// What the fingerprint of a TCP SYN tells about the operating system
+    /// What the fingerprint of a TCP SYN says about the operating system
     Osf(Osf),
     /// What the kernel keeps of its IPsec state
     Ipsec(Ipsec),
@@ -218,12 +218,12 @@ impl Fib {
     }
 }
 
-/// What a fingerprint tells.
+/// What a fingerprint says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Osf {
     /// How the TTL is compared: 0 exactly, 1 loosely, 2 not at all
     pub ttl: u8,
-    /// Whether the version is told behind the name
+    /// Whether the version follows the name
     pub version: bool,
 }
 

@@ -37,20 +37,20 @@ pub enum Statement {
     VerdictMap(Expression),
     /// Writes the packet to a log
     Log(Box<Log>),
-    /// Goes on as long as there are not too many packets
+    /// Matches while the rate is below the limit
     Limit(Limit),
-    /// Goes on as long as there were not too many bytes
+    /// Matches while fewer bytes passed than the quota
     Quota(Quota),
     /// Notes when a packet came by last; milliseconds since, `None` for never
     Last(Option<u64>),
-    /// Goes on as long as there are not too many connections
+    /// Matches while there are at most so many connections
     CtCount {
         /// How many
         count: u32,
         /// Goes on when there are more
         over: bool,
     },
-    /// Drops the packet and tells the sender
+    /// Drops the packet and informs the sender
     Reject(Reject),
     /// Uses an object of the table
     Object {
@@ -175,9 +175,9 @@ impl Xtables {
 /// What happens to the packet, or where evaluation goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// On with the next base chain
+    /// Ends this base chain; later ones still run
     Accept,
-    /// Away with it
+    /// Drops the packet
     Drop,
     /// Back to the chain that jumped here, or to the policy
     Return,
@@ -185,9 +185,9 @@ pub enum Verdict {
     Continue,
     /// Out of the rule
     Break,
-    /// Into this chain, and back
+    /// Continues in this chain, and returns
     Jump(Name),
-    /// Into this chain, and not back
+    /// Continues in this chain; does not return
     Goto(Name),
     /// Another one, by its code
     Other(OtherVerdict),
@@ -415,7 +415,7 @@ pub struct Quota {
     pub over: bool,
 }
 
-/// What the sender is told.
+/// What the sender receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reject {
     /// By what
@@ -426,7 +426,7 @@ pub struct Reject {
     pub verbose: bool,
 }
 
-/// By what the sender is told.
+/// How the sender is informed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectWith {
     /// A TCP reset
@@ -476,7 +476,7 @@ pub struct Update {
 /// What is done with an element (`enum nft_dynset_ops`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateOp {
-    /// Added, unless it is there
+    /// Added, unless it exists
     Add,
     /// Added, or its time begins anew
     Update,

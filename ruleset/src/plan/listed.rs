@@ -43,7 +43,7 @@ fn as_set(name: &Name, set: &AnonymousSet) -> crate::Set {
 
 fn read(family: Family, expressions: &[Expr<'_>], userdata: &[u8], sets: &Sets) -> Result<Rule, DecodeError> {
     let mut writer = AttrWriter::default();
-    // A rule is in a chain of a table; which it is is of no account here.
+    // The table and chain names do not matter here.
     writer.put_str(uapi::NFTA_RULE_TABLE, "desired");
     writer.put_str(uapi::NFTA_RULE_CHAIN, "desired");
     writer.nest(uapi::NFTA_RULE_EXPRESSIONS, |writer| {

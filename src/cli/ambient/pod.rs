@@ -89,7 +89,7 @@ pub(super) fn command() -> Command {
             command(
                 APPLY,
                 APPLY_FLAGS,
-                "Makes it so, whatever was there; all of it or, in a pod where that fails, nothing",
+                "Makes the rules and routes, whatever exists already; all of them or, in a pod where that fails, none",
             ),
             command(REMOVE, REMOVE_FLAGS, "Takes the rules, the policy rules and the routes away"),
             verify_command(VERIFY),

@@ -68,7 +68,7 @@ pub(super) fn command() -> Command {
                 .arg(pod_uid().required(true).help("The pod that has the addresses")),
             command(REMOVE, "Removes addresses, or all that a pod has")
                 .arg(addresses().required_unless_present(POD_UID))
-                .arg(pod_uid().help("Remove only what this pod has; tell whose the others are")),
+                .arg(pod_uid().help("Remove only what this pod has; report whose the others are")),
             command(LIST, "Shows the addresses and their pods"),
             command(FLUSH, "Removes all addresses"),
             command(DESTROY, "Removes the sets; no rule may use them any more"),

@@ -87,7 +87,7 @@ pub(super) fn play(stage: &Stage, sidecar: &Sidecar) -> Result<[Course; 2], Step
 fn follow(stage: &Stage, client: &TcpStream, proxy: &TcpListener, server: &Server) -> Result<Course, Step> {
     say(client, "hello")?;
     let to_client = accept(proxy)?;
-    let original = original_destination(&to_client).context("tell the original destination")?;
+    let original = original_destination(&to_client).context("read the original destination")?;
     let request = hear(&to_client)?;
     let onward = match stage.users {
         Users::Own => {
@@ -157,9 +157,9 @@ fn hear(connection: &TcpStream) -> Result<String, Step> {
 }
 
 fn local(connection: &TcpStream) -> Result<SocketAddr, Step> {
-    connection.local_addr().context("tell a connection's address")
+    connection.local_addr().context("read a connection's address")
 }
 
 fn peer(connection: &TcpStream) -> Result<SocketAddr, Step> {
-    connection.peer_addr().context("tell a connection's address")
+    connection.peer_addr().context("read a connection's address")
 }

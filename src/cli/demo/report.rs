@@ -55,7 +55,7 @@ impl Display for Report {
         if self.users == Users::One {
             writeln!(
                 f,
-                "\nThere is a single uid here, so the rules cannot tell the proxy from the app: the proxy answers by \
+                "\nThere is a single uid here, so the rules cannot distinguish the proxy from the app: the proxy answers by \
                  itself\nand never dials on. As root both have a uid of their own: sudo meshwire demo"
             )?;
         }
@@ -126,7 +126,7 @@ fn write_course(f: &mut Formatter<'_>, course: &Course, client: &str, server: &s
     line("it arrives at", format_args!("{arrived}, the proxy"))?;
     line(
         "original destination",
-        format_args!("{original}, as the kernel tells the proxy (SO_ORIGINAL_DST)"),
+        format_args!("{original}, as the kernel reports it to the proxy (SO_ORIGINAL_DST)"),
     )?;
     if let Some(Onward { client, server: to }) = onward {
         line("the proxy dials on", format_args!("{client} → {to}, {server}"))?;

@@ -1,4 +1,4 @@
-//! Flags, each of them defined once: its name, the environment variables that stand for it, its default, its help, and
+//! Flags, each of them defined once: its name, the environment variables that set it, its default, its help, and
 //! how its value is read.
 //!
 //! A command lists its flags. Clap's arguments are made of that list, and every value is read through its flag, so that
@@ -34,7 +34,7 @@ pub(super) struct Definition {
     pub(super) name: &'static str,
     short: Option<char>,
     kind: Kind,
-    /// The environment variables that stand for it, the first one that is set wins
+    /// The environment variables that set it, the first one that is set wins
     pub(super) environment: &'static [&'static str],
     help: &'static str,
     /// The values that it takes, where they can be listed
@@ -109,7 +109,7 @@ impl<T> Flag<T> {
         self
     }
 
-    /// The environment variables that stand for it, the one that wins first.
+    /// The environment variables that set it, the one that wins first.
     pub(super) const fn environment(mut self, names: &'static [&'static str]) -> Self {
         self.definition.environment = names;
         self

@@ -72,7 +72,7 @@ pub(super) fn drop_log_flags(arguments: &mut Vec<OsString>) {
 /// No interface has an address that could decide.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no interface has an address but loopback and link local ones, so it cannot be told whether the pod is IPv4 or IPv6"
+    "no interface has an address but loopback and link local ones: cannot determine whether the pod is IPv4 or IPv6"
 )]
 struct NoAddress;
 
@@ -266,8 +266,12 @@ fn families(routes: &mut RouteSocket, dual_stack: bool, log: Log) -> Result<(boo
     let addresses: Vec<_> = addresses.iter().map(|interface| interface.address).collect();
     let address = deciding_address(addresses.iter().copied(), dual_stack).ok_or(NoAddress)?;
     let ipv6 = address.is_ipv6();
-    let state = if ipv6 { "on" } else { "off" };
-    log.info(&format!("IPv6 is {state}: {address} decides"));
+    log.info(&match (ipv6, dual_stack) {
+        (true, true) => format!("IPv6 on: the pod has an IPv6 address, {address}"),
+        (false, true) => "IPv6 off: the pod has no IPv6 address".to_owned(),
+        (true, false) => format!("IPv6 on: the pod's first address, {address}, is IPv6"),
+        (false, false) => format!("IPv6 off: the pod's first address, {address}, is IPv4"),
+    });
     let of_ipv4 = || addresses.iter().copied().filter(IpAddr::is_ipv4);
     let both = ipv6 && dual_stack && deciding_address(of_ipv4(), false).is_some();
     Ok((

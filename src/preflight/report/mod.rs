@@ -130,7 +130,7 @@ fn kernel(facts: &Facts) -> Finding {
     let (release, version) = (&facts.release, facts.version());
     let json = json!({ "release": release, "oldest": OLDEST.to_string() });
     let Some(version) = version else {
-        return finding("kernel", Verdict::Unknown, format!("{release:?} tells no version"), json);
+        return finding("kernel", Verdict::Unknown, format!("{release:?} has no version number"), json);
     };
     if version < OLDEST {
         return finding("kernel", Verdict::Warning, format!("{release} is older than {OLDEST}"), json)
@@ -162,7 +162,7 @@ fn privileges(facts: &Facts) -> Finding {
         (_, Some(_)) if !has(NET_ADMIN) => {
             finding("privileges", Verdict::No, says, json).advise(missing_net_admin(facts.capabilities))
         }
-        (_, None) => finding("privileges", Verdict::Unknown, "the kernel does not tell", json),
+        (_, None) => finding("privileges", Verdict::Unknown, "the kernel does not report it", json),
         _ => finding("privileges", Verdict::Ok, says, json),
     }
 }
@@ -332,7 +332,7 @@ fn policy_routing(facts: &Facts) -> Finding {
         [Some(true), Some(false)] => finding(subject, Verdict::Warning, "IPv4 only", json).advise(
             "TPROXY and ambient pods need it for IPv6: it takes a kernel with CONFIG_IPV6_MULTIPLE_TABLES",
         ),
-        _ => finding(subject, Verdict::Unknown, "the kernel does not tell", json),
+        _ => finding(subject, Verdict::Unknown, "the kernel does not report it", json),
     }
 }
 
@@ -468,7 +468,7 @@ fn others(facts: &Facts) -> Finding {
         (true, false) => finding(subject, Verdict::Ok, "none in this network namespace", json),
         (true, true) => finding(subject, Verdict::Unknown, "seen only with CAP_NET_ADMIN, and as root", json),
         (false, _) => {
-            let says = "they apply beside ours, packet by packet";
+            let says = "they apply as well as ours, packet by packet";
             let mut finding = finding(subject, Verdict::Warning, says, json);
             finding.advice = lines;
             finding

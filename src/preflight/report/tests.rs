@@ -124,7 +124,7 @@ fn what_was_not_asked_is_unknown_and_no_promise() {
     assert!(!Report::new(&facts, &Profile::ALL).all_can_run());
     let why = "not asked what of nf_tables there is".to_owned();
     assert_eq!(reasons(&facts, Profile::SidecarRedirect), (Verdict::Unknown, why));
-    // One that could not be told leaves open only those that take it.
+    // One that is unknown leaves open only those that take it.
     let mut facts = healthy();
     answers(&mut facts, "tproxy", &Answer::Unknown("ENOMEM: Cannot allocate memory".to_owned()));
     assert_eq!(reasons(&facts, Profile::Linkerd).0, Verdict::Ok);

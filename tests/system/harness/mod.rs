@@ -1,4 +1,4 @@
-//! Pods made of network namespaces, the command under test run in them, and traffic that tells where it arrived.
+//! Pods made of network namespaces, the command under test run in them, and traffic that shows where it arrived.
 //!
 //! Links and addresses are set up over rtnetlink and users are taken on by a thread, so that the tests also run where
 //! there is no other program at all.

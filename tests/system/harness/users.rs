@@ -27,7 +27,7 @@ impl Users {
         command.args(["--user", "--net", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut holder = command.spawn().unwrap();
         let (mut to, mut from) = (holder.stdin.take().unwrap(), holder.stdout.take().unwrap());
-        // An answer comes from behind the unshare.
+        // An answer comes from inside the unshare.
         let there = to.write_all(b"?").and_then(|()| from.read_exact(&mut [0])).is_ok();
         let pod = there.then(|| Self::of(holder.id()));
         drop(to);

@@ -82,7 +82,7 @@ impl<'a> Lines<'a> {
     }
 
     /// The lines for what is complete with this event, where `wanted` says that they are. `socket` is asked about sets
-    /// that were there before.
+    /// that existed before.
     ///
     /// # Errors
     /// Those of asking, or an event is not what the protocol says.
@@ -188,7 +188,7 @@ impl<'a> Lines<'a> {
         Ok(rule)
     }
 
-    /// Asks for a set that was there before; one that is gone meanwhile stays unknown.
+    /// Asks for a set that existed before; one that is gone meanwhile stays unknown.
     fn learn(
         &mut self,
         socket: &mut Socket,

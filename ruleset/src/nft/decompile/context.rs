@@ -155,7 +155,7 @@ impl Context {
         }
     }
 
-    /// Learns from a match on a field that tells which header comes next.
+    /// Learns from a match on a field that says which header comes next.
     pub(crate) fn learn_field(&mut self, field: &Field, layer: usize, value: u32) {
         let Some(base) = self.layers[layer] else { return };
         let Some(next) = upper(base, value) else {
@@ -196,7 +196,7 @@ impl Context {
         self.dependencies[self.slot(layer)?]
     }
 
-    /// Notes a match that tells about `layer`.
+    /// Notes a match that says something about `layer`.
     pub(crate) fn depend(&mut self, layer: usize, dependency: Dependency) {
         if let DependencyOn::Payload(field) = dependency.left {
             let kind = u8::try_from(dependency.value).unwrap_or(u8::MAX);
@@ -222,7 +222,7 @@ impl Context {
         }
     }
 
-    /// Takes out the match that tells about `layer`; returns its statement's number.
+    /// Takes out the match that says something about `layer`; returns its statement's number.
     pub(crate) fn release(&mut self, layer: usize) -> Option<usize> {
         let slot = self.slot(layer)?;
         let gone = self.dependencies[slot].take()?.statement;

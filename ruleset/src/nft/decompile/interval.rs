@@ -3,7 +3,7 @@
 use crate::model::expression::swap_host_order;
 use crate::{Constant, Data, DataType, Element, Expression, Prefix, Range};
 
-/// An end of a range, as the kernel tells it.
+/// An end of a range, as the kernel reports it.
 #[derive(Clone, Debug)]
 pub(super) struct End {
     /// The first value, or the first one that is no longer in the range; most significant byte first
@@ -43,7 +43,7 @@ fn element(start: End, last: &Data, data_type: DataType) -> Element {
     Element { key: range(&start.key, last, data_type), ..start.element }
 }
 
-/// The value before; behind zero the highest one.
+/// The value before; after zero the highest one.
 pub(crate) fn predecessor(data: &Data) -> Data {
     let mut bytes = data.as_bytes().to_vec();
     for byte in bytes.iter_mut().rev() {

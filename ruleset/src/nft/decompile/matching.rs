@@ -26,7 +26,7 @@ impl Decompiler<'_> {
         self.statements.push(statement);
     }
 
-    /// Takes out the match that tells about a layer.
+    /// Takes out the match that says something about a layer.
     pub(super) fn release(&mut self, layer: usize) {
         let Some(gone) = self.context.release(layer) else { return };
         self.statements.remove(gone);
@@ -68,7 +68,7 @@ impl Decompiler<'_> {
         });
     }
 
-    /// Fields that stand side by side are read and compared at once: a match for each.
+    /// Fields that are adjacent are read and compared at once: a match for each.
     fn compare_fields(&mut self, mut raw: RawPayload, op: Op, data: &Data) {
         // What does not fill its bytes stands in their lowest bits.
         let mut start = bits(data).saturating_sub(raw.len);

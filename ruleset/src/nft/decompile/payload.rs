@@ -6,7 +6,7 @@ use super::context::{Context, LINK, layer_of};
 use crate::model::selector::RawPayload;
 use crate::{Data, Field, Protocol, Selector};
 
-/// What stands at a place in a header.
+/// What is at a position in a header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
     pub(super) selector: Selector,
@@ -76,7 +76,7 @@ pub(super) fn complete(context: &Context, raw: RawPayload) -> Selector {
     }
 }
 
-/// Takes the next field off the front of what is read: nft reads fields that stand side by side at once.
+/// Takes the next field off the front of what is read: nft reads fields that are adjacent at once.
 pub(super) fn split(context: &Context, raw: &mut RawPayload) -> Found {
     let field = header(context, raw).and_then(|(protocol, before)| {
         let offset = raw.offset.checked_sub(before)?;

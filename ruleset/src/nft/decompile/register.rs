@@ -1,4 +1,4 @@
-//! What stands in the registers.
+//! What the registers hold.
 
 use nftwire::Register;
 use nftwire::expr::{CtKey, MetaKey, SocketKey};
@@ -6,7 +6,7 @@ use nftwire::expr::{CtKey, MetaKey, SocketKey};
 use crate::model::selector::CtOf;
 use crate::{DataType, Expression, Selector};
 
-/// What stands in a register.
+/// What a register holds.
 #[derive(Clone, Debug)]
 pub(super) struct Loaded {
     /// Fields of headers as [`Selector::Raw`](crate::Selector::Raw), constants without a type: what they are
@@ -77,7 +77,7 @@ impl Registers {
         }
     }
 
-    /// The `len` bytes from this register on: one value, or several one behind the other.
+    /// The `len` bytes from this register on: one value, or several one after the other.
     pub(super) fn join(&self, register: Register, len: u32) -> Option<Loaded> {
         let mut word = word(register)?;
         let first = self.at(word)?;

@@ -1,4 +1,4 @@
-//! Giving what stands in registers its meaning, where it is used.
+//! Gives the contents of registers their meaning, where it is used.
 
 use nftwire::Family;
 use nftwire::expr::CtKey;

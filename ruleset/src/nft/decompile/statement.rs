@@ -68,7 +68,7 @@ impl Decompiler<'_> {
         self.unknown(name, attributes);
     }
 
-    /// What stands in a register, as a value of this type.
+    /// What a register holds, as a value of this type.
     fn value(&mut self, register: Register, data_type: DataType) -> Option<Expression> {
         let loaded = self.registers.get(register)?;
         let mut expression = loaded.expression;

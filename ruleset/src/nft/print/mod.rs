@@ -63,7 +63,7 @@ pub struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    /// Every table, one behind the other.
+    /// Every table, one after the other.
     pub fn ruleset(&mut self, ruleset: &Ruleset) {
         ruleset.tables.iter().for_each(|table| self.table(table));
     }
@@ -204,7 +204,7 @@ fn display(f: &mut fmt::Formatter<'_>, print: impl FnOnce(&mut Printer<'_>)) -> 
     f.write_str(&out)
 }
 
-/// Every table, one behind the other, without counters' values.
+/// Every table, one after the other, without counters' values.
 impl Display for Ruleset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         display(f, |printer| printer.ruleset(self))

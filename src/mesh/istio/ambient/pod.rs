@@ -101,7 +101,7 @@ impl PodInterception {
         rules.into_ruleset()
     }
 
-    /// What the rules need beside them: packets that answer ztunnel stay on this host.
+    /// What the rules need besides: packets that answer ztunnel stay on this host.
     #[must_use]
     pub fn network(&self) -> Network {
         let v6 = self.ipv6.then_some(network::Family::V6);

@@ -228,7 +228,7 @@ impl Sidecar {
         !inbound && !outbound && !self.captures_dns()
     }
 
-    /// What the rules need beside them.
+    /// What the rules need besides.
     #[must_use]
     pub fn network(&self) -> Network {
         let mut network = Network::default();
@@ -244,7 +244,7 @@ impl Sidecar {
         network
     }
 
-    /// What any settings with this mark and this table need beside their rules.
+    /// What any settings with this mark and this table need besides their rules.
     #[must_use]
     pub fn owned_network(&self) -> Network {
         let mut network = Network { loopback_addresses: vec![PASSTHROUGH_V6], ..Network::default() };
