@@ -46,7 +46,7 @@ static SIZES: Flag<Vec<u32>> = Flag::text(
 
 static RUNS: Flag<u32> =
     Flag::number("runs", "NUMBER", || 7, |given| given.one(|text| number_within(text, 1..=1_000)))
-        .help("How often each contender runs; medians are shown")
+        .help("How often each contender runs, in turns, before its median is looked at; at most 5 times as often where it is not stable")
         .shown();
 
 static PLOT: Flag<Option<PathBuf>> =
@@ -186,30 +186,39 @@ fn measure(sizes: &[u32], runs: u32) -> Result<Report, BenchError> {
     let _neighbour = contender::neighbour()?;
     let mut loads = vec![Load::Sidecar, Load::Excluded];
     loads.extend(sizes.iter().map(|&size| Load::Rules(size)));
-    let mut progress =
-        Progress::new(loads.len() * usize::try_from(runs).unwrap_or(1), io::stderr().is_terminal());
+    let progress = Progress::new(loads.len(), io::stderr().is_terminal());
     let mut report = Report { runs, measurements: Vec::new(), notes: Vec::new() };
-    for load in loads {
+    for (done, load) in loads.into_iter().enumerate() {
         let mut contenders: Vec<(Contender, Vec<Duration>)> =
             Contender::of(load, &installed).into_iter().map(|contender| (contender, Vec::new())).collect();
         let prepared = load.prepare()?;
-        for _ in 0..runs {
-            progress.step(&load.to_string());
-            contenders.retain_mut(|(contender, times)| match prepared.time(*contender) {
-                Ok(time) => {
-                    times.push(time);
-                    true
-                }
-                // Too many rules for one transaction, for example: the others go on without it.
-                Err(error) => {
-                    report.notes.push(format!("{contender}, {load}: {error}"));
-                    false
-                }
-            });
+        for _ in 0..ROUNDS {
+            for _ in 0..runs {
+                progress.show(done, &load.to_string());
+                contenders.retain_mut(|(contender, times)| match prepared.time(*contender) {
+                    Ok(time) => {
+                        times.push(time);
+                        true
+                    }
+                    // Too many rules for one transaction, for example: the others go on without it.
+                    Err(error) => {
+                        report.notes.push(format!("{contender}, {load}: {error}"));
+                        false
+                    }
+                });
+            }
+            if measurements(load, &contenders).all(|measurement| measurement.is_stable()) {
+                break;
+            }
         }
-        report.measurements.extend(
-            contenders.into_iter().filter_map(|(contender, times)| Measurement::new(load, contender, times)),
-        );
+        report.measurements.extend(measurements(load, &contenders));
     }
     Ok(report)
+}
+
+/// How often the runs are repeated until all medians are stable.
+const ROUNDS: usize = 5;
+
+fn measurements(load: Load, contenders: &[(Contender, Vec<Duration>)]) -> impl Iterator<Item = Measurement> {
+    contenders.iter().filter_map(move |(contender, times)| Measurement::new(load, *contender, times))
 }

@@ -5,23 +5,21 @@ use std::io::Write;
 /// Characters of the bar.
 const WIDTH: usize = 30;
 
-/// A bar that is drawn again with each step, and gone at the end.
+/// A bar that is drawn again with each run, and gone at the end.
 pub(super) struct Progress {
-    done: usize,
     steps: usize,
     shown: bool,
 }
 
 impl Progress {
     pub(super) fn new(steps: usize, shown: bool) -> Self {
-        Self { done: 0, steps, shown }
+        Self { steps, shown }
     }
 
-    /// Begins the next step.
-    pub(super) fn step(&mut self, what: &str) {
-        let full = WIDTH * self.done / self.steps.max(1);
+    /// So many steps are done, and the next one is at this.
+    pub(super) fn show(&self, done: usize, what: &str) {
+        let full = WIDTH * done / self.steps.max(1);
         self.draw(&format!("[{}{}] {what}", "#".repeat(full), ".".repeat(WIDTH.saturating_sub(full))));
-        self.done += 1;
     }
 
     fn draw(&self, line: &str) {

@@ -21,24 +21,43 @@ pub(super) struct Measurement {
     pub(super) contender: Contender,
     pub(super) median: Duration,
     pub(super) least: Duration,
-    /// How far apart the times in the middle are, from the first quartile to the third, by the median
-    spread: f64,
+    /// How often it ran
+    pub(super) runs: usize,
+    /// How far from the median the farther end of its 95 % confidence interval is, by the median
+    uncertainty: f64,
 }
 
-/// The spread from which on a median says little: two of them that are this far apart may come from one and the same.
-const NOISY: f64 = 0.3;
-/// So many runs have quartiles.
+/// A median is stable from this uncertainty on.
+const STABLE: f64 = 0.05;
+/// Fewer runs say nothing about noise.
 const FEW_RUNS: u32 = 4;
 
 impl Measurement {
     /// Of these times; none where there are none.
-    pub(super) fn new(load: Load, contender: Contender, mut times: Vec<Duration>) -> Option<Self> {
+    pub(super) fn new(load: Load, contender: Contender, times: &[Duration]) -> Option<Self> {
+        let mut times = times.to_vec();
         times.sort_unstable();
         let (least, median) = (*times.first()?, *times.get(times.len() / 2)?);
-        let quartile = |part: usize| times.get(part * (times.len() - 1) / 4).map(Duration::as_secs_f64);
-        let spread = (quartile(3)? - quartile(1)?) / median.as_secs_f64();
-        Some(Self { load, contender, median, least, spread })
+        Some(Self { load, contender, median, least, runs: times.len(), uncertainty: uncertainty(&times)? })
     }
+
+    /// Whether more runs would say the same.
+    pub(super) fn is_stable(&self) -> bool {
+        self.uncertainty <= STABLE
+    }
+}
+
+/// The 95 % confidence interval of the median, which ends at two of the sorted times whatever their distribution: those whose
+/// ranks are 0.98 times the square root of their number away from the middle (the binomial distribution's normal
+/// approximation).
+fn uncertainty(sorted: &[Duration]) -> Option<f64> {
+    let count = u32::try_from(sorted.len()).ok()?;
+    let root = usize::try_from((u64::from(count) * 96 / 100).isqrt()).ok()? + 1;
+    let middle = sorted.len() / 2;
+    let (low, high) = (middle.saturating_sub(root), (middle + root).min(sorted.len() - 1));
+    let seconds = |index: usize| sorted.get(index).map(Duration::as_secs_f64);
+    let (low, median, high) = (seconds(low)?, seconds(middle)?, seconds(high)?);
+    Some((median - low).max(high - median) / median)
 }
 
 impl Report {
@@ -61,16 +80,17 @@ impl Report {
                 "--runs {runs} is too few to see how noisy this machine is: take at least {FEW_RUNS}"
             ));
         }
-        let noisy: Vec<_> = self.measurements.iter().filter(|measured| measured.spread > NOISY).collect();
-        let worst = noisy.iter().max_by(|one, other| one.spread.total_cmp(&other.spread))?;
+        let unstable: Vec<_> = self.measurements.iter().filter(|measured| !measured.is_stable()).collect();
+        let worst = unstable.iter().max_by(|one, other| one.uncertainty.total_cmp(&other.uncertainty))?;
         Some(format!(
-            "this machine is too noisy for {} of these {} figures: half of the runs of {}, {}, are spread over {:.0} % of their \
-             median; let nothing else run, or take more --runs",
-            noisy.len(),
+            "{} of these {} medians are not stable: that of {}, {}, may be {:.0} % off after {} runs; let nothing else run, or \
+             take more --runs",
+            unstable.len(),
             self.measurements.len(),
             worst.contender,
             worst.load,
-            worst.spread * 100.0
+            worst.uncertainty * 100.0,
+            worst.runs
         ))
     }
 
@@ -88,7 +108,9 @@ impl Report {
                 "contender": measurement.contender.to_string(),
                 "median_microseconds": microseconds(measurement.median),
                 "least_microseconds": microseconds(measurement.least),
-                "spread": measurement.spread,
+                "runs": measurement.runs,
+                "uncertainty": measurement.uncertainty,
+                "stable": measurement.is_stable(),
                 "ratio": self.ratio(measurement),
             })
         });
@@ -142,21 +164,20 @@ mod tests {
     use super::*;
 
     fn report(milliseconds: &[u64]) -> Report {
-        let times = milliseconds.iter().copied().map(Duration::from_millis).collect();
-        let measurement = Measurement::new(Load::Rules(10), Contender::Meshwire, times).unwrap();
+        let times: Vec<_> = milliseconds.iter().copied().map(Duration::from_millis).collect();
+        let measurement = Measurement::new(Load::Rules(10), Contender::Meshwire, &times).unwrap();
         let runs = u32::try_from(milliseconds.len()).unwrap();
         Report { runs, measurements: vec![measurement], notes: Vec::new() }
     }
 
     #[test]
-    fn a_noisy_machine_is_named() {
-        assert_eq!(report(&[100, 101, 99, 100, 180]).noise(), None);
-        let noise = report(&[100, 150, 60, 100, 160]).noise().unwrap();
-        assert!(
-            noise.starts_with("this machine is too noisy for 1 of these 1 figures: ")
-                && noise.contains(" 50 % "),
-            "{noise}"
-        );
+    fn a_median_that_is_not_stable_is_named() {
+        // With 9 runs the interval is from the second one to the eighth.
+        assert_eq!(report(&[50, 97, 99, 99, 100, 101, 102, 104, 900]).noise(), None);
+        let noise = report(&[50, 97, 99, 99, 100, 101, 102, 150, 900]).noise().unwrap();
+        let expected =
+            "1 of these 1 medians are not stable: that of meshwire, 10 rules, may be 50 % off after 9 runs;";
+        assert!(noise.starts_with(expected), "{noise}");
         let few = report(&[100, 100]).noise().unwrap();
         assert!(few.starts_with("--runs 2 is too few "), "{few}");
     }
