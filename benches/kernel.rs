@@ -7,13 +7,12 @@
 
 mod common;
 
+use std::hint::black_box;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
 use nft_ruleset::desired::{Desired, Owned};
 use nft_ruleset::nft::compile::compile;
 use nft_ruleset::nft::{json, print};
@@ -22,44 +21,41 @@ use nft_ruleset::plan::{Counters, Plan};
 use nft_ruleset::{Family, Ruleset};
 use nftwire::{Batch, Chain, ElementList, Position, Query, Set, Socket, Table};
 
-use common::{CHAIN, SIZES, TABLE, clear, elements, excluding, iptables, rules, ruleset};
+use common::{CHAIN, SIZES, TABLE, Turns, clear, elements, excluding, iptables, rules, ruleset};
 
 const FAMILY: Family = Family::Inet;
+/// Connections are too short to be measured one by one.
+const CONNECTIONS: u32 = 200;
 
 /// Measures `work` on an open socket, with nothing loaded before.
-fn loading<T>(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    id: BenchmarkId,
-    mut prepare: impl FnMut() -> T,
-    mut work: impl FnMut(&mut Socket, &mut T),
+fn loading<'c, T>(
+    turns: &mut Turns<'c>,
+    name: &'static str,
+    mut prepare: impl FnMut() -> T + 'c,
+    mut work: impl FnMut(&mut Socket, &mut T) + 'c,
 ) {
-    group.bench_function(id, |bencher| {
-        bencher.iter_custom(|runs| {
-            let mut elapsed = Duration::ZERO;
-            for _ in 0..runs {
-                clear();
-                let (mut socket, mut prepared) = (Socket::open().unwrap(), prepare());
-                let started = Instant::now();
-                work(&mut socket, &mut prepared);
-                elapsed += started.elapsed();
-            }
-            elapsed
-        });
+    turns.add(name, move || {
+        clear();
+        let (mut socket, mut prepared) = (Socket::open().unwrap(), prepare());
+        let started = Instant::now();
+        work(&mut socket, &mut prepared);
+        started.elapsed()
     });
 }
 
-fn process(group: &mut BenchmarkGroup<'_, WallTime>, size: u32, command: &[&str], input: &str) {
-    let is_there = Command::new(command[0]).arg("--version").stdout(Stdio::null()).status().is_ok();
-    if !is_there {
+fn process(turns: &mut Turns<'_>, name: &'static str, input: &str) {
+    let command: Vec<_> = name.split(' ').collect();
+    let is_installed = Command::new(command[0]).arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !is_installed {
         return;
     }
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().write_all(input.as_bytes()).unwrap();
     loading(
-        group,
-        BenchmarkId::new(command.join(" "), size),
+        turns,
+        name,
         || (),
-        |_, ()| {
+        move |_, ()| {
             let input = Stdio::from(file.reopen().unwrap());
             let status = Command::new(command[0]).args(&command[1..]).stdin(input).status();
             assert!(status.unwrap().success());
@@ -77,9 +73,7 @@ fn encoded(batch: &mut Batch, compiled: &[Vec<nftwire::Expr<'_>>]) {
     }
 }
 
-fn commit_rules(criterion: &mut Criterion) {
-    meshwire_testkit::enter_new();
-    let mut group = criterion.benchmark_group("commit rules");
+fn commit_rules() {
     for size in SIZES {
         let rules = rules(size);
         let compiled: Vec<_> =
@@ -89,13 +83,15 @@ fn commit_rules(criterion: &mut Criterion) {
             encoded(&mut batch, &compiled);
             batch
         };
-        loading(&mut group, BenchmarkId::new("floor", size), ready, |socket, batch| {
+        let mut buffer = ready();
+        let ruleset = ruleset(rules.clone());
+        let mut turns = Turns::new(format!("commit {size} rules"));
+        loading(&mut turns, "floor", ready, |socket, batch| {
             socket.commit(batch).unwrap();
         });
-        let mut buffer = ready();
         loading(
-            &mut group,
-            BenchmarkId::new("encode and commit", size),
+            &mut turns,
+            "encode and commit",
             || (),
             |socket, ()| {
                 buffer.clear();
@@ -103,26 +99,15 @@ fn commit_rules(criterion: &mut Criterion) {
                 socket.commit(&mut buffer).unwrap();
             },
         );
-        let ruleset = ruleset(rules.clone());
-        loading(
-            &mut group,
-            BenchmarkId::new("compile, encode and commit", size),
-            || (),
-            |socket, ()| {
-                update(socket, &ruleset);
-            },
-        );
-        process(&mut group, size, &["nft", "-f", "-"], &ruleset.to_string());
-        let json = json::ruleset(&ruleset, &print::Options::default()).to_string();
-        process(&mut group, size, &["nft", "-j", "-f", "-"], &json);
-        process(&mut group, size, &["iptables-nft-restore", "--noflush"], &iptables(size));
+        loading(&mut turns, "compile, encode and commit", || (), |socket, ()| update(socket, &ruleset));
+        process(&mut turns, "nft -f -", &ruleset.to_string());
+        process(&mut turns, "nft -j -f -", &json::ruleset(&ruleset, &print::Options::default()).to_string());
+        process(&mut turns, "iptables-nft-restore --noflush", &iptables(size));
+        turns.run();
     }
-    group.finish();
 }
 
-fn commit_elements(criterion: &mut Criterion) {
-    meshwire_testkit::enter_new();
-    let mut group = criterion.benchmark_group("commit elements");
+fn commit_elements() {
     for size in SIZES {
         let elements = elements(size);
         let fill = |batch: &mut Batch| {
@@ -135,42 +120,43 @@ fn commit_elements(criterion: &mut Criterion) {
             fill(&mut batch);
             batch
         };
-        loading(&mut group, BenchmarkId::new("floor", size), ready, |socket, batch| {
+        let mut turns = Turns::new(format!("commit {size} elements"));
+        loading(&mut turns, "floor", ready, |socket, batch| {
             socket.commit(batch).unwrap();
         });
-        loading(&mut group, BenchmarkId::new("encode and commit", size), Batch::new, |socket, batch| {
+        loading(&mut turns, "encode and commit", Batch::new, |socket, batch| {
             fill(batch);
             socket.commit(batch).unwrap();
         });
+        turns.run();
     }
-    group.finish();
 }
 
-fn dump(criterion: &mut Criterion) {
-    meshwire_testkit::enter_new();
-    let mut group = criterion.benchmark_group("dump rules");
+fn dump() {
     for size in SIZES {
         clear();
-        let ruleset = ruleset(rules(size));
-        let mut socket = Socket::open().unwrap();
-        update(&mut socket, &ruleset);
-        group.bench_function(BenchmarkId::new("received", size), |bencher| {
+        load(&ruleset(rules(size)));
+        let (mut raw, mut decoding) = (Socket::open().unwrap(), Socket::open().unwrap());
+        let mut turns = Turns::new(format!("dump {size} rules"));
+        turns.add("received", move || {
             let query = Query::Rules { table: Some(TABLE.into()), chain: None };
-            bencher.iter(|| socket.dump(FAMILY, query, |received| Ok(received.into_buffer())).unwrap());
+            let started = Instant::now();
+            raw.dump(FAMILY, query, |received| Ok(received.into_buffer())).unwrap();
+            started.elapsed()
         });
-        group.bench_function(BenchmarkId::new("decoded", size), |bencher| {
-            bencher.iter(|| {
-                let mut expressions = 0;
-                let count = |rule: nftwire::Rule<'_>| {
-                    expressions += rule.expressions().filter_map(Result::ok).count();
-                    Ok(())
-                };
-                socket.rules(FAMILY, TABLE, count).unwrap();
-                expressions
-            });
+        turns.add("decoded", move || {
+            let mut expressions = 0;
+            let count = |rule: nftwire::Rule<'_>| {
+                expressions += rule.expressions().filter_map(Result::ok).count();
+                Ok(())
+            };
+            let started = Instant::now();
+            decoding.rules(FAMILY, TABLE, count).unwrap();
+            black_box(expressions);
+            started.elapsed()
         });
+        turns.run();
     }
-    group.finish();
 }
 
 fn update(socket: &mut Socket, ruleset: &Ruleset) {
@@ -185,59 +171,58 @@ fn load(ruleset: &Ruleset) {
     update(&mut socket, ruleset);
 }
 
-fn excluded_networks(criterion: &mut Criterion) {
-    meshwire_testkit::enter_new();
+fn excluded_networks() {
     assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
     let count = 10_000;
     let (none, plain) = (excluding(0), excluding(count));
     let optimized = optimize(&plain, Counting::ByRule);
     let by_element = optimize(&plain, Counting::ByElement);
 
-    let mut group = criterion.benchmark_group("load excluded networks");
     let owned = Owned::default();
     let desired = Desired::new(&optimized, &owned);
     let ready = || Plan::from_nothing(desired).unwrap().transaction(Counters::Reset).unwrap();
-    loading(&mut group, BenchmarkId::new("floor, optimized", count), ready, |socket, transaction| {
+    let mut turns = Turns::new(format!("load {count} excluded networks"));
+    loading(&mut turns, "floor, optimized", ready, |socket, transaction| {
         socket.commit(transaction.batch()).unwrap();
     });
-    let optimizing = |socket: &mut Socket, (): &mut ()| {
-        let optimized = optimize(&plain, Counting::ByRule);
-        update(socket, &optimized);
-    };
-    loading(&mut group, BenchmarkId::new("optimized", count), || (), optimizing);
+    let optimizing = |socket: &mut Socket, (): &mut ()| update(socket, &optimize(&plain, Counting::ByRule));
+    loading(&mut turns, "optimized", || (), optimizing);
     for (name, ruleset) in [("optimized, element counters", &by_element), ("plain", &plain)] {
-        loading(&mut group, BenchmarkId::new(name, count), || (), |_, ()| load(ruleset));
+        loading(&mut turns, name, || (), move |_, ()| load(ruleset));
     }
-    process(&mut group, count, &["nft", "-f", "-"], &plain.to_string());
-    group.finish();
+    process(&mut turns, "nft -f -", &plain.to_string());
+    turns.run();
 
-    let mut group = criterion.benchmark_group("connect over lo");
     let listener = TcpListener::bind("127.0.0.2:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let mut turns = Turns::new(format!("{CONNECTIONS} connections over lo"));
     for (name, ruleset) in [
         ("without exclusions", &none),
         ("optimized", &optimized),
         ("element counters", &by_element),
         ("plain", &plain),
     ] {
-        clear();
-        load(ruleset);
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| {
-                let client = TcpStream::connect(address).unwrap();
+        let listener = &listener;
+        turns.add(name, move || {
+            clear();
+            load(ruleset);
+            let started = Instant::now();
+            for _ in 0..CONNECTIONS {
+                let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
                 let (server, _) = listener.accept().unwrap();
                 // The end that closes first keeps the port for a while: the listener's, of which there is one.
                 drop(server);
                 drop(client);
-            });
+            }
+            started.elapsed()
         });
     }
-    group.finish();
+    turns.run();
 }
 
-criterion_group! {
-    name = benches;
-    config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
-    targets = commit_rules, commit_elements, dump, excluded_networks
+fn main() {
+    meshwire_testkit::enter_new();
+    commit_rules();
+    commit_elements();
+    dump();
+    excluded_networks();
 }
-criterion_main!(benches);

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use meshwire::mesh::istio::sidecar::{ServiceCidr, Sidecar};
 use nft_ruleset::IpPrefix;
@@ -70,4 +71,65 @@ pub(crate) fn excluding(count: u32) -> Ruleset {
         ..Sidecar::default()
     };
     sidecar.ruleset()
+}
+
+/// One run, and how long it took.
+type Measure<'c> = Box<dyn FnMut() -> Duration + 'c>;
+
+/// Contenders that are measured in turns, so that what else the machine does meets all of them.
+pub(crate) struct Turns<'c> {
+    title: String,
+    contenders: Vec<(&'static str, Measure<'c>)>,
+}
+
+/// How often they are measured, and how often that is repeated for medians whose 95 % intervals are within 5 %.
+const RUNS: usize = 11;
+const ROUNDS: usize = 4;
+
+impl<'c> Turns<'c> {
+    pub(crate) fn new(title: String) -> Self {
+        Self { title, contenders: Vec::new() }
+    }
+
+    /// One that measures itself.
+    pub(crate) fn add(&mut self, name: &'static str, run: impl FnMut() -> Duration + 'c) {
+        self.contenders.push((name, Box::new(run)));
+    }
+
+    /// Measures all, and prints their medians, by the first one's.
+    pub(crate) fn run(mut self) {
+        let mut times = vec![Vec::new(); self.contenders.len()];
+        for _ in 0..ROUNDS {
+            for _ in 0..RUNS {
+                for ((_, run), times) in self.contenders.iter_mut().zip(&mut times) {
+                    times.push(run());
+                }
+            }
+            times.iter_mut().for_each(|times| times.sort_unstable());
+            if times.iter().all(|times| uncertainty(times) <= 0.05) {
+                break;
+            }
+        }
+        println!("{}", self.title);
+        let mut first = None;
+        for ((name, _), times) in self.contenders.iter().zip(times) {
+            let median = times[times.len() / 2];
+            let ratio = median.as_secs_f64() / first.get_or_insert(median).as_secs_f64();
+            let uncertainty = uncertainty(&times) * 100.0;
+            let stable = if uncertainty <= 5.0 { "" } else { "  NOT STABLE" };
+            let runs = times.len();
+            println!(
+                "  {name:<30}{median:>12.1?}  {ratio:>8.2}  ± {uncertainty:.0} % of {runs} runs{stable}"
+            );
+        }
+    }
+}
+
+/// How far from the median the farther end of its 95 % confidence interval is, by the median: the ends are the times whose
+/// ranks are 0.98 times the square root of their number away from the middle.
+fn uncertainty(sorted: &[Duration]) -> f64 {
+    let (middle, away) = (sorted.len() / 2, (sorted.len() * 96 / 100).isqrt() + 1);
+    let seconds = |index: usize| sorted[index.min(sorted.len() - 1)].as_secs_f64();
+    let median = seconds(middle);
+    (median - seconds(middle.saturating_sub(away))).max(seconds(middle + away) - median) / median
 }
