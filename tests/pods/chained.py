@@ -105,11 +105,11 @@ class Cluster:
         plugins = [bridge, portmap, *self.entries()]
         self.write({"cniVersion": version, "name": "chained", "plugins": plugins})
 
-    def write(self, network):
+    def write(self, network, prefix="10.87."):
         temporary = self.conflist.with_suffix(".tmp")
         temporary.write_text(json.dumps(network))
         temporary.rename(self.conflist)
-        self.wait_for_network("10.87.")
+        self.wait_for_network(prefix)
 
     def wait_for_network(self, prefix):
         """containerd reads its configuration anew some time after a file changed."""
@@ -236,6 +236,76 @@ def it_starts_no_pod_without_its_rules(node):
         pod = Pod(node, scenarios.manifest(node, "late", []))
         assert "redirect to :15006" in rules(node, pod)
     return said
+
+
+def it_makes_rules_for_ipv6(node):
+    with cluster(node) as api:
+        network = json.loads(api.conflist.read_text())
+        network["plugins"][0]["ipam"] |= {"ranges": [[{"subnet": "fd00:87::/64"}]], "routes": [{"dst": "::/0"}]}
+        api.write(network, "fd00:87:")
+        # What the init container makes on the same network.
+        announce(api, "expected", {"name": "another"}, {}, False)
+        pod = Pod(node, scenarios.manifest(node, "expected", [scenarios.init_container(ISTIO_FLAGS)]))
+        [init] = pod.initialise()
+        assert init.status().exit_code == 0, init.log()
+        expected = rules(node, pod)
+        pod.remove()
+        announce(api, "of-ipv6", istio_proxy(), STATUS, False)
+        pod = Pod(node, scenarios.manifest(node, "of-ipv6", []))
+        found = rules(node, pod)
+        assert "ip6 daddr" in found and found == expected, (found, expected)
+
+
+def it_outlives_a_reboot(node):
+    """The folders of the plugins and of the network configurations stay; /var/run is empty until the agent runs."""
+    with cluster(node) as api:
+        # Linkerd's is among the network configurations, and stays.
+        kubeconfig = api.kubeconfig.read_text()
+        network = json.loads(api.conflist.read_text())
+        linkerds = api.conflist.with_name("ZZZ-linkerd-cni-kubeconfig")
+        linkerds.write_text(kubeconfig)
+        network["plugins"][-1]["kubernetes"]["kubeconfig"] = str(linkerds)
+        network["plugins"][-2]["pod_namespace"] = "default"
+        api.conflist.unlink()
+        api.wait_for_network("10.89.")
+        api.write(network)
+        shutil.rmtree(api.run_dir)
+        announce(api, "first", istio_proxy(), STATUS, False)
+        announce(api, "istio-cni-node-x", {"name": "install-cni"}, {}, False)
+        try:
+            Pod(node, scenarios.manifest(node, "first", []))
+            raise AssertionError("the pod started")
+        except grpc.RpcError as error:
+            said = error.details()
+        assert str(api.kubeconfig) in said and "istio-cni-node-*" in said, said
+        # The agent's own pod starts, and brings it.
+        agent = Pod(node, scenarios.manifest(node, "istio-cni-node-x", []))
+        assert rules(node, agent) == ""
+        api.run_dir.mkdir()
+        api.kubeconfig.write_text(kubeconfig)
+        pod = Pod(node, scenarios.manifest(node, "first", []))
+        assert "redirect to :15006" in rules(node, pod)
+        linkerds.unlink()
+    return said
+
+
+def it_takes_pods_with_users_of_their_own(node):
+    """hostUsers: false. The rules' uids are those of the user namespace that the network namespace belongs to."""
+    if node.runtime.startswith("containerd 1."):
+        return f"skipped: {node.runtime} makes no user namespaces for pods"
+    with cluster(node) as api:
+        announce(api, "host", istio_proxy(), STATUS, False)
+        pod = Pod(node, scenarios.manifest(node, "host", []))
+        expected = rules(node, pod)
+        announce(api, "own", istio_proxy(), STATUS, False)
+        manifest = scenarios.manifest(node, "own", [])
+        manifest["spec"]["hostUsers"] = False
+        pod = Pod(node, manifest)
+        found = rules(node, pod)
+        assert "skuid 1337" in found and found == expected, (found, expected)
+        command = ["cat", "/proc/self/uid_map"]
+        mapping = pod.start({"name": "who", "image": "localhost/busybox:test", "command": command})
+        assert mapping.wait() == 0 and mapping.log().split()[-3:] == ["0", str(1 << 20), str(1 << 16)], mapping.log()
 
 
 # Debian's plugins know no 1.1.0.

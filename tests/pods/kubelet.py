@@ -52,6 +52,13 @@ def wait_for(what, condition):
     raise TimeoutError(f"waited {DEADLINE} s for {what}")
 
 
+# What the kubelet asks for where a pod says hostUsers: false.
+IDENTITIES = [cri.IDMapping(host_id=1 << 20, container_id=0, length=1 << 16)]
+USER_NAMESPACE = cri.NamespaceOption(
+    pid=cri.CONTAINER, userns_options=cri.UserNamespace(mode=cri.POD, uids=IDENTITIES, gids=IDENTITIES)
+)
+
+
 class Node:
     """containerd with a folder of its own, until it is closed."""
 
@@ -188,6 +195,8 @@ class Pod:
                 cgroup_parent=node.cgroup, security_context=cri.LinuxSandboxSecurityContext(privileged=self.privileged())
             ),
         )
+        if not self.host_users():
+            self.config.linux.security_context.namespace_options.CopyFrom(USER_NAMESPACE)
         request = cri.RunPodSandboxRequest(config=self.config)
         self.identity = node.call("RunPodSandbox", request, cri.RunPodSandboxResponse).pod_sandbox_id
         node.pods.append(self)
@@ -200,6 +209,9 @@ class Pod:
     def privileged(self):
         every = self.specifications("initContainers") + self.specifications("containers")
         return any(one.get("securityContext", {}).get("privileged") for one in every)
+
+    def host_users(self):
+        return self.manifest["spec"].get("hostUsers", True)
 
     def initialise(self):
         """Runs the init containers in their order, each to its end. As the kubelet, it goes on only after success."""
@@ -250,6 +262,8 @@ class Pod:
             no_new_privs=given.get("allowPrivilegeEscalation") is False,
             seccomp=cri.SecurityProfile(profile_type="RuntimeDefault" if "seccompProfile" in given else "Unconfined"),
         )
+        if not self.host_users():
+            context.namespace_options.CopyFrom(USER_NAMESPACE)
         if "runAsUser" in given:
             context.run_as_user.value = given["runAsUser"]
         if "runAsGroup" in given:
