@@ -312,7 +312,8 @@ fn two_installers_do_not_fight() {
                     && complete()
             },
         );
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        // Without the pauses of a fight; a busy machine takes some of it.
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         // Rewriting the format alone is no reason to write.
         let compact =
             serde_json::from_slice::<Value>(&fs::read(node.net(LIST)).unwrap()).unwrap().to_string();
@@ -321,8 +322,8 @@ fn two_installers_do_not_fight() {
         let so_far = writes();
         fs::write(node.net("writing"), compact).unwrap();
         fs::rename(node.net("writing"), node.net(LIST)).unwrap();
-        // Longer than what counts as a fight.
-        thread::sleep(Duration::from_millis(2100));
+        // Longer than what counts as a fight, however late an installer hears of a change.
+        thread::sleep(Duration::from_millis(3100));
         assert_eq!(writes(), so_far);
     }
     // An installer that saw the other's file half-way writes twice at most.
