@@ -141,6 +141,7 @@ impl RouteSocket {
     ///
     /// # Errors
     /// [`RouteError::Open`].
+    #[cfg(feature = "init")]
     pub(crate) fn open_as_lock() -> Result<Self, RouteError> {
         Wire::open(true).map(Self).map_err(RouteError::Open)
     }
