@@ -191,7 +191,7 @@ fn every_injected_pod_has_settings() {
     let Some(node) = Node::new() else { return };
     let mut count = 0;
     for mesh in ["istio", "linkerd"] {
-        let folder = format!("{}/deploy/{mesh}", env!("CARGO_MANIFEST_DIR"));
+        let folder = format!("deploy/{mesh}");
         for file in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
             if file.file_name().unwrap().to_str().unwrap().starts_with("injected") {
                 let args = ["verify", "--from-pod-spec", file.to_str().unwrap()];
@@ -218,6 +218,11 @@ fn what_a_specification_does_not_say_is_named() {
     let unknown = INIT.replace("- -z", "- --zzz");
     for (input, code, says) in [
         ("a: [", 2, "standard input is neither JSON nor YAML: "),
+        (
+            &"- ".repeat(100_000),
+            2,
+            "is neither JSON nor YAML: more than 128 levels inside each other in line 1",
+        ),
         ("kind: ConfigMap\n", 2, "standard input has no pod: it is of kind ConfigMap"),
         (
             &spec("a", UIDS[0], bare),

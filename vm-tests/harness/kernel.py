@@ -17,7 +17,8 @@ from .archive import Archive
 # What the tests use of the network, whatever of it a kernel has; what these depend on comes with them. crc32c_generic
 # is needed up to 6.12 where it is a module, and no other module says so.
 MODULES = [
-    "nf_*", "nft_*", "nfnetlink*", "xt_*", "*_diag", "veth", "dummy", "bridge", "br_netfilter", "af_packet", "crc32c_generic",
+    "nf_*", "nft_*", "nfnetlink*", "xt_*", "x_tables", "ip*_tables", "ip*table_*",
+    "*_diag", "veth", "dummy", "bridge", "br_netfilter", "af_packet", "crc32c_generic",
 ]  # fmt: skip
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from .build import ROOT, Build
 from .kernel import Guest
 
+# What tests read.
+FOLDERS = ("tests/corpus", "docs", "deploy")
+
 
 def fill(folder: Path, builds: dict[str, Build]) -> None:
     # Others than root run things in here.
@@ -18,12 +21,14 @@ def fill(folder: Path, builds: dict[str, Build]) -> None:
         shutil.copy(build.program, own / "meshwire")
         for name, test in build.tests.items():
             shutil.copy(test, own / "bin" / name)
-        shutil.copytree(ROOT / "tests/corpus", own / "tests/corpus")
+        for read in FOLDERS:
+            shutil.copytree(ROOT / read, own / read)
 
 
-def tests(guest: Guest, only: str | None) -> str:
-    """The plan to run the guest's tests, or those of them whose names contain `only`."""
+def tests(guest: Guest, only: list[str] | None) -> str:
+    """The plan to run the guest's tests, or those of them whose names contain one of `only`."""
     lines = ["status=0"]
+    patterns = " ".join(f"-e {shlex.quote(part)}" for part in only or [])
     for line in guest.tests:
         name, *arguments = shlex.split(line)
         run = f"./bin/{name} {shlex.join(arguments)}"
@@ -31,7 +36,7 @@ def tests(guest: Guest, only: str | None) -> str:
             # Names on a test's command line add up, and do not narrow each other.
             ignored = "--ignored" if "--ignored" in arguments else ""
             lines += [
-                f"names=$({run} --list --format terse | sed -n 's/: test$//p' | grep -F -e {shlex.quote(only)})",
+                f"names=$({run} --list --format terse | sed -n 's/: test$//p' | grep -F {patterns})",
                 f"[ -z \"$names\" ] || {{ echo 'VMTESTS {name}'; ./bin/{name} {ignored} --exact $names || status=1; }}",
             ]
         else:

@@ -13,8 +13,11 @@ from .archive import Archive
 OLD_SUITE = "bookworm"
 OLD_PACKAGES = [
     "busybox-static", "dash", "nftables", "iproute2", "strace", "util-linux", "libcap2-bin", "netbase", "base-passwd",
+    "iptables", "coreutils", "bsdutils",
 ]  # fmt: skip
-OLD_PROGRAMS = ["dash", "nft", "ip", "strace", "unshare", "nsenter", "setpriv", "setarch", "setcap"]
+OLD_PROGRAMS = ["dash", "nft", "ip", "strace", "unshare", "nsenter", "setpriv", "setarch", "setcap", "timeout", "script"]
+# One program for all commands of iptables, over nf_tables and over the old interface, with a plugin for each match and target.
+IPTABLES = {"nft": "xtables-nft-multi", "legacy": "xtables-legacy-multi"}
 # A second nft, as nft-newer: what meshwire leaves must be listed without a crash by any.
 NEW_SUITE = "trixie"
 NEW_PROGRAM = "nft"
@@ -32,13 +35,21 @@ def pack(cache: Path, architecture: Architecture) -> Path:
         archive.file(f"/etc/{name}", file_in(old, f"etc/{name}").read_bytes())
     for name in ("passwd", "group"):
         archive.file(f"/etc/{name}", file_in(old, f"usr/share/base-passwd/{name}.master").read_bytes())
-    libraries = {library for name in OLD_PROGRAMS for library in needed(old, find(old, name), architecture)}
+    programs = [*OLD_PROGRAMS, *IPTABLES.values()]
+    plugins = file_in(old, f"usr/lib/{architecture.libraries}/xtables")
+    linked = [*(find(old, name) for name in programs), *plugins.glob("*.so")]
+    libraries = {library for file in linked for library in needed(old, file, architecture)}
     loader = Path(architecture.loader)
     for library in libraries:
         folder = loader.parent if library.name == loader.name else f"/lib/{architecture.libraries}"
         archive.program(f"{folder}/{library.name}", library)
-    for name in OLD_PROGRAMS:
+    for name in programs:
         archive.program(f"/usr/bin/{name}", find(old, name))
+    archive.tree(f"/usr/lib/{architecture.libraries}/xtables", plugins)
+    for backend, program in IPTABLES.items():
+        for command in ("iptables", "ip6tables"):
+            for suffix in ("", "-save", "-restore"):
+                archive.link(f"/usr/bin/{command}-{backend}{suffix}", program)
 
     try:
         new = Suite(cache, "Debian", NEW_SUITE, architecture.name).with_dependencies(["nftables"])

@@ -30,9 +30,29 @@ pub(crate) use server::Server;
 pub(crate) use users::{Users, outside};
 
 use std::env;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// Whether tests whose time is bounded take all the time that their figures need: it is asked for by
 /// `MESHWIRE_TEST_FULL` in the environment.
 pub(crate) fn full() -> bool {
     env::var_os("MESHWIRE_TEST_FULL").is_some()
+}
+
+/// How many times as long as on a machine of its own a program takes here to start: 1 or more. Emulated machines are slow, and
+/// so are busy ones; time-outs that stand for "soon" are to be multiplied by it.
+pub(crate) fn slowness() -> u32 {
+    /// What it takes, generously.
+    const USUAL: Duration = Duration::from_millis(10);
+    static SLOWNESS: OnceLock<u32> = OnceLock::new();
+    *SLOWNESS.get_or_init(|| {
+        let one = || {
+            let started = Instant::now();
+            Command::new(program()).arg("--version").output().unwrap();
+            started.elapsed()
+        };
+        let fastest = (0..3).map(|_| one()).min().unwrap_or(USUAL);
+        u32::try_from(fastest.as_millis() / USUAL.as_millis()).unwrap().clamp(1, 60)
+    })
 }
