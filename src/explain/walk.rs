@@ -15,6 +15,18 @@ use crate::network::{ResolvedRoute, RouteQuery};
 /// `NF_IP_PRI_CONNTRACK`: from there on a packet belongs to a connection.
 const CONNTRACK: i32 = -200;
 
+/// IPPROTO_TCP, and the flags of the packet that opens a connection, without ECN (net.ipv4.tcp_ecn is 2 by default).
+const TCP: u8 = 6;
+const SYN: u8 = 2;
+
+/// What connection tracking says that it has done (linux/netfilter/nf_conntrack_common.h): the connection left or arrived, its
+/// source or destination changed, and it was decided about both.
+const IPS_CONFIRMED: u32 = 1 << 3;
+const IPS_SRC_NAT: u32 = 1 << 4;
+const IPS_DST_NAT: u32 = 1 << 5;
+const IPS_SRC_NAT_DONE: u32 = 1 << 7;
+const IPS_DST_NAT_DONE: u32 = 1 << 8;
+
 /// A source port such as the kernel chooses by default, of 32768 to 60999.
 const EPHEMERAL: u16 = 50_000;
 
@@ -79,6 +91,8 @@ impl<'r> Walk<'r, '_> {
             mark: Some(0),
             tracking: Tracking::None,
             ct_mark: Some(0),
+            ct_status: Some(0),
+            tcp_flags: (self.flow.protocol == TCP).then_some(SYN),
             zone: Some(0),
             socket: None,
         }
@@ -220,7 +234,9 @@ impl<'r> Walk<'r, '_> {
         let Some(first) = ways.first() else { return ways };
         let family = first.packet.family();
         let mut ways = ways;
-        for at in chains(self.ruleset, family, hook) {
+        let chains = chains(self.ruleset, family, hook);
+        let has_nat = chains.iter().any(|at| at.base.kind == ChainKind::Nat);
+        for at in chains {
             let mut passed = Vec::new();
             for mut way in ways {
                 if at.runs_at >= CONNTRACK && way.packet.tracking == Tracking::None {
@@ -249,6 +265,13 @@ impl<'r> Walk<'r, '_> {
         // What no nat chain decided about keeps its addresses (nf_nat_alloc_null_binding).
         for way in &mut ways {
             bind(&mut way.bound, hook);
+            let done = match hook {
+                Hook::PreRouting | Hook::LocalOut if has_nat => IPS_DST_NAT_DONE,
+                Hook::PostRouting | Hook::LocalIn if has_nat => IPS_SRC_NAT_DONE | IPS_CONFIRMED,
+                Hook::PostRouting | Hook::LocalIn => IPS_CONFIRMED,
+                _ => 0,
+            };
+            way.packet.ct_status = way.packet.ct_status.map(|status| status | done);
             if way.packet.tracking == Tracking::None {
                 way.packet.tracking = Tracking::State(CtKey::STATE_NEW);
             }
@@ -273,10 +296,16 @@ impl<'r> Walk<'r, '_> {
         }
     }
 
-    /// `None` where the new address is not known.
+    /// `None` where what matters of the new address is not known.
     fn translate(&self, way: &mut Way<'r>, translation: &Translation, hook: Hook) -> Option<()> {
         let is_v4 = way.packet.destination.is_ipv4();
+        let before = address(&way.packet);
+        let stays = way.packet.output == self.machine.loopback();
         match translation.kind {
+            NatKind::Redirect | NatKind::Destination if translation.is_open => return None,
+            // What comes back over lo has the address of a device, which the kernel chooses.
+            NatKind::Masquerade if stays => return None,
+            NatKind::Source if stays && translation.address.is_none() => return None,
             NatKind::Redirect => {
                 way.packet.destination = match hook {
                     Hook::LocalOut if is_v4 => Ipv4Addr::LOCALHOST.into(),
@@ -295,6 +324,19 @@ impl<'r> Walk<'r, '_> {
                 way.packet.source_port = translation.port;
             }
         }
+        // Only what it changed has the status (nf_nat_setup_info), and a source's port may change by itself.
+        way.packet.ct_status = match translation.kind {
+            NatKind::Redirect | NatKind::Destination if address(&way.packet) == before => {
+                way.packet.ct_status
+            }
+            NatKind::Redirect | NatKind::Destination => {
+                way.packet.ct_status.map(|status| status | IPS_DST_NAT)
+            }
+            NatKind::Source if translation.address.is_some() => {
+                way.packet.ct_status.map(|status| status | IPS_SRC_NAT)
+            }
+            NatKind::Source | NatKind::Masquerade => None,
+        };
         Some(())
     }
 }

@@ -51,6 +51,8 @@ fn packet() -> impl Strategy<Value = Packet> {
             mark: Some(mark),
             tracking: Tracking::State(ct_state),
             ct_mark: Some(ct_mark),
+            ct_status: Some(0),
+            tcp_flags: None,
             zone: Some(0),
             socket: None,
         },

@@ -1,5 +1,6 @@
 //! `explain` compared with the kernel: for random connections through every profile's rules, both say where they arrive.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
 
@@ -14,6 +15,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 use crate::harness::{
     Addresses, BOTH, Client, Intercept, Outcome, Pod, User, V4, ambient, full, oracle, program, say,
 };
+use crate::migrate::istios_rules;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -28,10 +30,12 @@ enum Rules {
     Linkerd(&'static str),
     Ambient(&'static str),
     Nft(&'static str),
+    /// For IPv4 and IPv6, as iptables-nft-restore and ip6tables-nft-restore read them
+    Iptables(fn() -> [String; 2]),
 }
 
 /// Each kind of rule that the profiles have, and some that they do not.
-const PROFILES: [Rules; 14] = [
+const PROFILES: [Rules; 20] = [
     Rules::Sidecar("-b * -i *"),
     Rules::Sidecar("-b 80,8080 -i * -x 10.1.0.0/16,fd01::/64 -o 81"),
     Rules::Sidecar("-m TPROXY -b * -i *"),
@@ -48,6 +52,12 @@ const PROFILES: [Rules; 14] = [
     Rules::Ambient("--ipv6 --ingress"),
     Rules::Nft(TRANSLATIONS),
     Rules::Nft(MARKS),
+    Rules::Nft(KUBE_PROXY),
+    Rules::Nft(CNI),
+    Rules::Iptables(kube_proxy),
+    Rules::Iptables(|| istios(false)),
+    Rules::Iptables(|| istios(true)),
+    Rules::Iptables(linkerds),
 ];
 
 const TRANSLATIONS: &str = "
@@ -105,7 +115,254 @@ const MARKS: &str = "
         }
     }";
 
+/// As kube-proxy makes them in its mode nftables, of services of which 10.1.0.1 is the address: with two endpoints (443), with
+/// affinity (udp 53), without endpoints (8080), and with a port of the node (9999).
+const KUBE_PROXY: &str = "
+    table ip kube-proxy {
+        set cluster-ips {
+            type ipv4_addr
+            elements = { 10.1.0.1 }
+        }
+        set nodeport-ips {
+            type ipv4_addr
+            elements = { 10.0.0.2 }
+        }
+        set affinity-53 {
+            type ipv4_addr
+            size 65535
+            flags dynamic,timeout
+            timeout 3h
+        }
+        set affinity-80 {
+            type ipv4_addr
+            size 65535
+            flags dynamic,timeout
+            timeout 3h
+        }
+        map no-endpoint-services {
+            type ipv4_addr . inet_proto . inet_service : verdict
+            elements = { 10.1.0.1 . tcp . 8080 comment \"ns3/svc3:p80\" : goto reject-chain, 10.1.0.1 . tcp . 15053 : drop }
+        }
+        map service-ips {
+            type ipv4_addr . inet_proto . inet_service : verdict
+            elements = { 10.1.0.1 . tcp . 443 : goto service-ns1/svc1, 10.1.0.1 . udp . 53 : goto service-ns2/svc2,
+                         10.1.0.1 . tcp . 81 : goto endpoint-8080 }
+        }
+        map service-nodeports {
+            type inet_proto . inet_service : verdict
+            elements = { tcp . 9999 : goto external-ns1/svc1 }
+        }
+        chain filter-input {
+            type filter hook input priority -110; policy accept;
+            ct state new jump service-endpoints-check
+        }
+        chain filter-output {
+            type filter hook output priority -110; policy accept;
+            ct state new jump service-endpoints-check
+        }
+        chain filter-output-post-dnat {
+            type filter hook output priority -90; policy accept;
+            ct state new jump cluster-ips-check
+        }
+        chain nat-prerouting {
+            type nat hook prerouting priority dstnat; policy accept;
+            jump services
+        }
+        chain nat-output {
+            type nat hook output priority -100; policy accept;
+            jump services
+        }
+        chain nat-postrouting {
+            type nat hook postrouting priority srcnat; policy accept;
+            jump masquerading
+        }
+        chain services {
+            ip daddr . meta l4proto . th dport vmap @service-ips
+            ip daddr @nodeport-ips meta l4proto . th dport vmap @service-nodeports
+        }
+        chain service-endpoints-check {
+            ip daddr . meta l4proto . th dport vmap @no-endpoint-services
+        }
+        chain cluster-ips-check {
+            ip daddr @cluster-ips reject
+            ip daddr 10.1.0.0/16 drop
+        }
+        chain reject-chain {
+            reject
+        }
+        chain mark-for-masquerade {
+            meta mark set meta mark | 0x4000
+        }
+        chain masquerading {
+            meta mark & 0x4000 == 0 return
+            meta mark set meta mark ^ 0x4000
+            masquerade fully-random
+        }
+        chain service-ns1/svc1 {
+            ip daddr 10.1.0.1 tcp dport 443 ip saddr != 10.0.0.0/24 jump mark-for-masquerade
+            numgen random mod 2 vmap { 0 : goto endpoint-80, 1 : goto endpoint-8080 }
+        }
+        chain external-ns1/svc1 {
+            jump mark-for-masquerade
+            fib saddr type local goto endpoint-80
+            goto service-ns1/svc1
+        }
+        chain endpoint-80 {
+            ip saddr 10.0.0.1 jump mark-for-masquerade
+            meta l4proto tcp dnat to 10.0.0.1:80
+        }
+        chain endpoint-8080 {
+            ip saddr 10.0.0.1 jump mark-for-masquerade
+            meta l4proto tcp dnat to 10.0.0.1:8080
+        }
+        chain service-ns2/svc2 {
+            ip daddr 10.1.0.1 udp dport 53 ip saddr != 10.0.0.0/8 jump mark-for-masquerade
+            ip saddr @affinity-53 goto endpoint-udp-53
+            ip saddr @affinity-80 goto endpoint-udp-80
+            numgen random mod 2 vmap { 0 : goto endpoint-udp-53, 1 : goto endpoint-udp-80 }
+        }
+        chain endpoint-udp-53 {
+            update @affinity-53 { ip saddr }
+            meta l4proto udp dnat to 10.0.0.1:53
+        }
+        chain endpoint-udp-80 {
+            update @affinity-80 { ip saddr }
+            meta l4proto udp dnat to 10.0.0.1:80
+        }
+    }";
+
+/// What CNIs and firewalls do: marks by their bits, what connection tracking did, the first packet of TCP, dispatch by device,
+/// translation by turns.
+const CNI: &str = "
+    table inet cni {
+        map dispatch {
+            type ifname : verdict
+            elements = { \"eth0\" : goto from-eth0, \"eth1\" : goto from-eth1 }
+        }
+        set hosts {
+            type ipv4_addr
+            flags interval
+            elements = { 10.0.0.0/30, 127.0.0.1 }
+        }
+        chain raw-output {
+            type filter hook output priority raw; policy accept;
+            meta mark set meta mark & 0xfff0ffff
+            tcp dport { 80, 8080 } meta mark set meta mark | 0x10000
+        }
+        chain input {
+            type filter hook input priority filter; policy drop;
+            ct state established,related accept
+            ct state invalid drop
+            iifname lo accept
+            meta l4proto { icmp, ipv6-icmp } accept
+            tcp flags & (fin | syn | rst | ack) != syn drop
+            iifname vmap @dispatch
+        }
+        chain from-eth0 {
+            ct direction reply drop
+            tcp dport != { 81 } accept
+            ip6 nexthdr tcp reject with tcp reset
+        }
+        chain from-eth1 {
+            meta mark & 0x10000 == 0x10000 drop
+            ct status dnat accept
+            tcp dport 80-8080 accept
+        }
+        chain output {
+            type filter hook output priority filter; policy accept;
+            ct status & dnat == 0 tcp dport 443 reject with tcp reset
+            ip daddr != @hosts ip protocol tcp tcp dport 8080 meta mark & 0x10000 == 0x10000 drop
+            ct status dnat,snat counter
+        }
+        chain nat-prerouting {
+            type nat hook prerouting priority dstnat; policy accept;
+            iifname \"eth1\" fib daddr type local tcp dport 9999 redirect to :80
+        }
+        chain nat-output {
+            type nat hook output priority -100; policy accept;
+            ip daddr 10.1.0.1 tcp dport 443 dnat ip to numgen inc mod 2 map { 0 : 10.0.0.1 . 80, 1 : 10.0.0.1 . 8080 }
+            ip daddr 10.1.0.1 tcp dport 81 dnat ip to numgen random mod 2 map { 0 : 10.0.0.1, 1 : 10.1.0.1 }
+            ip6 daddr fd01::/16 tcp dport 81 dnat ip6 to [fd00::1]:8080
+        }
+    }";
+
+/// As kube-proxy makes them in its mode iptables, of the same services.
+fn kube_proxy() -> [String; 2] {
+    let rules = |cluster_ip: &str, node: &str, peer: &str, endpoint: &str, net: &str, icmp: &str| {
+        format!(
+            "*filter\n:KUBE-SERVICES - [0:0]\n:KUBE-FIREWALL - [0:0]\n\
+             -A INPUT -j KUBE-FIREWALL\n\
+             -A OUTPUT -m conntrack --ctstate NEW -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n\
+             -A OUTPUT -j KUBE-FIREWALL\n\
+             -A KUBE-FIREWALL -m comment --comment \"dropping marked packets\" -m mark --mark 0x8000/0x8000 -j DROP\n\
+             -A KUBE-SERVICES -d {cluster_ip} -p tcp -m comment --comment \"ns3/svc3 has no endpoints\" -m tcp --dport 8080 -j REJECT --reject-with {icmp}\n\
+             COMMIT\n\
+             *nat\n:KUBE-SERVICES - [0:0]\n:KUBE-NODEPORTS - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-POSTROUTING - [0:0]\n\
+             :KUBE-SVC - [0:0]\n:KUBE-EXT - [0:0]\n:KUBE-SEP-A - [0:0]\n:KUBE-SEP-B - [0:0]\n\
+             -A PREROUTING -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n\
+             -A OUTPUT -m comment --comment \"kubernetes service portals\" -j KUBE-SERVICES\n\
+             -A POSTROUTING -m comment --comment \"kubernetes postrouting rules\" -j KUBE-POSTROUTING\n\
+             -A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n\
+             -A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN\n\
+             -A KUBE-POSTROUTING -j MARK --set-xmark 0x4000/0x0\n\
+             -A KUBE-POSTROUTING -m comment --comment \"kubernetes service traffic requiring SNAT\" -j MASQUERADE --random-fully\n\
+             -A KUBE-SERVICES -d {cluster_ip} -p tcp -m comment --comment \"default/kubernetes:https cluster IP\" -m tcp --dport 443 -j KUBE-SVC\n\
+             -A KUBE-SERVICES -d {cluster_ip} -p tcp -m multiport --dports 81,15001:15007 -j KUBE-SEP-B\n\
+             -A KUBE-SERVICES -m comment --comment \"kubernetes service nodeports\" -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS\n\
+             -A KUBE-NODEPORTS -d {node} -p tcp -m comment --comment \"ns/svc:http\" -m tcp --dport 9999 -j KUBE-EXT\n\
+             -A KUBE-EXT -m comment --comment \"masquerade traffic\" -j KUBE-MARK-MASQ\n\
+             -A KUBE-EXT -j KUBE-SVC\n\
+             -A KUBE-SVC ! -s {net} -d {cluster_ip} -p tcp -m tcp --dport 443 -j KUBE-MARK-MASQ\n\
+             -A KUBE-SVC -m comment --comment \"ns/svc\" -m statistic --mode random --probability 0.50000000000 -j KUBE-SEP-A\n\
+             -A KUBE-SVC -m comment --comment \"ns/svc\" -j KUBE-SEP-B\n\
+             -A KUBE-SEP-A -s {peer} -m comment --comment \"ns/svc\" -j KUBE-MARK-MASQ\n\
+             -A KUBE-SEP-A -p tcp -m comment --comment \"ns/svc\" -m tcp -j DNAT --to-destination {endpoint}:80\n\
+             -A KUBE-SEP-B -s {peer} -m comment --comment \"ns/svc\" -j KUBE-MARK-MASQ\n\
+             -A KUBE-SEP-B -p tcp -m comment --comment \"ns/svc\" -m tcp -j DNAT --to-destination {endpoint}:8080\n\
+             COMMIT\n"
+        )
+    };
+    [
+        rules(
+            "10.1.0.1/32",
+            "10.0.0.2/32",
+            "10.0.0.1/32",
+            "10.0.0.1",
+            "10.0.0.0/24",
+            "icmp-port-unreachable",
+        ),
+        rules(
+            "fd01::1/128",
+            "fd00::2/128",
+            "fd00::1/128",
+            "[fd00::1]",
+            "fd00::/64",
+            "icmp6-port-unreachable",
+        ),
+    ]
+}
+
+fn istios(tproxy: bool) -> [String; 2] {
+    [istios_rules("127.0.0.1/32", "127.0.0.6/32", tproxy), istios_rules("::1/128", "::6/128", tproxy)]
+}
+
+/// As Linkerd's command makes them for one family.
+fn linkerds() -> [String; 2] {
+    let rules = "*nat\n:PROXY_INIT_REDIRECT - [0:0]\n:PROXY_INIT_OUTPUT - [0:0]\n\
+         -A PREROUTING -m comment --comment proxy-init/install-proxy-init-prerouting -j PROXY_INIT_REDIRECT\n\
+         -A OUTPUT -m comment --comment proxy-init/install-proxy-init-output -j PROXY_INIT_OUTPUT\n\
+         -A PROXY_INIT_REDIRECT -p tcp -m multiport --dports 81,9000:9999 -m comment --comment proxy-init/ignore-port-81 -j RETURN\n\
+         -A PROXY_INIT_REDIRECT -p tcp -m comment --comment proxy-init/redirect-all -j REDIRECT --to-ports 15006\n\
+         -A PROXY_INIT_OUTPUT -m owner --uid-owner 1337 -m comment --comment proxy-init/ignore-proxy-user-id -j RETURN\n\
+         -A PROXY_INIT_OUTPUT -o lo -m comment --comment proxy-init/ignore-loopback -j RETURN\n\
+         -A PROXY_INIT_OUTPUT -p tcp -m multiport --dports 8080 -m comment --comment proxy-init/ignore-port-8080 -j RETURN\n\
+         -A PROXY_INIT_OUTPUT -p tcp -m comment --comment proxy-init/redirect-all-outgoing -j REDIRECT --to-ports 15001\n\
+         COMMIT\n";
+    [rules.to_owned(), rules.to_owned()]
+}
+
 impl Rules {
+    /// `None` where it cannot be made here.
     fn pod(&self) -> Option<Pod> {
         let pod = Pod::new(&BOTH)?;
         let words = |args: &'static str| args.split_whitespace().collect::<Vec<_>>();
@@ -121,7 +378,21 @@ impl Rules {
                 let output = pod.namespace.output(Command::new("nft").args(["-f", "-"]), text);
                 assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             }
+            Self::Iptables(rules) => {
+                if !oracle("iptables-nft") {
+                    return None;
+                }
+                for (command, text) in ["iptables-nft-restore", "ip6tables-nft-restore"].iter().zip(rules()) {
+                    let output = pod.namespace.output(Command::new(command).arg("--noflush"), &text);
+                    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+                }
+            }
         }
+        // A node forwards what comes to its ports.
+        pod.namespace.run(|| {
+            fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+            fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").unwrap();
+        });
         Some(pod)
     }
 }
@@ -175,13 +446,20 @@ fn random<'p>(pod: &'p Pod, rng: &mut TestRng) -> Attempt<'p> {
     Attempt { client: pod.user(user), flow }
 }
 
-/// What the explanation says that a client meets; `None` where it depends on what it does not know.
-fn expected(explanation: &Explanation<'_>, flow: &Flow) -> Option<Result<SocketAddr, Outcome>> {
-    let [path] = explanation.paths.as_slice() else { return None };
-    if path.hops.iter().any(|hop| !hop.outcome.assumptions.is_empty()) {
-        return None;
+/// What the explanation says that a client may meet, on each of its ways; `None` where it cannot say.
+fn expected(explanation: &Explanation<'_>, flow: &Flow) -> Option<Vec<Result<SocketAddr, Outcome>>> {
+    let mut ends = Vec::new();
+    for path in &explanation.paths {
+        let end = end(&path.end, flow)?;
+        if !ends.contains(&end) {
+            ends.push(end);
+        }
     }
-    Some(match &path.end {
+    Some(ends)
+}
+
+fn end(end: &End, flow: &Flow) -> Option<Result<SocketAddr, Outcome>> {
+    Some(match end {
         End::Delivered { via: Via::Tproxy, listener: Some(_), .. } => Ok(flow.destination),
         End::Delivered { to, listener: Some(_), .. } => Ok(*to),
         End::Delivered { listener: None, .. } => Err(Outcome::Refused),
@@ -209,11 +487,12 @@ fn random_connections_arrive_where_it_says() {
     }
     let each = if full() { 10_000 } else { 1_400 } / PROFILES.len();
     let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let (mut compared, mut declined, mut caught) = (0, 0, 0);
+    let (mut compared, mut several, mut declined, mut caught) = (0, 0, 0, 0);
     for rules in &PROFILES {
-        let Some(pod) = rules.pod() else { return };
-        let (ruleset, _) = read(&pod);
+        let Some(pod) = rules.pod() else { continue };
         for _ in 0..each {
+            // Packets add to sets.
+            let (ruleset, _) = read(&pod);
             let attempt = random(&pod, &mut rng);
             let explanation =
                 pod.namespace.run(|| explain(&ruleset, &Machine::open().unwrap(), &attempt.flow).unwrap());
@@ -221,12 +500,13 @@ fn random_connections_arrive_where_it_says() {
             match expected(&explanation, &attempt.flow) {
                 Some(expected) => {
                     assert!(
-                        attempt.is_same(expected, found),
+                        expected.iter().any(|expected| attempt.is_same(*expected, found)),
                         "{:?}: said {expected:?}, arrived at {found:?}\n{:#?}\n{ruleset}",
                         attempt.flow,
                         explanation.paths
                     );
                     compared += 1;
+                    several += usize::from(expected.len() > 1);
                     caught += usize::from(explanation.verdict() == Verdict::Intercepted);
                 }
                 None => declined += 1,
@@ -234,10 +514,12 @@ fn random_connections_arrive_where_it_says() {
         }
     }
     say(&format!(
-        "{compared} connections as explained, {declined} not known beforehand, {caught} intercepted"
+        "{compared} connections as explained, of these {several} in one of several ways, {declined} not known beforehand, \
+         {caught} intercepted"
     ));
-    // Nothing in these rules depends on what only the kernel knows.
+    // Only what chance decides is left open, and no way ends where it cannot be followed.
     assert_eq!(declined, 0);
+    assert!(several < compared / 10, "{several} of {compared}");
     assert!(caught > compared / 5, "{caught} of {compared} were intercepted");
 }
 

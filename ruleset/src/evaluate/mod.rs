@@ -13,6 +13,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 mod walk;
+mod xtables;
 
 use std::net::IpAddr;
 
@@ -90,10 +91,12 @@ pub enum Fate {
 pub struct Translation {
     /// Which kind
     pub kind: NatKind,
-    /// The address; `None` where it has none or is not known
+    /// The address; `None` where it has none, or where it is not known
     pub address: Option<IpAddr>,
-    /// The port; `None` where it has none or is not known
+    /// The port; `None` where it has none, or where it is not known
     pub port: Option<u16>,
+    /// Whether the kernel chooses an address or a port that is not known: one of a range, or by what cannot be evaluated
+    pub is_open: bool,
 }
 
 /// What becomes of `packet` when it enters the chain `base` of `table`. There is always at least one outcome.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::read::Value;
 use crate::{Family, Field, Protocol};
 
 /// A packet as far as rules can be evaluated on it. `None` means "not known".
@@ -29,6 +30,10 @@ pub struct Packet {
     pub tracking: Tracking,
     /// The connection's mark
     pub ct_mark: Option<u32>,
+    /// What connection tracking has done to the connection (`IPS_*`)
+    pub ct_status: Option<u32>,
+    /// The flags of TCP, the byte as it is in the header
+    pub tcp_flags: Option<u8>,
     /// The connection's zone, or that of the template where it is not tracked yet
     pub zone: Option<u16>,
     /// The transparent socket that a tproxy statement gave it to: its address and its port
@@ -112,12 +117,19 @@ impl Packet {
         [Protocol::TCP, Protocol::UDP].into_iter().find(|protocol| *protocol == self.protocol)
     }
 
-    /// A rule has written to this field of the packet, which is not followed further.
-    pub(super) fn forget(&mut self, field: Field) {
-        match field.name {
-            "sport" => self.source_port = None,
-            "dport" => self.destination_port = None,
+    /// A rule has written this to a field of the packet. Returns whether the packet is known as far as rules see it.
+    pub(super) fn write(&mut self, field: Field, value: Option<Value>) -> bool {
+        match (field.protocol, field.name) {
+            (_, "sport") => self.source_port = value.as_ref().and_then(Value::port),
+            (_, "dport") => self.destination_port = value.as_ref().and_then(Value::port),
+            (Protocol::Ip | Protocol::Ip6, "saddr" | "daddr") => {
+                let Some(address) = value.and_then(Value::address) else { return false };
+                *(if field.name == "saddr" { &mut self.source } else { &mut self.destination }) = address;
+            }
+            (Protocol::Tcp, "flags") => self.tcp_flags = None,
+            (Protocol::Ip | Protocol::Ip6, "protocol" | "nexthdr") => return false,
             _ => {}
         }
+        true
     }
 }

@@ -164,6 +164,9 @@ fn ct(packet: &Packet, key: CtKey) -> Result<Vec<u8>, Gap> {
         (CtKey::State, Tracking::Untracked) => number(Some(UNTRACKED)),
         (_, Tracking::None | Tracking::Untracked) => Err(Gap::Absent),
         (CtKey::Mark, _) => number(packet.ct_mark),
+        (CtKey::Status, _) => number(packet.ct_status),
+        // IP_CT_DIR_ORIGINAL: it is the first packet, or belongs to those that go its way.
+        (CtKey::Direction, Tracking::State(CtKey::STATE_NEW)) => Ok(vec![0]),
         (CtKey::Zone, _) => packet.zone.map(|zone| zone.to_ne_bytes().to_vec()).ok_or(Gap::Unknown),
         _ => Err(Gap::Unknown),
     }
@@ -182,9 +185,12 @@ fn payload(packet: &Packet, field: Field) -> Result<Vec<u8>, Gap> {
         (Protocol::Ip6, _) if is_v4 => Err(Gap::Absent),
         (Protocol::Ip | Protocol::Ip6, "saddr") => address(packet.source),
         (Protocol::Ip | Protocol::Ip6, "daddr") => address(packet.destination),
-        (Protocol::Ip, "protocol") => Ok(vec![packet.protocol]),
+        (Protocol::Ip, "protocol") | (Protocol::Ip6, "nexthdr") => Ok(vec![packet.protocol]),
         (protocol, name) => match protocol.transport_number() {
             Some(number) if number != packet.protocol => Err(Gap::Absent),
+            Some(Protocol::TCP) if name == "flags" => {
+                packet.tcp_flags.map(|flags| vec![flags]).ok_or(Gap::Unknown)
+            }
             Some(_) if name == "sport" => port(packet.source_port),
             Some(_) if name == "dport" => port(packet.destination_port),
             None if protocol == Protocol::Th && name == "sport" => port(packet.source_port),

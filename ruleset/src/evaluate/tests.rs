@@ -21,6 +21,8 @@ fn packet() -> Packet {
         mark: Some(0),
         tracking: Tracking::State(CtKey::STATE_NEW),
         ct_mark: Some(0),
+        ct_status: Some(0),
+        tcp_flags: Some(2),
         zone: Some(0),
         socket: None,
     }
@@ -198,8 +200,12 @@ fn a_map_gives_an_address_and_a_port() {
     let mut table =
         table([("base", vec![rule([Statement::Nat(Box::new(nat))]), rule([verdict(Verdict::Drop)])])]);
     table.sets.push(set);
-    let translation =
-        Translation { kind: NatKind::Destination, address: Some([10, 1, 1, 1].into()), port: Some(8443) };
+    let translation = Translation {
+        kind: NatKind::Destination,
+        address: Some([10, 1, 1, 1].into()),
+        port: Some(8443),
+        is_open: false,
+    };
     assert_eq!(fates(&table, &packet()), [Fate::Nat(translation)]);
     // What the map does not have ends the rule.
     let other = Packet { destination_port: Some(80), ..packet() };
@@ -258,4 +264,88 @@ fn tproxy_goes_on_only_with_a_socket() {
         assert_eq!(outcomes[0].fate, fate);
     }
     assert_eq!(fates(&table, &packet()), [Fate::Accepted, Fate::Policy]);
+}
+
+#[test]
+fn what_xtables_says_in_nfts_words_is_done() {
+    let xtables = |target, name: &str, text: Option<&str>, parameters: &[u8]| {
+        let (name, text, parameters) = (name.into(), text.map(str::to_owned), parameters.into());
+        Statement::Xtables(Box::new(crate::statement::Xtables {
+            target,
+            name,
+            text,
+            revision: 1,
+            parameters,
+        }))
+    };
+    let matches = |name, text| xtables(false, name, Some(text), &[]);
+    let target = |name, text| xtables(true, name, text, &[]);
+    let nat = |address: Option<[u8; 4]>, port, kind| {
+        Fate::Nat(Translation { kind, address: address.map(IpAddr::from), port, is_open: false })
+    };
+    // struct xt_tproxy_target_info_v1
+    let mut tproxy = [&0xff_u32.to_ne_bytes()[..], &0x11_u32.to_ne_bytes(), &[0; 16]].concat();
+    tproxy.extend(15006_u16.to_be_bytes());
+    tproxy.extend([0; 6]);
+    for (statements, fate) in [
+        (vec![matches("comment", ""), verdict(Verdict::Drop)], Fate::Dropped),
+        (vec![matches("tcp", "tcp dport 443"), verdict(Verdict::Drop)], Fate::Dropped),
+        (vec![matches("tcp", "tcp dport != 443"), verdict(Verdict::Drop)], Fate::Policy),
+        (vec![matches("udp", "udp dport 443"), verdict(Verdict::Drop)], Fate::Policy),
+        (vec![matches("owner", "skuid != 1000"), verdict(Verdict::Drop)], Fate::Policy),
+        (vec![matches("conntrack", "ct state new"), verdict(Verdict::Drop)], Fate::Dropped),
+        (
+            vec![target("DNAT", Some("dnat to 10.1.1.1:80"))],
+            nat(Some([10, 1, 1, 1]), Some(80), NatKind::Destination),
+        ),
+        (vec![target("REDIRECT", Some("redirect to :15001"))], nat(None, Some(15001), NatKind::Redirect)),
+        (vec![target("MASQUERADE", Some("masquerade fully-random"))], nat(None, None, NatKind::Masquerade)),
+        (vec![target("TCPMSS", None), verdict(Verdict::Drop)], Fate::Dropped),
+        (vec![target("DNAT", None)], Fate::Unknown),
+        (vec![xtables(true, "TPROXY", None, &tproxy), verdict(Verdict::Drop)], Fate::Accepted),
+        (vec![target("TPROXY", None)], Fate::Unknown),
+    ] {
+        let table = Table { family: Family::Ipv4, ..table([("base", vec![rule(statements.clone())])]) };
+        let outcomes = evaluate(&table, "base", &packet(), &Listens(true));
+        assert_eq!((outcomes.len(), &outcomes[0].fate), (1, &fate), "{statements:?}");
+        let socket = (fate == Fate::Accepted).then_some((None, Some(15006)));
+        assert_eq!(outcomes[0].packet.socket, socket);
+        assert_eq!(outcomes[0].packet.mark, Some(if socket.is_some() { 0x11 } else { 0 }));
+    }
+    // What iptables-translate leaves out may have decided.
+    let lossy = vec![rule([matches("conntrack", "ct status dnat"), verdict(Verdict::Drop)])];
+    assert_eq!(fates(&table([("base", lossy)]), &packet()), [Fate::Dropped, Fate::Policy]);
+}
+
+/// An address or a port that the kernel chooses is not taken for none.
+#[test]
+fn what_nat_leaves_to_the_kernel_is_open() {
+    let ports = Range {
+        from: Expression::constant(DataType::InetService, Data::be16(1000)),
+        to: Expression::constant(DataType::InetService, Data::be16(2000)),
+    };
+    let redirect = Nat { port: Some(Expression::Range(Box::new(ports))), ..Nat::new(NatKind::Redirect) };
+    let table_of = |nat: Nat| table([("base", vec![rule([Statement::Nat(Box::new(nat))])])]);
+    let open = Translation { kind: NatKind::Redirect, address: None, port: None, is_open: true };
+    assert_eq!(fates(&table_of(redirect), &packet()), [Fate::Nat(open)]);
+
+    let element = |key: u32, last: u8| {
+        let address = Expression::constant(DataType::Ipv4Addr, Data::new(&[10, 0, 0, last]));
+        let key = Expression::constant(DataType::Integer, Data::ne32(key));
+        Element { value: Some(address), ..Element::new(key) }
+    };
+    let numgen = Numgen { range: HashRange { modulus: 2, offset: 0 }, random: true };
+    let map = Map {
+        key: Selector::Numgen(numgen).into(),
+        map: Expression::Set(vec![element(0, 1), element(1, 2)]),
+        verdicts: false,
+    };
+    let dnat = Nat { address: Some(Expression::Map(Box::new(map))), ..Nat::new(NatKind::Destination) };
+    let to = |last| Translation {
+        kind: NatKind::Destination,
+        address: Some([10, 0, 0, last].into()),
+        port: None,
+        is_open: false,
+    };
+    assert_eq!(fates(&table_of(dnat), &packet()), [Fate::Nat(to(2)), Fate::Nat(to(1))]);
 }

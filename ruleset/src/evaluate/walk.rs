@@ -4,9 +4,10 @@ use nftwire::expr::{CtKey, MetaKey};
 
 use super::packet::{Host, Packet, Tracking};
 use super::read::{self, Gap, Value};
+use super::xtables::{self, Effect};
 use super::{Assumption, Fate, Outcome, Step, Translation, compare};
 use crate::Text;
-use crate::statement::{Nat, ObjectKind, Tproxy, UpdateOp};
+use crate::statement::{Nat, NatKind, ObjectKind, Tproxy, UpdateOp, Xtables};
 use crate::{Chain, Element, Expression, Family, Map, Op, Rule, Selector, Statement, Table, Verdict};
 
 /// With so many outcomes, what is left stays [`Fate::Unknown`]: whoever reads them has lost the thread by then.
@@ -80,9 +81,9 @@ enum Next<'r> {
     Break,
     /// It depends on what is not known
     Unknown,
-    /// One of these verdicts of a map, or the next rule where the map may have none
+    /// One of these, by the verdicts or the addresses of a map, or the next rule where the map may have none
     AnyOf {
-        verdicts: Vec<&'r Verdict>,
+        flows: Vec<Flow<'r>>,
         or_none: bool,
     },
     Flow(Flow<'r>),
@@ -165,22 +166,23 @@ impl<'r> Walk<'r, '_> {
                     self.pending.push(missed);
                     state.assumptions.push(assumption(true));
                 }
-                Next::AnyOf { verdicts, or_none } => {
+                Next::AnyOf { flows, or_none } => {
                     if or_none {
                         let mut missed = state.clone();
                         missed.assumptions.push(assumption(false));
                         self.pending.push(missed);
                     }
                     state.assumptions.push(assumption(true));
-                    let Some((first, others)) = verdicts.split_first() else { return Flow::Continue };
-                    for verdict in others {
+                    let mut flows = flows.into_iter();
+                    let Some(first) = flows.next() else { return Flow::Continue };
+                    for flow in flows {
                         let mut other = state.clone();
-                        match self.follow(&mut other, Flow::Verdict(verdict)) {
+                        match self.follow(&mut other, flow) {
                             Some(fate) => self.outcomes.push(other.end(fate)),
                             None => self.pending.push(other),
                         }
                     }
-                    return Flow::Verdict(first);
+                    return first;
                 }
             }
         }
@@ -190,7 +192,10 @@ impl<'r> Walk<'r, '_> {
         Flow::Continue
     }
 
-    fn statement(&self, state: &mut State<'r>, statement: &'r Statement) -> Next<'r> {
+    fn statement<'s>(&self, state: &mut State<'r>, statement: &'s Statement) -> Next<'s>
+    where
+        'r: 's,
+    {
         match statement {
             Statement::Match { left, op, right } => self.passes(state, left, *op, right),
             Statement::Counter(_) => {
@@ -224,8 +229,8 @@ impl<'r> Walk<'r, '_> {
             | Statement::Quota(_)
             | Statement::CtCount { .. }
             | Statement::VerdictMap(_)
-            | Statement::Xtables(_)
             | Statement::Unknown(_) => Next::Unknown,
+            Statement::Xtables(xtables) => self.xtables(state, xtables),
             Statement::Object { kind: ObjectKind::Synproxy, .. } => Next::Flow(Flow::Fate(Fate::Taken)),
             Statement::Log(_)
             | Statement::Last(_)
@@ -236,11 +241,48 @@ impl<'r> Walk<'r, '_> {
         }
     }
 
-    fn value(&self, state: &State<'r>, expression: &'r Expression) -> Result<Value, Gap> {
+    fn xtables<'s>(&self, state: &mut State<'r>, xtables: &Xtables) -> Next<'s> {
+        let protocol = state.packet.protocol;
+        match xtables::effect(xtables, self.table.family, protocol) {
+            Effect::Statements(statements) => return self.all(state, &statements),
+            Effect::Zone(zone) if state.packet.tracking == Tracking::None => state.packet.zone = Some(zone),
+            Effect::Zone(_) | Effect::Nothing => {}
+            Effect::Marks => (state.packet.mark, state.packet.ct_mark) = (None, None),
+            Effect::Tproxy { address, port, mark, mask } => {
+                let found = self.host.has_transparent_socket(protocol, address, port);
+                if found == Some(false) {
+                    return Next::Flow(Flow::Fate(Fate::Dropped));
+                }
+                state.packet.socket = Some((address, Some(port)));
+                state.packet.mark = state.packet.mark.map(|old| old & !mask ^ mark);
+                return Next::Flow(Flow::Fate(if found.is_some() { Fate::Accepted } else { Fate::Unknown }));
+            }
+            Effect::Unknown if xtables.target => return Next::Flow(Flow::Fate(Fate::Unknown)),
+            Effect::Unknown => return Next::Unknown,
+        }
+        Next::Pass
+    }
+
+    /// Several statements in the place of one.
+    fn all<'s>(&self, state: &mut State<'r>, statements: &[Statement]) -> Next<'s> {
+        let mut is_known = true;
+        for statement in statements {
+            match self.statement(state, statement) {
+                Next::Pass => {}
+                Next::Unknown => is_known = false,
+                Next::Break => return Next::Break,
+                Next::Flow(Flow::Fate(fate)) if is_known => return Next::Flow(Flow::Fate(fate)),
+                Next::Flow(_) | Next::AnyOf { .. } => return Next::Flow(Flow::Fate(Fate::Unknown)),
+            }
+        }
+        if is_known { Next::Pass } else { Next::Unknown }
+    }
+
+    fn value(&self, state: &State<'r>, expression: &Expression) -> Result<Value, Gap> {
         read::value(&state.packet, self.table, self.host, expression)
     }
 
-    fn passes(&self, state: &mut State<'r>, left: &'r Expression, op: Op, right: &'r Expression) -> Next<'r> {
+    fn passes<'s>(&self, state: &mut State<'r>, left: &Expression, op: Op, right: &Expression) -> Next<'s> {
         let value = match self.value(state, left) {
             Ok(value) => value,
             // A packet that does not have what is looked at passes no match, not even an unequal one.
@@ -261,7 +303,10 @@ impl<'r> Walk<'r, '_> {
         compare::passes(left, &value, op, right).map_or(Next::Unknown, Next::from)
     }
 
-    fn verdict_map(&self, state: &mut State<'r>, map: &'r Map) -> Next<'r> {
+    fn verdict_map<'s>(&self, state: &mut State<'r>, map: &'s Map) -> Next<'s>
+    where
+        'r: 's,
+    {
         let Some(elements) = compare::elements(self.table, &map.map) else { return Next::Unknown };
         let found = match self.value(state, &map.key) {
             Err(Gap::Absent) => return Next::Break,
@@ -286,12 +331,13 @@ impl<'r> Walk<'r, '_> {
                         verdicts.push(verdict);
                     }
                 }
-                Next::AnyOf { verdicts, or_none: !is_exhaustive(&map.key, elements) }
+                let flows = verdicts.into_iter().map(Flow::Verdict).collect();
+                Next::AnyOf { flows, or_none: !is_exhaustive(&map.key, elements) }
             }
         }
     }
 
-    fn set(&self, state: &mut State<'r>, target: Selector, value: &'r Expression) -> Next<'r> {
+    fn set<'s>(&self, state: &mut State<'r>, target: Selector, value: &Expression) -> Next<'s> {
         let value = match self.value(state, value) {
             Ok(value) => Some(value),
             Err(Gap::Absent) => return Next::Break,
@@ -308,52 +354,49 @@ impl<'r> Walk<'r, '_> {
             Selector::Ct(CtKey::Mark) if matches!(packet.tracking, Tracking::State(_)) => {
                 packet.ct_mark = number;
             }
-            Selector::Payload(field) => packet.forget(field),
+            Selector::Payload(field) if !packet.write(field, value) => {
+                return Next::Flow(Flow::Fate(Fate::Unknown));
+            }
             _ => {}
         }
         Next::Pass
     }
 
-    fn nat(&self, state: &State<'r>, nat: &'r Nat) -> Next<'r> {
+    fn nat<'s>(&self, state: &State<'r>, nat: &Nat) -> Next<'s> {
         // In inet tables a statement for one family leaves packets of the other alone (nft_nat_inet_eval).
         if nat.family.is_some_and(|family| is_other_family(family, &state.packet)) {
             return Next::Pass;
         }
-        let read = |expression: &'r Option<Expression>| match expression
-            .as_ref()
-            .map(|expression| self.value(state, expression))
-        {
-            None | Some(Err(Gap::Unknown)) => Ok(None),
-            Some(Ok(value)) => Ok(Some(value)),
-            Some(Err(Gap::Absent)) => Err(()),
+        let read = |expression: &Option<Expression>| match expression {
+            None => Ok(None),
+            Some(expression) => self.value(state, expression).map(Some),
         };
+        let (address, port) = (read(&nat.address), read(&nat.port));
         // A map that has nothing for the key ends the rule.
-        let (Ok(address), Ok(port)) = (read(&nat.address), read(&nat.port)) else { return Next::Break };
-        let (address, port) = match (address, port) {
-            // `dnat to ip daddr . tcp dport map …`: the value is an address and a port.
-            (Some(Value(mut parts)), None) if parts.len() == 2 => {
-                let port = parts.pop().map(|port| Value(vec![port]));
-                (Some(Value(parts)), port)
-            }
-            both => both,
-        };
-        let translation = Translation {
-            kind: nat.kind,
-            address: address.and_then(Value::address),
-            port: port.as_ref().and_then(Value::port),
-        };
-        Next::Flow(Flow::Fate(Fate::Nat(translation)))
+        if address == Err(Gap::Absent) || port == Err(Gap::Absent) {
+            return Next::Break;
+        }
+        let fate = |address, port| Flow::Fate(Fate::Nat(translation(nat.kind, address, port)));
+        // By a number that is not known, such as a random one, it is one of the map's values.
+        if let (Err(_), Some(Expression::Map(map))) = (&address, &nat.address)
+            && let Some(elements) = compare::elements(self.table, &map.map)
+        {
+            let values = elements.iter().filter_map(|element| element.value.as_ref());
+            let flows = values.map(|value| fate(self.value(state, value).map(Some), port.clone())).collect();
+            return Next::AnyOf { flows, or_none: !is_exhaustive(&map.key, elements) };
+        }
+        Next::Flow(fate(address, port))
     }
 
     /// Without a socket the rule ends here; with one it goes on, and the packet is the socket's
     /// (net/netfilter/nft_tproxy.c).
-    fn tproxy(&self, state: &mut State<'r>, tproxy: &'r Tproxy) -> Next<'r> {
+    fn tproxy<'s>(&self, state: &mut State<'r>, tproxy: &Tproxy) -> Next<'s> {
         let packet = &mut state.packet;
         if tproxy.family.is_some_and(|family| is_other_family(family, packet)) {
             return Next::Break;
         }
         let Some(protocol) = packet.transparent_protocol() else { return Next::Break };
-        let read = |expression: &'r Option<Expression>| {
+        let read = |expression: &Option<Expression>| {
             expression.as_ref().and_then(|e| read::value(packet, self.table, self.host, e).ok())
         };
         let port = match &tproxy.port {
@@ -367,6 +410,27 @@ impl<'r> Walk<'r, '_> {
             Some(exists) => exists.into(),
         }
     }
+}
+
+/// What is asked for, where the value may not be known.
+fn translation(
+    kind: NatKind,
+    address: Result<Option<Value>, Gap>,
+    port: Result<Option<Value>, Gap>,
+) -> Translation {
+    let mut is_open = address.is_err() || port.is_err();
+    let (mut address, mut port) = (address.unwrap_or_default(), port.unwrap_or_default());
+    // `dnat to ip daddr . tcp dport map …`: the value is an address and a port.
+    if port.is_none()
+        && let Some(Value(parts)) = &mut address
+        && parts.len() == 2
+    {
+        port = parts.pop().map(|port| Value(vec![port]));
+    }
+    let given = (address.is_some(), port.is_some());
+    let (address, port) = (address.and_then(Value::address), port.as_ref().and_then(Value::port));
+    is_open |= given != (address.is_some(), port.is_some());
+    Translation { kind, address, port, is_open }
 }
 
 fn is_other_family(family: Family, packet: &Packet) -> bool {

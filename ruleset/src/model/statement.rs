@@ -158,6 +158,10 @@ pub struct Xtables {
     pub name: Box<str>,
     /// What iptables-translate(8) makes of it, which may be nothing; `None` where it makes nothing out of it
     pub text: Option<String>,
+    /// The revision of its parameters
+    pub revision: u32,
+    /// Its parameters: a structure of C (linux/netfilter/xt_*.h) in the machine's own layout
+    pub parameters: Box<[u8]>,
 }
 
 impl Xtables {

@@ -10,6 +10,9 @@ use nft_ruleset::{Family, Policy};
 
 use crate::explain::{End, Explanation, Flow, Hop, Listener, Origin, Path, Verdict, Via};
 
+/// More ways than that are counted only: each depends on something that is not known.
+const WAYS: usize = 16;
+
 /// What no rule can show.
 const CGROUP: &str = "note: a BPF program of the sender's cgroup (connect4, connect6, sendmsg4, sendmsg6) runs before \
                       the first hook and may change the destination; it is not seen here";
@@ -17,11 +20,18 @@ const CGROUP: &str = "note: a BPF program of the sender's cgroup (connect4, conn
 pub(super) fn explanation(flow: &Flow, explanation: &Explanation<'_>) -> String {
     let mut text = format!("{}\n", subject(flow));
     let several = explanation.paths.len() > 1;
-    for (number, path) in explanation.paths.iter().enumerate() {
+    for (number, path) in explanation.paths.iter().enumerate().take(WAYS) {
         if several {
             let _ = writeln!(text, "\nway {} of {}", number + 1, explanation.paths.len());
         }
         put_path(&mut text, path);
+    }
+    if explanation.paths.len() > WAYS {
+        let more = explanation.paths.len() - WAYS;
+        let _ = writeln!(
+            text,
+            "\n{more} more ways, which depend on what is not known: --output json has all of them"
+        );
     }
     text.push('\n');
     for (table, chain) in &explanation.unseen {
@@ -121,7 +131,8 @@ pub(super) fn fate(fate: &Fate, policy: Option<Policy>) -> String {
                 NatKind::Source => "snat",
                 NatKind::Masquerade => "masquerade",
             };
-            format!("{name}{to}")
+            let open = if translation.is_open { " (the kernel chooses: not known)" } else { "" };
+            format!("{name}{to}{open}")
         }
         Fate::Queued => "queue: a program in user space decides".to_owned(),
         Fate::Taken => "taken out of the stack".to_owned(),

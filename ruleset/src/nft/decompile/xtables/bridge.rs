@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use nftwire::Name;
+
 use super::{Info, not, range};
 use crate::nft::print::{ipv6, level_name};
 use crate::{DataType, Protocol};
@@ -72,8 +74,8 @@ pub(super) fn target_text(info: &Info<'_>, name: &str) -> Option<String> {
     }
 }
 
-fn quoted(word: &str, text: &str) -> String {
-    if text.is_empty() { String::new() } else { format!("{word} \"{text}\"") }
+fn quoted(word: &str, text: &Name) -> String {
+    if text.is_empty() { String::new() } else { format!("{word} {}", text.quoted()) }
 }
 
 /// `EBT_ACCEPT` and the others

@@ -27,7 +27,7 @@ pub(super) fn text(
         ("connmark", 1) => connmark(info),
         ("connbytes", 0) => connbytes(info),
         // struct xt_helper_info
-        ("helper", 0) => Some(format!("ct helper {}\"{}\"", not(info.u32(0)? != 0), info.text(4, 30)?)),
+        ("helper", 0) => Some(format!("ct helper {}{}", not(info.u32(0)? != 0), info.text(4, 30)?.quoted())),
         ("statistic", 0) => statistic(info),
         ("tcp", 0) => tcp(info),
         // struct xt_udp

@@ -12,8 +12,8 @@ mod targets;
 use std::fmt::Display;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use nftwire::Family;
 use nftwire::expr::{Match, Target};
+use nftwire::{Family, Name, Text};
 
 use super::context::TRANSPORT;
 use super::{Decompiler, Statement};
@@ -23,12 +23,17 @@ impl Decompiler<'_> {
     pub(super) fn xtables_match(&mut self, xt: &Match<'_>) {
         let transport = self.context.protocol(TRANSPORT);
         let text = matches::text(&Info(xt.info), xt.name, xt.revision, self.context.family, transport);
-        self.push(Statement::Xtables(Box::new(Xtables { target: false, name: xt.name.into(), text })));
+        self.push_xtables(false, xt.name, text, xt.revision, xt.info);
     }
 
     pub(super) fn xtables_target(&mut self, xt: &Target<'_>) {
         let text = targets::text(&Info(xt.info), xt.name, xt.revision, self.context.family);
-        self.push(Statement::Xtables(Box::new(Xtables { target: true, name: xt.name.into(), text })));
+        self.push_xtables(true, xt.name, text, xt.revision, xt.info);
+    }
+
+    fn push_xtables(&mut self, target: bool, name: &str, text: Option<String>, revision: u32, info: &[u8]) {
+        let (name, parameters) = (name.into(), info.into());
+        self.push(Statement::Xtables(Box::new(Xtables { target, name, text, revision, parameters })));
     }
 }
 
@@ -69,10 +74,10 @@ impl Info<'_> {
     }
 
     /// Characters up to a NUL, in a field of this length.
-    fn text(&self, offset: usize, length: usize) -> Option<String> {
+    fn text(&self, offset: usize, length: usize) -> Option<Name> {
         let field = self.0.get(offset..)?.get(..length)?;
         let end = field.iter().position(|&byte| byte == 0).unwrap_or(length);
-        Some(String::from_utf8_lossy(&field[..end]).into_owned())
+        Some(Text::from_bytes(&field[..end]).to_name())
     }
 }
 

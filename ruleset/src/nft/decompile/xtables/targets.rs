@@ -137,7 +137,7 @@ fn log(info: &Info<'_>) -> Option<String> {
     let prefix = info.text(2, 30)?;
     let mut text = "log".to_owned();
     if !prefix.is_empty() {
-        text += &format!(" prefix \"{prefix}\"");
+        text += &format!(" prefix {}", prefix.quoted());
     }
     let names = ["emerg", "alert", "crit", "error", "warn", "notice", "info", "debug"];
     let warning = 4;
