@@ -29,7 +29,7 @@ static PERIOD: Flag<Duration> = Flag::number(
         period => Ok(period),
     },
 )
-.help("Look this often without an event: not every change makes one")
+.help("Report what differs for longer than this: not every change makes an event, so it looks at least this often")
 .show(|period| humantime::format_duration(*period).to_string());
 
 const NOTES: &str = "\

@@ -3,6 +3,8 @@
 mod possible;
 mod report;
 
+use std::time::Duration;
+
 use nftwire::{NamespaceError, Socket};
 use nix::errno::Errno;
 
@@ -11,7 +13,7 @@ use crate::interception::Interception;
 use crate::leftovers::{self, Leftover};
 use crate::network::{Network, RouteError, RouteSocket};
 use nft_ruleset::nft::compile::NotCompiled;
-use nft_ruleset::plan::{Plan, PlanError, TableDifference};
+use nft_ruleset::plan::{Counters, Plan, PlanError, TableDifference};
 pub use possible::{PossibleDifferences, verify_possible};
 
 /// Everything that differs.
@@ -101,16 +103,20 @@ pub fn verify(
     nft: &mut Socket,
     routes: &mut RouteSocket,
 ) -> Result<Differences, VerifyError> {
-    compare(desired, nft, routes, false)
+    compare(desired, nft, routes, false, READ_LIMIT)
 }
+
+/// How long a reading is sought that can be proven.
+const READ_LIMIT: Duration = Duration::from_secs(10);
 
 fn compare(
     desired: &Interception,
     nft: &mut Socket,
     routes: &mut RouteSocket,
     with_leftovers: bool,
+    limit: Duration,
 ) -> Result<Differences, VerifyError> {
-    let plan = Plan::read(nft, desired.desired())?;
+    let plan = Plan::read_for(nft, desired.desired(), Counters::Keep, limit)?;
     let tables = plan.differences()?;
     let leftovers = match plan.snapshot().chains_of_others() {
         _ if !with_leftovers => Vec::new(),
@@ -136,7 +142,21 @@ pub(crate) fn verify_with_leftovers(
     nft: &mut Socket,
     routes: &mut RouteSocket,
 ) -> Result<Differences, VerifyError> {
-    compare(desired, nft, routes, true)
+    compare(desired, nft, routes, true, READ_LIMIT)
+}
+
+/// As [`verify`] or [`verify_with_leftovers`], for those who look again soon: a reading is sought for this long.
+///
+/// # Errors
+/// As [`verify`].
+pub(crate) fn verify_within(
+    limit: Duration,
+    with_leftovers: bool,
+    desired: &Interception,
+    nft: &mut Socket,
+    routes: &mut RouteSocket,
+) -> Result<Differences, VerifyError> {
+    compare(desired, nft, routes, with_leftovers, limit)
 }
 
 /// The part of it that exists.

@@ -34,7 +34,7 @@ use self::sources::Sources;
 use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
 use crate::network::{RouteError, RouteSocket};
-use crate::verify::{Differences, VerifyError, verify, verify_possible, verify_with_leftovers};
+use crate::verify::{Differences, VerifyError, verify_possible, verify_within};
 pub use change::{ChangedObject, Changes, Writer};
 pub use report::{Occasion, Report};
 
@@ -43,7 +43,8 @@ pub use report::{Occasion, Report};
 pub struct Options {
     /// How long nothing may happen before it looks, so that a change in two steps counts as one
     pub quiet: Duration,
-    /// After what time it looks without an event. A difference that lasts longer than this is reported
+    /// A difference that lasts longer than this is reported: a look without an event begins so early that it ends within
+    /// this time after the one before began
     pub period: Duration,
     /// Whether a mesh's rules of iptables count as a difference. On a node they may be in use
     pub leftovers: bool,
@@ -106,8 +107,13 @@ impl Explain for WatchError {
 }
 
 /// Where no quiet moment comes, what several looks have seen counts. A difference that lasts for a period lasts for all of
-/// one of these parts of it, and some time is left for the looks themselves.
+/// one of these parts of it, and some time is left for the looks themselves: with looks as long as they may be, two parts in a
+/// row take ten twelfths of a period.
 const WINDOWS: u32 = 3;
+/// The part of a period for which a look may seek a proof.
+const LOOK_LIMIT: u32 = 12;
+/// The part of a period that is kept free for a look without an event, at least.
+const RESERVE: u32 = 8;
 /// How often it looks in such a part.
 const LOOKS: u32 = 8;
 /// How often at least, where looks take so long that the time is over before.
@@ -124,8 +130,10 @@ pub struct Watcher {
     changes: Changes,
     /// What was reported to differ
     reported: Entries,
-    /// When it last was certain what differs; none before the first look
+    /// When the look began by which it last was certain what differs; none before the first look
     looked: Option<Instant>,
+    /// How long the last look took
+    took: Duration,
     /// What was seen since then while changes went on
     window: Window,
 }
@@ -159,6 +167,7 @@ impl Watcher {
             changes: Changes::default(),
             reported: Entries::default(),
             looked: None,
+            took: Duration::ZERO,
             window: Window::default(),
         })
     }
@@ -191,8 +200,15 @@ impl Watcher {
         match self.changes.last {
             Some(last) => (last + self.options.quiet).min(self.next_look_in_turmoil(looked)),
             // A look that proved nothing is repeated soon, but not at once.
-            None => (looked + self.options.period).max(self.next_look_in_turmoil(looked)),
+            None => (looked + self.reread_after()).max(self.next_look_in_turmoil(looked)),
         }
+    }
+
+    /// How long after the beginning of a look the next one begins without an event: what came right after it read is seen when
+    /// the next one ends.
+    fn reread_after(&self) -> Duration {
+        let period = self.options.period;
+        period.saturating_sub((2 * self.took).max(period / RESERVE)).max(period / 2)
     }
 
     /// Where changes go on and on, a difference counts that several looks have seen.
@@ -216,7 +232,7 @@ impl Watcher {
         self.sources.drain(&mut self.changes, &self.desired)?;
         let is_certain = is_quiet && self.changes.last == before;
         match look {
-            Look::Differs(found) if is_certain => Ok(self.conclude(found)),
+            Look::Differs(found) if is_certain => Ok(self.conclude(now, found)),
             // It is looked at again when that is over; a window that is full says something nevertheless.
             look => Ok(self.conclude_from_window(look, now.max(looked))),
         }
@@ -224,11 +240,12 @@ impl Watcher {
 
     /// What differs at the beginning; what happened before it is known.
     fn look_first(&mut self) -> Result<Option<Report>, WatchError> {
+        let began = Instant::now();
         let generation = self.nft.generation()?;
         let Look::Differs(found) = self.look()? else { return Ok(None) };
         self.sources.drain(&mut self.changes, &self.desired)?;
         self.changes.forget_up_to(generation);
-        self.looked = Some(Instant::now());
+        self.looked = Some(began);
         self.reported = found.clone();
         let changes = Changes::default();
         let (appeared, resolved) = (found.clone(), Entries::default());
@@ -236,7 +253,10 @@ impl Watcher {
     }
 
     fn look(&mut self) -> Result<Look, WatchError> {
-        match self.compare() {
+        let began = Instant::now();
+        let compared = self.compare();
+        self.took = began.elapsed();
+        match compared {
             Ok(differences) => Ok(Look::Differs(Entries::new(&differences))),
             Err(VerifyError::Read(nftwire::Error::GenerationChanged)) => Ok(Look::Unproven),
             Err(VerifyError::Route(RouteError::Interrupted { .. })) => Ok(Look::Unproven),
@@ -245,13 +265,13 @@ impl Watcher {
     }
 
     fn compare(&mut self) -> Result<Differences, VerifyError> {
-        let verify = if self.options.leftovers { verify_with_leftovers } else { verify };
-        verify(&self.desired, &mut self.nft, &mut self.routes)
+        let limit = self.options.period / LOOK_LIMIT;
+        verify_within(limit, self.options.leftovers, &self.desired, &mut self.nft, &mut self.routes)
     }
 
-    /// It was quiet, and this is what differs.
-    fn conclude(&mut self, found: Entries) -> Option<Report> {
-        self.looked = Some(Instant::now());
+    /// It was quiet, and this is what differs, by a look that began then.
+    fn conclude(&mut self, began: Instant, found: Entries) -> Option<Report> {
+        self.looked = Some(began);
         self.window.clear();
         let changes = std::mem::take(&mut self.changes);
         let (appeared, resolved) = (found.without(&self.reported), self.reported.without(&found));
@@ -276,7 +296,7 @@ impl Watcher {
         {
             return None;
         }
-        self.looked = Some(Instant::now());
+        self.looked = Some(at);
         let window = std::mem::take(&mut self.window);
         let changes = self.changes.take();
         let touches = &changes.touches;

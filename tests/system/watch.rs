@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::harness::{Intercept, Namespace, full, oracle, owned_table, privileged, program, say};
+use crate::harness::{Intercept, Namespace, full, oracle, owned_table, privileged, program, say, slowness};
 
 const PERIOD: Duration = Duration::from_secs(2);
 const SETTINGS: [&str; 7] = ["-u", "1337", "-i", "*", "-b", "*", "--dual-stack"];
@@ -55,7 +55,7 @@ impl Watch {
     /// The next report; one comes within two periods, or not at all.
     #[track_caller]
     fn next(&self) -> Value {
-        self.reports.recv_timeout(2 * PERIOD + Duration::from_secs(20)).unwrap()
+        self.reports.recv_timeout(2 * PERIOD + Duration::from_secs(20) * slowness()).unwrap()
     }
 
     /// Whether this long nothing is reported.
@@ -199,6 +199,8 @@ fn what_makes_no_event_is_seen_within_the_period() {
     let back = watch.next();
     assert_eq!((&back["occasion"], &back["equal"]), (&"reread".into(), &true.into()), "{back}");
     assert_eq!((&back["resolved"], &back["changed"]), (&report["appeared"], &Value::Array(Vec::new())));
+    // The time for a process to be woken and to read comes on top.
+    assert!(started.elapsed() < PERIOD + Duration::from_millis(500) * slowness(), "{:?}", started.elapsed());
     say(&format!("seen after {:?}", started.elapsed()));
 }
 
@@ -225,10 +227,19 @@ fn lost_events_are_reported_and_what_they_were_about_is_read() {
 fn a_change_in_two_steps_is_one_and_no_drift() {
     let Some(namespace) = pod(&SETTINGS) else { return };
     let watch = Watch::json(&namespace, &SETTINGS);
-    for _ in 0..if full() { 100 } else { 5 } {
-        namespace
-            .run(|| in_two_steps(&mut Socket::open().unwrap(), "istio-proxy-nat", Duration::from_millis(50)));
-        let report = watch.next();
+    let (rounds, mut slow) = (if full() { 100 } else { 5 }, 0);
+    for _ in 0..rounds {
+        let pause = Duration::from_millis(50);
+        let took = namespace.run(|| in_two_steps(&mut Socket::open().unwrap(), "istio-proxy-nat", pause));
+        let mut report = watch.next();
+        // On a busy machine the pause can be longer than the quiet that it takes: then it is two changes.
+        if took >= Duration::from_millis(90) {
+            while report["equal"] == false {
+                report = watch.next();
+            }
+            slow += 1;
+            continue;
+        }
         assert_eq!(
             (&report["equal"], &report["appeared"]),
             (&true.into(), &Value::Array(Vec::new())),
@@ -236,6 +247,7 @@ fn a_change_in_two_steps_is_one_and_no_drift() {
         );
         assert_eq!(report["writers"].as_array().unwrap().len(), 2, "{report}");
     }
+    say(&format!("{slow} of {rounds} were too slow for one"));
     watch.is_silent_for(2 * PERIOD);
 }
 
@@ -292,11 +304,15 @@ fn beside_eight_writers_what_lasts_is_reported_and_what_does_not_is_not() {
     assert_eq!(watch.end(Signal::SIGTERM), Some(0));
 }
 
-/// Something goes and stays away: it is reported, and nothing else is. Then it comes back, which is reported, too.
+/// Something goes, and stays away for hardly longer than the period: it is reported, and nothing else is. Then it comes back,
+/// which is reported, too.
 fn drift_and_repair(namespace: &Namespace, watch: &Watch, halves: &mut usize) {
+    let started = Instant::now();
     nft(namespace, "chain inet istio-proxy-mangle prerouting { policy drop; }");
+    thread::sleep(PERIOD);
+    nft(namespace, "chain inet istio-proxy-mangle prerouting { policy accept; }");
+    let lasted = started.elapsed();
     let mut wait = |list: &str| {
-        let started = Instant::now();
         loop {
             let report = watch.next();
             for appeared in report["appeared"].as_array().unwrap() {
@@ -311,15 +327,14 @@ fn drift_and_repair(namespace: &Namespace, watch: &Watch, halves: &mut usize) {
                 );
             }
             if report[list].as_array().unwrap().iter().any(|entry| entry["chain"] == "prerouting") {
-                return started.elapsed();
+                return;
             }
-            // Some looks next to eight writers on two processors, besides the period.
-            assert!(started.elapsed() < PERIOD + Duration::from_secs(20), "{list}: {report}");
+            assert!(started.elapsed() < 3 * PERIOD + Duration::from_secs(20), "{list}: {report}");
         }
     };
-    let seen = wait("appeared");
-    nft(namespace, "chain inet istio-proxy-mangle prerouting { policy accept; }");
-    say(&format!("drift seen after {seen:?}, repair after {:?}", wait("resolved")));
+    wait("appeared");
+    wait("resolved");
+    say(&format!("a drift of {lasted:?}, seen and repaired after {:?}", started.elapsed()));
 }
 
 /// Commits until it ends; returns how often.
