@@ -50,6 +50,13 @@ impl Owned {
         self
     }
 
+    /// The same without the tables of such names.
+    #[must_use]
+    pub fn without(mut self, is_such: impl Fn(&Name) -> bool) -> Self {
+        self.tables.retain(|table| !is_such(&table.name));
+        self
+    }
+
     fn has(&self, family: Family, name: Text<'_>) -> bool {
         self.tables.iter().any(|table| table.family == family && table.name.as_text() == name)
     }

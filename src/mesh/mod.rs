@@ -9,14 +9,37 @@ pub mod value;
 
 use std::ops::RangeInclusive;
 
-use nft_ruleset::IpPrefix;
-use nft_ruleset::Table;
+use nft_ruleset::{IpPrefix, Name, Ruleset, Table};
 pub use presence::Profile;
 
 /// How the names of the tables begin that meshwire, Istio and Linkerd have for themselves.
 const TABLES: [&str; 3] = ["istio-proxy-", "istio-ambient-", "linkerd-proxy-init"];
 /// How the names of the chains begin that iptables makes for Istio and Linkerd, in tables that all share.
 const CHAINS: [&str; 2] = ["ISTIO_", "PROXY_INIT_"];
+
+/// The end of the names of tables that stand in for others during a migration.
+const BRIDGE: &str = "-bridge";
+
+/// The name of the table that stands in for this one; those of a mesh are texts.
+pub(crate) fn bridge_name(table: &Name) -> Name {
+    format!("{table}{BRIDGE}").into()
+}
+
+/// Whether a mesh's table of this name stands in for another one.
+pub(crate) fn is_bridge(table: &Name) -> bool {
+    owns_name(table.as_bytes()) && table.as_bytes().ends_with(BRIDGE.as_bytes())
+}
+
+/// The same of a table's family and name as text.
+pub(crate) fn is_bridge_text(table: &str) -> bool {
+    table.split_once(' ').is_some_and(|(_, name)| is_bridge(&name.into()))
+}
+
+/// The tables that stand in for these, empty.
+pub(crate) fn bridges(ruleset: &Ruleset) -> Ruleset {
+    let tables = ruleset.tables.iter().map(|table| Table::new(table.family, bridge_name(&table.name)));
+    Ruleset { tables: tables.collect() }
+}
 
 /// Whether a mesh has this table for itself.
 #[must_use]

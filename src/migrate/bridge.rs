@@ -14,9 +14,7 @@ use nftwire::{Error, Family, Socket};
 
 use super::settings;
 use crate::interception::Interception;
-
-/// The end of the names of such tables. Where a run was killed they are still there, and the next one removes them.
-const SUFFIX: &str = "-bridge";
+use crate::mesh::{bridge_name, bridges, is_bridge};
 
 /// A base chain: its table's family and name, and its own name.
 pub(super) type BaseChainName = (Family, Name, Name);
@@ -34,7 +32,7 @@ pub(super) fn ruleset(interception: &Interception) -> Ruleset {
     let mark = tproxy_mark(interception);
     let mut ruleset = interception.ruleset.clone();
     for table in &mut ruleset.tables {
-        table.name = renamed(&table.name);
+        table.name = bridge_name(&table.name);
         for chain in &mut table.chains {
             let Some(base) = &mut chain.base else { continue };
             if base.kind == ChainKind::Filter && base.hook == Hook::PreRouting {
@@ -59,16 +57,16 @@ fn given_to_a_transparent_socket(mark: u32) -> Rule {
     Rule::new().mark(Op::Eq, mark).matches(transparent, Op::Eq, Data::new(&[1]))
 }
 
-/// All tables that a run may have left, of these settings and of others.
+/// All tables that a run may have left, of these settings and of others: where it was killed, they are still there.
 pub(super) fn owned(interception: &Interception) -> Owned {
-    let owned = interception.owned.clone().and(&interception.ruleset);
-    let tables = owned.tables().map(|(family, name)| Table::new(family, renamed(name)));
-    Owned::default().and(&Ruleset { tables: tables.collect() })
+    let tables = interception.owned.tables().filter(|(_, name)| is_bridge(name));
+    let tables = tables.map(|(family, name)| Table::new(family, name.clone())).collect();
+    Owned::default().and(&Ruleset { tables }).and(&bridges(&interception.ruleset))
 }
 
-/// Names of a mesh's tables are texts.
-fn renamed(name: &Name) -> Name {
-    format!("{name}{SUFFIX}").into()
+/// The same without the bridges, for as long as one is needed.
+pub(super) fn without(interception: &Interception) -> Interception {
+    Interception { owned: interception.owned.clone().without(is_bridge), ..interception.clone() }
 }
 
 /// The existing base chains that go, with all that their table filters or translates, before the new ones are seen.

@@ -72,9 +72,10 @@ impl Interception {
                 result => result,
             };
         }
-        let applied = self.apply(nft, routes, Counters::Keep)?;
-        bridge::commit(nft, &Ruleset::default(), &bridge::owned(self))?;
+        let applied = bridge::without(self).apply(nft, routes, Counters::Keep)?;
         grace_period(nft)?;
+        // Of a run that was killed.
+        bridge::commit(nft, &Ruleset::default(), &bridge::owned(self))?;
         let without_fib = if applied.without_fib { self.without_fib() } else { None };
         let ours = without_fib.as_ref().unwrap_or(self);
         let (removed, counters) = remove_others(nft, ours.desired()).map_err(MigrateError::old_rules_stay)?;
@@ -105,7 +106,8 @@ impl Interception {
                 return Err(error);
             }
         };
-        let applied = self.apply(nft, routes, Counters::Keep).map_err(MigrateError::only_bridge)?;
+        let applied = bridge::without(self).apply(nft, routes, Counters::Keep);
+        let applied = applied.map_err(MigrateError::only_bridge)?;
         grace_period(nft)?;
         bridge::commit(nft, &Ruleset::default(), &owned).map_err(MigrateError::bridge_stays)?;
         self.remove_network_of_others(routes, &removed)?;

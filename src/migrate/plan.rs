@@ -45,10 +45,12 @@ impl MigrationPlan {
     ) -> Result<Self, VerifyError> {
         let (_, leftovers) = leftovers::read(nft)?;
         let differences = verify(desired, nft, routes)?;
+        // What a killed run left of a bridge goes in any case.
+        let ours = bridge::without(desired);
         Ok(Self {
             legacy: leftovers::legacy_tables(),
-            conflicts: conflicts(desired, &leftovers, nft, routes)?,
-            leaving: bridge::leaving(nft, desired)?,
+            conflicts: conflicts(&ours, &leftovers, nft, routes)?,
+            leaving: bridge::leaving(nft, &ours)?,
             tproxy: bridge::tproxy_mark(desired).is_some() && !leftovers.is_empty(),
             differences,
             leftovers,

@@ -23,7 +23,7 @@ const TPROXY: [&str; 10] =
     ["-i", "*", "-b", "*", "--redirect-dns", "--capture-all-dns", "--dual-stack", "-u1337", "-m", "TPROXY"];
 
 /// The rules that Istio's command makes of these settings with its default backend, for one family.
-fn istios_rules(loopback: &str, passthrough: &str, tproxy: bool) -> String {
+pub(crate) fn istios_rules(loopback: &str, passthrough: &str, tproxy: bool) -> String {
     let mangle = format!(
         "*mangle\n:ISTIO_DIVERT - [0:0]\n:ISTIO_TPROXY - [0:0]\n:ISTIO_INBOUND - [0:0]\n\
          -A ISTIO_DIVERT -j MARK --set-mark 1337\n-A ISTIO_DIVERT -j ACCEPT\n\
@@ -264,8 +264,7 @@ fn from_another_version_whose_base_chains_differ_under_traffic() {
 #[test]
 fn from_linkerds_iptables_rules() {
     let Some(pod) = Pod::new(&BOTH).filter(|_| oracle("iptables-nft") && oracle("nft")) else { return };
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/iptables/linkerd.sh");
-    pod.namespace.command(&["sh", script]);
+    pod.namespace.command(&["sh", "tests/corpus/iptables/linkerd.sh"]);
     let settings =
         ["-p", "4143", "-o", "4140", "-u", "2102", "--outbound-ports-to-ignore", "4567,4568,5432-5434"];
     let doctor = pod.namespace.output(Command::new(program()).args(["doctor", "--no-autoload"]), "");
@@ -340,21 +339,55 @@ fn what_would_cut_connections_is_refused_by_name() {
     assert_eq!(cleanup.status.code(), Some(2));
 }
 
-/// What a killed run leaves is removed by the next one.
+/// What a killed run leaves is named, and removed by the next one, by another run and by a cleanup.
 #[test]
-fn a_bridge_that_was_left_is_removed() {
+fn a_bridge_that_was_left_is_named_and_removed() {
     let Some(pod) = Pod::new(&[V4]).filter(|_| oracle("nft")) else { return };
-    pod.namespace.run(|| {
-        let mut batch = Batch::new();
-        batch.add_table(&nftwire::Table::new(Family::Inet, "istio-proxy-raw-bridge"));
-        Socket::open().unwrap().commit(&mut batch).unwrap();
-    });
-    succeeded(&migrate(&pod.namespace, &[], "istio-iptables", &["-i", "*", "-b", "*"]));
-    assert_eq!(ruleset(&pod.namespace), {
+    let settings = ["-i", "*", "-b", "*"];
+    let meshwire = |words: &[&str]| pod.namespace.output(Command::new(program()).args(words).env_clear(), "");
+    let leave_bridge = || {
+        pod.namespace.run(|| {
+            let mut batch = Batch::new();
+            batch.add_table(&nftwire::Table::new(Family::Inet, "istio-proxy-raw-bridge"));
+            Socket::open().unwrap().commit(&mut batch).unwrap();
+        });
+    };
+    let alone = {
         let alone = Pod::new(&[V4]).unwrap();
-        intercept(&alone.namespace, &["-i", "*", "-b", "*"]);
+        intercept(&alone.namespace, &settings);
         ruleset(&alone.namespace)
-    });
+    };
+    leave_bridge();
+    let verify = meshwire(&[&["verify", "istio-iptables"], &settings[..]].concat());
+    let said = String::from_utf8_lossy(&verify.stdout);
+    assert_eq!(verify.status.code(), Some(3));
+    assert!(said.contains("+ table inet istio-proxy-raw-bridge (0 chains, 0 rules)\n"), "{said}");
+    let doctor = meshwire(&["doctor", "--no-autoload"]);
+    let said = String::from_utf8_lossy(&doctor.stdout);
+    assert!(said.contains("inet istio-proxy-raw-bridge is of a migration that did not end"), "{said}");
+    succeeded(&migrate(&pod.namespace, &[], "istio-iptables", &settings));
+    assert_eq!(ruleset(&pod.namespace), alone);
+    assert_eq!(
+        succeeded(&migrate(&pod.namespace, &["--dry-run"], "istio-iptables", &settings)).lines().count(),
+        1
+    );
+    leave_bridge();
+    succeeded(&migrate(&pod.namespace, &[], "istio-iptables", &settings));
+    assert_eq!(ruleset(&pod.namespace), alone);
+    leave_bridge();
+    intercept(&pod.namespace, &settings);
+    assert_eq!(ruleset(&pod.namespace), alone);
+    leave_bridge();
+    succeeded(&meshwire(&["istio-iptables", "--cleanup-only"]));
+    assert_eq!(ruleset(&pod.namespace), "");
+    for (command, removal) in [("ambient pod", "remove"), ("proxy-init", "--cleanup-only")] {
+        let table =
+            if command == "proxy-init" { "linkerd-proxy-init-bridge" } else { "istio-ambient-nat-bridge" };
+        pod.namespace.feed(&["nft", "-f", "-"], &format!("add table inet {table}"));
+        let words: Vec<_> = command.split(' ').chain([removal]).collect();
+        succeeded(&meshwire(&words));
+        assert_eq!(ruleset(&pod.namespace), "", "{command}");
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::modules::{Module, State};
 use super::probe::{Answer, Stage};
 use crate::diagnostic::{Remedy, errno_name, no_nf_tables};
 use crate::json::JsonValue;
+use crate::mesh;
 use crate::privilege::{NET_ADMIN, SYS_ADMIN, missing_net_admin};
 use nftwire::Version;
 use nftwire::feature::{Feature, Kind};
@@ -445,7 +446,16 @@ fn of_meshes(facts: &Facts) -> Finding {
     match tables.as_deref() {
         None => finding(subject, Verdict::Unknown, "seen only with CAP_NET_ADMIN", json),
         Some([]) => finding(subject, Verdict::Ok, "none in this network namespace", json),
-        Some(tables) => finding(subject, Verdict::Ok, format!("table {}", tables.join(", ")), json),
+        Some(tables) => {
+            let found = finding(subject, Verdict::Ok, format!("table {}", tables.join(", ")), json);
+            let bridges = tables.iter().filter(|table| mesh::is_bridge_text(table));
+            bridges.fold(found, |found, table| Finding {
+                verdict: Verdict::Warning,
+                ..found.advise(format!(
+                    "table {table} is of a migration that did not end: another one removes it, and so does a cleanup"
+                ))
+            })
+        }
     }
 }
 

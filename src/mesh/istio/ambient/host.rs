@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{NAT_TABLE, PROBE_V4, PROBE_V6};
 use crate::interception::Interception;
+use crate::mesh::bridges;
 use nft_ruleset::desired::Owned;
 use nft_ruleset::statement::NatKind;
 use nft_ruleset::{
@@ -69,12 +70,8 @@ impl HostInterception {
 
     /// That nothing is desired any more of what any settings make.
     pub fn nothing() -> Interception {
-        Interception {
-            owned: Owned::with_kept_sets(&Ruleset {
-                tables: vec![table([false, true].map(|native| chain(native, Vec::new())))],
-            }),
-            ..Interception::default()
-        }
+        let owned = Ruleset { tables: vec![table([false, true].map(|native| chain(native, Vec::new())))] };
+        Interception { owned: Owned::with_kept_sets(&owned).and(&bridges(&owned)), ..Interception::default() }
     }
 
     fn with_chains<const N: usize>(&self, native: [bool; N]) -> Ruleset {

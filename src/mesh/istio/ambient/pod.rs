@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{NAT_TABLE, PROBE_V4, PROBE_V6};
 use crate::interception::Interception;
+use crate::mesh::bridges;
 use crate::mesh::istio::guest::to_elsewhere;
 use crate::mesh::istio::interface::{Interface, iifname};
 use crate::mesh::istio::priority;
@@ -115,8 +116,9 @@ impl PodInterception {
 
     /// That nothing is desired any more of what any settings make.
     pub fn nothing() -> Interception {
+        let owned = Rules::default().into_tables();
         Interception {
-            owned: Owned::with_kept_sets(&Rules::default().into_tables()),
+            owned: Owned::with_kept_sets(&owned).and(&bridges(&owned)),
             owned_network: network([network::Family::V4, network::Family::V6]),
             ..Interception::default()
         }

@@ -16,6 +16,7 @@ use super::guest::to_elsewhere;
 use super::interface::iifname;
 pub use super::interface::{Interface, InterfaceError};
 use crate::interception::Interception;
+use crate::mesh::bridges;
 use crate::mesh::{are_all_networks, are_all_ports};
 use crate::network::{self, Network};
 use nft_ruleset::desired::Owned;
@@ -259,7 +260,7 @@ impl Sidecar {
         Interception {
             ruleset: self.ruleset(),
             network: self.network(),
-            owned: Owned::with_kept_sets(&owned()),
+            owned: Owned::with_kept_sets(&owned()).and(&bridges(&owned())),
             owned_network: self.owned_network(),
             ..Interception::default()
         }
