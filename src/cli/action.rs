@@ -11,6 +11,7 @@ use super::flag::{Flag, Given, UsageError, Values};
 use super::log::Log;
 #[cfg(feature = "tools")]
 use super::plan::plan;
+use super::progress;
 use crate::apply::{ApplyError, Counters};
 use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
@@ -203,13 +204,22 @@ pub(super) fn perform(
     // Nothing else of an init container needs it.
     #[cfg(feature = "tools")]
     if action.is_plan() {
-        let planned = plan(action, interception, place, &mut Socket::open()?, &mut routes)?;
+        let planned = progress::during("comparing", || {
+            plan(action, interception, place, &mut Socket::open()?, &mut routes)
+        })?;
         for warning in &planned.warnings {
             Log::beside(output == Output::Json).warn(warning);
         }
         return tell("nothing was changed", &planned.text(output, None));
     }
-    let done = carry_out(action, interception, place, &mut Socket::open()?, &mut routes)?;
+    let word = match action {
+        Action::Apply(_) => "applying",
+        Action::Remove => "removing",
+        _ => "asking the kernel",
+    };
+    let done = progress::during(word, || {
+        carry_out(action, interception, place, &mut Socket::open()?, &mut routes)
+    })?;
     // It may be the lock, and standard output may be slow.
     drop(routes);
     for warning in &done.warnings {

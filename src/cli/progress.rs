@@ -1,47 +1,113 @@
 //! That something takes its time, on standard error, where somebody can look at it.
+//!
+//! A thread draws it, because most of such a time is spent in a single system call. It is the process's only one of its kind, and
+//! starts with the first work, or earlier where a run will lose the right to start any: it has no capabilities, and is bound by
+//! the same filter of system calls as the others.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use caps::CapSet;
 
 /// What is over before is not worth a line.
 const DELAY: Duration = Duration::from_secs(1);
 /// Between two drawings.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Does the work; where it takes longer than a second, a terminal shows what it is and for how long it has been going on.
-pub(super) fn during<T>(what: &str, work: impl FnOnce() -> T) -> T {
-    if !io::stderr().is_terminal() {
-        return work();
-    }
-    thread::scope(|scope| {
-        let (ended, wait) = channel();
-        let draw = move || draw(&wait, what, DELAY, &mut io::stderr());
-        // Without a thread it is not shown.
-        let shown = thread::Builder::new().name("progress".into()).spawn_scoped(scope, draw);
-        let result = work();
-        drop(ended);
-        // The line is gone before anything else is written.
-        if let Ok(shown) = shown {
-            let _ = shown.join();
-        }
-        result
-    })
+/// Where the thread is told what goes on, and reports that its line is gone.
+struct Drawer {
+    /// What goes on; `None` for nothing any more
+    tell: Sender<Option<String>>,
+    gone: Receiver<()>,
 }
 
-/// Draws until the other end of the channel is dropped.
-fn draw(wait: &Receiver<()>, what: &str, delay: Duration, out: &mut impl Write) {
+/// None where nobody can look, or where there is no thread: then it is not shown.
+static DRAWER: OnceLock<Option<Mutex<Drawer>>> = OnceLock::new();
+
+/// Starts the thread that shows progress, where standard error is a terminal.
+pub(super) fn prepare() {
+    DRAWER.get_or_init(|| {
+        if !io::stderr().is_terminal() {
+            return None;
+        }
+        let ((tell, told), (say_gone, gone)) = (channel(), channel());
+        let show = move || {
+            if give_up_capabilities() {
+                draw_all(&told, &say_gone, DELAY, &mut io::stderr());
+            }
+        };
+        thread::Builder::new().name("progress".into()).spawn(show).ok()?;
+        Some(Mutex::new(Drawer { tell, gone }))
+    });
+}
+
+/// Only this thread's.
+fn give_up_capabilities() -> bool {
+    [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted]
+        .iter()
+        .all(|set| caps::clear(None, *set).is_ok())
+}
+
+/// Does the work; where it takes longer than a second, a terminal shows what it is and for how long it has been going on.
+pub(super) fn during<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    prepare();
+    let Some(drawer) = DRAWER.get().and_then(Option::as_ref) else { return work() };
+    let begin = drawer.lock().unwrap_or_else(PoisonError::into_inner).tell.send(Some(what.to_owned()));
+    let result = work();
+    if begin.is_ok() {
+        let drawer = drawer.lock().unwrap_or_else(PoisonError::into_inner);
+        // The line is gone before anything else is written.
+        if drawer.tell.send(None).is_ok() {
+            let _ = drawer.gone.recv();
+        }
+    }
+    result
+}
+
+/// Draws what it is told of, from when that has lasted for the delay until it is over, as long as somebody tells.
+fn draw_all(told: &Receiver<Option<String>>, gone: &Sender<()>, delay: Duration, out: &mut impl Write) {
+    let mut next = told.recv().ok();
+    while let Some(told_of) = next {
+        next = match told_of {
+            Some(what) => draw(told, &what, delay, out),
+            None => {
+                let _ = gone.send(());
+                told.recv().ok()
+            }
+        };
+    }
+}
+
+/// Draws until something else is told, and returns that; `None` where nobody tells any more.
+fn draw(
+    told: &Receiver<Option<String>>,
+    what: &str,
+    delay: Duration,
+    out: &mut impl Write,
+) -> Option<Option<String>> {
     let started = Instant::now();
     let mut pause = delay;
-    // Nothing is lost where it cannot be seen.
-    while wait.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-        let _ = write!(out, "\r\x1b[K{what}: {} s", started.elapsed().as_secs());
-        pause = PAUSE;
-    }
+    let next = loop {
+        match told.recv_timeout(pause) {
+            Ok(next) => break Some(next),
+            Err(RecvTimeoutError::Disconnected) => break None,
+            // Nothing is lost where it cannot be seen.
+            Err(RecvTimeoutError::Timeout) => {
+                let _ = write!(out, "\r\x1b[K{what}: {} s", started.elapsed().as_secs());
+                let _ = out.flush();
+                pause = PAUSE;
+            }
+        }
+    };
     if pause == PAUSE {
         let _ = write!(out, "\r\x1b[K");
+        let _ = out.flush();
     }
+    next
 }
 
 #[cfg(test)]
@@ -49,14 +115,25 @@ mod tests {
     use super::*;
 
     fn drawn(delay: Duration, time: Duration) -> String {
-        let (ended, wait) = channel();
+        let ((tell, told), (say_gone, gone)) = (channel(), channel());
         let drawing = thread::spawn(move || {
+            assert!(give_up_capabilities() && caps::read(None, CapSet::Permitted).unwrap().is_empty());
             let mut out = Vec::new();
-            draw(&wait, "reading", delay, &mut out);
+            draw_all(&told, &say_gone, delay, &mut out);
             String::from_utf8(out).unwrap()
         });
-        thread::sleep(time);
-        drop(ended);
+        for work in ["reading", "writing"] {
+            tell.send(Some(work.to_owned())).unwrap();
+            thread::sleep(time);
+            tell.send(None).unwrap();
+            gone.recv().unwrap();
+        }
+        // Work that is part of other work.
+        for message in [Some("looking".to_owned()), Some("asking".to_owned()), None, None] {
+            tell.send(message).unwrap();
+        }
+        gone.recv().and_then(|()| gone.recv()).unwrap();
+        drop(tell);
         drawing.join().unwrap()
     }
 
@@ -64,11 +141,11 @@ mod tests {
     fn only_what_takes_its_time_is_shown_and_nothing_stays() {
         assert_eq!(drawn(Duration::from_secs(60), Duration::ZERO), "");
         let shown = drawn(Duration::from_millis(1), Duration::from_millis(20));
-        assert_eq!(shown, "\r\x1b[Kreading: 0 s\r\x1b[K");
+        assert_eq!(shown, "\r\x1b[Kreading: 0 s\r\x1b[K\r\x1b[Kwriting: 0 s\r\x1b[K");
     }
 
     #[test]
     fn the_result_of_the_work_is_handed_on() {
-        assert_eq!(during("reading", || 7), 7);
+        assert_eq!(during("reading", || during("looking", || 7)), 7);
     }
 }

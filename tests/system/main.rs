@@ -47,6 +47,7 @@ mod names;
 mod node_pods;
 mod optimize;
 mod plan;
+mod progress;
 mod redirect;
 mod requests;
 mod reset;

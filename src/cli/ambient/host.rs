@@ -17,7 +17,7 @@ use crate::cli::flag::value::number;
 use crate::cli::flag::{Flag, Flags, Given, Values, with_flags};
 use crate::cli::log::Log;
 use crate::cli::watch::report_all;
-use crate::cli::{migrate, netns, signals};
+use crate::cli::{migrate, netns, progress, signals};
 use crate::interception::Interception;
 use crate::kubelet;
 use crate::mesh::istio::ambient::HostInterception;
@@ -155,7 +155,8 @@ fn carry_out(
             Ok(ExitCode::SUCCESS)
         }
         None => {
-            let differences = verify(interception, &mut Socket::open()?, &mut RouteSocket::open()?)?;
+            let compare = || verify(interception, &mut Socket::open()?, &mut RouteSocket::open()?);
+            let differences = progress::during("comparing", compare)?;
             Ok(report(&differences, output)?)
         }
     }

@@ -14,7 +14,7 @@ use crate::cli::flag::shared::{NETNS, OUTPUT, Output};
 use crate::cli::flag::value::address;
 use crate::cli::flag::{Flag, Flags, Values, argument, with_flags};
 use crate::cli::log::Log;
-use crate::cli::netns;
+use crate::cli::{netns, progress};
 use crate::diagnostic::{Explain, Explanation};
 use crate::probes::{self, PodUid, Probe, Removal, Synced};
 
@@ -143,7 +143,7 @@ fn execute(
             probes::destroy(nft)?;
             tell(output, "destroyed", &json!({ "result": "destroyed" }))
         }
-        _ => synced(output, &probes::sync(nft, desired)?),
+        _ => synced(output, &progress::during("replacing the probe set", || probes::sync(nft, desired))?),
     }
 }
 

@@ -18,7 +18,7 @@ use super::flag::shared::Output;
 use super::flag::{Given, UsageError, Values, variables_help, with_flags};
 use super::log::Log;
 use super::pod_spec::{ArgumentsError, Desired};
-use super::{lockdown, migrate, netns, signals, watch};
+use super::{lockdown, migrate, netns, progress, signals, watch};
 use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
 use crate::mesh::istio::sidecar::{DnsCapture, Sidecar, deciding_address};
@@ -198,6 +198,7 @@ fn execute(
                 warn_of_legacy_tables(|text| log.warn(text));
             }
             if options.lockdown && task.is_for_init() {
+                progress::prepare();
                 lockdown::lock_down(options.validation.is_some())?;
             }
             work(&options, log)
@@ -230,7 +231,7 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
         && !options.action.is_plan()
     {
         signals::allow();
-        validation::prove(&sidecar, &families, probe)?;
+        progress::during("opening connections", || validation::prove(&sidecar, &families, probe))?;
         log.info("traffic is intercepted");
     }
     Ok(())

@@ -18,6 +18,7 @@ use nftwire::Socket;
 use nix::unistd::gettid;
 
 use super::interfaces::interfaces;
+use super::progress;
 use files::Includes;
 use options::{Options, Parsed};
 use world::System;
@@ -187,8 +188,9 @@ impl<'a> Session<'a> {
             };
             return monitor::run(&mut socket, watched, Settings { json: settings.json || *json, ..settings });
         }
-        let Outcome { output, faults } =
-            command::run(&commands, &mut socket, &mut System::default(), settings);
+        let Outcome { output, faults } = progress::during("running the commands", || {
+            command::run(&commands, &mut socket, &mut System::default(), settings)
+        });
         let shown = print(&output);
         if faults.is_empty() { shown } else { self.report(&faults) }
     }

@@ -15,8 +15,9 @@ use super::flag::shared::Output;
 use super::flag::{Given, UsageError, Values, with_flags};
 use super::log::{Filtered, Log};
 use super::pod_spec::{ArgumentsError, Desired};
-use super::{lockdown, migrate, netns, signals, watch};
+use super::{lockdown, migrate, netns, progress, signals, watch};
 use crate::conntrack::{CLOSE_WAIT_TIMEOUT, set_close_wait_timeout};
+use crate::mesh::linkerd;
 use crate::network::RouteSocket;
 pub(super) use flags::FLAGS;
 use options::Options;
@@ -128,8 +129,11 @@ fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
     }
     match (options.action, options.close_wait_timeout) {
         (Action::PrintRemoval, _) => {
-            let tables: Vec<_> =
-                options.desired.owned.tables().map(|(family, name)| format!("{family} {name}")).collect();
+            let tables: Vec<_> = linkerd::owned()
+                .tables
+                .iter()
+                .map(|table| format!("{} {}", table.family, table.name))
+                .collect();
             log.info(&format!("a cleanup removes the tables {}; nothing is changed", tables.join(" and ")));
         }
         // Before any rule: where it fails, nothing is intercepted by halves.
@@ -144,6 +148,7 @@ fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
     }
     // The files that were read and written above cannot be opened any more from here on.
     if options.lockdown {
+        progress::prepare();
         lockdown::lock_down(false)?;
     }
     perform(options.action, &options.desired, Place::Pod, routes, options.output)
@@ -151,6 +156,7 @@ fn execute_here(options: &Options, log: Filtered) -> Result<(), Failure> {
 
 fn verify_here(options: &Options, log: Filtered) -> Result<ExitCode, Failure> {
     if options.lockdown {
+        progress::prepare();
         lockdown::lock_down(false)?;
     }
     compare(&options.desired, &mut RouteSocket::open()?, options.output, |text| log.warn(text))
