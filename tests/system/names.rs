@@ -27,6 +27,16 @@ fn foreign(family: Family, name: &[u8]) -> Batch {
     batch.add_set(&Set { id, key_type: 13, ..Set::new(family, text, text, 2) });
     let element = Element { userdata: &comment, ..Element::new(Data::be16(80)) };
     batch.add_elements(&ElementList::new(family, text, text, id), [element]);
+    // What rules and sets look for is theirs, too.
+    let (interfaces, id) = ([name, b"s"].concat(), batch.take_set_id());
+    let interfaces = Text::from_bytes(&interfaces);
+    let ifname = 41;
+    batch.add_set(&Set { id, key_type: ifname, ..Set::new(family, text, interfaces, 16) });
+    let padded = [name, &[0; 16]].concat();
+    batch.add_elements(
+        &ElementList::new(family, text, interfaces, id),
+        [Element::new(Data::new(&padded[..16]))],
+    );
     let log = Log {
         prefix: Some(text),
         level: None,
@@ -59,13 +69,16 @@ fn names_that_are_no_text_are_in_nobodys_way() {
         commit(Family::Ipv4);
         let istio = |args: &[&str]| run(&namespace, &[&["istio-iptables"], &ARGS[..], args].concat());
         let there = || run(&namespace, &["list", "ruleset"]).stdout;
-        let commands: [(&dyn Fn() -> Output, i32); 9] = [
+        let commands: [(&dyn Fn() -> Output, i32); 12] = [
             (&|| istio(&[]), 0),
             (&|| run(&namespace, &[&["verify", "istio-iptables"], &ARGS[..]].concat()), 0),
             (&|| istio(&["--keep-counters"]), 0),
             (&|| run(&namespace, &["list", "ruleset"]), 0),
             (&|| run(&namespace, &["list", "ruleset", "--output", "json"]), 0),
             (&|| run(&namespace, &["graph"]), 0),
+            (&|| run(&namespace, &["explain", "--to", "10.0.0.2:80"]), 4),
+            (&|| run(&namespace, &[&["migrate", "--dry-run", "istio-iptables"], &ARGS[..]].concat()), 0),
+            (&|| run(&namespace, &["nft", "list", "ruleset"]), 0),
             (&|| run(&namespace, &["doctor"]), 0),
             (&|| run(&namespace, &["reset", "counters"]), 0),
             (&|| istio(&["--cleanup-only"]), 0),

@@ -54,7 +54,7 @@ impl Printer<'_> {
                 }
             }
             Expression::Verdict(verdict) => self.verdict(verdict),
-            Expression::Name(name) => self.put(format_args!("\"{name}\"")),
+            Expression::Name(name) => self.put(format_args!("{}", name.quoted())),
             Expression::Wildcard => self.out.push('*'),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use nftwire::Text;
+
 use super::Printer;
 use crate::{Constant, DataType};
 
@@ -26,8 +28,8 @@ impl Printer<'_> {
                 }
             }
             DataType::InterfaceName | DataType::String => {
-                let text = text(bytes);
-                return self.put(format_args!("\"{text}\""));
+                let text = text_bytes(bytes);
+                return self.put(format_args!("{}", Text::from_bytes(&text).quoted()));
             }
             DataType::EtherAddr | DataType::LinkAddr => {
                 for (index, byte) in bytes.iter().enumerate() {
@@ -142,16 +144,13 @@ pub(crate) fn ipv6(octets: [u8; 16]) -> String {
 }
 
 /// Text without its padding; an asterisk stands for the rest of a text that has none, and a real one is escaped.
-pub(crate) fn text(bytes: &[u8]) -> String {
+fn text_bytes(bytes: &[u8]) -> Vec<u8> {
     match bytes.iter().position(|&byte| byte == 0) {
-        Some(end) => {
-            let text = String::from_utf8_lossy(&bytes[..end]);
-            match text.strip_suffix('*') {
-                Some(begin) => format!("{begin}\\*"),
-                None => text.into_owned(),
-            }
-        }
-        None => format!("{}*", String::from_utf8_lossy(bytes)),
+        Some(end) => match bytes[..end].strip_suffix(b"*") {
+            Some(begin) => [begin, b"\\*"].concat(),
+            None => bytes[..end].to_vec(),
+        },
+        None => [bytes, b"*"].concat(),
     }
 }
 
