@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::layout::{ROW, node_height};
+use super::layout::{LANE, ROW, node_height};
 use super::{Node, targets};
 
 /// The kernel follows jumps as deep as that (`NFT_JUMP_STACK_SIZE` in include/net/netfilter/nf_tables.h).
@@ -91,7 +91,7 @@ impl Columns {
         self.heights.resize(self.heights.len().max(column + 1), 0);
         self.heights[column] += height;
         // A lane leads through those between.
-        self.heights[first + 1..column].iter_mut().for_each(|filled| *filled += ROW);
+        self.heights[first + 1..column].iter_mut().for_each(|filled| *filled += LANE);
         column
     }
 }

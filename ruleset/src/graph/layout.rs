@@ -10,6 +10,8 @@ use super::{Graph, Node, Row, amount};
 
 /// The height of a row; chains stand at multiples of it.
 pub(super) const ROW: usize = 18;
+/// The height of a lane where columns are folded: many hundreds lead on to later columns there.
+pub(super) const LANE: usize = 3;
 /// The width of a character of 12 pixels, in hundredths of a pixel: no usual monospaced font is wider.
 const CHARACTER: usize = 725;
 const MARGIN: usize = 24;
@@ -69,6 +71,8 @@ struct Item {
     y: usize,
     /// How much room is kept above it, for a heading
     above: usize,
+    /// How high a lane is
+    height: usize,
 }
 
 impl Item {
@@ -76,6 +80,7 @@ impl Item {
     fn entry(&self, column: usize) -> usize {
         match (self.lane, column % 2) {
             (false, _) => self.y + ROW,
+            (true, _) if self.height < ROW => self.y + self.height / 2,
             (true, 0) => self.y + 4,
             (true, _) => self.y + 14,
         }
@@ -155,7 +160,7 @@ fn first_column(graph: &Graph, top: usize) -> Vec<Item> {
             (true, false) => HEADING,
             (false, _) => 0,
         };
-        column.push(Item { chain, lane: false, goto: false, wish: 0, y: 0, above });
+        column.push(Item { chain, lane: false, goto: false, wish: 0, y: 0, above, height: 0 });
     }
     place(graph, &mut column, top);
     column
@@ -182,7 +187,8 @@ fn next_column(graph: &Graph, previous: &[Item], column: usize, top: usize) -> V
             let lane = graph.chains[chain].column > column;
             let goto = sources.iter().all(|source| source.1);
             let mean = sources.iter().map(|source| source.0).sum::<usize>() / sources.len().max(1);
-            Item { chain, lane, goto, wish: mean.saturating_sub(ROW), y: 0, above: 0 }
+            let height = if graph.is_folded { LANE } else { ROW };
+            Item { chain, lane, goto, wish: mean.saturating_sub(ROW), y: 0, above: 0, height }
         })
         .collect();
     items.sort_by_key(|item| (item.wish, item.chain));
@@ -222,6 +228,9 @@ fn place(graph: &Graph, items: &mut [Item], top: usize) {
     let mut offsets = Vec::with_capacity(items.len());
     for item in &*items {
         offset += item.above;
+        if !item.lane {
+            offset = offset.next_multiple_of(ROW);
+        }
         offsets.push(offset);
         groups.push((signed(item.wish) - signed(offset), 1));
         while let [.., (before, many), (sum, count)] = groups[..]
@@ -231,7 +240,7 @@ fn place(graph: &Graph, items: &mut [Item], top: usize) {
             groups.pop();
             groups.push((before + sum, many + count));
         }
-        offset += if item.lane { ROW } else { node_height(&graph.chains[item.chain]) + ROW };
+        offset += if item.lane { item.height } else { node_height(&graph.chains[item.chain]) + ROW };
     }
     let mut rest = items.iter_mut().zip(offsets);
     for (sum, count) in groups {

@@ -188,6 +188,15 @@ fn a_large_picture_begins_at_its_top_and_is_not_a_strip() {
             assert!(top < covered + 1000, "{count}: nothing from {covered} to {top}");
             covered = covered.max(bottom);
         }
+        // Nor in a column: what leads on to others is narrow.
+        for column in layout.boxes.iter().map(|one| one.x).collect::<std::collections::BTreeSet<_>>() {
+            let chains = || layout.boxes.iter().filter(|one| one.x == column);
+            let (top, bottom) =
+                (chains().map(|one| one.y).min(), chains().map(|one| one.y + one.height).max());
+            let height: usize = chains().map(|one| one.height + ROW).sum();
+            let span = bottom.unwrap() - top.unwrap();
+            assert!(span < 2 * height + 500, "{count}: {height} of {span} at {column}");
+        }
         let area: usize = layout.boxes.iter().map(|one| one.width * one.height).sum();
         assert!(
             area * 12 > layout.width * layout.height,
