@@ -7,6 +7,8 @@ use std::path::Path;
 use nftwire::io_text;
 #[cfg(feature = "tools")]
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
+#[cfg(feature = "tools")]
+use saphyr_parser::{Event, Parser};
 use serde_json::Value;
 
 use super::failure::{Failure, USAGE};
@@ -145,8 +147,31 @@ fn documents(file: &str, text: &str) -> Result<Vec<Value>, PodSpecError> {
 
 #[cfg(feature = "tools")]
 fn yaml(text: &str) -> Result<Vec<Value>, String> {
+    check_depth(text)?;
     let documents = Yaml::load_from_str(text).map_err(|error| error.to_string())?;
     Ok(documents.iter().map(json).collect())
+}
+
+/// Far more levels than a pod has. What has many thousands of them overflows the stack wherever it is read or dropped.
+#[cfg(feature = "tools")]
+const DEPTH: usize = 128;
+
+/// Reads it once without keeping anything, to see how deep it is.
+#[cfg(feature = "tools")]
+fn check_depth(text: &str) -> Result<(), String> {
+    let mut depth = 0_usize;
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|error| error.to_string())?;
+        match event {
+            Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
+            Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH {
+            return Err(format!("more than {DEPTH} levels inside each other in line {}", span.start.line()));
+        }
+    }
+    Ok(())
 }
 
 /// What the specification of a pod consists of; kubectl writes neither tags nor anchors.
