@@ -48,12 +48,13 @@ mod verify;
 mod watch;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 
-use failure::USAGE;
+use failure::{NotWritten, USAGE};
 use flag::{Flags, parser};
 use log::Log;
 pub use program::aliases;
@@ -167,8 +168,14 @@ fn refuse(error: &clap::Error, log: Log) -> ExitCode {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // Clap knows where each of them belongs; nothing is left to be done where that is closed.
-            let _ = error.print();
+            // Clap knows where each of them belongs.
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            if let Err(unwritten) = printed
+                && unwritten.kind() != io::ErrorKind::BrokenPipe
+            {
+                log.error(&NotWritten::from(unwritten).to_string());
+                return ExitCode::FAILURE;
+            }
         }
         _ => log.error(&in_one_line(&error.to_string())),
     }

@@ -11,7 +11,7 @@ use crate::harness::{Intercept, Namespace, intercept, oracle, owned_table, progr
 use crate::settings::Setting;
 
 /// Commands that write a result, and how they end.
-const RESULTS: [(&str, i32); 22] = [
+const RESULTS: [(&str, i32); 25] = [
     ("list ruleset", 0),
     ("list tables", 0),
     ("list ruleset --counters", 0),
@@ -34,6 +34,9 @@ const RESULTS: [(&str, i32); 22] = [
     ("ambient probes list", 0),
     ("reset counters", 0),
     ("istio-iptables --cleanup-only", 0),
+    ("--help", 0),
+    ("--version", 0),
+    ("explain --help", 0),
 ];
 
 /// Runs the program with this as its standard output.
