@@ -217,9 +217,8 @@ pub(super) fn perform(
         Action::Remove => "removing",
         _ => "asking the kernel",
     };
-    let done = progress::during(word, || {
-        carry_out(action, interception, place, &mut Socket::open()?, &mut routes)
-    })?;
+    let done =
+        progress::during(word, || carry_out(action, interception, place, &mut Socket::open()?, &mut routes))?;
     // It may be the lock, and standard output may be slow.
     drop(routes);
     for warning in &done.warnings {

@@ -189,7 +189,7 @@ fn a_large_picture_begins_at_its_top_and_is_not_a_strip() {
             covered = covered.max(bottom);
         }
         // Nor in a column: what leads on to others is narrow.
-        for column in layout.boxes.iter().map(|one| one.x).collect::<std::collections::BTreeSet<_>>() {
+        for column in layout.boxes.iter().map(|one| one.x).collect::<BTreeSet<_>>() {
             let chains = || layout.boxes.iter().filter(|one| one.x == column);
             let (top, bottom) =
                 (chains().map(|one| one.y).min(), chains().map(|one| one.y + one.height).max());
