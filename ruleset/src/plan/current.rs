@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use nftwire::{DecodeError, ElementList, ObjectKind, TableFlags};
 
+use super::Match;
 use super::fingerprint::{Fingerprint, fingerprint, of_elements};
 use crate::desired::Desired;
 use crate::model::object::same_devices;
 use crate::nft::decompile;
 use crate::snapshot::{SetSnapshot, TableSnapshot};
-use crate::{BaseChain, Chain, Family, Flowtable, Name, Object, Set, Table};
+use crate::{BaseChain, Chain, Family, Flowtable, Name, Object, Policy, Set, Table};
 
 /// What the kernel holds of one table.
 #[derive(Debug)]
@@ -61,6 +62,8 @@ pub(super) struct CurrentChain {
     pub(super) name: Name,
     /// Its type, hook and priority, if it is a base chain
     base: Option<(String, nftwire::Hook, i32)>,
+    /// The policy, if it is a base chain
+    policy: Option<Policy>,
     /// The devices whose packets enter it
     devices: Vec<Name>,
     pub(super) handles: Vec<u64>,
@@ -125,6 +128,7 @@ impl CurrentTable {
             self.chains.push(CurrentChain {
                 name: chain.name.to_name(),
                 base: chain.base.map(|base| (base.kind.to_owned(), base.hook, base.priority)),
+                policy: chain.base.map(|base| base.policy.unwrap_or(Policy::Accept)),
                 devices: chain.devices.iter().map(decompile::device).collect(),
                 handles: Vec::new(),
                 fingerprints: Vec::new(),
@@ -145,6 +149,32 @@ impl CurrentTable {
 
     pub(super) fn is_same_table(&self, desired: &Table) -> bool {
         self.family == desired.family && self.name == desired.name
+    }
+
+    /// Whether nothing differs from what is desired, for a table of nothing but chains and rules; for others this is false, and
+    /// the long way says whether something does.
+    pub(super) fn is_plainly(&self, desired: &Table, matches: &[Option<Match>]) -> bool {
+        let Table { sets, objects, flowtables, anonymous, chains, flags, .. } = desired;
+        let is_plain = sets.is_empty()
+            && objects.is_empty()
+            && flowtables.is_empty()
+            && anonymous.is_empty()
+            && self.named_sets.is_empty()
+            && self.objects.is_empty()
+            && self.flowtables.is_empty();
+        let is_same = |(chain, matched): (&Chain, &Option<Match>)| {
+            matched.as_ref().is_some_and(|matched| {
+                let there = &self.chains[matched.current];
+                let pairs = matched.pairs.len();
+                there.is_same_chain(chain)
+                    && there.policy == chain.base.as_ref().map(|base| base.policy)
+                    && (pairs, pairs) == (there.handles.len(), chain.rules.len())
+            })
+        };
+        is_plain
+            && self.flags == *flags
+            && self.chains.len() == chains.len()
+            && chains.iter().zip(matches).all(is_same)
     }
 
     /// Whether there is a set of this name that stays.

@@ -11,6 +11,22 @@ const EXACT: usize = 1 << 26;
 
 /// Pairs of equal rules, current and desired, ascending in both: as many as can stay where they are.
 pub(super) fn matching(current: &[Fingerprint], desired: &[Fingerprint]) -> Vec<(usize, usize)> {
+    // Mostly nothing has changed. What is equal at both ends is a part of some longest pairing.
+    let start = current.iter().zip(desired).take_while(|(one, other)| one == other).count();
+    let (current_rest, desired_rest) = (&current[start..], &desired[start..]);
+    let ends = current_rest.iter().rev().zip(desired_rest.iter().rev());
+    let end = ends.take_while(|(one, other)| one == other).count();
+    let middle =
+        between(&current_rest[..current_rest.len() - end], &desired_rest[..desired_rest.len() - end]);
+    let middle = middle.into_iter().map(|(old, new)| (start + old, start + new));
+    let last = (current.len() - end..current.len()).zip(desired.len() - end..);
+    (0..start).map(|index| (index, index)).chain(middle).chain(last).collect()
+}
+
+fn between(current: &[Fingerprint], desired: &[Fingerprint]) -> Vec<(usize, usize)> {
+    if current.is_empty() || desired.is_empty() {
+        return Vec::new();
+    }
     // What only one side has cannot be paired; a chain that others filled is of little else.
     let common = |these: &[Fingerprint], others: &[Fingerprint]| -> Vec<usize> {
         let others: HashSet<_> = others.iter().collect();
@@ -76,6 +92,12 @@ mod tests {
         assert_eq!(pairs("ba", "ab").len(), 1);
         assert_eq!(pairs("", "ab"), []);
         assert_eq!(pairs("xyz", "ab"), []);
+        assert_eq!(pairs("axyb", "ab"), [(0, 0), (3, 1)]);
+        assert_eq!(pairs("ab", "axyb"), [(0, 0), (1, 3)]);
+        // What is equal at both ends overlaps.
+        assert_eq!(pairs("aaa", "aa"), [(0, 0), (1, 1)]);
+        assert_eq!(pairs("aa", "aaa"), [(0, 0), (1, 1)]);
+        assert_eq!(pairs("abcdef", "abxdyf"), [(0, 0), (1, 1), (3, 3), (5, 5)]);
     }
 
     #[test]
