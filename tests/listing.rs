@@ -130,6 +130,33 @@ fn a_large_set_takes_little_memory_as_json() {
     });
 }
 
+/// So many rules that they are read and written by several threads, each of which begins in the middle of a chain.
+#[test]
+fn many_rules_are_listed_as_nft_lists_them() {
+    if !can_run() {
+        return;
+    }
+    inside(|| {
+        let mut ruleset = "table inet t {\n".to_owned();
+        for chain in 0..3 {
+            writeln!(ruleset, "chain c{chain} {{").unwrap();
+            for rule in 0..2_500 {
+                let address = Ipv4Addr::from(0x0a00_0000 + rule);
+                writeln!(ruleset, "ip daddr {address} tcp dport {{ {}, 9 }} counter return", rule + 10)
+                    .unwrap();
+            }
+            ruleset.push_str("}\n");
+        }
+        feed("nft", &["-f", "-"], &(ruleset + "}\n"));
+        let sum = |text: &str| text.lines().count();
+        let (theirs, ours) = (run("nft", &["list", "ruleset"]), list(&["ruleset"]));
+        assert!(theirs == ours, "{} lines of nft, {} of ours", sum(&theirs), sum(&ours));
+        let theirs = objects(&run("nft", &["-j", "list", "ruleset"]).parse().unwrap());
+        let ours = objects(&list(&["ruleset", "--output", "json"]).parse().unwrap());
+        assert!(theirs == ours, "{} lines of nft, {} of ours", sum(&theirs), sum(&ours));
+    });
+}
+
 #[test]
 fn a_listing_beside_a_writer_is_one_generation() {
     if !can_run() {

@@ -188,6 +188,20 @@ impl Dump {
         Vec::new()
     }
 
+    /// The same in up to `count` pieces of about as many datagrams each, which share its memory, in order: for as many
+    /// threads.
+    #[must_use]
+    pub fn split(&self, count: usize) -> Vec<Self> {
+        let datagrams = self.parts.len().div_ceil(count.max(1)).max(1);
+        self.parts.chunks(datagrams).map(|parts| Self { parts: parts.to_vec() }).collect()
+    }
+
+    /// How many datagrams it came in, of up to 32 KiB each.
+    #[must_use]
+    pub fn datagrams(&self) -> usize {
+        self.parts.len()
+    }
+
     /// The messages, in the kernel's order.
     pub fn messages(&self) -> impl Iterator<Item = Result<Message<'_>, DecodeError>> {
         let headers = self.parts.iter().flat_map(|(bytes, sequence)| headers(bytes, *sequence));

@@ -3,6 +3,7 @@
 //! The records of rules, sets and elements share the memory of the dumps that they came in.
 
 use std::collections::{HashMap, HashSet};
+use std::thread;
 use std::time::Duration;
 
 use nftwire::expr::{Immediate, Objref};
@@ -22,6 +23,10 @@ const NO_ENTRY: i32 = 2;
 /// How many references to its chains a table may have besides those of desired rules before it is crowded: more than anybody
 /// prepares at the same moment, whose rules the kernel counts, too, and few enough to be read within milliseconds.
 const CROWD: usize = 8_192;
+
+/// From how many datagrams of rules on a second thread saves more time than it costs, and how many are of use.
+const DATAGRAMS_FOR_TWO: usize = 16;
+const MOST_THREADS: usize = 4;
 
 /// Which tables are read.
 #[derive(Clone, Copy, Debug)]
@@ -300,12 +305,57 @@ impl TableSnapshot {
         &self,
         each: impl Fn(&Table, &Chain, Rule, &mut T),
     ) -> Result<(Table, Vec<T>), DecodeError> {
+        self.decompile_by(|table, sets| decompile_rules(table, sets, self.rules.messages(), &each))
+    }
+
+    /// As [`TableSnapshot::decompile`], on several threads where there are many rules; `join` adds to what was made of a chain's
+    /// first rules what was made of those after them.
+    ///
+    /// # Errors
+    /// As [`TableSnapshot::decompile`].
+    pub(crate) fn decompile_in_pieces<T: Default + Send>(
+        &self,
+        each: impl Fn(&Table, &Chain, Rule, &mut T) + Sync,
+        join: impl Fn(&mut T, T),
+    ) -> Result<(Table, Vec<T>), DecodeError> {
+        self.decompile_by(|table, sets| {
+            let threads = match self.rules.datagrams() {
+                0..DATAGRAMS_FOR_TWO => 1,
+                _ => thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS),
+            };
+            let pieces = self.rules.split(threads);
+            let Some((first, others)) = pieces.split_first() else {
+                return decompile_rules(table, sets, self.rules.messages(), &each);
+            };
+            let make = &|piece: &Dump| decompile_rules(table, sets, piece.messages(), &each);
+            thread::scope(|scope| {
+                let start = |piece| thread::Builder::new().spawn_scoped(scope, move || make(piece)).ok();
+                let others: Vec<_> = others.iter().map(|piece| (piece, start(piece))).collect();
+                let mut made = make(first)?;
+                for (piece, thread) in others {
+                    let more = match thread.map(thread::ScopedJoinHandle::join) {
+                        Some(Ok(more)) => more,
+                        Some(Err(panic)) => std::panic::resume_unwind(panic),
+                        // No more threads can be had.
+                        None => make(piece),
+                    };
+                    made.iter_mut().zip(more?).for_each(|(made, more)| join(made, more));
+                }
+                Ok(made)
+            })
+        })
+    }
+
+    fn decompile_by<T>(
+        &self,
+        rules: impl FnOnce(&Table, &Sets) -> Result<Vec<T>, DecodeError>,
+    ) -> Result<(Table, Vec<T>), DecodeError> {
         let mut table = self.without_sets_and_rules()?;
         let mut sets = self.decompiled_sets()?;
         if !table.anonymous.is_empty() {
             table.anonymous = self.anonymous_chains(&table, &sets)?;
         }
-        let rules = decompile_rules(&table, &sets, self.rules.messages(), &each)?;
+        let rules = rules(&table, &sets)?;
         table.sets = self.named(&mut sets);
         Ok((table, rules))
     }

@@ -3,9 +3,9 @@
 mod counters;
 mod text;
 
-use nftwire::{Error, Socket};
+use nftwire::{DecodeError, Error, Socket};
 
-use crate::snapshot::{Depth, Scope, Snapshot};
+use crate::snapshot::{Depth, Scope, Snapshot, TableSnapshot};
 use crate::{Chain, Rule, Table};
 pub use counters::{Moved, moved};
 pub use text::{json, text};
@@ -29,9 +29,27 @@ pub fn collect<T: Default>(
     scope: Scope<'_>,
     each: impl Fn(&Table, &Chain, Rule, &mut T),
 ) -> Result<Vec<Listed<T>>, Error> {
+    collect_by(socket, scope, |table| table.decompile(&each))
+}
+
+/// As [`collect`], on several threads where there are many rules: `join` as in [`TableSnapshot::decompile_in_pieces`].
+fn collect_in_pieces<T: Default + Send>(
+    socket: &mut Socket,
+    scope: Scope<'_>,
+    each: impl Fn(&Table, &Chain, Rule, &mut T) + Sync,
+    join: impl Fn(&mut T, T),
+) -> Result<Vec<Listed<T>>, Error> {
+    collect_by(socket, scope, |table| table.decompile_in_pieces(&each, &join))
+}
+
+fn collect_by<T>(
+    socket: &mut Socket,
+    scope: Scope<'_>,
+    decompile: impl Fn(&TableSnapshot) -> Result<(Table, Vec<T>), DecodeError>,
+) -> Result<Vec<Listed<T>>, Error> {
     let snapshot = Snapshot::read(socket, scope, Depth::All)?;
     let listed = snapshot.tables().iter().map(|table| {
-        let (mut table, rules) = table.decompile(&each)?;
+        let (mut table, rules) = decompile(table)?;
         if matches!(scope, Scope::Chain(..)) {
             // Its rules only refer to them.
             table.sets.clear();

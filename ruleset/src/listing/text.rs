@@ -2,22 +2,23 @@
 
 use nftwire::{Error, Socket};
 
-use super::{Listed, collect};
+use super::{Listed, collect_in_pieces};
 use crate::nft::json::{Objects, Writer};
 use crate::nft::print::{Options, Printer};
 use crate::snapshot::Scope;
-use crate::{Rule, Table};
+use crate::{Chain, Rule, Table};
 
 /// The scope as nft lists it; of a chain or a set only that, in its table. `None` where a table, chain or set that the
 /// scope names does not exist.
 ///
 /// # Errors
-/// Those of [`collect`].
+/// Those of [`collect`](super::collect).
 pub fn text(socket: &mut Socket, scope: Scope<'_>, options: Options<'_>) -> Result<Option<String>, Error> {
-    let listed = collect(socket, scope, |table, _, rule: Rule, out: &mut String| {
+    let print = |table: &Table, _: &Chain, rule: Rule, out: &mut String| {
         let options = Options { anonymous: &table.anonymous, ..options };
         Printer { out, options }.rule_line(&rule);
-    })?;
+    };
+    let listed = collect_in_pieces(socket, scope, print, |out, more| out.push_str(&more))?;
     if !is_complete(&listed, scope) {
         return Ok(None);
     }
@@ -64,12 +65,13 @@ fn table(printer: &mut Printer<'_>, listed: Listed<String>, scope: Scope<'_>) {
 /// [`text`].
 ///
 /// # Errors
-/// Those of [`collect`].
+/// Those of [`collect`](super::collect).
 pub fn json(socket: &mut Socket, scope: Scope<'_>, options: Options<'_>) -> Result<Option<String>, Error> {
     let writer = Writer { options };
-    let listed = collect(socket, scope, |table, chain, rule: Rule, objects: &mut Objects| {
+    let write = |table: &Table, chain: &Chain, rule: Rule, objects: &mut Objects| {
         writer.rule(table, chain, &rule, objects);
-    })?;
+    };
+    let listed = collect_in_pieces(socket, scope, write, |objects, more| objects.append(&more))?;
     if !is_complete(&listed, scope) {
         return Ok(None);
     }
@@ -101,7 +103,6 @@ mod tests {
     use nftwire::Family;
 
     use super::*;
-    use crate::Chain;
 
     fn listed(table: Table) -> [Listed<()>; 1] {
         [Listed { table, rules: Vec::new() }]
