@@ -44,7 +44,10 @@ fn loading<'c, T>(
 }
 
 fn process(turns: &mut Turns<'_>, name: &'static str, input: &str) {
-    let command: Vec<_> = name.split(' ').collect();
+    let mut command: Vec<_> = name.split(' ').collect();
+    if command[0] == "meshwire" {
+        command[0] = env!("CARGO_BIN_EXE_meshwire");
+    }
     let is_installed = Command::new(command[0]).arg("--version").stdout(Stdio::null()).status().is_ok();
     if !is_installed {
         return;
@@ -101,6 +104,7 @@ fn commit_rules() {
         );
         loading(&mut turns, "compile, encode and commit", || (), |socket, ()| update(socket, &ruleset));
         process(&mut turns, "nft -f -", &ruleset.to_string());
+        process(&mut turns, "meshwire nft -f -", &ruleset.to_string());
         process(&mut turns, "nft -j -f -", &json::ruleset(&ruleset, &print::Options::default()).to_string());
         process(&mut turns, "iptables-nft-restore --noflush", &iptables(size));
         turns.run();

@@ -87,6 +87,8 @@ pub(super) enum Contender {
     /// The kernel alone
     Floor,
     Meshwire,
+    /// Our own program in place of nft
+    MeshwireNft,
     Nft,
     NftJson,
     /// The processes that Istio's native backend starts
@@ -99,6 +101,7 @@ impl fmt::Display for Contender {
         f.pad(match self {
             Self::Floor => "floor",
             Self::Meshwire => "meshwire",
+            Self::MeshwireNft => "meshwire nft -f",
             Self::Nft => "nft -f",
             Self::NftJson => "nft -j -f",
             Self::Istio => "nft as Istio",
@@ -127,6 +130,10 @@ impl Contender {
     /// Those that can load this.
     pub(super) fn of(load: Load, installed: &Installed) -> Vec<Self> {
         let mut contenders = vec![Self::Floor, Self::Meshwire];
+        // With `--optimize`, the others' text is another one than ours.
+        if cfg!(feature = "nft") && !matches!(load, Load::Excluded) {
+            contenders.push(Self::MeshwireNft);
+        }
         if installed.nft {
             contenders.push(Self::Nft);
             match load {
@@ -203,6 +210,7 @@ impl Prepared {
             (Contender::Meshwire, Load::Sidecar) => {
                 process("/proc/self/exe", &[&[istio_iptables::NAME], SIDECAR].concat(), None)
             }
+            (Contender::MeshwireNft, _) => process("/proc/self/exe", &["nft", "-f", "-"], Some(&self.text)),
             (Contender::Nft, _) => process("nft", &["-f", "-"], Some(&self.text)),
             (Contender::NftJson, _) => process("nft", &["-j", "-f", "-"], Some(&self.json)),
             (Contender::Istio, _) => {

@@ -14,9 +14,10 @@ const TOP: f64 = 50.0;
 const BOTTOM: f64 = 60.0;
 
 /// Who is drawn, and how.
-const LINES: [(Contender, &str); 5] = [
+const LINES: [(Contender, &str); 6] = [
     (Contender::Floor, "#4a5568"),
     (Contender::Meshwire, "#1f5fa8"),
+    (Contender::MeshwireNft, "#3b8a9e"),
     (Contender::Nft, "#b25a00"),
     (Contender::NftJson, "#a8324a"),
     (Contender::Iptables, "#2e7d32"),
