@@ -77,6 +77,143 @@ fn listings_are_nfts() {
     });
 }
 
+const NAMES: &str = "table inet t {
+	set s {
+		type inet_service
+		timeout 1h30m
+		elements = { 22, 80 }
+	}
+	chain c {
+		tcp dport 22 meta skuid 0 meta skgid 0 ip saddr 127.0.0.1
+		tcp dport 22-80 meta skuid 0-3
+		tcp dport vmap { 22 : drop, 80-90 : accept }
+		meta time \"2020-01-01 10:00:00\" meta hour \"10:00\" meta day Monday
+		ip saddr 127.0.0.0/8 ct expiration 1h1m
+		ip saddr . tcp dport { 127.0.0.1 . 22 }
+		tcp dport 80 dnat ip to 127.0.0.1:80
+	}
+}
+";
+
+/// Names that the system has for numbers, and numbers in place of durations.
+#[test]
+fn names_and_numbers_are_nfts() {
+    if !can_run() {
+        return;
+    }
+    inside(|| {
+        assert!(Nft::Theirs.load(NAMES).status.success());
+        for option in ["-S", "-N", "-u", "-T", "-n", "-SNuT"] {
+            let arguments = [option, "list", "chain", "inet", "t", "c"];
+            let (theirs, ours) = (Nft::Theirs.run(&arguments), Nft::Ours.run(&arguments));
+            assert_eq!(text(&ours.stdout), text(&theirs.stdout), "{option}: {}", text(&ours.stderr));
+        }
+        let arguments = ["-ST", "-s", "list", "set", "inet", "t", "s"];
+        let head = |nft: Nft| {
+            let shown = text(&nft.run(&arguments).stdout);
+            shown.lines().take_while(|line| !line.contains("elements")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(head(Nft::Ours), head(Nft::Theirs));
+    });
+}
+
+/// What `describe` says, but for the order of names, and for numbers that nft shows with their bytes turned around.
+#[test]
+fn descriptions_are_nfts() {
+    if !can_run() {
+        return;
+    }
+    for what in [
+        "tcp dport",
+        "ip saddr",
+        "ip6 flowlabel",
+        "tcp flags",
+        "ct state",
+        "ct status",
+        "ct label",
+        "meta mark",
+        "meta l4proto",
+        "meta iifname",
+        "meta nfproto",
+        "meta skuid",
+        "meta day",
+        "iif",
+        "vlan id",
+        "osf name",
+        "socket mark",
+        "fib daddr type",
+        "numgen inc mod 2",
+        "jhash ip saddr mod 2",
+        "icmp type",
+        "ipv4_addr",
+        "ct_state",
+        "inet_service",
+        "ifname",
+        "ether_addr",
+        "fib_addrtype",
+        "realm",
+        "verdict",
+        "ip saddr eth",
+    ] {
+        let line = format!("describe {what}");
+        let arguments: Vec<_> = line.split(' ').collect();
+        let said = |nft: Nft| {
+            let output = nft.run(&arguments);
+            let shown = text(&output.stdout);
+            let mut lines: Vec<_> = shown.lines().map(str::to_owned).collect();
+            lines.sort();
+            (output.status.code(), lines)
+        };
+        assert_eq!(said(Nft::Ours), said(Nft::Theirs), "{what}");
+    }
+    let said = text(&Nft::Ours.run(&["describe", "ether_type"]).stdout);
+    assert!(said.contains("0x86dd"), "{said}");
+}
+
+/// A table that belongs to the process is gone with it, and stays as long as the process lives.
+#[test]
+fn a_table_goes_with_its_owner() {
+    if !can_run() {
+        return;
+    }
+    inside(|| {
+        let owned = "add table ip x { flags owner; }\n";
+        assert!(Nft::Ours.load(owned).status.success());
+        assert_eq!(text(&Nft::Theirs.run(&["list", "tables"]).stdout), "");
+        let session = Nft::Ours.feed(&["-i"], &format!("{owned}add chain ip x c\nlist table ip x\n"));
+        let shown = text(&session.stdout);
+        assert!(
+            shown.contains("flags owner") && shown.contains("chain c"),
+            "{shown}{}",
+            text(&session.stderr)
+        );
+    });
+}
+
+/// Rules that differ in one value become one, and it is said which.
+#[test]
+fn rules_become_fewer() {
+    if !can_run() {
+        return;
+    }
+    let many = "table ip t {\n\tchain c {\n\t\tip saddr 1.1.1.1 accept\n\t\tip saddr 2.2.2.2 accept\n\t\tudp dport 53 drop\n\t}\n}\n";
+    let few = "table ip t {\n\tchain c {\n\t\tip saddr { 1.1.1.1, 2.2.2.2 } accept\n\t\tudp dport 53 drop\n\t}\n}\n";
+    let (state_of_few, (state_of_many, said)) = (
+        inside(|| {
+            assert!(Nft::Theirs.load(few).status.success());
+            state()
+        }),
+        inside(|| {
+            let output = Nft::Ours.feed(&["-o", "-f", "-"], many);
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            (state(), text(&output.stdout))
+        }),
+    );
+    assert_eq!(state_of_many, state_of_few);
+    assert!(said.starts_with("Merging:\n/dev/stdin:3:3-25: ip saddr 1.1.1.1 accept\n"), "{said}");
+    assert!(said.ends_with("into:\n\tip saddr { 1.1.1.1, 2.2.2.2 } accept\n"), "{said}");
+}
+
 #[test]
 fn a_check_changes_nothing() {
     if !can_run() {

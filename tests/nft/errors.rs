@@ -129,7 +129,7 @@ fn a_text_that_is_refused_changes_nothing() {
         "add table ip x\nadd rule inet t c jump { accept; tcp dport 70000; }\n",
         "add table ip x\nadd chain netdev n c { flags offload; }\n",
         "add table ip x\nadd rule inet t nosuch accept\n",
-        "add table ip x { flags owner; }\n",
+        "add table ip x { flags nosuch; }\n",
     ];
     for bad in texts {
         inside(|| {

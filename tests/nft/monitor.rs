@@ -172,11 +172,72 @@ fn a_monitor_refuses_what_it_cannot_tell() {
         return;
     }
     inside(|| {
-        let trace = Nft::Ours.run(&["monitor", "trace"]);
-        assert_eq!(trace.status.code(), Some(1));
-        assert!(text(&trace.stderr).contains("monitor trace"), "{}", text(&trace.stderr));
         let event = Nft::Ours.run(&["monitor", "nosuch"]);
         assert_eq!(event.status.code(), Some(1));
         assert!(text(&event.stderr).contains("invalid event"), "{}", text(&event.stderr));
+    });
+}
+
+const TRACED: &str = "table inet t {
+	chain r { ip saddr 1.1.1.1 return; udp dport 99 counter drop; }
+	chain out {
+		type filter hook output priority filter
+		meta mark set 0x7 oif lo meta nftrace set 1 jump r
+	}
+	chain in { type filter hook input priority filter; meta mark 0x7 tcp dport 9 accept; }
+}
+table ip u {
+	chain c { type filter hook input priority 10; policy drop; tcp dport 9 counter accept; }
+}
+";
+
+/// What is said of the packet of each of the last traces that both saw, by its number.
+fn traces(said: &str) -> std::collections::BTreeMap<String, String> {
+    let mut traces = std::collections::BTreeMap::<String, String>::new();
+    for line in said.lines() {
+        let id = line.split(' ').nth(2).unwrap_or_default();
+        let trace = traces.entry(id.to_owned()).or_default();
+        // nft shows the counters of rules as they were when it started.
+        let counts = |word: &&str| !word.bytes().all(|byte| byte.is_ascii_digit());
+        let is_rule = line.contains(" rule ");
+        let words = line.split(' ').filter(|word| !is_rule || counts(word));
+        trace.push_str(&words.collect::<Vec<_>>().join(" "));
+        trace.push('\n');
+    }
+    traces
+}
+
+/// Both say the same of the way of traced packets: TCP and UDP, IPv4 and IPv6.
+#[test]
+fn traces_are_nfts() {
+    if !can_run() {
+        return;
+    }
+    inside(|| {
+        assert!(Nft::Ours.load(TRACED).status.success());
+        let monitors = [Nft::Theirs, Nft::Ours].map(|nft| Monitor::start(nft, &["trace"]));
+        let start = Instant::now();
+        let alike = loop {
+            assert!(start.elapsed() < PATIENCE, "{}\n{}", monitors[0].said(), monitors[1].said());
+            // Refused: nothing listens, and the chain drops.
+            let _ =
+                std::net::TcpStream::connect_timeout(&([127, 0, 0, 1], 9).into(), Duration::from_millis(50));
+            let socket = std::net::UdpSocket::bind("[::1]:0").unwrap();
+            let _ = socket.send_to(b"x", "[::1]:99");
+            thread::sleep(Duration::from_millis(300));
+            let [theirs, ours] = [0, 1].map(|index| traces(&monitors[index].said()));
+            let common: Vec<_> = theirs.into_iter().filter(|(id, _)| ours.contains_key(id)).collect();
+            if common.len() > 6 {
+                break common.into_iter().map(|(id, theirs)| (theirs, ours[&id].clone())).collect::<Vec<_>>();
+            }
+        };
+        for (theirs, ours) in &alike {
+            assert_eq!(ours, theirs);
+        }
+        for part in
+            ["packet: iif \"lo\"", "verdict jump r", "policy drop", "tcp flags == syn", "@th,64,8 0x78"]
+        {
+            assert!(alike.iter().any(|(_, ours)| ours.contains(part)), "{part}: {alike:?}");
+        }
     });
 }

@@ -21,7 +21,7 @@ use super::interfaces::interfaces;
 use super::progress;
 use files::Includes;
 use options::{Options, Parsed};
-use world::System;
+use world::{System, SystemNames};
 
 /// The command's name.
 pub(super) const NAME: &str = "nft";
@@ -126,6 +126,9 @@ struct Session<'a> {
     sources: Sources,
     variables: Variables,
     includes: Includes,
+    /// Kept from one text to the next: tables that belong to it go when it is closed
+    socket: Option<Socket>,
+    names: SystemNames,
 }
 
 impl<'a> Session<'a> {
@@ -135,6 +138,8 @@ impl<'a> Session<'a> {
             sources: Sources::default(),
             variables: Variables::default(),
             includes: Includes::new(&options.include_paths),
+            socket: None,
+            names: SystemNames::read(options.names),
         }
     }
 
@@ -163,10 +168,16 @@ impl<'a> Session<'a> {
         if commands.is_empty() {
             return ExitCode::SUCCESS;
         }
-        let mut socket = match Socket::open() {
+        let mut socket = match self.socket.take().map_or_else(Socket::open, Ok) {
             Ok(socket) => socket,
             Err(error) => return fail(&format!("Error: {error}")),
         };
+        let code = self.execute(&commands, &mut socket);
+        self.socket = Some(socket);
+        code
+    }
+
+    fn execute(&self, commands: &[syntax::Command], socket: &mut Socket) -> ExitCode {
         let interfaces = interfaces().unwrap_or_default();
         let echo = self.options.echo.then(|| gettid().as_raw().unsigned_abs());
         let settings = Settings {
@@ -177,22 +188,40 @@ impl<'a> Session<'a> {
             terse: self.options.terse,
             echo,
             numeric: self.options.numeric,
+            names: self.names.as_names(),
+            optimize: self.options.optimize,
+            debug: self.options.debug,
             interfaces: Some(&interfaces),
         };
-        if let [syntax::Command { kind: CommandKind::Monitor { event, object, json }, span }] =
-            commands.as_slice()
-        {
-            let watched = match monitor::watched(event.as_ref(), object.as_ref(), *span) {
+        if let [syntax::Command { kind: CommandKind::Monitor { event, object, json }, .. }] = commands {
+            if object.as_ref().is_some_and(|object| &*object.text == "trace") {
+                return monitor::trace(socket, settings);
+            }
+            let watched = match monitor::watched(event.as_ref(), object.as_ref()) {
                 Ok(watched) => watched,
                 Err(fault) => return self.report(&[fault]),
             };
-            return monitor::run(&mut socket, watched, Settings { json: settings.json || *json, ..settings });
+            return monitor::run(socket, watched, Settings { json: settings.json || *json, ..settings });
         }
-        let Outcome { output, faults } = progress::during("running the commands", || {
-            command::run(&commands, &mut socket, &mut System::default(), settings)
+        let Outcome { output, merges, faults } = progress::during("running the commands", || {
+            command::run(commands, socket, &mut System::default(), settings)
         });
-        let shown = print(&output);
+        let merges: String = merges.iter().map(|merge| self.merged(merge)).collect();
+        let shown = print(&(merges + &output));
         if faults.is_empty() { shown } else { self.report(&faults) }
+    }
+
+    /// As nft shows what it optimizes.
+    fn merged(&self, merge: &command::Merge) -> String {
+        let mut text = "Merging:\n".to_owned();
+        for from in &merge.from {
+            text.push_str(&format!("{}\n", self.sources.quote(*from)));
+        }
+        text.push_str("into:\n");
+        for into in &merge.into {
+            text.push_str(&format!("\t{into}\n"));
+        }
+        text
     }
 
     fn report(&self, faults: &[Fault]) -> ExitCode {

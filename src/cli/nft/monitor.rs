@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use nft_ruleset::nft::command::{Part, Settings, Watched, monitor};
-use nft_ruleset::nft::parse::source::{Fault, Span};
+use nft_ruleset::nft::command::{self, Part, Settings, Watched, monitor};
+use nft_ruleset::nft::parse::source::Fault;
 use nft_ruleset::nft::parse::syntax::Name;
-use nftwire::Socket;
+use nftwire::{Error, Socket};
 
 /// What `monitor [new | destroy] [OBJECT]` is about.
-pub(super) fn watched(event: Option<&Name>, object: Option<&Name>, span: Span) -> Result<Watched, Fault> {
+pub(super) fn watched(event: Option<&Name>, object: Option<&Name>) -> Result<Watched, Fault> {
     let added = match event.map(|event| (&*event.text, event.span)) {
         None => None,
         Some(("new", _)) => Some(true),
@@ -21,10 +21,6 @@ pub(super) fn watched(event: Option<&Name>, object: Option<&Name>, span: Span) -
         "rules" => Some(Part::Rules),
         "sets" => Some(Part::Sets),
         "elements" => Some(Part::Elements),
-        "trace" => {
-            let message = "`monitor trace` is not supported; `meshwire trace` shows the way of packets";
-            return Err(Fault::new(object.map_or(span, |object| object.span), message));
-        }
         _ => None,
     };
     Ok(Watched { added, part })
@@ -32,8 +28,17 @@ pub(super) fn watched(event: Option<&Name>, object: Option<&Name>, span: Span) -
 
 /// Prints until nobody reads any more.
 pub(super) fn run(socket: &mut Socket, watched: Watched, settings: Settings<'_>) -> ExitCode {
+    until_closed(|show| monitor(socket, watched, settings, show))
+}
+
+/// `monitor trace`: prints the way of traced packets, until nobody reads any more.
+pub(super) fn trace(socket: &mut Socket, settings: Settings<'_>) -> ExitCode {
+    until_closed(|show| command::trace(socket, settings, show))
+}
+
+fn until_closed(watch: impl FnOnce(&mut dyn FnMut(&str) -> bool) -> Result<(), Error>) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
-    let watched = monitor(socket, watched, settings, |text| {
+    let watched = watch(&mut |text| {
         use std::io::Write;
         let mut out = std::io::stdout().lock();
         let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());

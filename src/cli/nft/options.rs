@@ -17,12 +17,23 @@ pub(super) struct Options {
     pub(super) terse: bool,
     pub(super) echo: bool,
     pub(super) numeric: Numeric,
+    pub(super) names: Named,
+    pub(super) optimize: bool,
+    pub(super) debug: bool,
     pub(super) interactive: bool,
     pub(super) file: Option<String>,
     pub(super) defines: Vec<(String, String)>,
     pub(super) include_paths: Vec<String>,
     /// The commands of the command line
     pub(super) commands: Option<String>,
+}
+
+/// What is shown by the name that the system has for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) services: bool,
+    pub(super) accounts: bool,
+    pub(super) hosts: bool,
 }
 
 /// What a command line comes to.
@@ -71,18 +82,22 @@ const KNOWN: &[Known] = &[
     flag('n', "numeric", "Print fully numerical output."),
     flag('y', "numeric-priority", "Print chain priority numerically."),
     flag('p', "numeric-protocol", "Print layer 4 protocols numerically."),
+    flag('T', "numeric-time", "Print time values numerically."),
+    flag('S', "service", "Translate ports to service names as described in /etc/services."),
+    flag('N', "reversedns", "Translate IP addresses to names as described in /etc/hosts."),
+    flag('u', "guid", "Print UID and GID as defined in /etc/passwd and /etc/group."),
+    flag('o', "optimize", "Optimize ruleset"),
     flag('j', "json", "Format output in JSON"),
+    value(
+        'd',
+        "debug",
+        "<level [,level...]>",
+        "Specify debugging level (scanner, parser, eval, netlink, mnl, proto-ctx, segtree, all): netlink shows what is sent",
+    ),
 ];
 
-/// Options of nft's that this program does not have, with whether they take a value.
-const REFUSED: &[(char, &str, bool)] = &[
-    ('o', "optimize", false),
-    ('S', "service", false),
-    ('N', "reversedns", false),
-    ('u', "guid", false),
-    ('T', "numeric-time", false),
-    ('d', "debug", true),
-];
+/// nft's levels of debugging.
+const LEVELS: &[&str] = &["scanner", "parser", "eval", "netlink", "mnl", "proto-ctx", "segtree", "all"];
 
 /// As getopt_long(3) with nft's options: letters may be joined, names may be shortened, and the first argument that is
 /// no option begins the commands.
@@ -161,18 +176,9 @@ fn take<'a>(rest: &mut impl Iterator<Item = &'a String>, option: &str) -> Result
     rest.next().cloned().ok_or_else(|| format!("{NAME}: option requires an argument {option}"))
 }
 
-fn refused(name: &str) -> String {
-    format!("{NAME}: option {name} is not supported by {VERSION}")
-}
-
 fn short_option(letter: char) -> Result<&'static Known, String> {
-    if let Some(known) = KNOWN.iter().find(|known| known.letter == letter) {
-        return Ok(known);
-    }
-    match REFUSED.iter().any(|(refused, ..)| *refused == letter) {
-        true => Err(refused(&format!("-{letter}"))),
-        false => Err(format!("{NAME}: invalid option -- '{letter}'")),
-    }
+    let known = KNOWN.iter().find(|known| known.letter == letter);
+    known.ok_or_else(|| format!("{NAME}: invalid option -- '{letter}'"))
 }
 
 fn long_option(name: &str) -> Result<&'static Known, String> {
@@ -180,15 +186,10 @@ fn long_option(name: &str) -> Result<&'static Known, String> {
     if let Some(known) = exact {
         return Ok(known);
     }
-    if REFUSED.iter().any(|(_, refused, _)| *refused == name) {
-        return Err(refused(&format!("--{name}")));
-    }
-    let others = REFUSED.iter().filter(|(_, refused, _)| refused.starts_with(name)).count();
     let mut matching = KNOWN.iter().filter(|known| !name.is_empty() && known.name.starts_with(name));
-    match (matching.next(), matching.next(), others) {
-        (Some(known), None, 0) => Ok(known),
-        (None, _, 0) => Err(format!("{NAME}: unrecognized option '--{name}'")),
-        (None, _, 1) => Err(refused(&format!("--{name}"))),
+    match (matching.next(), matching.next()) {
+        (Some(known), None) => Ok(known),
+        (None, _) => Err(format!("{NAME}: unrecognized option '--{name}'")),
         _ => Err(format!("{NAME}: option '--{name}' is ambiguous")),
     }
 }
@@ -214,9 +215,20 @@ fn apply(options: &mut Options, letter: char, value: String) -> Result<Option<St
         's' => options.stateless = true,
         't' => options.terse = true,
         'e' => options.echo = true,
-        'n' => options.numeric = Numeric { priority: true, protocol: true, symbol: true },
+        'n' => options.numeric = Numeric { priority: true, protocol: true, time: true, symbol: true },
         'y' => options.numeric.priority = true,
         'p' => options.numeric.protocol = true,
+        'T' => options.numeric.time = true,
+        'S' => options.names.services = true,
+        'N' => options.names.hosts = true,
+        'u' => options.names.accounts = true,
+        'o' => options.optimize = true,
+        'd' => {
+            if let Some(unknown) = value.split(',').find(|level| !LEVELS.contains(level)) {
+                return Err(format!("invalid debug parameter `{unknown}'"));
+            }
+            options.debug |= value.split(',').any(|level| matches!(level, "netlink" | "all"));
+        }
         'j' => options.json = true,
         _ => {}
     }
@@ -268,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        assert!(parsed("-o -f x").unwrap_err().contains("-o is not supported"));
+        assert_eq!(parsed("-d scanner,no list ruleset").unwrap_err(), "invalid debug parameter `no'");
         assert!(parsed("-x list ruleset").unwrap_err().contains("invalid option -- 'x'"));
         assert!(parsed("--nothing").unwrap_err().contains("unrecognized option"));
         assert!(parsed("-D x=1 list ruleset").unwrap_err().contains("can only be used with -f"));

@@ -6,11 +6,13 @@ use std::os::unix::fs::MetadataExt;
 
 use nft_ruleset::nft::decompile;
 use nft_ruleset::nft::parse::evaluate::World;
+use nft_ruleset::nft::print::Names;
 use nft_ruleset::{Family, Set};
 use nftwire::{Error, Socket};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
+use super::options::Named;
 use crate::cli::accounts;
 
 /// This system. Its files are read when the first name of their kind is asked for.
@@ -89,6 +91,76 @@ impl World for System {
     }
 }
 
+/// The names that this system has for numbers and addresses, as far as they are to be shown.
+#[derive(Debug, Default)]
+pub(super) struct SystemNames {
+    services: Option<HashMap<u16, String>>,
+    users: Option<HashMap<u32, String>>,
+    groups: Option<HashMap<u32, String>>,
+    hosts: Option<HashMap<IpAddr, String>>,
+}
+
+impl SystemNames {
+    pub(super) fn read(wanted: Named) -> Self {
+        let Named { services, accounts, hosts } = wanted;
+        Self {
+            services: services.then(|| names_of_services(&read("/etc/services"))),
+            users: accounts.then(|| names_of_accounts(&read("/etc/passwd"))),
+            groups: accounts.then(|| names_of_accounts(&read("/etc/group"))),
+            hosts: hosts.then(|| names_of_hosts(&read("/etc/hosts"))),
+        }
+    }
+
+    pub(super) fn as_names(&self) -> Names<'_> {
+        let Self { services, users, groups, hosts } = self;
+        Names {
+            services: services.as_ref(),
+            users: users.as_ref(),
+            groups: groups.as_ref(),
+            hosts: hosts.as_ref(),
+        }
+    }
+}
+
+/// Ports with the first name of each, whatever the protocol, as getservbyport(3) without one.
+fn names_of_services(text: &str) -> HashMap<u16, String> {
+    let mut names = HashMap::new();
+    for line in text.lines() {
+        let mut words = line.split('#').next().unwrap_or("").split_whitespace();
+        let (Some(name), Some(port)) = (words.next(), words.next()) else { continue };
+        if let Some(port) = port.split('/').next().and_then(|port| port.parse().ok()) {
+            names.entry(port).or_insert_with(|| name.to_owned());
+        }
+    }
+    names
+}
+
+/// passwd(5) and group(5): the name in the first field, the number in the third.
+fn names_of_accounts(text: &str) -> HashMap<u32, String> {
+    let mut names = HashMap::new();
+    for line in text.lines() {
+        let mut fields = line.split(':');
+        let (Some(name), Some(number)) = (fields.next(), fields.nth(1)) else { continue };
+        if let Ok(number) = number.parse() {
+            names.entry(number).or_insert_with(|| name.to_owned());
+        }
+    }
+    names
+}
+
+/// hosts(5): an address, and the first of its names.
+fn names_of_hosts(text: &str) -> HashMap<IpAddr, String> {
+    let mut names = HashMap::new();
+    for line in text.lines() {
+        let mut words = line.split('#').next().unwrap_or("").split_whitespace();
+        let (Some(address), Some(name)) = (words.next(), words.next()) else { continue };
+        if let Ok(address) = address.parse() {
+            names.entry(address).or_insert_with(|| name.to_owned());
+        }
+    }
+    names
+}
+
 /// A file's text; an empty one where it cannot be read.
 fn read(path: &str) -> String {
     std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
@@ -135,6 +207,16 @@ mod tests {
         assert_eq!(found.get("ssh"), Some(&22));
         assert_eq!((found.get("http"), found.get("www")), (Some(&80), Some(&80)));
         assert_eq!(found.len(), 3);
+    }
+
+    #[test]
+    fn names_for_numbers() {
+        let services = names_of_services("# c\nssh 22/tcp\nother 22/udp\nbad\nworse x/tcp\n");
+        assert_eq!(services, HashMap::from([(22, "ssh".to_owned())]));
+        let users = names_of_accounts("root:x:0:0::/:\ntoor:x:0:0::/:\nbad\nworse:x:y\n");
+        assert_eq!(users, HashMap::from([(0, "root".to_owned())]));
+        let hosts = names_of_hosts("127.0.0.1 localhost other\n127.0.0.1 vm\nx y\n::1\n");
+        assert_eq!(hosts, HashMap::from([(IpAddr::from([127, 0, 0, 1]), "localhost".to_owned())]));
     }
 
     #[test]

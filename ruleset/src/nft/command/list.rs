@@ -27,6 +27,7 @@ pub(super) fn run(
         CommandKind::List(what) => lister.list(what),
         CommandKind::Reset(what) => lister.reset(what, evaluator),
         CommandKind::GetElements(set, elements) => lister.elements(set, elements, false, evaluator),
+        CommandKind::Describe(expr) => Ok(evaluator.describe(expr)),
         _ => Ok(String::new()),
     }
 }
@@ -39,8 +40,7 @@ struct Lister<'a> {
 
 impl<'a> Lister<'a> {
     fn options(&self) -> Options<'a> {
-        let Settings { stateless, handles, interfaces, numeric, .. } = self.settings;
-        Options { stateless, handles, interfaces, numeric, ..Options::default() }
+        self.settings.options()
     }
 
     fn list(mut self, what: &ListWhat) -> Result<String, Fault> {

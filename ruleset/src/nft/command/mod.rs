@@ -4,7 +4,9 @@ mod change;
 mod events;
 mod interval;
 mod list;
+mod optimize;
 mod positions;
+mod trace;
 mod updates;
 
 use std::collections::HashMap;
@@ -13,11 +15,13 @@ use std::time::Duration;
 pub use events::{Lines, Part};
 use nftwire::events::{Event, Events, Group};
 use nftwire::{Error, Refusal, Socket};
+pub use optimize::Merge;
+pub use trace::trace;
 
 use super::parse::evaluate::{Evaluator, World};
 use super::parse::source::{Fault, Span};
 use super::parse::syntax::{Command, CommandKind};
-use super::print::{Numeric, Options};
+use super::print::{Names, Numeric, Options};
 use change::Change;
 
 /// How commands are carried out and shown.
@@ -38,8 +42,21 @@ pub struct Settings<'a> {
     pub echo: Option<u32>,
     /// What is shown as a number where nft has a name for it
     pub numeric: Numeric,
+    /// What is shown by a name that the system has for it
+    pub names: Names<'a>,
+    /// Rules of a table's block that can be one become one
+    pub optimize: bool,
+    /// The expressions of rules are shown as they are sent
+    pub debug: bool,
     /// The names of the interfaces by their indices
     pub interfaces: Option<&'a HashMap<u32, String>>,
+}
+
+impl<'a> Settings<'a> {
+    fn options(self) -> Options<'a> {
+        let Settings { stateless, handles, interfaces, numeric, names, .. } = self;
+        Options { stateless, handles, interfaces, numeric, names, ..Options::default() }
+    }
 }
 
 /// What commands came to: what they show, and why they failed.
@@ -47,6 +64,8 @@ pub struct Settings<'a> {
 pub struct Outcome {
     /// What is shown
     pub output: String,
+    /// Rules that became fewer
+    pub merges: Vec<Merge>,
     /// What is wrong; where there is any, nothing was applied, and what is shown came before it
     pub faults: Vec<Fault>,
 }
@@ -59,18 +78,27 @@ pub fn run(
     settings: Settings<'_>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut change = Change::new(commands, settings.check);
+    let mut change = Change::new(commands, settings);
     let mut evaluator = Evaluator::new(world);
     for command in commands {
         let added = match &command.kind {
-            CommandKind::List(_) | CommandKind::Reset(_) | CommandKind::GetElements(..) => continue,
+            CommandKind::List(_)
+            | CommandKind::Reset(_)
+            | CommandKind::GetElements(..)
+            | CommandKind::Describe(_) => continue,
             CommandKind::Delete { .. } | CommandKind::Flush(_) | CommandKind::RenameChain(..) => {
                 change.remove(command, socket, &mut evaluator).map_err(|fault| vec![fault])
             }
-            CommandKind::Monitor { .. } | CommandKind::Describe(_) => {
+            CommandKind::Monitor { .. } => {
                 Err(vec![Fault::new(command.span, "this command cannot be part of several")])
             }
             _ => evaluator.additions(command).and_then(|items| {
+                let items = match &command.kind {
+                    CommandKind::AddTable(..) if settings.optimize => {
+                        optimize::optimize(items, &mut outcome.merges)
+                    }
+                    _ => items,
+                };
                 items.into_iter().try_for_each(|item| change.add(item, socket)).map_err(|fault| vec![fault])
             }),
         };
@@ -79,8 +107,9 @@ pub fn run(
         }
     }
     if outcome.faults.is_empty() {
+        outcome.output = change.take_debug();
         match commit(&mut change, socket, settings) {
-            Ok(echo) => outcome.output = echo,
+            Ok(echo) => outcome.output.push_str(&echo),
             Err(fault) => outcome.faults.push(fault),
         }
     }
@@ -117,8 +146,7 @@ fn echo(
     socket: &mut Socket,
     settings: Settings<'_>,
 ) -> Result<String, Error> {
-    let Settings { json, stateless, handles, interfaces, numeric, .. } = settings;
-    let options = Options { stateless, handles, interfaces, numeric, ..Options::default() };
+    let json = settings.json;
     let mut own = Vec::new();
     // They were queued before the commit returned. In a PID namespace the kernel's number of the thread is another
     // one: then what came first is taken for its own.
@@ -136,7 +164,7 @@ fn echo(
             (false, _) => {}
         }
     }
-    let mut lines = Lines::new(options, json);
+    let mut lines = Lines::new(settings.options(), json);
     let mut shown = String::new();
     for event in &own {
         shown.push_str(&lines.push(socket, event, |_, added| added)?);
@@ -168,10 +196,9 @@ pub fn monitor(
     settings: Settings<'_>,
     mut show: impl FnMut(&str) -> bool,
 ) -> Result<(), Error> {
-    let Settings { json, stateless, handles, interfaces, numeric, .. } = settings;
-    let options = Options { stateless, handles, interfaces, numeric, ..Options::default() };
+    let json = settings.json;
     let mut events = Events::open(&[Group::Ruleset])?;
-    let mut lines = Lines::new(options, json);
+    let mut lines = Lines::new(settings.options(), json);
     let wanted = |part: Part, added: bool| {
         watched.part.is_none_or(|wanted| wanted == part) && watched.added.is_none_or(|wanted| wanted == added)
     };

@@ -60,6 +60,14 @@ impl Sources {
         bounds.and_then(|(start, end)| self.text(span.source).get(start..end)).unwrap_or("")
     }
 
+    /// What is at this place, after where it is: `FILE:LINE:COLUMN-COLUMN: …`.
+    #[must_use]
+    pub fn quote(&self, span: Span) -> String {
+        let Position { line, first, last, .. } = self.position(span);
+        let name = self.get(span.source).and_then(|source| source.name.as_deref()).unwrap_or("<cmdline>");
+        format!("{name}:{line}:{first}-{last}: {}", self.slice(span))
+    }
+
     fn get(&self, source: u32) -> Option<&Source> {
         self.0.get(usize::try_from(source).ok()?)
     }

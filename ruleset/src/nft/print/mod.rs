@@ -9,6 +9,7 @@ mod value;
 
 use std::collections::HashMap;
 use std::fmt::{self, Display, Write};
+use std::net::IpAddr;
 
 use crate::{BaseChain, Chain, DataType, Family, Name, Rule, Ruleset, Statement, Table};
 pub use names::hook_name;
@@ -30,6 +31,21 @@ pub struct Options<'a> {
     pub anonymous: &'a [Chain],
     /// What is shown as a number where nft has a name for it
     pub numeric: Numeric,
+    /// What is shown by a name that the system has for it
+    pub names: Names<'a>,
+}
+
+/// The names that a system has for numbers and addresses; those of kinds that are not shown by name are `None`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Names<'a> {
+    /// Services by their ports (`nft -S`)
+    pub services: Option<&'a HashMap<u16, String>>,
+    /// Users by their uids (`nft -u`)
+    pub users: Option<&'a HashMap<u32, String>>,
+    /// Groups by their gids (`nft -u`)
+    pub groups: Option<&'a HashMap<u32, String>>,
+    /// Hosts by their addresses (`nft -N`)
+    pub hosts: Option<&'a HashMap<IpAddr, String>>,
 }
 
 /// What is shown as a number where nft has a name for it.
@@ -39,6 +55,8 @@ pub struct Numeric {
     pub priority: bool,
     /// Transport protocols (`nft -p`)
     pub protocol: bool,
+    /// Durations, in seconds (`nft -T`)
+    pub time: bool,
     /// Everything else (with the others, `nft -n`)
     pub symbol: bool,
 }

@@ -1,6 +1,6 @@
 //! Constants.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use nftwire::Text;
 
@@ -11,6 +11,9 @@ impl Printer<'_> {
     /// A constant; a `number` where it stands in a range, which has no names.
     pub(crate) fn constant(&mut self, constant: &Constant, number: bool) {
         let bytes = constant.data.as_bytes();
+        if !number && self.system_name(constant) {
+            return;
+        }
         match constant.data_type {
             DataType::Ipv4Addr => {
                 if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
@@ -52,6 +55,36 @@ impl Printer<'_> {
             Err(_) if constant.data_type == DataType::Hex => self.put(format_args!("{value:#x}")),
             Err(_) => self.put(format_args!("{value}")),
         }
+    }
+
+    /// Shows it by the name that the system has for it, where that is wanted and there is one.
+    fn system_name(&mut self, constant: &Constant) -> bool {
+        let names = self.options.names;
+        let number = || constant.number().and_then(|number| u32::try_from(number).ok());
+        let bytes = constant.data.as_bytes();
+        let found = match constant.data_type {
+            DataType::InetService => names
+                .services
+                .zip(number().and_then(|port| u16::try_from(port).ok()))
+                .and_then(|(services, port)| services.get(&port)),
+            DataType::Uid => names.users.zip(number()).and_then(|(users, uid)| users.get(&uid)),
+            DataType::Gid => names.groups.zip(number()).and_then(|(groups, gid)| groups.get(&gid)),
+            DataType::Ipv4Addr => names
+                .hosts
+                .zip(<[u8; 4]>::try_from(bytes).ok())
+                .and_then(|(hosts, octets)| hosts.get(&IpAddr::from(octets))),
+            DataType::Ipv6Addr => names
+                .hosts
+                .zip(<[u8; 16]>::try_from(bytes).ok())
+                .and_then(|(hosts, octets)| hosts.get(&IpAddr::from(octets))),
+            _ => None,
+        };
+        let Some(name) = found else { return false };
+        match constant.data_type {
+            DataType::Ipv4Addr | DataType::Ipv6Addr => self.out.push_str(name),
+            _ => self.put(format_args!("\"{name}\"")),
+        }
+        true
     }
 
     fn short(&mut self, data_type: DataType, value: u64, number: bool) {
@@ -120,6 +153,9 @@ impl Printer<'_> {
 
     /// Milliseconds as days, hours, minutes, seconds and the rest.
     pub(super) fn time(&mut self, milliseconds: u64) {
+        if self.options.numeric.time {
+            return self.put(format_args!("{}s", milliseconds / 1_000));
+        }
         let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")];
         let mut rest = milliseconds;
         for (unit, name) in units {

@@ -4,6 +4,7 @@
 //! comparisons, registers) is left to the compiler.
 
 mod context;
+mod describe;
 mod element;
 mod expression;
 mod item;
