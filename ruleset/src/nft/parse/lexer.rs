@@ -64,38 +64,49 @@ pub(super) enum Sign {
     Assign,
 }
 
-/// The signs, those of two characters first.
-const SIGNS: &[(&str, Sign)] = &[
-    ("==", Sign::Equal),
-    ("!=", Sign::NotEqual),
-    ("<=", Sign::LessEqual),
-    (">=", Sign::GreaterEqual),
-    ("<<", Sign::ShiftLeft),
-    (">>", Sign::ShiftRight),
-    ("<", Sign::Less),
-    (">", Sign::Greater),
-    ("&", Sign::And),
-    ("|", Sign::Or),
-    ("^", Sign::Xor),
-    ("!", Sign::Not),
-    (".", Sign::Dot),
-    (":", Sign::Colon),
-    (";", Sign::Semicolon),
-    ("{", Sign::BraceOpen),
-    ("}", Sign::BraceClose),
-    ("[", Sign::BracketOpen),
-    ("]", Sign::BracketClose),
-    ("(", Sign::ParenthesisOpen),
-    (")", Sign::ParenthesisClose),
-    (",", Sign::Comma),
-    ("/", Sign::Slash),
-    ("-", Sign::Dash),
-    ("+", Sign::Plus),
-    ("*", Sign::Asterisk),
-    ("@", Sign::At),
-    ("$", Sign::Dollar),
-    ("=", Sign::Assign),
-];
+/// The sign that a text begins with, and its length.
+fn sign(bytes: &[u8]) -> Option<(Sign, usize)> {
+    let (&first, rest) = bytes.split_first()?;
+    let double = match (first, rest.first().copied().unwrap_or(0)) {
+        (b'=', b'=') => Some(Sign::Equal),
+        (b'!', b'=') => Some(Sign::NotEqual),
+        (b'<', b'=') => Some(Sign::LessEqual),
+        (b'>', b'=') => Some(Sign::GreaterEqual),
+        (b'<', b'<') => Some(Sign::ShiftLeft),
+        (b'>', b'>') => Some(Sign::ShiftRight),
+        _ => None,
+    };
+    if let Some(double) = double {
+        return Some((double, 2));
+    }
+    let single = match first {
+        b'<' => Sign::Less,
+        b'>' => Sign::Greater,
+        b'&' => Sign::And,
+        b'|' => Sign::Or,
+        b'^' => Sign::Xor,
+        b'!' => Sign::Not,
+        b'.' => Sign::Dot,
+        b':' => Sign::Colon,
+        b';' => Sign::Semicolon,
+        b'{' => Sign::BraceOpen,
+        b'}' => Sign::BraceClose,
+        b'[' => Sign::BracketOpen,
+        b']' => Sign::BracketClose,
+        b'(' => Sign::ParenthesisOpen,
+        b')' => Sign::ParenthesisClose,
+        b',' => Sign::Comma,
+        b'/' => Sign::Slash,
+        b'-' => Sign::Dash,
+        b'+' => Sign::Plus,
+        b'*' => Sign::Asterisk,
+        b'@' => Sign::At,
+        b'$' => Sign::Dollar,
+        b'=' => Sign::Assign,
+        _ => return None,
+    };
+    Some((single, 1))
+}
 
 /// A token and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +142,12 @@ fn scan(text: &str, at: usize) -> (Kind, usize) {
     let rest = &text.as_bytes()[at..];
     let Some(&first) = rest.first() else { return (Kind::End, 0) };
     match first {
+        // No other token begins so.
+        b',' | b'{' | b'}' | b';' | b'(' | b')' | b'@' | b'$' => {
+            if let Some((sign, len)) = sign(rest) {
+                return (Kind::Sign(sign), len);
+            }
+        }
         b'\n' => return (Kind::Newline, 1),
         b'"' => {
             return match rest[1..].iter().position(|&byte| byte == b'"') {
@@ -154,10 +171,12 @@ fn scan(text: &str, at: usize) -> (Kind, usize) {
             best = (kind, len);
         }
     };
-    if let Some((sign, kind)) = SIGNS.iter().find(|(sign, _)| rest.starts_with(sign.as_bytes())) {
-        offer(Kind::Sign(*kind), sign.len());
+    if let Some((sign, len)) = sign(rest) {
+        offer(Kind::Sign(sign), len);
     }
-    if first.is_ascii_hexdigit() || first == b':' {
+    let digits = count(rest, |byte| byte.is_ascii_hexdigit());
+    let has_colon = rest.get(digits) == Some(&b':');
+    if has_colon {
         offer(Kind::Value, mac(rest).max(ip6(rest)));
     }
     if first.is_ascii_digit() {
@@ -171,7 +190,8 @@ fn scan(text: &str, at: usize) -> (Kind, usize) {
         offer(Kind::Value, ip4(rest).max(time(rest)));
         offer(Kind::Number, number(rest));
     }
-    if first.is_ascii_hexdigit()
+    if has_colon
+        && first.is_ascii_hexdigit()
         && let Some((len, matched)) = class_id(rest)
         && matched > best.1
     {
@@ -392,8 +412,14 @@ mod tests {
 
     #[test]
     fn signs() {
-        let kinds: Vec<_> = SIGNS.iter().map(|(text, sign)| (Kind::Sign(*sign), *text)).collect();
-        let text = SIGNS.iter().map(|(text, _)| *text).collect::<Vec<_>>().join(" ");
-        assert_eq!(tokens(&text), kinds);
+        let text = "== != <= >= << >> < > & | ^ ! . : ; { } [ ] ( ) , / - + * @ $ =";
+        for word in text.split(' ') {
+            let found = tokens(word);
+            assert!(matches!(found[..], [(Kind::Sign(_), whole)] if whole == word), "{word}: {found:?}");
+        }
+        let kinds: std::collections::HashSet<_> =
+            tokens(text).iter().map(|(kind, _)| format!("{kind:?}")).collect();
+        assert_eq!(kinds.len(), text.split(' ').count());
+        assert_eq!(tokens("=!"), [(Kind::Sign(Sign::Assign), "="), (Kind::Sign(Sign::Not), "!")]);
     }
 }

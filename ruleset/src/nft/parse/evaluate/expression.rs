@@ -49,7 +49,7 @@ impl Evaluator<'_> {
     fn read_one(&mut self, expr: &Expr) -> Evaluated<(Expression, Kind)> {
         match &expr.kind {
             ExprKind::Selector(selector) => {
-                let selector = self.selector(*selector, expr.span)?;
+                let selector = self.selector(**selector, expr.span)?;
                 Ok((selector.into(), kind_of(selector)))
             }
             ExprKind::Binary(operator, operands) => {

@@ -100,13 +100,15 @@ fn is_prefix(expr: &Expr) -> bool {
 fn reads_transport(address: &Expr) -> bool {
     let ExprKind::Map(pair) = &address.kind else { return false };
     let ExprKind::Concat(parts) = &pair.0.kind else { return false };
-    parts.iter().any(|part| match &part.kind {
-        ExprKind::Selector(Selector::Payload(field)) => {
-            let transport = field.protocol.base() == nftwire::expr::PayloadBase::Transport;
-            (transport && field.protocol != Protocol::Th)
-                || (field.is_protocol_key() && matches!(field.protocol, Protocol::Ip | Protocol::Ip6))
+    parts.iter().any(|part| {
+        let ExprKind::Selector(selector) = &part.kind else { return false };
+        match &**selector {
+            Selector::Payload(field) => {
+                let transport = field.protocol.base() == nftwire::expr::PayloadBase::Transport;
+                (transport && field.protocol != Protocol::Th)
+                    || (field.is_protocol_key() && matches!(field.protocol, Protocol::Ip | Protocol::Ip6))
+            }
+            selector => *selector == Selector::L4PROTO,
         }
-        ExprKind::Selector(selector) => *selector == Selector::L4PROTO,
-        _ => false,
     })
 }

@@ -6,7 +6,7 @@ use super::super::source::{Fault, Span};
 use super::super::syntax::{self, Expr, ExprKind, RejectWith as With, Stmt, StmtKind};
 use super::expression::{kind_of, verdict};
 use super::{Evaluated, Evaluator, Kind};
-use crate::model::statement::{Counter, Forward, Log, Queue, Reject, RejectWith, Tproxy, Update};
+use crate::model::statement::{Counter, Forward, Log, Queue, Reject, RejectWith, Tproxy, Update, UpdateOp};
 use crate::{DataType, Expression, Map, Range, Selector, Set, Statement};
 
 /// nft's names for the severities of syslog(3), and audit.
@@ -173,16 +173,17 @@ impl Evaluator<'_> {
                 }
                 Ok(Expression::Range(Box::new(Range { from: from.into(), to: to.into() })))
             }
-            ExprKind::Selector(Selector::Numgen(_) | Selector::SymmetricHash(_))
+            ExprKind::Selector(_)
             | ExprKind::Hash(_)
             | ExprKind::Map(_)
             | ExprKind::Number(_)
             | ExprKind::Word(_) => {
                 let range = match &number.kind {
-                    ExprKind::Selector(Selector::Numgen(numgen)) => {
-                        Some((numgen.range.modulus, numgen.range.offset))
-                    }
-                    ExprKind::Selector(Selector::SymmetricHash(range)) => Some((range.modulus, range.offset)),
+                    ExprKind::Selector(selector) => match **selector {
+                        Selector::Numgen(numgen) => Some((numgen.range.modulus, numgen.range.offset)),
+                        Selector::SymmetricHash(range) => Some((range.modulus, range.offset)),
+                        _ => return Err(Fault::new(number.span, "not the number of a queue")),
+                    },
                     ExprKind::Hash(hash) => Some((hash.modulus, hash.offset)),
                     _ => None,
                 };
@@ -258,7 +259,12 @@ impl Evaluator<'_> {
                 Some(u32::try_from(size).map_err(|_| Fault::new(update.set.span, "value too large"))?)
             }
         };
-        let (op, set, key) = (update.op, update.set.text.clone(), read.expression);
+        // A meter's elements are refreshed where they expire.
+        let op = match meter {
+            Some(_) if timeout == 0 => UpdateOp::Add,
+            _ => update.op,
+        };
+        let (set, key) = (update.set.text.clone(), read.expression);
         Ok(Statement::Update(Box::new(Update {
             op,
             set: set.into(),

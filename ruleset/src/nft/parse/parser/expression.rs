@@ -214,7 +214,10 @@ impl Parser<'_> {
             }
             Kind::Sign(Sign::At) if side != Side::Right => {
                 let selector = self.raw_payload()?;
-                return Ok(Expr { kind: ExprKind::Selector(selector), span: token.span.to(self.last) });
+                return Ok(Expr {
+                    kind: ExprKind::Selector(Box::new(selector)),
+                    span: token.span.to(self.last),
+                });
             }
             _ => return Err(self.unexpected()),
         };
@@ -231,7 +234,10 @@ impl Parser<'_> {
                 return Ok(Expr { kind: ExprKind::Hash(Box::new(hash)), span: token.span.to(self.last) });
             }
             if let Some(selector) = self.selector()? {
-                return Ok(Expr { kind: ExprKind::Selector(selector), span: token.span.to(self.last) });
+                return Ok(Expr {
+                    kind: ExprKind::Selector(Box::new(selector)),
+                    span: token.span.to(self.last),
+                });
             }
         }
         self.next();
@@ -300,7 +306,7 @@ impl Parser<'_> {
     pub(super) fn element_value(&mut self) -> Parsed<Expr> {
         let start = self.peek().span;
         if let Some(verdict) = self.verdict()? {
-            return Ok(Expr { kind: ExprKind::Verdict(verdict), span: start.to(self.last) });
+            return Ok(Expr { kind: ExprKind::Verdict(Box::new(verdict)), span: start.to(self.last) });
         }
         self.concat(Side::Right)
     }
