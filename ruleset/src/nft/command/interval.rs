@@ -1,5 +1,6 @@
 //! Ranges that are added to a set which has some, and taken out of it (nftables, src/intervals.c).
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use nftwire::{Error, Family, Socket, uapi};
@@ -20,11 +21,11 @@ pub(super) struct Existing {
 
 /// What is sent.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct Plan<'s> {
     /// What goes before, where anything does
     pub(super) gone: Option<Set>,
     /// What is added
-    pub(super) added: Set,
+    pub(super) added: Cow<'s, Set>,
     /// Whether the set had nothing: the kernel wants to know where no range is before the first
     pub(super) starts: bool,
 }
@@ -75,14 +76,12 @@ impl Existing {
     }
 
     /// What has to be sent so that the set has these elements, too.
-    pub(super) fn add(&self, set: &Set) -> Result<Plan, String> {
-        let mut plan =
-            Plan { gone: None, added: set.clone(), starts: !self.known || self.elements.is_empty() };
+    pub(super) fn add<'s>(&self, set: &'s Set) -> Result<Plan<'s>, String> {
         if !self.known || self.elements.is_empty() {
             if self.known && !set.auto_merge {
                 refuse_overlaps(set)?;
             }
-            return Ok(plan);
+            return Ok(Plan { gone: None, added: Cow::Borrowed(set), starts: true });
         }
         let mut gone = Vec::new();
         let mut added = Vec::with_capacity(set.elements.len());
@@ -112,22 +111,19 @@ impl Existing {
             }
             added.push(Element { key: expression(&from, &to, set), ..element.clone() });
         }
-        plan.added.elements = added;
-        if !gone.is_empty() {
-            plan.gone = Some(Set { elements: gone, ..set.clone() });
-        }
         if !set.auto_merge {
             refuse_overlaps(set)?;
         }
-        Ok(plan)
+        let with = |elements| Set { elements, ..set.clone() };
+        let gone = if gone.is_empty() { None } else { Some(with(gone)) };
+        Ok(Plan { gone, added: Cow::Owned(with(added)), starts: false })
     }
 
     /// What has to be sent so that the set has none of these any more: of a merged range, the rest stays.
-    pub(super) fn delete(&self, set: &Set) -> Result<Plan, String> {
-        let none = Set { elements: Vec::new(), ..set.clone() };
-        let mut plan = Plan { gone: None, added: none, starts: false };
+    pub(super) fn delete(&self, set: &Set) -> Result<Plan<'static>, String> {
+        let with = |elements| Set { elements, ..set.clone() };
         if !self.known || !set.auto_merge {
-            return Ok(plan);
+            return Ok(Plan { gone: None, added: Cow::Owned(with(Vec::new())), starts: false });
         }
         let (mut gone, mut added) = (Vec::new(), Vec::new());
         for element in &set.elements {
@@ -149,9 +145,7 @@ impl Existing {
                 added.push(Element { key: expression(&next, last, set), ..self.elements[index].clone() });
             }
         }
-        plan.gone = Some(Set { elements: gone, ..set.clone() });
-        plan.added.elements = added;
-        Ok(plan)
+        Ok(Plan { gone: Some(with(gone)), added: Cow::Owned(with(added)), starts: false })
     }
 
     /// The ranges that overlap with one, and those next to it where they are to become one.

@@ -148,9 +148,10 @@ impl<'s> OwnSets<'s> {
             verdicts,
             object: wire.object,
             userdata: wire.userdata.to_vec(),
+            meter: None,
             keys,
         };
-        let is_kept = set.head(wire.family, wire.table, wire.name, 0).flags == wire.flags
+        let is_kept = set.head(wire.family, wire.table, 0).flags == wire.flags
             && wire.policy == SetPolicy::Performance
             && wire.expressions.is_empty()
             && (wire.timeout, wire.gc_interval) == (0, 0);
@@ -170,14 +171,17 @@ fn renamed<'e>(expression: &Expr<'e>, set: nftwire::Text<'e>, set_id: u32) -> Ex
 impl AnonymousSet {
     /// Whether rules find the same in both; what nft keeps to show them does not count.
     fn holds_the_same(&self, other: &Self) -> bool {
-        let Self { key_type, fields, values, key_len, interval, verdicts, object, userdata: _, keys } = self;
-        let head = (key_type, fields, values, key_len, interval, verdicts, object);
+        let Self { key_type, fields, values, key_len, interval, verdicts, object, .. } = self;
+        let Self { userdata: _, meter, keys, .. } = self;
+        let head = (key_type, fields, values, key_len, interval, verdicts, object, meter);
         let ordered = |keys: &[SetKey]| {
             let mut keys = keys.to_vec();
             for key in &mut keys {
                 // Not whether a range reaches to the highest value, which its end says.
-                let comment = ElementUserdata::decode(&key.details.userdata).comment;
-                key.details.userdata = comment.map(|comment| comment.as_bytes().to_vec()).unwrap_or_default();
+                let Some(details) = &mut key.details else { continue };
+                let comment = ElementUserdata::decode(&details.userdata).comment;
+                details.userdata = comment.map(|comment| comment.as_bytes().to_vec()).unwrap_or_default();
+                key.details.take_if(|details| **details == KeyDetails::default());
             }
             keys.sort_by(|one, other| one.place().cmp(&other.place()));
             keys
@@ -190,6 +194,7 @@ impl AnonymousSet {
             &other.interval,
             &other.verdicts,
             &other.object,
+            &other.meter,
         ) && ordered(keys) == ordered(&other.keys)
     }
 }
@@ -225,6 +230,6 @@ fn key(element: nftwire::Element<'_>) -> Option<SetKey> {
         end: element.interval_end,
         key_end: element.key_end,
         catch_all: element.catch_all,
-        details,
+        details: (details != KeyDetails::default()).then(|| Box::new(details)),
     })
 }

@@ -333,6 +333,7 @@ fn a_set_of_ports_belongs_to_its_rule() {
         verdicts: false,
         object: None,
         userdata: Vec::new(),
+        meter: None,
         keys: [53, 15008].map(|port| SetKey::new(Data::be16(port), false)).to_vec(), // element 00003500, element 0000a03a
     };
     assert_eq!(compiled.sets, [set]);
@@ -417,7 +418,8 @@ fn ranges_in_a_set_are_the_ends_that_nft_makes_of_them() {
     let mut keys =
         vec![key(0, true), key(80, false), key(81, true), key(443, false), key(444, true), key(1000, false)];
     // Nothing ends the last one.
-    keys[5].details.userdata = [1, 4].into_iter().chain(1_u32.to_ne_bytes()).collect();
+    keys[5].details.get_or_insert_default().userdata =
+        [1, 4].into_iter().chain(1_u32.to_ne_bytes()).collect();
     assert_eq!(
         compiled.sets,
         [AnonymousSet {
@@ -429,6 +431,7 @@ fn ranges_in_a_set_are_the_ends_that_nft_makes_of_them() {
             verdicts: false,
             object: None,
             userdata: Vec::new(),
+            meter: None,
             keys
         }]
     );

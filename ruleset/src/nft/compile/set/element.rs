@@ -24,8 +24,8 @@ pub struct SetKey {
     pub key_end: Option<Data>,
     /// Whether it matches every key that no other element has
     pub catch_all: bool,
-    /// What it has besides the key
-    pub details: KeyDetails,
+    /// What few have besides the key: a set of many has to stay small
+    pub details: Option<Box<KeyDetails>>,
 }
 
 /// What an element has besides its key.
@@ -51,7 +51,7 @@ impl SetKey {
     /// A key of a set that has nothing but keys.
     #[must_use]
     pub fn new(key: Data, end: bool) -> Self {
-        Self { key, end, key_end: None, catch_all: false, details: KeyDetails::default() }
+        Self { key, end, key_end: None, catch_all: false, details: None }
     }
 
     fn catch_all() -> Self {
@@ -62,19 +62,23 @@ impl SetKey {
     #[must_use]
     pub fn element(&self) -> nftwire::Element<'_> {
         let Self { key, end, key_end, catch_all, details } = self;
-        let KeyDetails { verdict, value, object, timeout, expiration, expressions, userdata } = details;
-        let verdict = verdict.as_ref().map(|verdict| nftwire::ElementData::Verdict(verdict.into()));
-        nftwire::Element {
-            key: key.clone(),
+        let element = nftwire::Element {
             key_end: key_end.clone(),
             interval_end: *end,
             catch_all: *catch_all,
+            ..nftwire::Element::new(key.clone())
+        };
+        let Some(details) = details else { return element };
+        let KeyDetails { verdict, value, object, timeout, expiration, expressions, userdata } = &**details;
+        let verdict = verdict.as_ref().map(|verdict| nftwire::ElementData::Verdict(verdict.into()));
+        nftwire::Element {
             data: verdict.or_else(|| value.clone().map(nftwire::ElementData::Value)),
             object: object.as_ref().map(Into::into),
             expressions: expressions.clone(),
             timeout: *timeout,
             expiration: *expiration,
             userdata,
+            ..element
         }
     }
 
@@ -86,7 +90,8 @@ impl SetKey {
 
     /// Whether it leads to what the elements of such a map lead to; those of a set lead nowhere.
     pub(super) fn leads_to(&self, value: Option<&SetValue>) -> bool {
-        let KeyDetails { verdict, value: data, object, .. } = &self.details;
+        let Some(details) = &self.details else { return true };
+        let KeyDetails { verdict, value: data, object, .. } = &**details;
         let found = (verdict.is_some(), data.is_some(), object.is_some());
         // What ends a range leads nowhere; and of a map's elements that are looked for or deleted, the keys are enough.
         let nowhere = found == (false, false, false);
@@ -152,7 +157,7 @@ fn put_field(bytes: &mut Vec<u8>, field: &Data) {
 struct Span {
     from: Data,
     to: Data,
-    details: KeyDetails,
+    details: Option<Box<KeyDetails>>,
 }
 
 impl Span {
@@ -205,7 +210,7 @@ pub(super) fn of_one_field(
         }
     }
     spans.sort_by(|one, other| (&one.from, &one.to).cmp(&(&other.from, &other.to)));
-    let spans = merged(spans, matches!(ranges, Ranges::Merged | Ranges::Anonymous))?;
+    merge(&mut spans, matches!(ranges, Ranges::Merged | Ranges::Anonymous))?;
     let mut keys = match interval {
         true => ends(spans, key_len, ranges == Ranges::Anonymous)?,
         false => spans.into_iter().map(Span::into_key).collect(),
@@ -216,8 +221,11 @@ pub(super) fn of_one_field(
     Ok(keys)
 }
 
-fn details(element: &Element) -> Result<KeyDetails, NotCompiled> {
+fn details(element: &Element) -> Result<Option<Box<KeyDetails>>, NotCompiled> {
     let Element { key: _, value, details } = element;
+    if value.is_none() && details.is_none() {
+        return Ok(None);
+    }
     let mut compiled = KeyDetails::default();
     match value {
         None => {}
@@ -238,7 +246,7 @@ fn details(element: &Element) -> Result<KeyDetails, NotCompiled> {
             compiled.userdata = userdata.encode().map_err(|_| too_long)?;
         }
     }
-    Ok(compiled)
+    Ok(Some(Box::new(compiled)))
 }
 
 pub(super) fn value_data(value: &Expression) -> Result<Data, NotCompiled> {
@@ -313,28 +321,25 @@ pub(crate) fn range(key: &Expression) -> Result<(Data, Data), NotCompiled> {
     }
 }
 
-/// Ranges that overlap become one, and with `merge` those that touch, too. Where elements have something of their own, they
-/// must not overlap.
-fn merged(spans: Vec<Span>, merge: bool) -> Result<Vec<Span>, NotCompiled> {
-    let mut merged: Vec<Span> = Vec::with_capacity(spans.len());
-    let nothing = KeyDetails::default();
-    for span in spans {
-        match merged.last_mut() {
-            Some(last) if last.details == nothing && span.details == nothing => {
-                let touches = merge && successor(&last.to).is_some_and(|next| span.from == next);
-                if span.from > last.to && !touches {
-                    merged.push(span);
-                } else if span.to > last.to {
-                    last.to = span.to;
-                }
-            }
-            Some(last) if span.from <= last.to => {
-                return Err(SetFault::Overlap.into());
-            }
-            _ => merged.push(span),
+/// Ranges that overlap become one, and with `touching` those that touch, too. Where elements have something of their own,
+/// they must not overlap.
+fn merge(spans: &mut Vec<Span>, touching: bool) -> Result<(), NotCompiled> {
+    let mut overlap = false;
+    spans.dedup_by(|span, last| {
+        if last.details.is_some() || span.details.is_some() {
+            overlap |= span.from <= last.to;
+            return false;
         }
-    }
-    Ok(merged)
+        let touches = || touching && successor(&last.to).is_some_and(|next| span.from == next);
+        if span.from > last.to && !touches() {
+            return false;
+        }
+        if span.to > last.to {
+            last.to = std::mem::take(&mut span.to);
+        }
+        true
+    });
+    if overlap { Err(SetFault::Overlap.into()) } else { Ok(()) }
 }
 
 /// What the kernel wants: the ends of the ranges, after one that says that nothing is before the first. With `shared`, a
@@ -354,7 +359,8 @@ fn ends(spans: Vec<Span>, key_len: usize, shared: bool) -> Result<Vec<SetKey>, N
         if end.is_none() {
             // nft says so of what reaches to the highest value.
             let open = ElementUserdata { comment: None, interval_open: true };
-            key.details.userdata.extend(open.encode().map_err(|_| SetFault::Userdata)?);
+            let details = key.details.get_or_insert_default();
+            details.userdata.extend(open.encode().map_err(|_| SetFault::Userdata)?);
         }
         keys.push(key);
         keys.extend(end.map(|end| SetKey::new(end, true)));
