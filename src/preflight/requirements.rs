@@ -139,7 +139,7 @@ fn used(ruleset: &Ruleset) -> Result<Vec<&'static Feature>, NotCompiled> {
                     compiled
                         .sets
                         .iter()
-                        .filter_map(|set| Feature::of_set(set.head(table.family, &table.name, "", 0).flags)),
+                        .filter_map(|set| Feature::of_set(set.head(table.family, &table.name, 0).flags)),
                 );
             }
         }

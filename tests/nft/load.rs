@@ -11,6 +11,30 @@ add chain inet t n { type nat hook output priority -100; }
 add chain inet t d
 ";
 
+/// Headers of the link layer in tables of network protocols, and the size of sets that never change.
+const TEXTS_OF_THEIR_OWN: &[&str] = &[
+    "add table ip t; add chain ip t c; add rule ip t c vlan id 1 ip saddr 1.1.1.1\n",
+    "add table ip6 t; add chain ip6 t c; add rule ip6 t c vlan id 1 vlan pcp 3 ip6 saddr ::1\n",
+    "add table ip t; add set ip t s { type inet_proto; }; add set ip t u { type pkt_type; }; add set ip t v { type ct_dir; }\n",
+    "add table inet t; add set inet t s { type mark; flags interval; }; add chain inet t c; add rule inet t c meta mark @s\n",
+    "add table inet t; add map inet t m { type uid : verdict; flags interval; }; add chain inet t c; add rule inet t c meta skuid vmap @m\n",
+    "table inet t {\nset s { typeof meta length; flags interval; elements = { 100-200 }\n}\nchain c { meta length @s\n}\n}\n",
+    "add table inet t; add set inet t s { type ipv4_addr . mark; flags interval; }; add chain inet t c; add rule inet t c ip saddr . ct mark @s drop\n",
+    "add table ip t; add map ip t m { type mark : inet_proto; }; add map ip t n { type boolean : nf_proto; }\n",
+    "add table inet t; add set inet t s { typeof meta l4proto; }; add set inet t u { typeof meta nfproto; }\n",
+    "add table ip t; add chain ip t c; add rule ip t c ether saddr 00:11:22:33:44:55\n",
+    "add table ip t; add set ip t s { type ipv4_addr; flags constant; elements = { 1.1.1.1, 2.2.2.2, 2.2.2.2 }; }\n",
+    "add table ip t; add set ip t s { type ipv4_addr; flags constant, interval; elements = { 1.1.1.0/24, 9.9.9.9 }; }\n",
+];
+
+#[test]
+fn link_layers_and_constant_sets() {
+    if !can_run() {
+        return;
+    }
+    TEXTS_OF_THEIR_OWN.iter().for_each(|text| assert_same(&[text]));
+}
+
 /// Rules of the chain `c`.
 const RULES: &[&str] = &[
     "accept",
@@ -55,6 +79,11 @@ const RULES: &[&str] = &[
     "ip saddr 1.2.3.4 tcp dport 80 accept comment \"a comment\"",
     "meta l4proto tcp tcp dport 80 accept",
     "ip protocol tcp accept",
+    "meter a size 8192 { ip saddr timeout 30s counter }",
+    "meter b { ip saddr . tcp dport limit rate over 10/second } drop",
+    "meter c { meta iif . ip6 saddr timeout 600s counter }",
+    "rt0 addr[1] ::1",
+    "vlan id 1",
     "@th,16,16 { 80, 443 } drop",
     "@th,0,16 vmap { ssh : accept, 80-90 : drop }",
     "@th,0,16 . @th,16,16 { 1 . 2 } drop",
@@ -180,6 +209,19 @@ fn a_sidecars_rules_leave_the_same_state() {
     }
 }
 
+/// The state without what nft 1.0.6 does twice: in a table's block it evaluates a rule twice, and shifts a field of a few
+/// bits in a concatenation each time, which then matches nothing.
+fn shifted_once(state: &str) -> String {
+    let end = "sreg2: None } })";
+    let starts = state.match_indices("Bitwise(Bitwise {").map(|(start, _)| &state[start..]);
+    let shifts = starts.filter_map(|rest| rest.find(end).map(|at| &rest[..at + end.len()]));
+    let mut once = state.to_owned();
+    for shift in shifts.filter(|shift| shift.contains("Other { op: 2, ")) {
+        once = once.replace(&format!("{shift} {shift}"), shift);
+    }
+    once
+}
+
 /// A text loads as nft loads it, or is refused: it never becomes something else. Listings of the corpus that load do so
 /// again.
 #[test]
@@ -194,11 +236,11 @@ fn the_corpus_leaves_the_same_state_or_is_refused() {
         let text = fs::read_to_string(&path).unwrap();
         let Ok(theirs) = loaded(Nft::Theirs, &[&text]) else { continue };
         match loaded(Nft::Ours, &[&text]) {
-            Ok(ours) if ours == theirs => {
+            Ok(ours) if ours == theirs || ours == shifted_once(&theirs) => {
                 same += 1;
                 reloads(&path, &text, &mut wrong);
             }
-            Ok(ours) => wrong.push_str(&first_difference(&path, &theirs, &ours)),
+            Ok(ours) => wrong.push_str(&first_difference(&path, &shifted_once(&theirs), &ours)),
             Err(error) => {
                 refused += 1;
                 assert!(error.contains("Error: "), "{}: {error}", path.display());
@@ -221,7 +263,8 @@ fn reloads(path: &Path, source: &str, wrong: &mut String) {
         Ok(after) if after == before => {}
         Ok(after) => {
             let theirs = loaded(Nft::Theirs, &[&listing]);
-            if theirs.as_ref() != Ok(&after) {
+            let alike = |theirs: &String| *theirs == after || shifted_once(theirs) == after;
+            if !theirs.as_ref().is_ok_and(alike) {
                 wrong.push_str(&first_difference(path, theirs.as_ref().unwrap_or(&before), &after));
             }
         }

@@ -157,7 +157,11 @@ const OPTIONS: &[Description] = &[
         kind: OptionKind::Ipv6,
         number: 43,
         name: "rt0",
-        fields: &[("reserved", 32, 32, DataType::NetworkInteger)],
+        fields: &[
+            ("reserved", 32, 32, DataType::NetworkInteger),
+            ("addr[1]", 64, 128, DataType::Ipv6Addr),
+            ("addr[2]", 192, 128, DataType::Ipv6Addr),
+        ],
     },
     Description {
         kind: OptionKind::Ipv6,

@@ -12,10 +12,10 @@ use crate::{Family, Name, Rule, Table};
 pub(super) fn as_listed(table: &Table, rule: &Rule) -> Result<Rule, NotCompiled> {
     let family = table.family;
     let mut compiled = compile_in(table, rule, 1)?;
-    let anonymous = (1..).zip(&compiled.sets).map(|(id, set)| (name(id), as_set(&name(id), set)));
+    let anonymous = (1..).zip(&compiled.sets).map(|(id, set)| (name(id, set), as_set(&name(id, set), set)));
     let named = table.sets.iter().map(|set| (set.name.clone(), set.clone()));
     let sets: Sets = anonymous.chain(named).collect();
-    let names: Vec<_> = (1..).zip(&compiled.sets).map(|(id, _)| (id, name(id))).collect();
+    let names: Vec<_> = (1..).zip(&compiled.sets).map(|(id, set)| (id, name(id, set))).collect();
     for expression in &mut compiled.expressions {
         if let Expr::Lookup(Lookup { set, set_id, .. }) | Expr::Objref(Objref::Map { set, set_id, .. }) =
             expression
@@ -28,12 +28,12 @@ pub(super) fn as_listed(table: &Table, rule: &Rule) -> Result<Rule, NotCompiled>
     Ok(read.unwrap_or_else(|_| rule.clone()))
 }
 
-fn name(id: u32) -> Name {
-    format!("__set{id}").into()
+fn name(id: u32, set: &AnonymousSet) -> Name {
+    set.meter.as_ref().map_or_else(|| format!("__set{id}").into(), |meter| meter.name.clone())
 }
 
 fn as_set(name: &Name, set: &AnonymousSet) -> crate::Set {
-    let head = set.head(Family::Unspec, "", name, 0);
+    let head = nftwire::Set { name: name.into(), ..set.head(Family::Unspec, "", 0) };
     let mut reader = SetReader::new(decompile::set(&head));
     for key in &set.keys {
         reader.add(&key.element());

@@ -5,9 +5,7 @@ use std::fmt;
 use nftwire::{Batch, ElementList, Position};
 
 use crate::model::statement::ObjectKind;
-use crate::nft::compile::{
-    self, ANONYMOUS_SET_NAME, AnonymousSet, NotCompiled, SetKey, comment, compile_in, named_set,
-};
+use crate::nft::compile::{self, AnonymousSet, NotCompiled, SetKey, comment, compile_in, named_set};
 use crate::validate::RulePlace;
 use crate::{Family, Name, Ruleset};
 use nftwire::Text;
@@ -308,7 +306,7 @@ impl<'a> Transaction<'a> {
 
 pub(crate) fn add_anonymous_set(batch: &mut Batch, family: Family, table: Text<'_>, set: &AnonymousSet) {
     let id = batch.take_set_id();
-    batch.add_set(&set.head(family, table, ANONYMOUS_SET_NAME, id));
+    batch.add_set(&set.head(family, table, id));
     let elements = set.keys.iter().map(SetKey::element);
-    batch.add_elements(&ElementList::new(family, table, ANONYMOUS_SET_NAME, id), elements);
+    batch.add_elements(&ElementList::new(family, table, set.name(), id), elements);
 }

@@ -107,7 +107,7 @@ impl SystemNames {
             services: services.then(|| names_of_services(&read("/etc/services"))),
             users: accounts.then(|| names_of_accounts(&read("/etc/passwd"))),
             groups: accounts.then(|| names_of_accounts(&read("/etc/group"))),
-            hosts: hosts.then(|| names_of_hosts(&read("/etc/hosts"))),
+            hosts: hosts.then(|| hosts_by_address(&read("/etc/hosts"))),
         }
     }
 
@@ -149,7 +149,7 @@ fn names_of_accounts(text: &str) -> HashMap<u32, String> {
 }
 
 /// hosts(5): an address, and the first of its names.
-fn names_of_hosts(text: &str) -> HashMap<IpAddr, String> {
+fn hosts_by_address(text: &str) -> HashMap<IpAddr, String> {
     let mut names = HashMap::new();
     for line in text.lines() {
         let mut words = line.split('#').next().unwrap_or("").split_whitespace();
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(services, HashMap::from([(22, "ssh".to_owned())]));
         let users = names_of_accounts("root:x:0:0::/:\ntoor:x:0:0::/:\nbad\nworse:x:y\n");
         assert_eq!(users, HashMap::from([(0, "root".to_owned())]));
-        let hosts = names_of_hosts("127.0.0.1 localhost other\n127.0.0.1 vm\nx y\n::1\n");
+        let hosts = hosts_by_address("127.0.0.1 localhost other\n127.0.0.1 vm\nx y\n::1\n");
         assert_eq!(hosts, HashMap::from([(IpAddr::from([127, 0, 0, 1]), "localhost".to_owned())]));
     }
 

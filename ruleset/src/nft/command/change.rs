@@ -9,7 +9,7 @@ use nftwire::{
 use super::interval::{self, Existing};
 use super::positions::Positions;
 use super::updates::Updates;
-use super::{failure, is_missing, strerror};
+use super::{Settings, failure, is_missing, strerror};
 use crate::nft::compile::{Compiled, NotCompiled, SetKey, comment, compile_with, named_set, table as wire};
 use crate::nft::parse::evaluate::{ANONYMOUS_CHAIN, Evaluator, Item, ItemData};
 use crate::nft::parse::source::{Fault, Span};
@@ -43,12 +43,42 @@ pub(super) struct Change {
     /// The number of the next anonymous chain
     next_chain_id: u32,
     check: bool,
+    /// The expressions of the rules so far, where they are to be shown
+    debug: Option<String>,
 }
 
 impl Change {
-    pub(super) fn new(commands: &[Command], check: bool) -> Self {
-        let (positions, updates) = (Positions::new(commands), Updates::new(commands));
-        Self { batch: Batch::new(), subjects: Vec::new(), positions, updates, next_chain_id: 1, check }
+    pub(super) fn new(commands: &[Command], settings: Settings<'_>) -> Self {
+        Self {
+            batch: Batch::new(),
+            subjects: Vec::new(),
+            positions: Positions::new(commands),
+            updates: Updates::new(commands),
+            next_chain_id: 1,
+            check: settings.check,
+            debug: settings.debug.then(String::new),
+        }
+    }
+
+    /// The expressions of the rules, where they are to be shown.
+    pub(super) fn take_debug(&mut self) -> String {
+        self.debug.take().unwrap_or_default()
+    }
+
+    fn note(
+        &mut self,
+        family: Family,
+        table: crate::Text<'_>,
+        chain: crate::Text<'_>,
+        compiled: &Compiled<'_>,
+    ) {
+        if let Some(debug) = &mut self.debug {
+            debug.push_str(&format!("{family} {table} {chain}\n"));
+            for expression in &compiled.expressions {
+                debug.push_str(&format!("  [ {expression:?} ]\n"));
+            }
+            debug.push('\n');
+        }
     }
 
     fn push(&mut self, subject: Subject, fill: impl FnOnce(&mut Batch)) {
@@ -105,9 +135,9 @@ impl Change {
             ItemData::Elements(set) => {
                 self.add_elements(subject, family, (&table).into(), set, create, socket)?;
             }
-            ItemData::Rule { chain, position, rule, blocks, maps } => {
+            ItemData::Rule { chain, position, rule, blocks, named } => {
                 let place = (family, (&table).into(), chain.into());
-                self.add_rule(subject, place, *position, (rule, blocks, maps), socket)?;
+                self.add_rule(subject, place, *position, (rule, blocks, named), socket)?;
             }
         }
         Ok(())
@@ -167,7 +197,7 @@ impl Change {
         subject: Subject,
         (family, table, chain): (Family, crate::Text<'_>, crate::Text<'_>),
         position: RulePosition,
-        (rule, blocks, maps): (&Rule, &[Vec<Rule>], &[Set]),
+        (rule, blocks, named): (&Rule, &[Vec<Rule>], &[Set]),
         socket: &mut Socket,
     ) -> Result<(), Fault> {
         let placed = self.positions.place(socket, family, table, chain, position);
@@ -184,12 +214,13 @@ impl Change {
         let Some((position, id)) = placed else {
             return Err(Fault::new(span, "Could not process rule: No such file or directory"));
         };
-        let compiled = self.compile(subject, family, (rule, maps), self.next_chain_id)?;
+        let compiled = self.compile(subject, family, (rule, named), self.next_chain_id)?;
+        self.note(family, table, chain, &compiled);
         // In nft's order: its sets, its chains, the rule.
         self.push(subject, |batch| {
             compiled.sets.iter().for_each(|set| add_anonymous_set(batch, family, table, set));
         });
-        self.add_blocks(subject, family, table, (blocks, maps))?;
+        self.add_blocks(subject, family, table, (blocks, named))?;
         self.push(subject, |batch| {
             let mut message = nftwire::Rule::new(family, table, chain);
             message.userdata = &compiled.userdata;
@@ -211,7 +242,7 @@ impl Change {
         subject: Subject,
         family: Family,
         table: crate::Text<'_>,
-        (blocks, maps): (&[Vec<Rule>], &[Set]),
+        (blocks, named): (&[Vec<Rule>], &[Set]),
     ) -> Result<(), Fault> {
         let first = self.next_chain_id;
         for rules in blocks {
@@ -221,7 +252,8 @@ impl Change {
             let chain = nftwire::Chain { id, flags, ..nftwire::Chain::new(family, table, "") };
             self.push(subject, |batch| batch.add_chain(&chain));
             for rule in rules {
-                let compiled = self.compile(subject, family, (rule, maps), first)?;
+                let compiled = self.compile(subject, family, (rule, named), first)?;
+                self.note(family, table, "".into(), &compiled);
                 self.push(subject, |batch| {
                     for set in &compiled.sets {
                         add_anonymous_set(batch, family, table, set);
@@ -240,10 +272,10 @@ impl Change {
         &self,
         subject: Subject,
         family: Family,
-        (rule, maps): (&'r Rule, &[Set]),
+        (rule, named): (&'r Rule, &[Set]),
         first_chain: u32,
     ) -> Result<Compiled<'r>, Fault> {
-        let compiled = compile_with(family, maps, rule, self.batch.next_set_id());
+        let compiled = compile_with(family, named, rule, self.batch.next_set_id());
         let mut compiled = compiled.map_err(|error| Fault::new(subject.command, error.to_string()))?;
         let count = compiled.expressions.len();
         if count > uapi::NFT_RULE_MAXEXPRS {

@@ -63,7 +63,7 @@ impl Rules<'_> {
                     let _ = writeln!(out, "{head}packet: {}", self.packet(trace));
                 }
                 if let Some(handle) = trace.rule
-                    && let Some(rule) = self.rule((trace.family, table, chain, handle))?
+                    && let Some(rule) = self.rule(&(trace.family, table, chain, handle))?
                 {
                     let _ = writeln!(out, "{head}rule {rule} ({})", verdict(trace));
                 }
@@ -98,9 +98,9 @@ impl Rules<'_> {
     }
 
     /// A rule's text; `None` for one that no longer exists.
-    fn rule(&mut self, key: Key) -> Result<Option<&str>, Error> {
-        if !self.texts.contains_key(&key) {
-            let (family, table, chain, _) = &key;
+    fn rule(&mut self, key: &Key) -> Result<Option<&str>, Error> {
+        if !self.texts.contains_key(key) {
+            let (family, table, chain, _) = key;
             let scope = Scope::Chain(*family, table.as_text(), chain.as_text());
             let listed =
                 listing::collect(self.socket, scope, |_, _, rule, rules: &mut Vec<_>| rules.push(rule))?;
@@ -116,7 +116,7 @@ impl Rules<'_> {
                 }
             }
         }
-        Ok(self.texts.get(&key).map(String::as_str))
+        Ok(self.texts.get(key).map(String::as_str))
     }
 
     /// The devices and headers of a packet, each followed by a blank.

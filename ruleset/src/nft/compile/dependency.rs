@@ -120,7 +120,8 @@ impl Compiler<'_, '_> {
         }
         if known != Some(Protocol::Ether)
             || field.protocol != Protocol::Vlan
-            || self.context.layers[NETWORK].is_some()
+            || (self.context.layers[NETWORK].is_some()
+                && !matches!(self.context.family, Family::Ipv4 | Family::Ipv6 | Family::Arp))
         {
             return Err(self.no_header(field.protocol));
         }

@@ -353,10 +353,15 @@ impl<'a> Compiler<'a, '_> {
 
     /// Adds a set of the rule's own; returns its number.
     pub(super) fn own_set(&mut self, key: &Expression, elements: &[Element]) -> Result<u32, NotCompiled> {
+        Ok(self.add_set(super::AnonymousSet::new(key, elements)?))
+    }
+
+    /// Adds a set; returns its number.
+    pub(super) fn add_set(&mut self, set: super::AnonymousSet) -> u32 {
         let set_id = self.next_set_id;
-        self.sets.push(super::AnonymousSet::new(key, elements)?);
+        self.sets.push(set);
         self.next_set_id += 1;
-        Ok(set_id)
+        set_id
     }
 }
 

@@ -22,7 +22,7 @@ use nftwire::expr::MetaKey;
 use nftwire::{Compat, Expr, Register, uapi, userdata};
 
 pub use error::{NotCompiled, SetFault};
-pub use set::{AnonymousSet, KeyDetails, NamedSet, SetKey, named_set};
+pub use set::{AnonymousSet, KeyDetails, Meter, NamedSet, SetKey, named_set};
 
 use crate::nft::decompile::context::Context;
 use crate::{Data, Expression, Family, Name, Op, Origin, Rule, Selector, Set, Statement, Table};

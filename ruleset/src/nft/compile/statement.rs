@@ -8,7 +8,7 @@ use nftwire::expr::{
 use nftwire::{Expr, Register, SetFlags, uapi};
 
 use super::load::{self, bits, exthdr, is_host_order};
-use super::{Compiler, NotCompiled, WORDS_IN_16_BYTES, constant, register};
+use super::{AnonymousSet, Compiler, Meter, NotCompiled, WORDS_IN_16_BYTES, constant, register};
 use crate::model::statement::{
     Forward, Log as ModelLog, ObjectKind, Queue, Reject, RejectWith, Update, UpdateOp,
 };
@@ -242,9 +242,6 @@ impl<'a> Compiler<'a, '_> {
 
     fn update(&mut self, update: &'a Update) -> Result<(), NotCompiled> {
         let Update { op, set, key, value, timeout, statements, meter } = update;
-        if meter.is_some() {
-            return Err(NotCompiled::Expression("a meter"));
-        }
         self.depend(key)?;
         let start = self.next_word;
         let key_word = self.reserve(self.words(key))?;
@@ -260,9 +257,16 @@ impl<'a> Compiler<'a, '_> {
             None => None,
         };
         self.next_word = start;
+        let set_id = match meter {
+            None => 0,
+            Some(size) => {
+                let meter = Meter { name: set.clone(), size: *size, expires: *timeout > 0 };
+                self.add_set(AnonymousSet::meter(key, meter)?)
+            }
+        };
         self.emit(Dynset {
             set: set.into(),
-            set_id: 0,
+            set_id,
             op: match op {
                 UpdateOp::Add => DynsetOp::Add,
                 UpdateOp::Update => DynsetOp::Update,

@@ -3,12 +3,13 @@
 mod element;
 mod type_of;
 
+use nftwire::expr::MetaKey;
 use nftwire::userdata::{ByteOrder, SetUserdata, Typeof};
 use nftwire::{Expr, Family, ObjectKind, SetFlags, SetPolicy, Text};
 
 use super::{NotCompiled, SetFault, load, stateful};
 use crate::nft::decompile::type_of::VERDICT;
-use crate::{DataType, Element, Expression, Selector, Set, SetType, SetValue};
+use crate::{DataType, Element, Expression, Name, Selector, Set, SetType, SetValue};
 
 use element::Ranges;
 pub(super) use element::moved;
@@ -34,8 +35,21 @@ pub struct AnonymousSet {
     pub object: Option<ObjectKind>,
     /// What nft keeps with it, where it could not show the keys without
     pub userdata: Vec<u8>,
+    /// Of a meter, whose elements its rule adds: the name, and what bounds them
+    pub meter: Option<Meter>,
     /// The keys in [their order](SetKey::place), each once
     pub keys: Vec<SetKey>,
+}
+
+/// What a meter has besides its keys: nft gives these sets of a rule's own a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meter {
+    /// Its name
+    pub name: Name,
+    /// How many elements it may hold
+    pub size: u32,
+    /// Whether elements expire
+    pub expires: bool,
 }
 
 /// A set or a map that rules look things up in by its name.
@@ -70,33 +84,60 @@ pub struct NamedSet {
 }
 
 impl AnonymousSet {
+    /// Its name in a batch: the kernel numbers all but meters itself.
+    #[must_use]
+    pub fn name(&self) -> Text<'_> {
+        self.meter.as_ref().map_or(super::ANONYMOUS_SET_NAME.into(), |meter| meter.name.as_text())
+    }
+
     /// The set as the kernel wants it, without its elements.
     #[must_use]
-    pub fn head<'a>(
-        &'a self,
-        family: Family,
-        table: impl Into<Text<'a>>,
-        name: impl Into<Text<'a>>,
-        id: u32,
-    ) -> nftwire::Set<'a> {
+    pub fn head<'a>(&'a self, family: Family, table: impl Into<Text<'a>>, id: u32) -> nftwire::Set<'a> {
         let flag = |set: bool, flag| if set { flag } else { SetFlags::default() };
         let map = self.verdicts || self.values.is_some();
         let (interval, map) = (flag(self.interval, SetFlags::INTERVAL), flag(map, SetFlags::MAP));
         let concat = flag(!self.fields.is_empty(), SetFlags::CONCAT);
         let objects = flag(self.object.is_some(), SetFlags::OBJECT);
         let (value_type, value_len) = self.values.unwrap_or_default();
+        let (kind, size) = match &self.meter {
+            None => (SetFlags::CONSTANT, u32::try_from(self.keys.len()).unwrap_or(u32::MAX)),
+            Some(meter) => (SetFlags::EVAL | flag(meter.expires, SetFlags::TIMEOUT), meter.size),
+        };
         nftwire::Set {
             id,
-            flags: SetFlags::ANONYMOUS | SetFlags::CONSTANT | interval | map | concat | objects,
+            flags: SetFlags::ANONYMOUS | kind | interval | map | concat | objects,
             object: self.object,
             key_type: self.key_type,
             data_type: if self.verdicts { DataType::VERDICT } else { value_type },
             data_len: value_len,
-            size: u32::try_from(self.keys.len()).unwrap_or(u32::MAX),
+            size,
             fields: self.fields.clone(),
             userdata: &self.userdata,
-            ..nftwire::Set::new(family, table, name, self.key_len)
+            ..nftwire::Set::new(family, table, self.name(), self.key_len)
         }
+    }
+
+    /// The set that a rule fills by itself.
+    ///
+    /// # Errors
+    /// A key that nft could not show.
+    pub(super) fn meter(key: &Expression, meter: Meter) -> Result<Self, NotCompiled> {
+        let key_len = match key {
+            Expression::Concat(parts) => parts.iter().map(|part| load::len(part).next_multiple_of(4)).sum(),
+            key => load::len(key),
+        };
+        Ok(Self {
+            key_type: type_number(key),
+            fields: Vec::new(),
+            values: None,
+            key_len,
+            interval: false,
+            verdicts: false,
+            object: None,
+            userdata: anonymous_userdata(key, None)?,
+            meter: Some(meter),
+            keys: Vec::new(),
+        })
     }
 
     /// The set of these elements.
@@ -119,7 +160,7 @@ impl AnonymousSet {
             let keys = element::of_fields(elements, parts.len(), interval)?;
             let fields = if interval { lens } else { Vec::new() };
             let key_type = type_number(key);
-            let object = None;
+            let (object, meter) = (None, None);
             return Ok(Self {
                 key_type,
                 fields,
@@ -129,6 +170,7 @@ impl AnonymousSet {
                 verdicts,
                 object,
                 userdata,
+                meter,
                 keys,
             });
         }
@@ -138,8 +180,8 @@ impl AnonymousSet {
         let keys = element::of_one_field(elements, data_type, key_len, ranges)?;
         let key_len = u32::try_from(key_len).unwrap_or(u32::MAX);
         let (key_type, fields) = (data_type.set_number(), Vec::new());
-        let object = None;
-        Ok(Self { key_type, fields, values, key_len, interval, verdicts, object, userdata, keys })
+        let (object, meter) = (None, None);
+        Ok(Self { key_type, fields, values, key_len, interval, verdicts, object, userdata, meter, keys })
     }
 }
 
@@ -271,8 +313,20 @@ const NO_ORDER: ByteOrder = ByteOrder::from_number(0);
 
 /// The byte order of a single field; several have none.
 fn order_of(of: &SetType) -> ByteOrder {
-    match of.types.as_slice() {
-        [field] => byte_order(field.data_type),
+    use DataType as T;
+    match (of.types.as_slice(), &of.expression) {
+        // nft's own descriptions of these types say none, or another one than what it reads them from has.
+        ([field], None) => match field.data_type {
+            T::NfProto | T::InetProto | T::DccpType | T::CtDirection | T::Boolean => NO_ORDER,
+            T::PacketType => ByteOrder::Host,
+            data_type => byte_order(data_type),
+        },
+        ([field], Some(Expression::Selector(selector))) => match selector {
+            Selector::Meta(MetaKey::Protocol | MetaKey::BriIifVproto) => ByteOrder::Big,
+            Selector::Meta(_) | Selector::Osf(_) => ByteOrder::Host,
+            _ => byte_order(field.data_type),
+        },
+        ([field], Some(_)) => byte_order(field.data_type),
         _ => NO_ORDER,
     }
 }

@@ -56,8 +56,8 @@ pub enum ItemData {
         rule: Rule,
         /// The rules of its anonymous chains, which it and the blocks after it jump to by [`ANONYMOUS_CHAIN`](super::ANONYMOUS_CHAIN) and their number
         blocks: Vec<Vec<Rule>>,
-        /// The maps that have names and whose values it uses, without their elements
-        maps: Vec<Set>,
+        /// The sets that it names and about which the compiler has to know something, without their elements
+        named: Vec<Set>,
     },
 }
 
@@ -183,7 +183,8 @@ impl Evaluator<'_> {
         let mut elements = Vec::new();
         for (name, set) in &block.sets {
             match self.set_block(name, set) {
-                Ok(declared) => {
+                Ok(mut declared) => {
+                    declared.size = self.constant_size(&declared, set);
                     self.declare(&declared);
                     elements.push((name, declared.clone(), set));
                     collector.add(name.span, Ok(ItemData::Set(Box::new(declared))));
@@ -210,7 +211,8 @@ impl Evaluator<'_> {
         block: &syntax::SetBlock,
     ) {
         match set {
-            Ok(set) => {
+            Ok(mut set) => {
+                set.size = self.constant_size(&set, block);
                 self.declare(&set);
                 collector.add(name.span, Ok(ItemData::Set(Box::new(set.clone()))));
                 self.add_elements(collector, name, set, block);
@@ -252,24 +254,29 @@ impl Evaluator<'_> {
     ) {
         let table = collector.table.clone();
         let data = self.rule(collector.family, &table, rule).map(|(rule, blocks)| {
-            let mut maps = Vec::new();
+            let mut named = Vec::new();
             std::iter::once(&rule)
                 .chain(blocks.iter().flatten())
-                .for_each(|rule| self.maps_of(rule, &mut maps));
-            ItemData::Rule { chain: chain.text.clone(), position, rule, blocks, maps }
+                .for_each(|rule| self.named_by(rule, &mut named));
+            ItemData::Rule { chain: chain.text.clone(), position, rule, blocks, named }
         });
         let span = std::mem::replace(&mut collector.span, rule.span);
         collector.add(chain.span, data);
         collector.span = span;
     }
 
-    /// The maps of values that a rule names, as far as they were declared or looked up.
-    fn maps_of(&self, rule: &Rule, maps: &mut Vec<Set>) {
+    /// The sets that a rule names, as far as they were declared or looked up: maps of values, whose values are loaded, and
+    /// sets of ranges, whose keys have the most significant byte first.
+    fn named_by(&self, rule: &Rule, named: &mut Vec<Set>) {
         for statement in &rule.statements {
             statement.each_set_name(&mut |name| {
                 let known = std::str::from_utf8(name.as_bytes()).ok().and_then(|name| self.declared(name));
-                if let Some(set) = known.filter(|set| matches!(set.value, Some(SetValue::Data { .. }))) {
-                    maps.push(set.clone());
+                let matters = |set: &&Set| {
+                    matches!(set.value, Some(SetValue::Data { .. }))
+                        || set.flags & uapi::NFT_SET_INTERVAL != 0
+                };
+                if let Some(set) = known.filter(matters) {
+                    named.push(set.clone());
                 }
             });
         }
@@ -404,12 +411,8 @@ fn table(spec: &TableSpec, block: &TableBlock) -> Evaluated<Table> {
     for flag in &block.flags {
         table.flags |= match &*flag.text {
             "dormant" => uapi::NFT_TABLE_F_DORMANT,
-            "owner" => {
-                return Err(Fault::new(
-                    flag.span,
-                    "a table whose owner ends at once is no use: flags owner is refused",
-                ));
-            }
+            "owner" => uapi::NFT_TABLE_F_OWNER,
+            "persist" => uapi::NFT_TABLE_F_PERSIST,
             _ => return Err(Fault::new(flag.span, "unknown table option")),
         };
     }

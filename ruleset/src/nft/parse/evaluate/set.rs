@@ -6,6 +6,7 @@ use super::super::source::{Fault, Span};
 use super::super::syntax::{Expr, ExprKind, Name, SetBlock, TypeSpec, ValueSpec};
 use super::element::{key_kinds, value_kinds};
 use super::{Evaluated, Evaluator};
+use crate::nft::compile::named_set;
 use crate::{DataType, Element, FieldType, Set, SetType, SetValue};
 
 impl Evaluator<'_> {
@@ -106,6 +107,21 @@ impl Evaluator<'_> {
         let evaluated = self.elements(items, &keys, values.as_deref(), Some(set))?;
         check_timeouts(set, &evaluated, elements.span)?;
         Ok(evaluated)
+    }
+
+    /// How many elements a set is to have that never changes: those that it begins with, as nft counts them.
+    pub(super) fn constant_size(&mut self, set: &Set, block: &SetBlock) -> u32 {
+        let Some(elements) = &block.elements else { return set.size };
+        if set.flags & uapi::NFT_SET_CONSTANT == 0 || set.size > 0 {
+            return set.size;
+        }
+        // What is wrong with them is said where they are added.
+        let Ok(elements) = self.set_elements(set, elements) else { return set.size };
+        let count = match set.flags & uapi::NFT_SET_INTERVAL {
+            0 => elements.len(),
+            _ => named_set(&Set { elements, ..set.clone() }).map_or(0, |compiled| compiled.keys.len()),
+        };
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 
     /// Remembers a set for what comes after.
