@@ -1,4 +1,4 @@
-//! What `meshwire --version` says beside the version: the commit and the features.
+//! What `meshwire --version` says besides the version: the commit and the features.
 
 use std::path::Path;
 use std::process::Command;

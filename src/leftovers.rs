@@ -46,7 +46,7 @@ pub fn find(nft: &mut Socket) -> Result<Vec<Leftover>, Error> {
 }
 
 /// Whether there is any table of a family of iptables-nft. In a new pod there is none, and this one dump says so: it is the
-/// beginning of a list that gets shorter only at places after the first, so what is missing from it is not there.
+/// beginning of a list that gets shorter only at places after the first, so what is missing from it does not exist.
 fn has_tables_of_iptables(nft: &mut Socket) -> Result<bool, Error> {
     let mut found = false;
     let read = nft.dump(Family::Unspec, Query::Tables, |received| {
@@ -158,7 +158,7 @@ pub(crate) fn removal(generation: u32, leftovers: &Leftovers) -> Batch {
 /// cleanup does; other rules and the tables stay. Returns what it was.
 ///
 /// # Errors
-/// Reading failed, or the kernel refused it: all of it is there still.
+/// Reading failed, or the kernel refused it: all of it still exists.
 pub fn remove(nft: &mut Socket) -> Result<Vec<Leftover>, Error> {
     if !has_tables_of_iptables(nft)? {
         return Ok(Vec::new());

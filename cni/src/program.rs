@@ -9,7 +9,7 @@ use meshwire::netns::{Namespace, NamespaceError, inside};
 use meshwire::network::RouteError;
 use meshwire::nftwire;
 
-/// Why the rules are not there. The pod must not be started.
+/// Why the rules could not be made. The pod must not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
     /// The namespace, its addresses or its rules

@@ -431,7 +431,7 @@ fn place(table: &Table, chain: &Chain, rule: Option<usize>) -> String {
     RulePlace { family: table.family, table: &table.name, chain: &chain.name, rule }.to_string()
 }
 
-/// Where something stands in a ruleset, for a message: `rule 7 of istio-output in inet istio-proxy-nat`.
+/// Where something is in a ruleset, for a message: `rule 7 of istio-output in inet istio-proxy-nat`.
 #[derive(Clone, Copy, Debug)]
 pub struct RulePlace<'a> {
     /// The family of the table

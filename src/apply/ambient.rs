@@ -33,11 +33,11 @@ use crate::mesh::istio::ambient::{HostInterception, PodInterception};
 use crate::network::RouteSocket;
 
 impl PodInterception {
-    /// Makes it so in the sockets' namespace, which is the pod's: all of it, or nothing. Rules that are there already
+    /// Makes it so in the sockets' namespace, which is the pod's: all of it, or nothing. Rules that exist already
     /// stay, with their counters. On a kernel without `fib`, its rules are left out.
     ///
     /// # Errors
-    /// See [`ApplyError`]; whatever fails, what was there before is there again.
+    /// See [`ApplyError`]; whatever fails, what existed before exists again.
     pub fn apply(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Applied, ApplyError> {
         self.interception().apply(nft, routes, Counters::Keep)
     }
@@ -56,7 +56,7 @@ impl HostInterception {
     /// keeps what is in it.
     ///
     /// # Errors
-    /// See [`ApplyError`]; whatever fails, what was there before is there again.
+    /// See [`ApplyError`]; whatever fails, what existed before exists again.
     pub fn apply(&self, nft: &mut Socket) -> Result<Applied, ApplyError> {
         apply_ruleset(nft, &self.interception(), Counters::Keep)
     }

@@ -73,7 +73,7 @@ impl Interception {
     /// take it are left out.
     ///
     /// # Errors
-    /// See [`ApplyError`]; whatever fails, what was there before is there again.
+    /// See [`ApplyError`]; whatever fails, what existed before exists again.
     pub fn apply(
         &self,
         nft: &mut Socket,

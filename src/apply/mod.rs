@@ -33,7 +33,7 @@ use settle::Committed;
 /// How long a generation is sought that lasts from the reading to the commit.
 const EXACT: Duration = Duration::from_secs(2);
 
-/// How long a proof is sought of what is there, where rules are to stay.
+/// How long a proof is sought of what exists, where rules are to stay.
 const PROVEN: Duration = Duration::from_secs(5);
 
 /// Why an interception was not applied, checked or removed.
@@ -217,7 +217,7 @@ impl LostRace for ApplyError {
     fn is_lost_race(&self) -> bool {
         match self {
             Self::Netlink(error) => error.is_lost_race(),
-            // What goes is gone already, or what comes is there: others were faster.
+            // What goes is gone already, or what comes exists: others were faster.
             Self::Refused { subject: Some(subject), refusal, .. } => {
                 let is = |errno: Errno| refusal.errno == errno as i32;
                 if subject.is_removal { is(Errno::ENOENT) || is(Errno::EBUSY) } else { is(Errno::EEXIST) }
@@ -291,7 +291,7 @@ fn holds_predecessor(nft: &mut Socket, interception: &Interception) -> Result<bo
     Ok(found)
 }
 
-/// Returns whether desired or owned tables were there before, too. With the lock, nobody else makes some at the same
+/// Returns whether desired or owned tables existed before, too. With the lock, nobody else makes some at the same
 /// time.
 fn commit(
     nft: &mut Socket,

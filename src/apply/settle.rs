@@ -1,6 +1,6 @@
 //! The network after the commit. Rules are one transaction, routes and addresses are none: another run that did not wait can
 //! have taken away between this run's routes and its rules what they need, or have come with its own rules after them. So
-//! each run looks again after its commit, and the run whose rules are there decides.
+//! each run looks again after its commit, and the run whose rules are in force decides.
 
 use nftwire::Socket;
 
@@ -12,7 +12,7 @@ use nft_ruleset::plan::Plan;
 pub(super) struct Committed<'a> {
     /// The tables that it made, and all that it may have made
     pub(super) desired: Desired<'a>,
-    /// What they need beside them
+    /// What they need besides
     pub(super) network: &'a Network,
     /// What other settings need
     pub(super) leftover: &'a Network,

@@ -187,7 +187,7 @@ impl Explain for OnHost {
     }
 }
 
-/// Does it, in the network namespace that the thread is in, and tells the result on standard output.
+/// Does it, in the network namespace that the thread is in, and writes the result to standard output.
 pub(super) fn perform(
     action: Action,
     interception: &Interception,

@@ -1,4 +1,4 @@
-//! Why a command failed: an error of the library, and the exit code that tells it.
+//! Why a command failed: an error of the library, and the exit code for it.
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;

@@ -36,7 +36,7 @@ pub fn name_servers(text: &str) -> Vec<IpAddr> {
     resolv_conf::name_servers_in(text)
 }
 
-/// The number beside a name in a text that should be `passwd` or `group`.
+/// The number of a name in a text that should be `passwd` or `group`.
 #[must_use]
 pub fn account(text: &str, name: &str) -> Option<u32> {
     accounts::id_in(text, name)

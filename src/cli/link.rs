@@ -73,7 +73,7 @@ pub(super) fn add_address(name: &str, address: Ipv4Addr, prefix: u8) -> io::Resu
 /// Waits until the link carries packets. The end of a veth pair that is set up first finds its carrier in a work queue of
 /// the kernel, once the other one is up, and drops what it is given before; the end that is set up last is ready.
 ///
-/// IFF_RUNNING would not tell: it is also there before the kernel has looked at the carrier for the first time.
+/// IFF_RUNNING would not help: it is also set before the kernel has looked at the carrier for the first time.
 pub(super) fn wait_for_carrier(name: &str) -> io::Result<()> {
     let index = if_nametoindex(name)?.cast_signed();
     let deadline = Instant::now() + CARRIER_LIMIT;
@@ -104,7 +104,7 @@ fn request<M: Message>(kind: Rtm, flags: NlmF, message: Result<M, Error>) -> io:
     }
 }
 
-/// One message out, one in, which is there when the first call returns.
+/// One message out, one in, which is queued when the first call returns.
 fn exchange<M: Message>(kind: Rtm, flags: NlmF, message: Result<M, Error>) -> io::Result<Nlmsghdr<Rtm, M>> {
     let message = NlmsghdrBuilder::default()
         .nl_type(kind)

@@ -28,7 +28,7 @@ pub(super) fn name_servers_in(text: &str) -> Vec<IpAddr> {
         .collect()
 }
 
-/// An address; that of a link's own neighbour may have the link behind a percent sign, which no rule needs.
+/// An address; that of a link's own neighbour may have the link after a percent sign, which no rule needs.
 fn parse(text: &str) -> Option<IpAddr> {
     text.parse().ok().or_else(|| {
         let (address, _zone) = text.split_once('%')?;

@@ -21,7 +21,7 @@ pub(super) struct AtHook<'r> {
 }
 
 /// The base chains that packets of this family meet at the hook, in the order in which they run: the lowest priority
-/// first; of equal ones the younger first, which later handles stand for (nf_hook_entries_grow, net/netfilter/core.c).
+/// first; of equal ones the younger first, which later handles show (nf_hook_entries_grow, net/netfilter/core.c).
 pub(super) fn chains(ruleset: &Ruleset, family: Family, hook: Hook) -> Vec<AtHook<'_>> {
     let mut chains: Vec<_> = ruleset
         .tables

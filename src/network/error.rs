@@ -212,7 +212,7 @@ pub enum RouteError {
 }
 
 impl RouteError {
-    /// The kernel's refusal, with its reason where the errno and the attempt together tell it.
+    /// The kernel's refusal, with its reason where the errno and the attempt together give it.
     pub(super) fn refused(attempt: Attempt, errno: i32, message: Option<String>) -> Self {
         match (Errno::from_raw(errno), attempt.family()) {
             (Errno::EPERM, _) => Self::NotPermitted { attempt },

@@ -52,7 +52,7 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// The lock of the network namespace that the thread is in, or why the run has to do without. It is there already where
+    /// The lock of the network namespace that the thread is in, or why the run has to do without. It is held already where
     /// the socket [has](RouteSocket::open_as_lock) the port ID.
     pub(crate) fn take_or_reason(routes: &RouteSocket) -> (Option<Self>, Option<LockError>) {
         if routes.0.is_lock() {

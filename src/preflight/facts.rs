@@ -73,7 +73,7 @@ pub enum Access {
 /// The state of IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ipv6 {
-    /// It is there
+    /// It exists
     On,
     /// `lo` does without it (net.ipv6.conf.lo.disable_ipv6)
     OffOnLoopback,
@@ -129,7 +129,7 @@ impl Facts {
         }
     }
 
-    /// Adds what was asked, and what it tells about modules: `before` are those that were loaded then.
+    /// Adds what was asked, and what it shows about modules: `before` are those that were loaded then.
     pub fn set_asked(&mut self, asked: Probed, before: Option<&HashSet<String>>) {
         if let (Some(before), Some(after)) = (before, modules::loaded()) {
             self.loaded_by_asking = after.difference(before).cloned().collect();

@@ -60,7 +60,7 @@ impl Probed {
         Self { stage: Stage::Nowhere, answers, elapsed: Duration::ZERO }
     }
 
-    /// With these beside it, for which nobody was asked.
+    /// With these in addition, for which nobody was asked.
     #[must_use]
     pub fn and_not(mut self, features: &[&'static Feature]) -> Self {
         self.answers.extend(Self::nothing(features).answers);

@@ -15,7 +15,7 @@ const SETS: [&str; 2] = [PROBES_V4, PROBES_V6];
 /// How many elements are made before they are encoded: there may be a hundred thousand, and so many fit a message.
 const AT_ONCE: usize = 600;
 
-/// What is there.
+/// What exists.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// For each set whether it exists, and the addresses in it, in order
@@ -59,7 +59,7 @@ pub(super) fn change_and_commit<T>(
 }
 
 impl Held {
-    /// What is there, and of which generation it is.
+    /// What exists, and of which generation it is.
     pub(super) fn read(nft: &mut Socket, with_elements: bool) -> Result<(u32, Self), ProbesError> {
         let depth = if with_elements { Depth::NamedElements } else { Depth::Objects };
         let snapshot = Snapshot::read(nft, Scope::Table(Family::Inet, NAT_TABLE.into()), depth)?;
@@ -135,7 +135,7 @@ impl Change {
         self.elements(held, probes, |batch, list, elements| batch.add_elements(list, elements))
     }
 
-    /// Adds addresses; the kernel refuses all of it with EEXIST if one is there.
+    /// Adds addresses; the kernel refuses all of it with EEXIST if one exists.
     pub(super) fn create<'p>(
         &mut self,
         held: &Held,

@@ -169,7 +169,7 @@ impl LostRace for ProbesError {
 pub fn add(nft: &mut Socket, addresses: &[IpAddr], pod_uid: PodUid<'_>) -> Result<(), ProbesError> {
     let addresses: BTreeSet<_> = addresses.iter().copied().collect();
     let probes: Vec<_> = addresses.iter().map(|&address| (address, pod_uid)).collect();
-    // Which addresses are there is not known here: that would be to read the whole set. They are new, most likely, and
+    // Which addresses exist is not known here: that would be to read the whole set. They are new, most likely, and
     // whoever deletes nothing does not wait for an RCU grace period, some 20 ms, when its socket is closed.
     match change(nft, false, |held, change| change.create(held, &probes)) {
         Err(error) if error.is_duplicate() => {}
@@ -183,7 +183,7 @@ pub fn add(nft: &mut Socket, addresses: &[IpAddr], pod_uid: PodUid<'_>) -> Resul
     })
 }
 
-/// Removes addresses; with a pod's UID only those that are the pod's. One that is not there is no error.
+/// Removes addresses; with a pod's UID only those that are the pod's. One that does not exist is not an error.
 ///
 /// # Errors
 /// See [`ProbesError`]; nothing was removed.
@@ -248,7 +248,7 @@ pub fn destroy(nft: &mut Socket) -> Result<(), ProbesError> {
     })
 }
 
-/// Makes the probe set hold these addresses and no others, by the differences alone. Of an address that is there twice
+/// Makes the probe set hold these addresses and no others, by the differences alone. Of an address that is given twice
 /// the last one counts.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Proof that traffic is intercepted: a connection to where nobody listens must arrive at one of our own listeners.
 //!
 //! It is what Istio's validator does (tools/istio-iptables/pkg/validation in its sources). It needs no capability,
-//! writes no file and leaves no thread behind. Among the rules of a sidecar it meets those for the proxy's own uid
+//! writes no file and leaves no thread. Among the rules of a sidecar it meets those for the proxy's own uid
 //! and gid (a connection by way of `lo` to another address than the loopback one): it has to run with one of them.
 
 pub mod token;
@@ -114,7 +114,7 @@ pub enum Missed {
     /// A system call said that it cannot be.
     #[error("failed: {}", io_text(.0))]
     Failed(io::Error),
-    /// Somebody else is there.
+    /// Somebody else listens.
     #[error("was accepted by something else")]
     AcceptedElsewhere,
     /// Nothing came back.
@@ -203,7 +203,7 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// A connection that is being made, from this address if one is given, or an error that was there at once.
+/// A connection that is being made, from this address if one is given, or an error that came at once.
 fn start_connecting(from: Option<IpAddr>, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = nonblocking_socket(to)?;
     if let Some(from) = from {

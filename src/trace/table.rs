@@ -119,7 +119,7 @@ fn new_flow(filter: &Filter, layer: &Layer, protocol: u8, rate: u32) -> Vec<Expr
     }
     rule.extend(key(layer, layer.source, 0));
     if protocol == Protocol::UDP {
-        // Nothing tells the first datagram of a flow but that there was none before.
+        // Nothing marks the first datagram of a flow but that there was none before.
         rule.push(is_opened(layer, false));
     }
     rule.push(limit(rate));

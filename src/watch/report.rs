@@ -16,7 +16,7 @@ pub enum Occasion {
     Start,
     /// Something changed, and then it was quiet
     Change,
-    /// Without an event something else was there than before
+    /// Without an event something was different from before
     Reread,
     /// Changes go on without a quiet moment. Only what lasts is reported
     Turmoil,

@@ -59,7 +59,7 @@ fn packet() -> impl Strategy<Value = Packet> {
     )
 }
 
-/// Gives the packet the first or the last value of something that passes the match, or rarely the one beside it; the
+/// Gives the packet the first or the last value of something that passes the match, or rarely the one next to it; the
 /// other way round where the match is on what is unequal.
 fn aim(
     packet: &mut Packet,
@@ -103,7 +103,7 @@ fn add_ends(right: &Expression, ends: &mut Vec<(Vec<u8>, bool)>) {
     }
 }
 
-/// The value before the first one, or behind the last one.
+/// The value before the first one, or after the last one.
 fn beside(end: &[u8], is_last: bool, selector: Selector) -> Vec<u8> {
     let step = |byte: u8| if is_last { byte.wrapping_add(1) } else { byte.wrapping_sub(1) };
     let carries = if is_last { 0 } else { u8::MAX };

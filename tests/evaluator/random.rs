@@ -72,7 +72,7 @@ enum Twist {
     Wider,
     /// It counts where the others do not, or the other way round
     Counts,
-    /// It is told about
+    /// It is known of
     Comment,
     /// A rule about something else comes before it
     Stranger,
@@ -133,7 +133,7 @@ fn joined(parts: impl IntoIterator<Item = Rule>) -> Rule {
     Rule { statements: parts.into_iter().flat_map(|part| part.statements).collect(), ..Rule::new() }
 }
 
-/// What [`look`] knows. The mark often: rules change it. Those behind the fourteenth look at the connection.
+/// What [`look`] knows. The mark often: rules change it. Those after the fourteenth look at the connection.
 const KINDS: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 8, 9, 10, 11, 12, 13];
 
 /// Matches of this kind.

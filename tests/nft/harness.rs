@@ -98,7 +98,7 @@ pub(crate) fn state() -> String {
             for (family, name) in &tables {
                 let mut sets = Vec::new();
                 reader.sets(*family, name, |set| {
-                    // What nft keeps beside anonymous sets, no listing needs; and of values that a text repeats nft
+                    // What nft keeps with anonymous sets, no listing needs; and of values that a text repeats nft
                     // counts each into the size.
                     let anonymous = set.flags.contains(nftwire::SetFlags::ANONYMOUS);
                     let userdata = if anonymous { &[] } else { set.userdata };
@@ -166,7 +166,7 @@ pub(crate) fn inside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| scope.spawn(enter).join()).unwrap_or_else(|cause| std::panic::resume_unwind(cause))
 }
 
-/// Whether this process may make namespaces and rules in them, and nft is there to judge.
+/// Whether this process may make namespaces and rules in them, and nft is installed to judge.
 ///
 /// # Panics
 /// Under CI (`CI` is set), where a test that cannot run must not look like one that passed.

@@ -7,7 +7,7 @@ use nft_ruleset::{
     Table, Target, UDP_DPORT,
 };
 
-/// What a chain of these rules becomes beside a chain `other`, which accepts all, and one `marks`.
+/// What a chain of these rules becomes next to a chain `other`, which accepts all, and one `marks`.
 #[track_caller]
 fn becomes(rules: &[Rule], expected: &[&str]) {
     assert_eq!(optimized(rules, Counting::ByRule), expected);

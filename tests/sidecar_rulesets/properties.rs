@@ -124,7 +124,7 @@ fn rules(ruleset: &Ruleset) -> impl Iterator<Item = (&Table, &Rule)> {
     chains(ruleset).flat_map(|(table, chain)| chain.rules.iter().map(move |rule| (table, rule)))
 }
 
-/// Whether the expressions compare what this key tells with `number` before the one with this index.
+/// Whether the expressions compare the value of this key with `number` before the one with this index.
 fn known_before(expressions: &[Expr<'_>], index: usize, key: MetaKey, numbers: &[u8]) -> bool {
     expressions[..index].windows(2).any(|pair| match pair {
         [Expr::Meta(meta), Expr::Cmp(cmp)] => {

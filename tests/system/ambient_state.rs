@@ -175,7 +175,7 @@ fn where_lo_does_without_ipv6_its_route_is_left_out() {
 #[test]
 fn what_fails_is_taken_back() {
     let Some(namespace) = place() else { return };
-    // The IPv6 route comes last, so all else is there when it fails.
+    // The IPv6 route comes last, so all else exists when it fails.
     namespace
         .command(&"ip -6 route add unreachable default metric 1024 table 100".split(' ').collect::<Vec<_>>());
     let before = everything(&namespace);

@@ -82,7 +82,7 @@ struct Disturbance<'a> {
 }
 
 impl Disturbance<'_> {
-    /// Does `work` beside them; returns how many attempts they made.
+    /// Does `work` at the same time; returns how many attempts they made.
     fn beside<T>(&self, work: impl FnOnce() -> T) -> (T, usize) {
         let (done, attempts) = (AtomicBool::new(false), AtomicUsize::new(0));
         let again = |attempt: &mut dyn FnMut()| {
@@ -149,7 +149,7 @@ fn listed_by_nft(namespace: &Namespace) -> String {
     namespace.command(&["nft", "-s", "list", "ruleset"])
 }
 
-/// Applies again and again what is there; then lists and verifies again and again.
+/// Applies again and again what exists; then lists and verifies again and again.
 fn keeping(what: &str, interception: &Interception, table: &str, chain: &str) {
     let Some(namespace) = namespace() else { return };
     let apply = |counters| {

@@ -35,9 +35,9 @@ const SCENARIOS: [(Option<&str>, &str); 8] = [
     (Some(EVERYTHING), "--cleanup-only"),
 ];
 
-/// What a run may say where its rules are there, but not everything that belongs to it: that it is so.
+/// What a run may say where its rules exist, but not everything that belongs to it: that it is so.
 const DONE: [&str; 2] = ["applied, but", "removed, but"];
-/// What a run says that cannot tell what it has done.
+/// What a run says that does not know what it has done.
 const UNKNOWN: [&str; 3] = ["the transaction was sent, but", "may have been done", "could not be taken back"];
 
 #[test]

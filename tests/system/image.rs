@@ -98,7 +98,7 @@ fn it_opens_no_file_and_sends_one_batch() {
             calls.iter().filter(|call| names.contains(&call.split('(').next().unwrap())).collect()
         };
         // glibc's start-up code asks where the stack of the main thread is; and legacy iptables' tables, which no netlink
-        // message tells, are looked for.
+        // message says, are looked for.
         let opened = named(&["open", "openat", "openat2", "creat"]);
         let expected = [
             "\"/proc/self/maps\"",

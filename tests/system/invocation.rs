@@ -273,7 +273,7 @@ fn the_result_is_one_line_about_what_is_there_now() {
 #[test]
 fn a_dry_run_prints_the_ruleset_alone() {
     let Some(namespace) = Setting::namespace() else { return };
-    // With something to warn of, and something to validate that is not there.
+    // With something to warn of, and something to validate that does not exist.
     let args = ["-b", "*", "--force-iptables-binary", "legacy", "--dry-run", "--run-validation"];
     let text = stdout(&Intercept::new(&args).run(&namespace));
     assert!(text.starts_with("table inet istio-proxy-nat {\n") && text.ends_with("\n}\n"), "{text}");

@@ -169,7 +169,7 @@ fn place() -> Option<Namespace> {
         .then(|| Namespace::with_addresses(&["10.0.0.2", "fd00::2"]))
 }
 
-/// Everything that the command could change, with handles and counters. As text: nft 1.0.6 cannot tell in JSON that a
+/// Everything that the command could change, with handles and counters. As text: nft 1.0.6 cannot show in JSON that a
 /// table has an owner.
 fn everything(namespace: &Namespace) -> (String, Vec<String>) {
     (namespace.command(&["nft", "-a", "list", "ruleset"]), network(namespace))

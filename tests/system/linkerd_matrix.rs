@@ -20,7 +20,7 @@ const OUTGOING: u16 = 15001;
 const SENDERS: [User; 3] =
     [User { uid: 1337, gid: 2000 }, User { uid: 1000, gid: 1338 }, User { uid: 1000, gid: 1000 }];
 
-/// Of both lists some single ports, every edge of a range and what is beside it, and others.
+/// Of both lists some single ports, every edge of a range and what is next to it, and others.
 const PORTS: [u16; 15] = [1, 22, 80, 81, 443, 4189, 4190, 4191, 4566, 4567, 4568, 4569, 4570, 8080, 65535];
 
 /// Who sends a packet, from where.

@@ -65,7 +65,7 @@ fn without_rules_it_ends_with_95() {
     assert_ends(&output, 95, &format!("error: {text} within 300ms\nhelp: {HELP}\n"));
     assert!(started.elapsed() >= Duration::from_millis(300) && started.elapsed() < Duration::from_secs(2));
 
-    // The peer is there, and nobody listens at its port: that is known at once.
+    // The peer replies, and nobody listens at its port: that is known at once.
     let output = validate(&pod, &[&["--timeout", "10s"], &ADDRESSES[1][..]].concat());
     let text = "a connection to [fd00::1]:20001 was not redirected to [::]:4140";
     assert_ends(&output, 95, &format!("error: {text}: ECONNREFUSED: Connection refused\nhelp: {HELP}\n"));

@@ -53,7 +53,7 @@ fn sendable(packet: &Packet) -> Packet {
         IpAddr::V6(_) => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into(),
     };
     let Owner::Socket { uid, gid } = packet.owner else { panic!("{packet:?}") };
-    // The highest number stands for no user and no group.
+    // The highest number means no user and no group.
     let owner = Owner::Socket { uid: uid.min(u32::MAX - 1), gid: gid.min(u32::MAX - 1) };
     Packet {
         output: Interface::named("lo"),

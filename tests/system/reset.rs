@@ -247,7 +247,7 @@ fn while_another_process_changes_the_ruleset() {
             let reset = namespace.run(|| reset_counters(&mut Socket::open().unwrap(), None, &mut readings));
             packets += of_rules(&readings).iter().sum::<u64>();
             match reset {
-                // Kernels before 6.2 get rules replaced; where the others never stand still for as long as that takes, it
+                // Kernels before 6.2 get rules replaced; where the others never pause for as long as that takes, it
                 // gives up.
                 Err(ResetError::Netlink(Error::GenerationChanged)) if !is_alone && !is_since(6, 2) => {}
                 reset => reset.unwrap_or_else(|error| panic!("{error}")),

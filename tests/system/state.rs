@@ -301,7 +301,7 @@ fn a_printed_ruleset_can_stand_in_for_a_run() {
     let printed = Intercept::new(&args).with(&["--dry-run"]).apply(&namespace);
     load(&namespace, &printed);
     let before = objects(&namespace);
-    // Not even a counter can tell nft's rules from ours.
+    // Not even a counter distinguishes nft's rules from ours.
     intercept(&namespace, &[&args[..], &["--keep-counters"]].concat());
     assert_eq!(objects(&namespace), before);
 }

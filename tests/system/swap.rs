@@ -79,7 +79,7 @@ fn redirects_to(port: u16) -> Ruleset {
 /// A base chain with these rules, a second one, and these regular chains.
 ///
 /// The second chain does nothing, but takes its time. The kernel has the latest of equal priority first, so when the
-/// naive way adds both again, the old second chain stands between the new first one and the old first one: where a
+/// naive way adds both again, the old second chain is between the new first one and the old first one: where a
 /// packet has to be at the wrong moment. Without it, the control would leak once a second.
 fn swapped(kind: ChainKind, priority: i32, rules: Vec<Rule>, regular: Vec<Chain>) -> Ruleset {
     let dawdle = (0..32).fold(Rule::new(), |rule, _| rule.counter());
@@ -87,7 +87,7 @@ fn swapped(kind: ChainKind, priority: i32, rules: Vec<Rule>, regular: Vec<Chain>
     table(SWAPPED, base.into_iter().chain(regular).collect())
 }
 
-/// Counts what wants to go to the port, before the swapped chains and behind them, and what comes there at all; and lets
+/// Counts what wants to go to the port, before the swapped chains and after them, and what comes there at all; and lets
 /// none of it out. Connection tracking forgets a connection whose first packet is dropped, so each packet is a new one.
 fn witness() -> Ruleset {
     let behind = vec![to_port().counter(), Rule::new().counter().drop()];

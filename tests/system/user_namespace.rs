@@ -146,7 +146,7 @@ fn thousands_of_networks_are_one_transaction_also_without_privileges_outside() {
         skip("net.core.wmem_max is too low");
         return;
     }
-    // Into nothing, over itself, and looking at what is there.
+    // Into nothing, over itself, and looking at what exists.
     for flags in [&[][..], &[], &["--keep-counters"], &["--check"]] {
         users.intercept(User::ROOT, &args).with(flags).apply(&pod.namespace);
         let app = pod.user(outside(User::APP));

@@ -1,4 +1,4 @@
-//! Many writers on one namespace: each one's last word stands, and none of them hears of the others.
+//! Many writers on one namespace: each one's last word holds, and none of them hears of the others.
 //!
 //! For 3 seconds; for 60 with MESHWIRE_TEST_FULL in the environment.
 
@@ -17,7 +17,7 @@ const SIDECARS: [&str; 4] = [
     "istio-iptables -u 1337 -b 80,443 -i 10.0.0.0/8 -m TPROXY --keep-counters",
     "istio-iptables --cleanup-only",
 ];
-/// How many of them write at a time, beside the others; the last one would leave little to look at.
+/// How many of them write at a time, next to the others; the last one would leave little to look at.
 const AT_ONCE: usize = 3;
 
 /// The command of a run, by the run's number, and what it reads.
@@ -88,7 +88,7 @@ fn eight_writers_at_once() {
     assert!(alone[..AT_ONCE].contains(&of_the_sidecar(&namespace)), "{:#?}", of_the_sidecar(&namespace));
 }
 
-/// Two of them at a time, so that one's last word can be told from the other's.
+/// Two of them at a time, so that one's last word can be distinguished from the other's.
 #[test]
 fn of_two_sidecars_settings_one_is_there_as_a_whole() {
     if !oracle("nft") || !oracle("ip") || !privileged() {

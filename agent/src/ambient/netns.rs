@@ -58,7 +58,7 @@ pub enum NetnsError {
         /// The file
         path: PathBuf,
     },
-    /// Somebody else's: the pod's addresses are not there
+    /// Somebody else's: the pod's addresses are missing
     #[error("the network namespace has no interface with the pod's address {missing}")]
     OtherPod {
         /// One of them

@@ -117,7 +117,7 @@ impl Pod {
     }
 }
 
-/// Values of other annotations are not even kept while the object is read; the largest are there.
+/// Values of other annotations are not even kept while the object is read; the largest are among them.
 fn known_annotations<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<&'static str, String>, D::Error> {

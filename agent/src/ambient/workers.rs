@@ -38,7 +38,7 @@ impl Workers {
         let workers = self.clone();
         match thread::Builder::new().name("netns".to_owned()).spawn(move || workers.run()) {
             Ok(_) => queue.threads += 1,
-            // Those that are there do it, too.
+            // Those that exist do it, too.
             Err(_) if queue.threads > 0 => {}
             Err(error) => {
                 let job = queue.jobs.pop_back();

@@ -221,7 +221,7 @@ pub(crate) fn remove_leftovers(folder: &Path, owner: &str) -> Result<(), FileErr
     Ok(())
 }
 
-/// A file beside the one that it is to become; removed when it is dropped.
+/// A temporary file in the folder of the one that it is to become; removed when it is dropped.
 struct Temporary {
     path: PathBuf,
 }

@@ -18,7 +18,7 @@ pub enum Edited {
     Written(PathBuf),
     /// It was as desired
     Unchanged,
-    /// It is not there
+    /// It does not exist
     Missing,
 }
 

@@ -82,7 +82,7 @@ pub struct Installed {
     pub waiting: bool,
 }
 
-/// A plugin's installation. All of it is level-triggered: a pass makes it so, whatever was there before.
+/// A plugin's installation. All of it is level-triggered: a pass makes it so, whatever existed before.
 pub trait Installer: Send + Sync + 'static {
     /// Folders in which a change may need another pass.
     fn folders(&self) -> Vec<PathBuf>;

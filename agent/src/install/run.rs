@@ -16,7 +16,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// The longest pause.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
-/// What is told of each pass.
+/// What is reported of each pass.
 pub trait Observer: Send + Sync + 'static {
     /// A pass ended.
     fn pass(&self, result: &Result<Installed, InstallError>);

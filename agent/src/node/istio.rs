@@ -134,7 +134,7 @@ fn start_ambient(
 ) -> (Ambient, watch::Receiver<bool>) {
     let (ready, is_ready) = watch::channel(settings.is_none());
     let (Some(settings), Some(client)) = (settings, client.cloned()) else {
-        // The sender has to stay as long as nobody is told to stop.
+        // The sender has to stay as long as nobody asks to stop.
         return (
             Box::pin(async move {
                 let _ready = ready;

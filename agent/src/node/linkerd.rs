@@ -17,7 +17,7 @@ use crate::log::AGENT;
 use crate::metrics::{LinkerdMetrics, Metrics};
 use crate::repair::linkerd::Controller;
 
-/// The abstract socket by which the installer tells the repair controller of its pod whether the plugin is installed.
+/// The abstract socket by which the installer reports to the repair controller of its pod whether the plugin is installed.
 const STATE: &str = "linkerd-cni-installed";
 
 /// The settings of the installer.
@@ -25,7 +25,7 @@ const STATE: &str = "linkerd-cni-installed";
 pub struct Install {
     /// The installation.
     pub installer: LinkerdInstaller,
-    /// Whether the plugin stays at every stop. Nothing that Linkerd's role allows tells an upgrade from an uninstallation.
+    /// Whether the plugin stays at every stop. Nothing that Linkerd's role allows distinguishes an upgrade from an uninstallation.
     pub keep_on_exit: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Repairs pods that were started without their rules, because the plugin was not there at that moment.
+//! Repairs pods that were started without their rules, because the plugin was missing at that moment.
 
 pub mod istio;
 pub mod linkerd;

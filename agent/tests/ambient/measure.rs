@@ -106,7 +106,7 @@ fn a_start_with_250_pods_is_ten_times_faster_than_nft_alone() {
     within(Duration::from_secs(60), "all pods are in the mesh", || node.summary().enabled == 250);
     let ours = start.elapsed();
     assert_eq!(ztunnel.proxies().len(), 250);
-    // Next time the rules are there already.
+    // Next time the rules exist already.
     let start = Instant::now();
     node.start();
     within(Duration::from_secs(60), "all pods are in the mesh", || node.summary().enabled == 250);

@@ -1,4 +1,4 @@
-//! From Istio's own agent to ours and back: traffic flows after each step, and a connection that was there before survives.
+//! From Istio's own agent to ours and back: traffic flows after each step, and a connection that existed before survives.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -233,7 +233,7 @@ fn from_istios_agent_in_iptables_mode_to_ours_to_istios_in_nft_mode() {
     assert_eq!(ztunnel.violations(), [""; 0]);
 }
 
-/// Istio's agent was there in between, and did not clean up: in either mode.
+/// Istio's agent ran in between, and did not clean up: in either mode.
 #[test]
 fn from_ours_by_way_of_istios_agent_to_ours() {
     if !privileged() || !oracle("iptables-nft-restore") {

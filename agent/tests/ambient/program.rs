@@ -183,7 +183,7 @@ fn killed_at_any_moment_it_starts_again() {
         running.signal(Signal::SIGKILL);
         running.wait();
     }
-    // Its last life may have ended while the files of another were there.
+    // Its last life may have ended while the files of another existed.
     let running = start(&node);
     ready(&node, &running);
     assert_captured(&node, &ztunnel, "p", &uid, &sandbox, V4);

@@ -274,7 +274,7 @@ fn unique() -> u128 {
     u128::from(count) + std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos()
 }
 
-/// Whether an external command that judges the result is there; in CI it has to be.
+/// Whether an external command that judges the result is installed; in CI it has to be.
 pub(crate) fn oracle(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path).any(|folder| folder.join(name).is_file());

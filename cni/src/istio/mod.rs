@@ -141,7 +141,7 @@ impl Call<'_> {
     }
 }
 
-/// Whether the node agent is there: it listens for the plugins' log lines and, in ambient mode, for their pods.
+/// Whether the node agent runs: it listens for the plugins' log lines and, in ambient mode, for their pods.
 fn agent_replies(run_dir: &Path) -> bool {
     [log::SOCKET, ambient::SOCKET].iter().any(|socket| UnixStream::connect(run_dir.join(socket)).is_ok())
 }

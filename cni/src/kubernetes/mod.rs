@@ -98,7 +98,7 @@ impl Client {
 
     /// GET of one object, again and again where that can help, within the limits.
     ///
-    /// `agent_replies` says whether the node agent, which renews the token, is there.
+    /// `agent_replies` says whether the node agent, which renews the token, runs.
     ///
     /// # Errors
     /// See [`ApiError`].

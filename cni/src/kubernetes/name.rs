@@ -1,4 +1,4 @@
-//! Names of pods, as they stand in the API server's paths.
+//! Names of pods, as they are in the API server's paths.
 
 use std::fmt;
 

@@ -14,7 +14,7 @@ pub struct Limits {
     pub attempt: Duration,
 }
 
-/// How long the token, or the certificate, may be refused while no node agent is there to renew it. With the attempts
+/// How long the token, or the certificate, may be refused while no node agent runs to renew it. With the attempts
 /// themselves it has to be below the two seconds that a pod may wait for that.
 const REFUSED: Duration = Duration::from_millis(1200);
 /// Between two looks whether the token is a new one.

@@ -113,7 +113,7 @@ impl Call<'_> {
         Ok(settings)
     }
 
-    /// The ports at which the control plane calls the API server, before its proxies are there.
+    /// The ports at which the control plane calls the API server, before its proxies run.
     fn api_ports(&self, client: &mut Client) -> Vec<u16> {
         match client.get::<Service>(API_SERVICE, || false) {
             Ok(service) => service.ports(),

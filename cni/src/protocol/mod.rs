@@ -96,7 +96,7 @@ impl Verb {
         }
     }
 
-    /// The configuration's version that brought the verb, if it was not there from the beginning.
+    /// The configuration's version that brought the verb, if it did not exist from the beginning.
     fn since(self) -> Option<(&'static str, Version)> {
         match self {
             Self::Check => Some(("CHECK", Version::V0_4_0)),

@@ -146,7 +146,7 @@ fn a_dead_token_with_an_agent_is_waited_for() {
         let Some(netns) = Netns::with(&["10.0.0.5/24"]) else { return };
         let node = Node::new();
         node.install(&api, TOKEN);
-        // The agent is there, and takes its time.
+        // The agent runs, and takes its time.
         let _agent = UnixListener::bind(node.path().join("log.sock")).unwrap();
         thread::scope(|scope| {
             scope.spawn(|| {

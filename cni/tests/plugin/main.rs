@@ -1,4 +1,4 @@
-//! The plugins as a runtime calls them: processes beside a Kubernetes API server, in namespaces of their own.
+//! The plugins as a runtime calls them: processes next to a Kubernetes API server, in namespaces of their own.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 

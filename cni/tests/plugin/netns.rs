@@ -44,7 +44,7 @@ impl Netns {
         &self.0
     }
 
-    /// The file that stands for it.
+    /// The file that represents it.
     pub(crate) fn path(&self) -> String {
         format!("/run/netns/{}", self.0)
     }

@@ -1,4 +1,4 @@
-//! A pod gets the ruleset that the init container makes for the flags which its annotations stand for.
+//! A pod gets the ruleset that the init container makes for the flags which its annotations mean.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -207,7 +207,7 @@ fn the_control_plane_reaches_the_api_server() {
     let mut pod = linkerd("identity", &[]);
     pod["metadata"]["labels"] = json!({"linkerd.io/control-plane-component": "identity"});
     let config = |node: &Node| node.linkerd(&json!({}));
-    // The service is not there.
+    // The service does not exist.
     let flags = ["--outbound-ports-to-ignore", "443,6443"];
     assert_same(V4, &api, &pod, config, LINKERD, &flags);
     api.put(json!({

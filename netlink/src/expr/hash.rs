@@ -29,7 +29,7 @@ pub struct Hash {
     /// How many values there are
     pub modulus: u32,
     /// What the hash starts from, with [`HashKind::Jenkins`]; without it the kernel takes a random number and does not
-    /// tell it (`nft_jhash_init`, `nft_jhash_dump`)
+    /// report it (`nft_jhash_init`, `nft_jhash_dump`)
     pub seed: Option<u32>,
     /// What is added
     pub offset: u32,

@@ -81,7 +81,7 @@ fn contains(right: &Expression, value: &Value) -> Option<bool> {
 
 fn part_contains(right: &Expression, part: &[u8]) -> Option<bool> {
     match right {
-        // The beginning of an interface's name stands for all names that begin so.
+        // The beginning of an interface's name means all names that begin so.
         Expression::Constant(constant) if constant.data_type == DataType::InterfaceName => {
             Some(part.starts_with(constant.data.as_bytes()))
         }

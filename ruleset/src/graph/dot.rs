@@ -40,7 +40,7 @@ impl Graph {
                 }
             }
         }
-        // Base chains stand one below the other, in the order of hooks.
+        // Base chains are drawn one below the other, in the order of hooks.
         let base: Vec<_> =
             (0..self.chains.len()).filter(|index| self.chains[*index].hook.is_some()).collect();
         out.push_str("\t{\n\t\trank=same\n\t\tedge [style=invis]\n");

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{Graph, Node, Row, amount};
 
-/// The height of a row; chains stand at multiples of it.
+/// The height of a row; chains are placed at multiples of it.
 pub(super) const ROW: usize = 18;
 /// The height of a lane where columns are folded: many hundreds lead on to later columns there.
 pub(super) const LANE: usize = 3;
@@ -29,7 +29,7 @@ pub(super) struct Layout {
     pub(super) width: usize,
     pub(super) height: usize,
     pub(super) boxes: Vec<Box>,
-    /// What stands above chains, the y coordinate of its line, and what explains it
+    /// What is written above chains, the y coordinate of its line, and what explains it
     pub(super) headings: Vec<(String, usize, &'static str)>,
     pub(super) lines: Vec<Line>,
 }
@@ -166,7 +166,7 @@ fn first_column(graph: &Graph, top: usize) -> Vec<Item> {
     column
 }
 
-/// What stands above the first chain of each hook.
+/// What is written above the first chain of each hook.
 fn headings(graph: &Graph, column: &[Item]) -> Vec<(String, usize, &'static str)> {
     let first = column.iter().filter(|item| item.above > 0);
     let heading = |item: &Item| {

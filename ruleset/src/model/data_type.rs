@@ -1,4 +1,4 @@
-//! What kind of value something has: how it is shown, in which byte order it stands in a register, and the number
+//! What kind of value something has: how it is shown, in which byte order it is in a register, and the number
 //! that nft keeps for it in a set (nftables, `enum datatypes` in include/datatype.h).
 
 use super::symbols;
@@ -118,7 +118,7 @@ data_types! {
     Ecn = 37, "ecn";
     /// A type of address (`RTN_*`), in host order
     FibAddrType = 38, "fib_addrtype";
-    /// Whether something is there
+    /// Whether something exists
     Boolean = 39, "boolean";
     /// Bits of a connection's events, in host order
     CtEvent = 40, "ct_event";
@@ -150,7 +150,7 @@ impl DataType {
         self.number() & 0xffff
     }
 
-    /// Whether values stand in the machine's own byte order, and not in network order.
+    /// Whether values are in the machine's own byte order, and not in network order.
     #[must_use]
     pub fn is_host_order(self) -> bool {
         use DataType as T;

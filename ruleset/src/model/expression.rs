@@ -38,7 +38,7 @@ pub enum Expression {
     Wildcard,
 }
 
-/// A constant: bytes as they are in a register, and what they are. A value that does not take whole bytes stands in
+/// A constant: bytes as they are in a register, and what they are. A value that does not take whole bytes is in
 /// the lowest bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Constant {
@@ -137,7 +137,7 @@ pub struct Hash {
     pub modulus: u32,
     /// The lowest value
     pub offset: u32,
-    /// What the hash begins with, where it is told
+    /// What the hash begins with, where it is given
     pub seed: Option<u32>,
 }
 

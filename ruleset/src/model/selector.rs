@@ -177,7 +177,7 @@ pub struct CtOf {
     pub key: CtKey,
     /// Whether it is the direction of the replies
     pub reply: bool,
-    /// The family of an address whose key does not tell it
+    /// The family of an address whose key does not say it
     pub family: Option<Family>,
 }
 

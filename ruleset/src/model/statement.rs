@@ -320,7 +320,7 @@ impl NatKind {
 pub struct Nat {
     /// Which
     pub kind: NatKind,
-    /// The family of the address, where the table's does not tell it
+    /// The family of the address, where the table's does not say it
     pub family: Option<Family>,
     /// The address
     pub address: Option<Expression>,
@@ -426,7 +426,7 @@ pub struct Reject {
     pub with: RejectWith,
     /// The code, for ICMP
     pub code: u8,
-    /// Whether it is told even where it is the usual one
+    /// Whether it is shown even where it is the default
     pub verbose: bool,
 }
 
@@ -441,7 +441,7 @@ pub enum RejectWith {
     Icmp6,
     /// ICMP or ICMPv6
     Icmpx,
-    /// ICMP or ICMPv6, but nothing tells which
+    /// ICMP or ICMPv6, but nothing says which
     Unknown,
 }
 

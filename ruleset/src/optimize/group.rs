@@ -26,7 +26,7 @@ pub(super) struct Fit(Option<(usize, Values)>);
 struct Meaning<'r> {
     parts: Parts<'r>,
     decides: bool,
-    /// What may be another value behind the rule
+    /// What may be another value after the rule
     changes: Vec<Selector>,
     /// Whether a packet that gets it twice meets the same as one that gets it once
     repeatable: bool,
@@ -44,12 +44,12 @@ impl<'r> Group<'r> {
         Self { first: rule, meaning, list: None }
     }
 
-    /// What the rules have in common, where they can be told from others.
+    /// What the rules have in common, where they can be distinguished from others.
     pub(super) fn parts(&self) -> Option<Parts<'r>> {
         self.meaning.as_ref().map(|meaning| meaning.parts)
     }
 
-    /// What the rule may be told about.
+    /// What the rule may depend on.
     pub(super) fn comment(&self) -> Option<&'r crate::Name> {
         self.first.comment.as_ref()
     }
@@ -108,7 +108,7 @@ impl<'r> Group<'r> {
         }
     }
 
-    /// Whether no packet can tell which of both comes first.
+    /// Whether no packet shows which of both comes first.
     pub(super) fn commutes_with(&self, rule: &Self) -> bool {
         let Some((own, other)) = self.meaning.as_ref().zip(rule.meaning.as_ref()) else { return false };
         if own.changes_any(other.parts) || other.changes_any(own.parts) {
@@ -164,7 +164,7 @@ impl Meaning<'_> {
         self.parts.actions == other.parts.actions
     }
 
-    /// Whether a packet that goes on behind this rule may look different to a rule with these parts.
+    /// Whether a packet that continues after this rule may look different to a rule with these parts.
     fn changes_any(&self, parts: Parts<'_>) -> bool {
         !self.decides && parts.reads().any(|read| self.changes.contains(&read))
     }

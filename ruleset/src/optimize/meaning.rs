@@ -40,7 +40,7 @@ impl<'r> Parts<'r> {
         (readable && actions.iter().all(known)).then_some(Self { matches, actions })
     }
 
-    /// Whether no rule of the chain behind it sees a packet that passes its matches.
+    /// Whether no rule of the chain after it sees a packet that passes its matches.
     pub(super) fn decides(&self) -> bool {
         self.actions.iter().any(|action| match action {
             Statement::Nat(_) => true,

@@ -1,10 +1,10 @@
 //! The same ruleset at a cost that does not grow with its lists: rules that differ in one value become one look-up.
 //!
 //! Rules whose matches differ in one value and which then do the same become one rule with a set. They need not be
-//! neighbours: a rule moves up past others where no packet can tell. Rules that differ in their verdicts, too, become
+//! neighbours: a rule moves up past others where no packet shows the difference. Rules that differ in their verdicts, too, become
 //! one with a map of verdicts. Prefixes that overlap or touch become one.
 //!
-//! What a packet meets is the same before and after. What counters tell is not: a rule that was made of several counts
+//! What a packet meets is the same before and after. What counters show is not: a rule that was made of several counts
 //! for all of them, or with [`Counting::ByElement`] each element counts for itself; in a map it always does.
 
 mod group;

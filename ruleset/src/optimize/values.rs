@@ -12,7 +12,7 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// The values that an expression stands for on the right side of a match, where a set can hold them.
+    /// The values that an expression means on the right side of a match, where a set can hold them.
     pub(super) fn of(left: &Expression, right: &Expression) -> Option<Self> {
         let Expression::Selector(selector) = left else { return None };
         let data_type = selector.data_type();

@@ -10,7 +10,7 @@
 //! everything (`nf_remove_net_hook` in net/netfilter/core.c, Linux 6.18). So a base chain goes only where its type,
 //! hook or priority is another.
 //!
-//! Where nothing is there nothing is deleted, and that makes a new pod's first commit fast: after a deletion the kernel
+//! Where nothing exists nothing is deleted, and that makes a new pod's first commit fast: after a deletion the kernel
 //! lets the socket's close wait for an RCU grace period (`nft_rcv_nl_event` in net/netfilter/nf_tables_api.c, Linux 6.18).
 //! Where many rules of a chain go, and more than stay, all go: a deletion for each is quadratic in the kernel. So is reading
 //! them: a table with thousands of rules that are not desired is emptied without a look at its rules.
@@ -53,7 +53,7 @@ pub enum Counters {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanError {
-    /// What is there cannot be read
+    /// What exists cannot be read
     #[error(transparent)]
     Read(#[from] Error),
     /// A rule has something that cannot be compiled
@@ -75,7 +75,7 @@ pub struct Plan<'a> {
     snapshot: Snapshot,
     /// One for each table of the snapshot
     current: Vec<CurrentTable>,
-    /// For each desired table and each of its chains, what is there of it
+    /// For each desired table and each of its chains, what exists of it
     matches: Vec<Vec<Option<Match>>>,
     /// Whether the snapshot has rules
     compared: bool,
@@ -85,7 +85,7 @@ pub struct Plan<'a> {
     other_families: Option<Vec<Family>>,
 }
 
-/// A desired chain that is there.
+/// A desired chain that exists.
 #[derive(Debug)]
 struct Match {
     /// Its index among the table's current chains
@@ -97,7 +97,7 @@ struct Match {
 }
 
 impl<'a> Plan<'a> {
-    /// Reads what is there and compares it.
+    /// Reads the current state and compares it.
     ///
     /// # Errors
     /// See [`PlanError`]; [`Error::GenerationChanged`] if no reading could be proven for 10 seconds.
@@ -136,7 +136,7 @@ impl<'a> Plan<'a> {
         Self::new(snapshot, desired, false)
     }
 
-    /// That nothing is there: what most pods need, for one request. `None` where a table of the desired is there. The
+    /// That nothing exists: what most pods need, for one request. `None` where a desired table exists. The
     /// kernel refuses the transaction with EEXIST where a desired one has come meanwhile; that no other comes is for
     /// the caller to see to.
     ///
@@ -161,7 +161,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// That nothing is there, without a look: the kernel refuses the transaction with EEXIST where a desired table is.
+    /// That nothing exists, without a look: the kernel refuses the transaction with EEXIST where a desired table is.
     ///
     /// # Errors
     /// See [`PlanError`].
@@ -198,7 +198,7 @@ impl<'a> Plan<'a> {
         self.snapshot.generation()
     }
 
-    /// Whether any table of the desired is there now.
+    /// Whether any desired table exists now.
     #[must_use]
     pub fn replaces(&self) -> bool {
         !self.current.is_empty()
@@ -214,7 +214,7 @@ impl<'a> Plan<'a> {
     }
 
     /// The families of the tables that are not the desired's; `None` where they were not listed, as only [`Plan::initial`]
-    /// does. What is missing from it is not there: a list of one part gets shorter only at places after its first.
+    /// does. What is missing from it does not exist: a list of one part gets shorter only at places after its first.
     #[must_use]
     pub fn other_families(&self) -> Option<&[Family]> {
         self.other_families.as_deref()

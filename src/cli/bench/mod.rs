@@ -1,4 +1,4 @@
-//! `meshwire bench`: how long it takes on this kernel to load rules, beside the other programs that can, and beside the
+//! `meshwire bench`: how long it takes on this kernel to load rules, compared with the other programs that can, and with the
 //! kernel's own time.
 //!
 //! Everything happens in a network namespace of its own. In each round every contender runs once, so that what else

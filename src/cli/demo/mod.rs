@@ -126,7 +126,7 @@ fn perform() -> Result<(), Failure> {
 struct User(u32);
 
 impl User {
-    /// Does something as this user in the eyes of `meta skuid` and `meta skgid`: they tell the file system ids of who
+    /// Does something as this user in the eyes of `meta skuid` and `meta skgid`: they compare the file system ids of who
     /// opened the socket. The thread's capabilities for the network stay.
     fn act<T>(self, work: impl FnOnce() -> T) -> T {
         let group = setfsgid(Gid::from_raw(self.0));

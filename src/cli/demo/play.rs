@@ -29,7 +29,7 @@ pub(super) struct Course {
     pub(super) destination: SocketAddr,
     /// The proxy's end
     pub(super) arrived: SocketAddr,
-    /// Where to, as the kernel told the proxy
+    /// Where to, as the kernel reported to the proxy
     pub(super) original: SocketAddr,
     /// The connection that the proxy made for it
     pub(super) onward: Option<Onward>,

@@ -12,7 +12,7 @@ use super::{APP, APP_PORT, FLAGS, OUTSIDE, POD, PROXY};
 use nft_ruleset::nft::print::hook_name;
 use nft_ruleset::{Chain, Ruleset, Table};
 
-/// Everything that there is to tell.
+/// Everything that there is to report.
 pub(super) struct Report {
     pub(super) users: Users,
     pub(super) ruleset: Ruleset,

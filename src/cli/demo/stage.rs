@@ -18,7 +18,7 @@ pub(super) struct Stage {
     outside: Namespace,
 }
 
-/// Who can be told from whom.
+/// Who can be distinguished from whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Users {
     /// The app and the proxy have uids of their own
@@ -51,7 +51,7 @@ impl Stage {
         self.outside.enter(work).map_err(io::Error::other).context("reach the outside")?
     }
 
-    /// Does something in the pod as this user, where users can be told apart.
+    /// Does something in the pod as this user, where users can be distinguished.
     pub(super) fn as_user<T>(&self, user: User, work: impl FnOnce() -> T) -> T {
         match self.users {
             Users::Own => user.act(work),

@@ -7,7 +7,7 @@ use crate::preflight::report::{Report, Verdict};
 
 /// As many columns as a screen surely has.
 const WIDTH: usize = 100;
-/// Where the text begins: behind a verdict (7), a subject (17), and two spaces after each.
+/// Where the text begins: after a verdict (7), a subject (17), and two spaces after each.
 const INDENT: usize = 28;
 
 pub(super) fn report(report: &Report, colour: bool) -> String {
@@ -42,7 +42,7 @@ fn lines(out: &mut String, colour: bool, verdict: Verdict, subject: &str, says: 
     }
 }
 
-/// Broken at spaces so that it fits beside the indent.
+/// Broken at spaces so that it fits next to the indent.
 fn wrapped(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {

@@ -77,7 +77,7 @@ impl<'a> Values<'a> {
         self.variable(definition.environment.iter().find(set)?)
     }
 
-    /// The variables that stand for switches and are neither empty nor a boolean, as what to say of them.
+    /// The variables of switches and are neither empty nor a boolean, as what to say of them.
     pub(in crate::cli) fn ignored_variables(&self, flags: Flags) -> Vec<String> {
         let switches = flags.iter().map(|flag| flag.definition()).filter(|flag| flag.kind == Kind::Switch);
         let variables = switches.flat_map(|flag| flag.environment).filter_map(|&name| self.variable(name));
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(dns(&["--dns=false"], &[("DNS", "true")]), Ok(false));
         assert_eq!(dns(&["--dns=false", "--dns"], &[]), Ok(true));
         assert_eq!(dns(&["--dns=maybe"], &[]), Err("--dns: \"maybe\" is neither true nor false".to_owned()));
-        // As in Go, what stands apart is not the switch's value.
+        // As in Go, a separate word is not the switch's value.
         assert!(command().try_get_matches_from(["test", "--dns", "false"]).is_err());
     }
 

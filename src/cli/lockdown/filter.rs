@@ -10,7 +10,7 @@ use seccompiler::{
 
 /// What a run needs whatever it does: memory, its own end, and what it says.
 const ALWAYS: &[i64] = &[
-    // Whether this is the machine's own namespace: a file's being there tells it.
+    // Whether this is the machine's own namespace: whether a file exists shows it.
     #[cfg(target_arch = "x86_64")]
     libc::SYS_access,
     libc::SYS_brk,

@@ -1,6 +1,6 @@
 //! `--lockdown`: once its input is read, a run gives up whatever it does not need for the rest.
 //!
-//! What stays is CAP_NET_ADMIN, as far as it was there, and the system calls below. None of them opens a file, starts a
+//! What stays is CAP_NET_ADMIN, as far as it was granted, and the system calls below. None of them opens a file, starts a
 //! program, enters a namespace or makes a socket of another kind than the run needs.
 //!
 //! Other system calls fail with EPERM and do not end the process: a call that a library makes in passing, and can do

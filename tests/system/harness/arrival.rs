@@ -28,7 +28,7 @@ impl Arrival {
     }
 }
 
-/// None where connection tracking knows nothing of the connection (ENOENT), or is not there at all (ENOPROTOOPT).
+/// None where connection tracking knows nothing of the connection (ENOENT), or does not exist at all (ENOPROTOOPT).
 fn original_destination(stream: &TcpStream, local: SocketAddr) -> Option<SocketAddr> {
     if local.is_ipv4() {
         let address = SockaddrIn::from(getsockopt(stream, OriginalDst).ok()?);

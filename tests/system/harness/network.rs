@@ -22,7 +22,7 @@ pub(crate) fn network(namespace: &Namespace) -> Vec<String> {
 }
 
 /// The lines of [`network`] that the command is the reason for, when its mark is 1337 and its table 133; without the
-/// rules' priorities, which depend on what else is there.
+/// rules' priorities, which depend on what else exists.
 pub(crate) fn of_the_command(network: &[String]) -> Vec<String> {
     let ours = |line: &&String| [" ::6", "fwmark 0x539", "table 133"].iter().any(|word| line.contains(word));
     let lines = network.iter().filter(ours).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));

@@ -31,7 +31,7 @@ pub(crate) fn fabric(namespace: &Namespace) -> Parts {
 }
 
 /// The rules as the kernel has them, without handles and with counters at zero, by their chains. A set that belongs to
-/// a rule stands in it by its elements.
+/// a rule is in it by its elements.
 pub(crate) fn bytecode(namespace: &Namespace) -> Parts {
     let listing = namespace.command(&["nft", "--debug=netlink", "list", "ruleset"]);
     let (mut set, mut chain) = (String::new(), String::new());

@@ -117,7 +117,7 @@ impl Addresses {
         SocketAddr::new(self.elsewhere, port)
     }
 
-    /// Where the peer comes through the pod's eth1 only, in 10.3.0.0/16 and fd03::/64. Nobody is there.
+    /// Where the peer comes through the pod's eth1 only, in 10.3.0.0/16 and fd03::/64. Nobody replies.
     pub(crate) fn beyond(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.beyond, port)
     }

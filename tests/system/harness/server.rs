@@ -69,7 +69,7 @@ enum Endpoint {
 }
 
 impl Endpoint {
-    /// Does the one thing that the socket is ready for, and returns the endpoints that are there from now on.
+    /// Does the one thing that the socket is ready for, and returns the endpoints that exist from now on.
     fn advance(self) -> Vec<Self> {
         match self {
             Self::Listener(listener, port) => {

@@ -105,7 +105,7 @@ enum Rules {
     Unknown,
     Absent,
     Present(PodInterception),
-    /// They were there, and are not as they were
+    /// They existed, and have changed
     Damaged,
 }
 

@@ -1,4 +1,4 @@
-//! What is known of the packets that come to a place in a rule: their headers, and which matches told so.
+//! What is known of the packets that come to a place in a rule: their headers, and which matches said so.
 
 use nftwire::Family;
 use nftwire::expr::{MetaKey, PayloadBase};
@@ -23,7 +23,7 @@ pub(crate) enum Layer {
 pub(crate) const LINK: usize = 0;
 pub(crate) const NETWORK: usize = 1;
 pub(crate) const TRANSPORT: usize = 2;
-/// What a match inside the transport header tells about
+/// The layer that a match inside the transport header implies
 pub(crate) const INNER: usize = 3;
 
 /// The layer that a payload expression reads.
@@ -239,7 +239,7 @@ impl Context {
         }
     }
 
-    /// Whether a match on `field` makes the one that tells about its layer superfluous. The families of several
+    /// Whether a match on `field` makes the one that defines its layer superfluous. The families of several
     /// network protocols keep more.
     pub(crate) fn field_implies(&self, field: &Field, layer: usize) -> bool {
         let Some(dependency) = self.dependency(layer) else { return false };
@@ -270,7 +270,7 @@ impl Context {
         true
     }
 
-    /// Whether a match on `meta l4proto` or the like makes the one that tells the network protocol superfluous.
+    /// Whether a match on `meta l4proto` or the like makes the one that names the network protocol superfluous.
     pub(crate) fn meta_implies(&self, key: Option<MetaKey>, value: u32) -> bool {
         let Some(dependency) = self.dependency(NETWORK) else { return true };
         let nfproto = match dependency.left {

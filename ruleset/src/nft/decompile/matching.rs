@@ -70,7 +70,7 @@ impl Decompiler<'_> {
 
     /// Fields that are adjacent are read and compared at once: a match for each.
     fn compare_fields(&mut self, mut raw: RawPayload, op: Op, data: &Data) {
-        // What does not fill its bytes stands in their lowest bits.
+        // What does not fill its bytes is in their lowest bits.
         let mut start = bits(data).saturating_sub(raw.len);
         while raw.len > 0 {
             let found = split(&self.context, &mut raw);
@@ -340,7 +340,7 @@ impl Decompiler<'_> {
         }
     }
 
-    /// The first element of `icmp type { … }` tells which fields may follow.
+    /// The first element of `icmp type { … }` decides which fields may follow.
     fn learn_from_first(&mut self, key: &Expression, set: &Set) {
         let Expression::Selector(Selector::Raw(raw)) = key else { return };
         let first = set.is_anonymous().then(|| set.elements.first()).flatten();
@@ -388,7 +388,7 @@ pub(super) fn spread(constant: Constant) -> Expression {
         .unwrap_or(constant.clone().into())
 }
 
-/// Whether the ones stand at the most significant end.
+/// Whether the ones are at the most significant end.
 fn is_prefix(mask: &Constant, ones: u32) -> bool {
     let mut leading = 0;
     for byte in mask.most_significant_first().as_bytes() {

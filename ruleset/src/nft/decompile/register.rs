@@ -104,7 +104,7 @@ fn padded(len: u32) -> u32 {
     len.div_ceil(4).saturating_mul(4)
 }
 
-/// Bytes that the kernel loads; 0 where the selector does not tell.
+/// Bytes that the kernel loads; 0 where the selector does not say.
 pub(crate) fn len(selector: Selector) -> u32 {
     match selector {
         Selector::Ct(CtKey::Src | CtKey::Dst) | Selector::CtOf(CtOf { key: CtKey::Src | CtKey::Dst, .. }) => {

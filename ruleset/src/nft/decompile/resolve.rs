@@ -11,7 +11,7 @@ use crate::model::selector::{CtOf, RawPayload};
 use crate::{Constant, Element, Protocol};
 
 impl Decompiler<'_> {
-    /// Names what is read from the packet and gives constants beside it their type. In a `key`, a mask that leaves a
+    /// Names what is read from the packet and gives constants compared with it their type. In a `key`, a mask that leaves a
     /// field is only how the field is read.
     pub(super) fn resolve(&mut self, expression: &mut Expression, key: bool) {
         match expression {
@@ -115,7 +115,7 @@ impl Decompiler<'_> {
     }
 }
 
-/// `raw & mask`, or `raw & mask >> shift`, which is told by the last value.
+/// `raw & mask`, or `raw & mask >> shift`, which the last value decides.
 fn masked_field(expression: &Expression) -> Option<(RawPayload, Constant, bool)> {
     let Expression::Binary(binary) = expression else { return None };
     match (&binary.left, binary.operator, &binary.right) {

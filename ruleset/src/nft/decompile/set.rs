@@ -57,7 +57,7 @@ pub fn set(set: &nftwire::Set<'_>) -> Set {
 }
 
 fn set_type(number: u32, len: u32, fields: &[u32], order: Option<ByteOrder>, of: Option<SetType>) -> SetType {
-    // nft leaves a concatenation unfinished where one of its parts cannot be told.
+    // nft leaves a concatenation unfinished where one of its parts is unknown.
     let told = match of {
         Some(of) if of.len() == len => return of,
         of => of.map_or(Vec::new(), |of| of.types),

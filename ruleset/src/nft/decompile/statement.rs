@@ -189,7 +189,7 @@ impl Decompiler<'_> {
             self.context.forget_dependencies();
         }
         let (several, ranges) = address.as_ref().map_or((false, false), |address| self.map_values(address));
-        // The port of a map of addresses with ports stands behind the address.
+        // The port of a map of addresses with ports follows the address.
         let port = if several { None } else { self.ends(ports, DataType::InetService) };
         let shown = (self.context.family == Family::Inet || several || ranges)
             && matches!(family, Family::Ipv4 | Family::Ipv6);

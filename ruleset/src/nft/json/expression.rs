@@ -114,7 +114,7 @@ impl StatementWriter<'_> {
         json.null_of(name);
     }
 
-    /// A constant; with a protocol as a number where it stands in a range.
+    /// A constant; with a protocol as a number where it is in a range.
     pub(super) fn constant(&self, constant: &Constant, number: bool, json: Json<'_>) {
         let data_type = constant.data_type;
         match data_type {

@@ -79,7 +79,7 @@ pub struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// A table with all it holds, each thing an object of its own: all chains stand before all rules.
+    /// A table with all it holds, each thing an object of its own: all chains come before all rules.
     pub fn table(&self, table: &Table, objects: &mut Objects) {
         self.head(table, objects);
         self.parts(table, objects);

@@ -49,7 +49,7 @@ pub(crate) fn priority_name(family: Family, hook: Hook, priority: i32) -> String
     }
 }
 
-/// nft's name for a key, and whether `meta` stands before it.
+/// nft's name for a key, and whether `meta` precedes it.
 pub(crate) fn meta_name(key: MetaKey) -> (&'static str, bool) {
     match key {
         MetaKey::Len => ("length", true),

@@ -105,7 +105,7 @@ impl Printer<'_> {
     }
 }
 
-/// What stands before the element with this number: nft puts several short ones on a line.
+/// What precedes the element with this number: nft puts several short ones on a line.
 fn separator(set: &Set, index: usize) -> &'static str {
     use DataType as T;
     let on_a_line = match set.key.types.as_slice() {

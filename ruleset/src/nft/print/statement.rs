@@ -100,7 +100,7 @@ impl Printer<'_> {
             return self.expression(&binary.right);
         }
         self.expression(left);
-        // nft's grammar needs the operator behind a binary operation, and flags without one mean something else.
+        // nft's grammar needs the operator after a binary operation, and flags without one mean something else.
         let single_flag = matches!(right, Expression::Constant(constant) if constant.data_type.has_flags());
         let operation = matches!(left, Expression::Binary(_)) && !is_converted_range(left, right);
         let needed = op != Op::Eq || single_flag || operation;

@@ -398,7 +398,7 @@ fn every_wrong_value_is_refused_by_name() {
         ("force-iptables-binary", "iptables", r#""iptables" is neither legacy nor nft"#),
     ] {
         refused(&[&format!("--{flag}={value}")], &[], &format!("--{flag}: {fault}"));
-        // No variable stands for the first, and in a variable what is no boolean is ignored.
+        // The first has no variable, and in a variable what is no boolean is ignored.
         if value.is_empty() || ["envoy-port", "dry-run", "reconcile"].contains(&flag) {
             continue;
         }

@@ -5,7 +5,7 @@ use nftwire::Family;
 use super::{Info, joined, network, not, range};
 use crate::{DataType, Protocol};
 
-/// The words for a match; none where it has parameters that nothing stands for.
+/// The words for a match; none where it has parameters that nothing expresses.
 pub(super) fn text(
     info: &Info<'_>,
     name: &str,

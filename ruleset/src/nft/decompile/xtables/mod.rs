@@ -1,7 +1,7 @@
 //! Matches and targets of xtables, which iptables-nft loads, in the words of iptables-translate(8).
 //!
 //! Their parameters are C structures of include/uapi/linux/netfilter/xt_*.h and ipt_*.h in the machine's own layout.
-//! Those that stand alone are read; anything else keeps its name, as do those that nft 1.0.6 has no words for.
+//! Those that are alone are read; anything else keeps its name, as do those that nft 1.0.6 has no words for.
 
 mod bridge;
 mod headers;

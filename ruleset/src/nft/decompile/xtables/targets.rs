@@ -4,7 +4,7 @@ use nftwire::Family;
 
 use super::{Info, joined, network, range};
 
-/// The words for a target; none where it has parameters that nothing stands for.
+/// The words for a target; none where it has parameters that nothing expresses.
 pub(super) fn text(info: &Info<'_>, name: &str, revision: u32, family: Family) -> Option<String> {
     if family == Family::Bridge {
         return super::bridge::target_text(info, name);

@@ -6,7 +6,7 @@ use nftwire::expr::{MetaKey, PayloadBase};
 use super::super::source::{Fault, Span};
 use crate::{Field, Protocol, Selector};
 
-/// What the matches before a place in a rule tell.
+/// What the matches before a place in a rule say.
 #[derive(Clone, Debug)]
 pub(super) struct Context {
     /// The table's family
@@ -17,7 +17,7 @@ pub(super) struct Context {
     ether_type: Option<u32>,
     /// The type of an ICMP or ICMPv6 message
     message: Option<u8>,
-    /// What was there before in a packet inside a packet
+    /// What applied before in a packet inside a packet
     tunneled: bool,
 }
 

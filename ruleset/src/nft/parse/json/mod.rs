@@ -23,7 +23,7 @@ pub struct JsonError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonFault {
-    /// Something is not there.
+    /// Something does not exist.
     #[error("`{0}` is missing")]
     Missing(&'static str),
     /// Something is not of the kind that belongs there.
