@@ -169,7 +169,7 @@ fn circle(first: &Snapshot, ruleset: &Ruleset) {
                 let expressions = rule
                     .unwrap()
                     .expressions()
-                    .map(|expression| format!("{:?}", comparable(&expression.unwrap())));
+                    .filter_map(|expression| Some(format!("{:?}", comparable(&expression.unwrap())?)));
                 expressions.collect::<Vec<_>>()
             });
             rules.collect::<Vec<_>>()
@@ -229,7 +229,7 @@ impl Count {
 /// The expressions that only one side has; all of both, where only their order differs.
 fn difference(theirs: &[Expr<'_>], ours: &[Expr<'_>]) -> String {
     let [theirs, ours] = [theirs, ours].map(|list| {
-        list.iter().map(comparable).map(|expression| format!("{expression:?}")).collect::<Vec<_>>()
+        list.iter().filter_map(comparable).map(|expression| format!("{expression:?}")).collect::<Vec<_>>()
     });
     if theirs == ours {
         return String::new();
@@ -243,16 +243,17 @@ fn difference(theirs: &[Expr<'_>], ours: &[Expr<'_>]) -> String {
     difference
 }
 
-/// Without the names and numbers that the kernel gives to sets of a rule's own.
-fn comparable<'e>(expression: &Expr<'e>) -> Expr<'e> {
+/// Without the names and numbers that the kernel gives to sets of a rule's own, and without what does nothing.
+fn comparable<'e>(expression: &Expr<'e>) -> Option<Expr<'e>> {
     let unnumbered = |set: Text<'e>| if set.as_bytes().starts_with(b"__") { "__set".into() } else { set };
-    match expression {
+    Some(match expression {
+        Expr::Byteorder(byteorder) if byteorder.does_nothing() => return None,
         Expr::Lookup(lookup) => expr::Lookup { set: unnumbered(lookup.set), set_id: 0, ..*lookup }.into(),
         Expr::Objref(expr::Objref::Map { sreg, set, .. }) => {
             expr::Objref::Map { sreg: *sreg, set: unnumbered(*set), set_id: 0 }.into()
         }
         other => other.clone(),
-    }
+    })
 }
 
 /// Whether the kernel and nft can be asked.

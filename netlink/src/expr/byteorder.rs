@@ -31,6 +31,13 @@ pub struct Byteorder {
 }
 
 impl Byteorder {
+    /// Whether it leaves everything as it is: less than two bytes that stay where they are. nft 1.0.6 makes such, and Linux
+    /// 6.12.117 and 6.18 refuse them.
+    #[must_use]
+    pub fn does_nothing(&self) -> bool {
+        self.len < 2 && self.sreg == self.dreg
+    }
+
     pub(super) fn put(&self, writer: &mut AttrWriter) {
         writer.put_be32(uapi::NFTA_BYTEORDER_SREG, self.sreg.number());
         writer.put_be32(uapi::NFTA_BYTEORDER_DREG, self.dreg.number());

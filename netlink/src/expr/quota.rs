@@ -9,7 +9,8 @@ use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 pub struct Quota {
     /// How many bytes
     pub bytes: u64,
-    /// `NFT_QUOTA_F_*`; `NFT_QUOTA_F_DEPLETED` is only in dumps (`nft_quota_do_dump`), and refused otherwise (EINVAL)
+    /// `NFT_QUOTA_F_*`. `NFT_QUOTA_F_DEPLETED` is only in dumps (`nft_quota_do_dump`): the kernel would refuse it (EINVAL),
+    /// so it is not sent
     pub flags: u32,
     /// Bytes so far
     pub consumed: u64,
@@ -19,7 +20,7 @@ impl Quota {
     pub(crate) fn put(&self, writer: &mut AttrWriter) {
         writer.put_be64(uapi::NFTA_QUOTA_BYTES, self.bytes);
         writer.put_be64(uapi::NFTA_QUOTA_CONSUMED, self.consumed);
-        writer.put_be32(uapi::NFTA_QUOTA_FLAGS, self.flags);
+        writer.put_be32(uapi::NFTA_QUOTA_FLAGS, self.flags & !uapi::NFT_QUOTA_F_DEPLETED);
     }
 
     pub(crate) fn parse(attributes: AttrReader<'_>) -> Result<Self, DecodeError> {
@@ -55,6 +56,19 @@ mod tests {
                 0800 0200 00000000         # flags
         ";
         same(Quota { bytes: 10 << 20, flags: 0, consumed: 0 }, nft);
+    }
+
+    /// The kernel itself says that it is used up, and takes back how much was counted.
+    #[test]
+    fn used_up() {
+        let quota = |flags| Quota { bytes: 500, flags, consumed: 600 };
+        let encoded = |quota: Quota| {
+            let mut writer = AttrWriter::default();
+            quota.put(&mut writer);
+            writer.as_bytes().to_vec()
+        };
+        let used_up = encoded(quota(uapi::NFT_QUOTA_F_INV | uapi::NFT_QUOTA_F_DEPLETED));
+        assert_eq!(used_up, encoded(quota(uapi::NFT_QUOTA_F_INV)));
     }
 
     #[test]

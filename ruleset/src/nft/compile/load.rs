@@ -1,16 +1,15 @@
 //! Loading values into registers.
 
 use nftwire::expr::{
-    Access, Bitwise, Byteorder, ByteorderOp, Ct, CtKey, Exthdr, ExthdrOp, Fib, FibResult, Hash, HashKind,
-    Immediate, Lookup, Meta, Numgen, NumgenKind, Operation, Osf, Payload, PayloadAction, PayloadBase, Rt,
-    Socket, SocketKey, Xfrm, XfrmKey,
+    Access, Bitwise, Byteorder, ByteorderOp, Ct, Exthdr, ExthdrOp, Fib, FibResult, Hash, HashKind, Immediate,
+    Lookup, Meta, Numgen, NumgenKind, Operation, Osf, Payload, PayloadAction, PayloadBase, Rt, Socket,
+    SocketKey, Xfrm, XfrmKey,
 };
 use nftwire::{Register, SetFlags};
 
 pub(super) use super::bits::{Bits, bits};
 use super::{Compiler, NotCompiled, WORDS_IN_16_BYTES, constant, register};
 use crate::model::option::{OptionField, OptionKind};
-use crate::model::selector::CtOf;
 use crate::nft::decompile::context::{LINK, layer_of};
 use crate::nft::decompile::register as loaded;
 use crate::{Constant, Data, DataType, Element, Expression, Field, Name, Operator, Protocol, Selector, Set};
@@ -38,19 +37,6 @@ pub(super) fn len(expression: &Expression) -> u32 {
 /// Whether a value is a number in the machine's own byte order, of more than one byte.
 pub(super) fn is_host_order(expression: &Expression) -> bool {
     len(expression) > 1 && expression.data_type().is_some_and(DataType::is_host_order)
-}
-
-/// Whether it is one byte that nft turns around all the same where it is one of several fields that are looked up in
-/// ranges: the templates in nftables' src/meta.c, ct.c and socket.c say the machine's own order, and `byteorder_conversion`
-/// in src/evaluate.c (1.0.6) does not look at the length there.
-fn is_turned_byte(field: &Expression) -> bool {
-    let Expression::Selector(selector) = field else { return false };
-    let is_of_machine = match selector {
-        Selector::Meta(_) | Selector::Socket(..) | Selector::Rt(_) => true,
-        Selector::Ct(key) | Selector::CtOf(CtOf { key, .. }) => *key != CtKey::Protocol,
-        _ => false,
-    };
-    is_of_machine && len(field) == 1
 }
 
 impl<'a> Compiler<'a, '_> {
@@ -121,7 +107,9 @@ impl<'a> Compiler<'a, '_> {
         }
     }
 
-    /// Loads what is looked up: in a set of ranges the most significant byte comes first.
+    /// Loads what is looked up: in a set of ranges the most significant byte comes first. One byte is not turned around, as
+    /// in newer nft (`byteorder_conversion` in nftables' src/evaluate.c, April 2026): 1.0.6 does that where it is one of
+    /// several fields, which does nothing, and which Linux 6.12.117 and 6.18 refuse.
     pub(super) fn load_for_lookup(
         &mut self,
         key: &'a Expression,
@@ -132,8 +120,7 @@ impl<'a> Compiler<'a, '_> {
         let parts = if let Expression::Concat(parts) = key { &parts[..] } else { std::slice::from_ref(key) };
         for part in parts {
             self.load(part, word)?;
-            let one_of_several = parts.len() > 1 && is_turned_byte(part);
-            if interval && (is_host_order(part) || one_of_several) {
+            if interval && is_host_order(part) {
                 self.swap(part, word, ByteorderOp::Hton);
             }
             word += len(part).div_ceil(WORDS_IN_16_BYTES);

@@ -100,6 +100,9 @@ impl<'s> OwnSets<'s> {
         let mut ours = compiled.expressions.iter();
         for theirs in rule.expressions() {
             let theirs = theirs?;
+            if matches!(&theirs, Expr::Byteorder(byteorder) if byteorder.does_nothing()) {
+                continue;
+            }
             let Some(ours) = ours.next() else { return Ok(false) };
             let same = match (&theirs, ours) {
                 (Expr::Lookup(Lookup { set: name, .. }), Expr::Lookup(Lookup { set, set_id, .. }))

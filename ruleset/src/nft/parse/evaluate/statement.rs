@@ -12,6 +12,9 @@ use crate::{DataType, Expression, Map, Range, Selector, Set, Statement};
 /// nft's names for the severities of syslog(3), and audit.
 const LEVELS: [&str; 9] = ["emerg", "alert", "crit", "err", "warn", "notice", "info", "debug", "audit"];
 
+/// What nft says of a statement that the table's family does not have.
+const UNSUPPORTED: &str = "unsupported family";
+
 impl Evaluator<'_> {
     pub(super) fn statement(&mut self, statement: &Stmt) -> Evaluated<Statement> {
         let span = statement.span;
@@ -43,7 +46,10 @@ impl Evaluator<'_> {
             StmtKind::Set(target, value) => self.set_target(*target, value, span)?,
             StmtKind::NoTrack => Statement::NoTrack,
             StmtKind::FlowAdd(name) => Statement::FlowAdd(name.text.clone().into()),
-            StmtKind::Dup(address, device) => self.duplicate(address, device.as_ref())?,
+            StmtKind::Dup(address, device) => self.duplicate(address, device.as_ref(), span)?,
+            StmtKind::Forward { device, .. } if self.context.family != Family::Netdev => {
+                return Err(Fault::new(span.to(device.span), UNSUPPORTED));
+            }
             StmtKind::Forward { family, address, device } => {
                 let device = Some(self.value_of(device, &[Kind::new(DataType::InterfaceIndex)])?);
                 let address = match address {
@@ -214,10 +220,14 @@ impl Evaluator<'_> {
         Ok(Statement::Set { target, value })
     }
 
-    fn duplicate(&mut self, address: &Expr, device: Option<&Expr>) -> Evaluated<Statement> {
+    fn duplicate(&mut self, address: &Expr, device: Option<&Expr>, span: Span) -> Evaluated<Statement> {
         let index = [Kind::new(DataType::InterfaceIndex)];
         let family = self.context.family;
-        if !matches!(family, Family::Ipv4 | Family::Ipv6) {
+        if !matches!(family, Family::Ipv4 | Family::Ipv6 | Family::Netdev) {
+            let last = device.unwrap_or(address);
+            return Err(Fault::new(span.to(last.span), UNSUPPORTED));
+        }
+        if family == Family::Netdev {
             if let Some(device) = device {
                 return Err(Fault::new(device.span, "cannot specify device"));
             }
