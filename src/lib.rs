@@ -16,6 +16,11 @@
 //! }
 //! ```
 
+/// The examples of the manual compile.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/library.md")]
+mod library {}
+
 pub mod apply;
 #[cfg(feature = "init")]
 #[doc(hidden)]

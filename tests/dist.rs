@@ -245,6 +245,32 @@ fn what_a_release_lacks_is_named() {
     assert!(stderr.contains("CHANGELOG.md has no section"), "it gets further: {stderr}");
 }
 
+/// The command by its features, in bytes: the init image is part of the product. Whoever makes it larger has to say why.
+#[test]
+#[ignore = "builds three releases, for minutes; run by hand and at night"]
+fn each_selection_of_features_is_small() {
+    let selections: [(&[&str], u64); 3] = [
+        (&["--no-default-features", "--features", "init"], 2_180_464),
+        (&["--no-default-features", "--features", "tools"], 3 << 20),
+        (&[], 9 << 19),
+    ];
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("selections");
+    let mut large = Vec::new();
+    for (features, limit) in selections {
+        let mut build = Command::new(env!("CARGO"));
+        build
+            .args(["build", "--release", "--locked", "--quiet", "--bin", "meshwire", "--target-dir"])
+            .arg(&target);
+        run(build.args(features).current_dir(env!("CARGO_MANIFEST_DIR")));
+        let size = fs::metadata(target.join("release/meshwire")).unwrap().len();
+        say(&format!("{features:?}: {size} bytes of {limit}"));
+        if size > limit {
+            large.push(format!("{features:?}: {size} bytes, and may have {limit}"));
+        }
+    }
+    assert!(large.is_empty(), "{large:#?}");
+}
+
 /// The limits of what is shipped, in KiB: executables, and each tag of the image as it is pulled.
 #[test]
 #[ignore = "builds everything as it is shipped, for minutes; run by hand and at night"]

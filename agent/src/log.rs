@@ -6,9 +6,10 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Scope};
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The scope of the agent's own lines.
@@ -146,24 +147,54 @@ struct Lines {
     output: Output,
 }
 
+/// The scope of a line or a span.
+fn scope(metadata: &Metadata<'_>) -> &'static str {
+    match metadata.target() {
+        AGENT => AGENT,
+        PLUGIN => PLUGIN,
+        _ => DEFAULT,
+    }
+}
+
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let level = *event.metadata().level();
-        let scope = match event.metadata().target() {
-            scope @ (AGENT | PLUGIN) => scope,
-            _ => DEFAULT,
-        };
-        if self.levels.of(scope).is_none_or(|most| level > most) {
-            return;
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.levels.of(scope(metadata)).is_some_and(|most| *metadata.level() <= most)
+    }
+
+    /// A span's keys are kept for the lines inside it.
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if let Some(span) = context.span(id) {
+            let mut fields = Fields::default();
+            attributes.record(&mut fields);
+            span.extensions_mut().insert(fields);
         }
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let line = line(self.format, SystemTime::now(), level, scope, &fields);
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let line = self.line_of(event, &context);
         // A log that cannot be written is no reason to stop.
         let _ = match self.output {
             Output::Stdout => io::stdout().lock().write_all(line.as_bytes()),
             Output::Stderr => io::stderr().lock().write_all(line.as_bytes()),
         };
+    }
+}
+
+impl Lines {
+    /// An event's line, with the keys of the spans around it, the outermost first.
+    fn line_of<S: Subscriber + for<'a> LookupSpan<'a>>(
+        &self,
+        event: &Event<'_>,
+        context: &Context<'_, S>,
+    ) -> String {
+        let mut fields = Fields::default();
+        for span in context.event_scope(event).into_iter().flat_map(Scope::from_root) {
+            if let Some(outer) = span.extensions().get::<Fields>() {
+                fields.keys.extend_from_slice(&outer.keys);
+            }
+        }
+        event.record(&mut fields);
+        line(self.format, SystemTime::now(), *event.metadata().level(), scope(event.metadata()), &fields)
     }
 }
 
@@ -257,6 +288,7 @@ pub fn relay(body: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
@@ -279,6 +311,40 @@ mod tests {
             serde_json::json!({"level": "warn", "time": "2023-11-14T22:13:20.000001Z", "scope": "cni-agent",
                 "msg": "adding pod to the mesh", "ns": "a", "tries": 2})
         );
+    }
+
+    /// Sends the lines that would be written.
+    struct Sent(Lines, mpsc::Sender<String>);
+
+    impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Sent {
+        fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
+            self.0.enabled(metadata, context)
+        }
+
+        fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+            self.0.on_new_span(attributes, id, context);
+        }
+
+        fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+            self.1.send(self.0.line_of(event, &context)).unwrap();
+        }
+    }
+
+    /// What is not shown is not even made.
+    #[test]
+    fn a_line_has_the_keys_of_its_span() {
+        let (sender, lines) = mpsc::channel();
+        let (levels, _) = Levels::parse("default:debug,cni-agent:info").unwrap();
+        let layer = Sent(Lines { levels, format: Format::Text, output: Output::Stderr }, sender);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let span = tracing::debug_span!(target: "nftwire", "transaction", messages = 3);
+            span.in_scope(|| tracing::debug!(target: "nftwire", elapsed_us = 7, "done"));
+            assert!(tracing::debug_span!(target: AGENT, "hidden").is_disabled());
+            tracing::debug!(target: AGENT, "hidden");
+        });
+        let lines: Vec<_> = lines.into_iter().collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].ends_with("\tdebug\tdefault\tdone\tmessages=3 elapsed_us=7\n"), "{lines:?}");
     }
 
     #[test]

@@ -264,6 +264,12 @@ impl Batch {
         location::at(self.kind(start), body, offset).unwrap_or_default()
     }
 
+    /// What was written so far, not numbered yet.
+    #[cfg(any(test, feature = "tracing"))]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.writer.as_bytes()
+    }
+
     fn kind(&self, start: usize) -> u8 {
         let bytes = self.writer.as_bytes();
         u16::from_ne_bytes([bytes[start + 4], bytes[start + 5]]).to_be_bytes()[1]
@@ -299,13 +305,6 @@ mod tests {
     use crate::expr::{Counter, Immediate, Tproxy};
     use crate::testing::{assert_bytes, bytes, split};
     use crate::{Data, Verdict};
-
-    impl Batch {
-        /// What was written so far, not numbered yet.
-        pub(crate) fn as_bytes(&self) -> &[u8] {
-            self.writer.as_bytes()
-        }
-    }
 
     const TABLE: Table<'static> = Table {
         family: Family::Inet,

@@ -62,6 +62,8 @@ mod reply;
 mod rule;
 mod set;
 mod socket;
+#[cfg(feature = "tracing")]
+mod span;
 mod table;
 #[cfg(test)]
 mod testing;

@@ -11,7 +11,7 @@ use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 /// Bytes of `struct nlmsghdr`: length (4), type (2), flags (2), sequence number (4), port id (4), in host order.
 pub(crate) const NLMSG_HEADER: usize = 16;
 /// Bytes of `struct nfgenmsg`: family (1), version (1), resource id (2, network order).
-const NFGEN_HEADER: usize = 4;
+pub(crate) const NFGEN_HEADER: usize = 4;
 /// Where the flags are in the header.
 const FLAGS: std::ops::Range<usize> = 6..8;
 /// The offset of the sequence number in the header.

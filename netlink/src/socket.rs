@@ -52,6 +52,9 @@ pub struct Socket {
     opened_by: usize,
     /// Repeats dumps in parts of another size; see [`crate::Reader`]
     witness: Option<Box<Socket>>,
+    /// How many transactions in a row lost a race
+    #[cfg(feature = "tracing")]
+    lost_races: u32,
 }
 
 /// A transaction that was applied.
@@ -80,7 +83,16 @@ impl Socket {
         inner.set_cap_ack(true).map_err(Error::Open)?;
         let opened_by = thread_number();
         let (sequence, buffer, window) = (0, Vec::new(), RECEIVE_BUFFER);
-        Ok(Self { inner, sequence, buffer, window, opened_by, witness: None })
+        Ok(Self {
+            inner,
+            sequence,
+            buffer,
+            window,
+            opened_by,
+            witness: None,
+            #[cfg(feature = "tracing")]
+            lost_races: 0,
+        })
     }
 
     /// A second socket in the same network namespace that receives in parts of this size. None on another thread than the one
@@ -142,7 +154,22 @@ impl Socket {
         self.transact(batch, false)
     }
 
+    #[cfg(not(feature = "tracing"))]
     fn transact(&mut self, batch: &mut Batch, apply: bool) -> Result<Commit, Error> {
+        self.send_batch(batch, apply)
+    }
+
+    #[cfg(feature = "tracing")]
+    fn transact(&mut self, batch: &mut Batch, apply: bool) -> Result<Commit, Error> {
+        let span = crate::span::Transaction::begin(batch, apply, self.lost_races.saturating_add(1));
+        let result = self.send_batch(batch, apply);
+        let is_lost = matches!(result, Err(Error::GenerationChanged));
+        self.lost_races = if is_lost { self.lost_races.saturating_add(1) } else { 0 };
+        span.end(&result);
+        result
+    }
+
+    fn send_batch(&mut self, batch: &mut Batch, apply: bool) -> Result<Commit, Error> {
         if let Some(message) = batch.overflow() {
             return Err(Error::AttributeTooLong { message });
         }
@@ -171,7 +198,6 @@ impl Socket {
         if messages > 0 && !proven {
             return Err(Error::Unconfirmed);
         }
-        tracing::debug!(messages, bytes, apply, elapsed_us = elapsed.as_micros(), "nf_tables transaction");
         Ok(Commit { messages, bytes, elapsed })
     }
 

@@ -42,6 +42,8 @@ mod reset;
 mod resolv_conf;
 mod sandbox;
 mod signals;
+#[cfg(feature = "tools")]
+mod spans;
 mod trace;
 mod validate;
 mod verify;
@@ -123,6 +125,8 @@ fn named(name: &str) -> Option<&'static Subcommand> {
 #[must_use]
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     privileges::raise();
+    #[cfg(feature = "tools")]
+    spans::show();
     let mut arguments: Vec<_> = arguments.into_iter().collect();
     if let Some(code) = pre_stop::as_shell(&arguments) {
         return code;
