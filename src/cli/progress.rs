@@ -36,11 +36,13 @@ pub(super) fn prepare() {
         }
         let ((tell, told), (say_gone, gone)) = (channel(), channel());
         let show = move || {
-            if give_up_capabilities() {
+            if give_up_capabilities() && say_gone.send(()).is_ok() {
                 draw_all(&told, &say_gone, DELAY, &mut io::stderr());
             }
         };
         thread::Builder::new().name("progress".into()).spawn(show).ok()?;
+        // What it does to begin, a filter would forbid, and the C library does not expect that.
+        gone.recv().ok()?;
         Some(Mutex::new(Drawer { tell, gone }))
     });
 }
