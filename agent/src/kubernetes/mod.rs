@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::Method;
+use hyper::body::Buf;
 use hyper::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use kube::Config;
 use kube::core::Status;
@@ -207,8 +208,10 @@ impl Client {
     async fn send<T: DeserializeOwned>(&self, call: Call<'_>, patience: Duration) -> Result<T, ApiError> {
         let exchange = async {
             let body = self.open(call).await?;
-            let body = body.collect().await.map_err(|error| call.failed(error))?.to_bytes();
-            serde_json::from_slice(&body).map_err(|error| call.failed(kube::Error::SerdeError(error)))
+            let body = body.collect().await.map_err(|error| call.failed(error))?;
+            // As it came in, without a copy in one piece: a list has some megabytes.
+            let reader = body.aggregate().reader();
+            serde_json::from_reader(reader).map_err(|error| call.failed(kube::Error::SerdeError(error)))
         };
         timeout(patience, exchange).await.unwrap_or_else(|_| {
             self.count(call.verb, "timeout");
