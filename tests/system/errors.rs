@@ -303,7 +303,8 @@ fn an_old_kernel_is_used_as_far_as_it_goes() {
         return;
     }
     // The kernel's own pretence for programs that cannot count any further (personality(2), UNAME26).
-    let pretending = || Intercept::new(&["-b", "*"]).through(&["setarch", "x86_64", "--uname-2.6"]);
+    let pretending =
+        || Intercept::new(&["-b", "*"]).through(&["setarch", std::env::consts::ARCH, "--uname-2.6"]);
     let output = pretending().run(&namespace);
     let said = String::from_utf8(output.stderr).unwrap();
     let warning = said.lines().next().unwrap();

@@ -116,7 +116,7 @@ fn help(argument: &Arg) -> String {
     let mut help = argument.get_help().map(ToString::to_string).unwrap_or_default();
     let values = argument.get_possible_values();
     if argument.get_action().takes_values() && !argument.is_hide_possible_values_set() && !values.is_empty() {
-        let names: Vec<_> = values.iter().map(|value| value.get_name()).collect();
+        let names: Vec<_> = values.iter().map(clap::builder::PossibleValue::get_name).collect();
         help += &format!(" [possible values: {}]", names.join(", "));
     }
     help
