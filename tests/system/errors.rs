@@ -263,10 +263,13 @@ fn without_privileges_the_missing_one_is_named() {
         (&["-b", "*", "--keep-counters"], format!("{DECISION}{refused}")),
         (&["-b", "*", "--check"], format!("{DECISION}{refused}")),
         (&["--cleanup-only"], refused.clone()),
-        // The current state is read first, also where an address has to be added.
+        // What the rules need of the network comes before them.
         (
             &["-b", "*", "--dual-stack"],
-            format!("info: IPv6 on: the pod has an IPv6 address, fd00::2\n{refused}"),
+            format!(
+                "info: IPv6 on: the pod has an IPv6 address, fd00::2\n\
+                 error: cannot add ::6/128 to lo: EPERM: Operation not permitted\n{NEEDS_NET_ADMIN}"
+            ),
         ),
     ] {
         assert_fails(&namespace, Intercept::new(args).user(NOBODY), 1, &text);

@@ -46,7 +46,7 @@ const TPROXY_ARGS: [&str; 10] =
 const ROUNDS: usize = 21;
 
 /// The system calls of a first run, the heap's not counted.
-const FIRST_RUN: usize = 28;
+const FIRST_RUN: usize = 29;
 /// The heap's: the allocator with which musl is built grows by 64 KiB, glibc's by about twice as much.
 const HEAP: usize = 4;
 
