@@ -245,30 +245,12 @@ fn what_a_release_lacks_is_named() {
     assert!(stderr.contains("CHANGELOG.md has no section"), "it gets further: {stderr}");
 }
 
-/// The command by its features, in bytes: the init image is part of the product. Whoever makes it larger has to say why.
-#[test]
-#[ignore = "builds three releases, for minutes; run by hand and at night"]
-fn each_selection_of_features_is_small() {
-    let selections: [(&[&str], u64); 3] = [
-        (&["--no-default-features", "--features", "init"], 2_180_464),
-        (&["--no-default-features", "--features", "tools"], 3 << 20),
-        (&[], 9 << 19),
-    ];
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("selections");
-    let mut large = Vec::new();
-    for (features, limit) in selections {
-        let mut build = Command::new(env!("CARGO"));
-        build
-            .args(["build", "--release", "--locked", "--quiet", "--bin", "meshwire", "--target-dir"])
-            .arg(&target);
-        run(build.args(features).current_dir(env!("CARGO_MANIFEST_DIR")));
-        let size = fs::metadata(target.join("release/meshwire")).unwrap().len();
-        say(&format!("{features:?}: {size} bytes of {limit}"));
-        if size > limit {
-            large.push(format!("{features:?}: {size} bytes, and may have {limit}"));
-        }
-    }
-    assert!(large.is_empty(), "{large:#?}");
+/// Builds it as it is shipped, and returns how many KiB it has.
+fn shipped(package: &str, features: &[&str], out: &Path) -> u64 {
+    let mut build = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/build"));
+    let output = build.args(["--package", package]).args(features).arg("--out").arg(out).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fs::metadata(out.join(package)).unwrap().len() >> 10
 }
 
 /// The limits of what is shipped, in KiB: executables, and each tag of the image as it is pulled.
@@ -280,13 +262,23 @@ fn what_is_shipped_is_small() {
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shipped");
-    for (package, limit) in [("meshwire", 3 << 10), ("meshwire-cni", 3 << 10), ("meshwire-agent", 9 << 10)] {
-        let mut build = Command::new(root.join("dist/build"));
-        let output = build.args(["--package", package]).arg("--out").arg(&out).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let size = fs::metadata(out.join(package)).unwrap().len() >> 10;
-        say(&format!("{package}: {size} KiB"));
-        assert!(size <= limit, "{package} has {size} KiB, and may have {limit}");
+    let init: &[&str] = &["--no-default-features", "--features", "init"];
+    let tools: &[&str] = &["--no-default-features", "--features", "tools"];
+    // The init image is part of the product: whoever makes it larger has to say why. What the image takes is built last.
+    let mut large = Vec::new();
+    for (package, features, limit) in [
+        ("meshwire", init, 2_129),
+        ("meshwire", tools, 3 << 10),
+        ("meshwire", &[], 9 << 9),
+        ("meshwire-cni", &[], 3 << 10),
+        ("meshwire-agent", &[], 9 << 10),
+    ] {
+        let size = shipped(package, features, &out);
+        let line = format!("{package} {}: {size} KiB of {limit}", features.join(" "));
+        say(&line);
+        if size > limit {
+            large.push(line);
+        }
     }
     let layout = out.join("image");
     let mut image = Command::new("python3");
@@ -305,8 +297,12 @@ fn what_is_shipped_is_small() {
         let manifest = read(&blob(&read(&blob(tag))["manifests"][0]));
         let layers = manifest["layers"].as_array().unwrap();
         let size = layers.iter().map(|layer| layer["size"].as_u64().unwrap()).sum::<u64>() >> 10;
-        say(&format!("image {name}: {size} KiB compressed"));
-        assert!(size <= 6 << 10, "{name} has {size} KiB");
+        let line = format!("image {name}: {size} KiB of {} compressed", 6 << 10);
+        say(&line);
+        if size > 6 << 10 {
+            large.push(line);
+        }
     }
     assert_eq!(tags.len(), 4);
+    assert!(large.is_empty(), "{large:#?}");
 }
