@@ -130,7 +130,7 @@ fn a_large_set_takes_little_memory_as_json() {
     });
 }
 
-/// So many rules that they are read and written by several threads, each of which begins in the middle of a chain.
+/// So many rules that several threads write them, each of which begins in the middle of a chain.
 #[test]
 fn many_rules_are_listed_as_nft_lists_them() {
     if !can_run() {

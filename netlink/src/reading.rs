@@ -30,10 +30,6 @@ const PROOF_LIMIT: Duration = Duration::from_secs(2);
 /// How many times one dump is repeated at least, however long it takes.
 const ATTEMPTS: usize = 8;
 
-/// From how many parts on a dump is repeated on a second thread at the same time, not after it: for fewer a thread costs more
-/// than it saves.
-const PARTS_FOR_TWO: usize = 8;
-
 /// How many equal readings in a row are believed whose parts begin at the same entry somewhere.
 const EQUAL_READINGS: usize = 4;
 
@@ -69,24 +65,19 @@ impl<'s> Reader<'s> {
         for attempt in 0.. {
             match &mut believed {
                 None => {
-                    let Attempt { read, confirmation } = self.attempt(family, query)?;
+                    let read = self.attempt(family, query)?;
                     if let Some((dump, identity)) = read {
                         if identity.is_in_one_part() {
                             return Ok(dump);
                         }
-                        let mut ours = Believed::new(dump, identity);
-                        match confirmation.map(|other| ours.is_confirmed_by(&other)) {
-                            Some(true) if ours.is_proven() => return Ok(ours.dump),
-                            Some(false) => {}
-                            Some(true) | None => believed = Some(ours),
-                        }
+                        believed = Some(Believed::new(dump, identity));
                     }
                 }
                 Some(ours) => {
                     let window = WITNESS_BUFFERS[attempt % WITNESS_BUFFERS.len()];
                     let other = match self.witness(family, query, window)? {
                         Some(theirs) => Some(theirs),
-                        None => self.attempt(family, query)?.read.map(|(_, identity)| identity),
+                        None => self.attempt(family, query)?.map(|(_, identity)| identity),
                     };
                     match other.map(|other| ours.is_confirmed_by(&other)) {
                         Some(true) if ours.is_proven() => return Ok(std::mem::take(&mut ours.dump)),
@@ -107,34 +98,14 @@ impl<'s> Reader<'s> {
         Err(Error::GenerationChanged)
     }
 
-    /// One reading, if nothing is wrong with it by itself; and where it is long, what another thread read at the same time in
-    /// parts of another size, if it could.
-    fn attempt(&mut self, family: Family, query: Query<'_>) -> Result<Attempt, Error> {
+    /// One reading, if nothing is wrong with it by itself.
+    fn attempt(&mut self, family: Family, query: Query<'_>) -> Result<Option<(Dump, Identity)>, Error> {
         let (mut dump, mut identity) = (Dump::default(), Identity::default());
-        let (opened_by, generation) = (self.socket.opened_by(), self.generation);
-        let window = WITNESS_BUFFERS[0];
-        let confirmation = thread::scope(|scope| {
-            let (mut parts, mut second) = (0, None);
-            self.socket.dump(family, query, |received| {
-                parts += 1;
-                if parts == PARTS_FOR_TWO {
-                    // Opened here, as a new thread may not open it.
-                    let witness = Socket::open_witness(opened_by, generation, window);
-                    second = witness.and_then(|mut witness| {
-                        let work = move || repeat(&mut witness, family, query, window);
-                        thread::Builder::new().spawn_scoped(scope, work).ok()
-                    });
-                }
-                identity.add(&query, &received, RECEIVE_BUFFER)?;
-                Ok(dump.keep(received))
-            })?;
-            match second.map(thread::ScopedJoinHandle::join) {
-                Some(Ok(confirmation)) => confirmation,
-                Some(Err(panic)) => std::panic::resume_unwind(panic),
-                None => Ok(None),
-            }
+        self.socket.dump(family, query, |received| {
+            identity.add(&query, &received, RECEIVE_BUFFER)?;
+            Ok(dump.keep(received))
         })?;
-        Ok(Attempt { read: identity.finish(&query).then_some((dump, identity)), confirmation })
+        Ok(identity.finish(&query).then_some((dump, identity)))
     }
 
     /// The same in parts of another size; nothing where that is not possible, or something is wrong with it.
@@ -145,7 +116,17 @@ impl<'s> Reader<'s> {
         window: usize,
     ) -> Result<Option<Identity>, Error> {
         let Some(witness) = self.socket.witness(self.generation, window) else { return Ok(None) };
-        repeat(witness, family, query, window)
+        let mut identity = Identity::default();
+        let dumped = witness.dump(family, query, |received| {
+            identity.add(&query, &received, window)?;
+            Ok(received.into_buffer())
+        });
+        match dumped {
+            Ok(()) => Ok(identity.finish(&query).then_some(identity)),
+            Err(Error::GenerationChanged) => Err(Error::GenerationChanged),
+            // It only confirms: what it cannot do is no error.
+            Err(_) => Ok(None),
+        }
     }
 
     /// As [`Socket::read_unproven`].
@@ -154,26 +135,6 @@ impl<'s> Reader<'s> {
     /// As [`Socket::read_unproven`].
     pub fn read_unproven(&mut self, family: Family, query: Query<'_>) -> Result<Dump, Error> {
         self.socket.read_unproven(family, query)
-    }
-}
-
-/// What a witness reads; nothing where something is wrong with it.
-fn repeat(
-    witness: &mut Socket,
-    family: Family,
-    query: Query<'_>,
-    window: usize,
-) -> Result<Option<Identity>, Error> {
-    let mut identity = Identity::default();
-    let dumped = witness.dump(family, query, |received| {
-        identity.add(&query, &received, window)?;
-        Ok(received.into_buffer())
-    });
-    match dumped {
-        Ok(()) => Ok(identity.finish(&query).then_some(identity)),
-        Err(Error::GenerationChanged) => Err(Error::GenerationChanged),
-        // It only confirms: what it cannot do is no error.
-        Err(_) => Ok(None),
     }
 }
 
@@ -189,14 +150,6 @@ impl SetFlags {
 fn pause(started: Instant) {
     // What the clock's last digits say differs from process to process.
     thread::sleep(Duration::from_micros(u64::from(started.elapsed().subsec_nanos() % 500)));
-}
-
-/// What one attempt to read has come to.
-struct Attempt {
-    /// A reading, if nothing is wrong with it by itself
-    read: Option<(Dump, Identity)>,
-    /// What another thread read at the same time
-    confirmation: Option<Identity>,
 }
 
 /// A reading that nothing is wrong with by itself.

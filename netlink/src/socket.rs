@@ -100,26 +100,14 @@ impl Socket {
     /// it sees is not of this generation.
     pub(crate) fn witness(&mut self, generation: u32, window: usize) -> Option<&mut Self> {
         let has_it = self.witness.as_ref().is_some_and(|witness| witness.window == window);
-        if !has_it && let Some(witness) = Self::open_witness(self.opened_by, generation, window) {
-            self.witness = Some(Box::new(witness));
+        if !has_it && thread_number() == self.opened_by {
+            // The kernel remembers the largest buffer of a socket, so each size needs its own.
+            let mut witness = Self { window, ..Self::open().ok()? };
+            // Only once something was received does the kernel make parts of the size that is asked for.
+            let same = witness.generation().ok()? == generation;
+            self.witness = same.then(|| Box::new(witness));
         }
         self.witness.as_deref_mut().filter(|witness| witness.window == window)
-    }
-
-    /// As [`Socket::witness`], for a socket that this thread opened.
-    pub(crate) fn open_witness(opened_by: usize, generation: u32, window: usize) -> Option<Self> {
-        if thread_number() != opened_by {
-            return None;
-        }
-        // The kernel remembers the largest buffer of a socket, so each size needs its own.
-        let mut witness = Self { window, ..Self::open().ok()? };
-        // Only once something was received does the kernel make parts of the size that is asked for.
-        (witness.generation().ok()? == generation).then_some(witness)
-    }
-
-    /// The number of the thread that opened it; see [`Socket::open_witness`].
-    pub(crate) fn opened_by(&self) -> usize {
-        self.opened_by
     }
 
     /// Opens a socket in another network namespace; the caller stays in its own.

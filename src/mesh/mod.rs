@@ -1,4 +1,4 @@
-//! Profiles: a mesh's settings in, a [`Ruleset`](nft_ruleset::Ruleset) out. Pure: no I/O, no clock, no process.
+//! Profiles: a mesh's settings in, a [`Ruleset`] out. Pure: no I/O, no clock, no process.
 
 pub mod istio;
 pub mod linkerd;
