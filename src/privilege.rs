@@ -48,7 +48,7 @@ impl Capabilities {
 #[must_use]
 pub fn missing_net_admin(capabilities: Option<Capabilities>) -> &'static str {
     if capabilities.is_some_and(|set| set.has(NET_ADMIN)) {
-        "the process has CAP_NET_ADMIN, but this network namespace belongs to another user namespace: it takes a network \
+        "CAP_NET_ADMIN is not enough here: this network namespace belongs to another user namespace; it takes a network \
          namespace of the pod's own users, or a pod without hostUsers: false"
     } else {
         "CAP_NET_ADMIN is needed in the user namespace that owns this network namespace; a pod gets it by \

@@ -23,7 +23,8 @@ fn slow_run(namespace: &Namespace, more: &str, terminal: bool) -> (bool, String)
         true => run.args(["-qefc", &command, "/dev/null"]),
         false => run.args(["-c", &format!("{command} 2>&1")]),
     };
-    let output = namespace.output(run.env_clear().env("PATH", "/usr/sbin:/usr/bin").stdin(Stdio::null()), "");
+    let output =
+        namespace.output(run.env_clear().env("PATH", "/usr/sbin:/usr/bin:/bin").stdin(Stdio::null()), "");
     (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 

@@ -18,6 +18,7 @@ from .archive import Archive
 # is needed up to 6.12 where it is a module, and no other module says so.
 MODULES = [
     "nf_*", "nft_*", "nfnetlink*", "xt_*", "x_tables", "ip*_tables", "ip*table_*",
+    "ipt_*", "ip6t_*",
     "*_diag", "veth", "dummy", "bridge", "br_netfilter", "af_packet", "crc32c_generic",
 ]  # fmt: skip
 
