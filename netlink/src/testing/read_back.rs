@@ -63,7 +63,12 @@ fn counter() -> impl Strategy<Value = Counter> {
 }
 
 fn quota() -> impl Strategy<Value = Quota> {
-    any::<(u64, u32, u64)>().prop_map(|(bytes, flags, consumed)| Quota { bytes, flags, consumed })
+    // Without NFT_QUOTA_F_DEPLETED, which is never sent.
+    any::<(u64, u32, u64)>().prop_map(|(bytes, flags, consumed)| Quota {
+        bytes,
+        flags: flags & !uapi::NFT_QUOTA_F_DEPLETED,
+        consumed,
+    })
 }
 
 fn connlimit() -> impl Strategy<Value = Connlimit> {
