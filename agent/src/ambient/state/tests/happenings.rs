@@ -32,8 +32,8 @@ impl World {
     }
 
     /// A list of pods as of so many changes ago; the watch goes on from there.
-    pub(super) fn list(&mut self, behind: usize) {
-        self.heard = self.history.len().saturating_sub(behind);
+    pub(super) fn list(&mut self, lag: usize) {
+        self.heard = self.history.len().saturating_sub(lag);
         let mut pods = BTreeMap::new();
         for change in &self.history[..self.heard] {
             match change {
@@ -127,9 +127,9 @@ impl World {
             Op::Hear => {
                 self.hear();
             }
-            Op::Relist { behind } => self.list(behind),
+            Op::Relist { lag } => self.list(lag),
             Op::Bookmark => self.bookmark(),
-            Op::Kill { happen, behind } => self.kill(happen, behind),
+            Op::Kill { happen, lag } => self.kill(happen, lag),
             Op::Wait { milliseconds } => {
                 self.now += Duration::from_millis(milliseconds);
                 self.proceed();
@@ -201,7 +201,7 @@ impl World {
         self.hand(Input::Disconnected(ConnectionId(id)));
     }
 
-    fn kill(&mut self, happen: bool, behind: usize) {
+    fn kill(&mut self, happen: bool, lag: usize) {
         self.disturbed = true;
         while !self.in_flight.is_empty() {
             let action = self.in_flight.remove(0);
@@ -215,7 +215,7 @@ impl World {
         }
         let waiting = std::mem::take(&mut self.ztunnels);
         self.state = State::new();
-        self.list(behind);
+        self.list(lag);
         // ztunnel keeps its proxies, and waits to be accepted.
         for _ in 0..1000 {
             if self.state.may_accept() || self.in_flight.is_empty() {

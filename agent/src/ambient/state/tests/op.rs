@@ -46,15 +46,15 @@ pub(super) enum Op {
     },
     /// The agent hears of the oldest change that it does not know
     Hear,
-    /// The watch is lost, and the list comes from a cache that is so many changes behind
+    /// The watch is lost, and the list comes from a cache that lacks so many of the last changes
     Relist {
-        behind: usize,
+        lag: usize,
     },
     Bookmark,
     /// The agent is killed; each action under way happens or does not
     Kill {
         happen: bool,
-        behind: usize,
+        lag: usize,
     },
     Wait {
         milliseconds: u64,
@@ -78,9 +78,9 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         1 => (1..6usize).prop_map(|steps| Op::Fail { steps }),
         20 => index().prop_map(|action| Op::Execute { action }),
         10 => Just(Op::Hear),
-        1 => (0..4usize).prop_map(|behind| Op::Relist { behind }),
+        1 => (0..4usize).prop_map(|lag| Op::Relist { lag }),
         2 => Just(Op::Bookmark),
-        1 => (any::<bool>(), 0..4usize).prop_map(|(happen, behind)| Op::Kill { happen, behind }),
+        1 => (any::<bool>(), 0..4usize).prop_map(|(happen, lag)| Op::Kill { happen, lag }),
         2 => (1..3000u64).prop_map(|milliseconds| Op::Wait { milliseconds }),
         1 => Just(Op::Pass),
     ]
