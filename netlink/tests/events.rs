@@ -193,7 +193,10 @@ fn the_way_of_a_traced_packet() {
                 assert_eq!(step.transport_header[2..4], port);
             }
             ids.insert(step.id);
-            let jump = step.jump.map(|jump| String::from_utf8_lossy(jump).into_owned());
+            let jump = match step.verdict {
+                Some(Verdict::Jump(chain)) => Some(String::from_utf8_lossy(chain.as_bytes()).into_owned()),
+                _ => None,
+            };
             steps.push((step.kind, String::from_utf8_lossy(step.chain).into_owned(), jump, step.policy));
         }
         let step = |kind, chain: &str, jump: Option<&str>, policy| {

@@ -79,7 +79,6 @@ mod tests {
             chain: b"",
             rule: None,
             verdict: None,
-            jump: None,
             policy: None,
             mark: None,
             iif: None,

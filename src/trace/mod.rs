@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nft_ruleset::Family;
 use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
 use nftwire::events::{Event, Events, Group, Trace, TraceKind};
-use nftwire::{Socket, Version, release};
+use nftwire::{Socket, Text, Verdict, Version, release};
 
 pub use header::{Direction, PacketHeader};
 pub use table::NAME;
@@ -216,28 +216,33 @@ impl Tracer {
     }
 }
 
-/// `NF_DROP` (linux/netfilter.h).
-const DROP: i32 = 0;
-
-/// What happened, in nft's words (`enum nft_verdicts`, linux/netfilter/nf_tables.h).
+/// What happened, in nft's words.
 fn verdict(trace: &Trace<'_>) -> String {
-    let chain = || String::from_utf8_lossy(trace.jump.unwrap_or_default()).into_owned();
-    match (trace.kind, trace.verdict) {
-        (TraceKind::Policy, _) if trace.policy == Some(0) => "policy drop".to_owned(),
-        (TraceKind::Policy, _) => "policy accept".to_owned(),
-        (_, Some(DROP)) => "drop".to_owned(),
-        (_, Some(1)) => "accept".to_owned(),
-        (_, Some(2)) => "stolen".to_owned(),
-        (_, Some(3)) => "queue".to_owned(),
-        (_, Some(-1)) => "continue".to_owned(),
-        (_, Some(-2)) => "break".to_owned(),
-        (_, Some(-3)) => format!("jump {}", chain()),
-        (_, Some(-4)) => format!("goto {}", chain()),
-        (_, Some(-5)) => "return".to_owned(),
-        (_, Some(code)) => format!("verdict {code}"),
-        (_, None) => String::new(),
+    if trace.kind == TraceKind::Policy {
+        return if trace.policy == Some(0) { "policy drop" } else { "policy accept" }.to_owned();
+    }
+    let to = |word: &str, chain: Text<'_>| format!("{word} {}", String::from_utf8_lossy(chain.as_bytes()));
+    match trace.verdict {
+        Some(Verdict::Drop) => "drop".to_owned(),
+        Some(Verdict::Accept) => "accept".to_owned(),
+        Some(Verdict::Continue) => "continue".to_owned(),
+        Some(Verdict::Break) => "break".to_owned(),
+        Some(Verdict::Return) => "return".to_owned(),
+        Some(Verdict::Jump(chain)) => to("jump", chain),
+        Some(Verdict::Goto(chain)) => to("goto", chain),
+        Some(Verdict::Other(other)) => match other.code() {
+            STOLEN => "stolen".to_owned(),
+            QUEUE => "queue".to_owned(),
+            code => format!("verdict {code}"),
+        },
+        // Those are numbers of a batch, which no event has.
+        Some(Verdict::JumpId(_) | Verdict::GotoId(_)) | None => String::new(),
     }
 }
+
+/// `NF_STOLEN` and `NF_QUEUE` (linux/netfilter.h).
+const STOLEN: i32 = 2;
+const QUEUE: i32 = 3;
 
 /// Which rule: its table, its chain and its handle.
 type Key = (Family, Vec<u8>, Vec<u8>, u64);

@@ -1,7 +1,7 @@
 //! What a traced packet meets (`enum nft_trace_attributes`).
 
 use crate::number::kernel_number;
-use crate::{AttrReader, DecodeError, Family, Message, uapi};
+use crate::{DecodeError, Family, Message, Verdict, uapi};
 
 kernel_number! {
     /// What of a packet's way a trace is about (`enum nft_trace_types`).
@@ -31,10 +31,8 @@ pub struct Trace<'a> {
     pub chain: &'a [u8],
     /// The rule's handle, where it is about one
     pub rule: Option<u64>,
-    /// The verdict as the kernel encodes it (`NFTA_VERDICT_CODE`, two's complement): 0 drop, 1 accept, -1 continue, …
-    pub verdict: Option<i32>,
-    /// The chain that a jump or goto leads to
-    pub jump: Option<&'a [u8]>,
+    /// What the rule decides, at a rule or a return
+    pub verdict: Option<Verdict<'a>>,
     /// The policy that decides (`NF_DROP` 0 or `NF_ACCEPT` 1), at the end of a base chain
     pub policy: Option<u32>,
     /// The packet's mark
@@ -55,7 +53,7 @@ impl<'a> Trace<'a> {
     /// Reads a `NFT_MSG_TRACE` message.
     ///
     /// # Errors
-    /// The message lacks its number or what it is, or has lengths that do not fit.
+    /// The message lacks its number, what it is or a part of its verdict, or has lengths that do not fit.
     pub fn decode(message: &Message<'a>) -> Result<Self, DecodeError> {
         let (mut id, mut kind) = (None, None);
         let mut trace = Self::empty(message.family);
@@ -66,7 +64,7 @@ impl<'a> Trace<'a> {
                 uapi::NFTA_TRACE_CHAIN => trace.chain = name(attribute.value),
                 uapi::NFTA_TRACE_RULE_HANDLE => trace.rule = Some(attribute.be64()?),
                 uapi::NFTA_TRACE_TYPE => kind = Some(attribute.be32()?),
-                uapi::NFTA_TRACE_VERDICT => trace.add_verdict(attribute.nested())?,
+                uapi::NFTA_TRACE_VERDICT => trace.verdict = Some(Verdict::decode(attribute.nested())?),
                 uapi::NFTA_TRACE_ID => id = Some(attribute.be32()?),
                 uapi::NFTA_TRACE_LL_HEADER => trace.link_header = attribute.value,
                 uapi::NFTA_TRACE_NETWORK_HEADER => trace.network_header = attribute.value,
@@ -84,18 +82,6 @@ impl<'a> Trace<'a> {
         Ok(trace)
     }
 
-    fn add_verdict(&mut self, attributes: AttrReader<'a>) -> Result<(), DecodeError> {
-        for attribute in attributes {
-            let attribute = attribute?;
-            match attribute.kind {
-                uapi::NFTA_VERDICT_CODE => self.verdict = Some(attribute.be32()?.cast_signed()),
-                uapi::NFTA_VERDICT_CHAIN => self.jump = Some(name(attribute.value)),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     fn empty(family: Family) -> Self {
         Self {
             family,
@@ -105,7 +91,6 @@ impl<'a> Trace<'a> {
             chain: &[],
             rule: None,
             verdict: None,
-            jump: None,
             policy: None,
             mark: None,
             iif: None,

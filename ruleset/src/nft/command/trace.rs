@@ -12,7 +12,7 @@ use crate::listing;
 use crate::model::selector::RawPayload;
 use crate::nft::print::{Options, Printer};
 use crate::snapshot::Scope;
-use crate::{Constant, Data, Field, Name, Op, Protocol, Selector, Statement, Text};
+use crate::{Constant, Data, Field, Name, Op, Protocol, Selector, Statement, Text, Verdict};
 
 /// A rule's place: family, table, chain and handle.
 type Key = (Family, Name, Name, u64);
@@ -59,13 +59,14 @@ impl Rules<'_> {
         let mut out = String::new();
         match trace.kind {
             TraceKind::Rule => {
+                let verdict = self.verdict(trace);
                 if !trace.link_header.is_empty() || !trace.network_header.is_empty() {
                     let _ = writeln!(out, "{head}packet: {}", self.packet(trace));
                 }
                 if let Some(handle) = trace.rule
                     && let Some(rule) = self.rule(&(trace.family, table, chain, handle))?
                 {
-                    let _ = writeln!(out, "{head}rule {rule} ({})", verdict(trace));
+                    let _ = writeln!(out, "{head}rule {rule} ({verdict})");
                 }
             }
             TraceKind::Policy => {
@@ -80,7 +81,7 @@ impl Rules<'_> {
             TraceKind::Return => {
                 out.push_str(&head);
                 if trace.verdict.is_some() {
-                    let _ = write!(out, "{} ", verdict(trace));
+                    let _ = write!(out, "{} ", self.verdict(trace));
                 }
                 self.mark(trace, &mut out);
             }
@@ -213,6 +214,14 @@ impl Rules<'_> {
         self.show(Selector::Raw(raw), Data::new(rest), out);
     }
 
+    /// A step without a verdict goes on.
+    fn verdict(&self, trace: &Trace<'_>) -> String {
+        let mut out = "verdict ".to_owned();
+        let verdict = trace.verdict.and_then(Verdict::from_wire).unwrap_or(Verdict::Continue);
+        Printer { out: &mut out, options: self.options }.statement(&Statement::Verdict(verdict));
+        out
+    }
+
     fn show(&self, selector: Selector, data: Data, out: &mut String) {
         let right = Constant::new(selector.data_type(), data).into();
         let statement = Statement::Match { left: selector.into(), op: Op::Eq, right };
@@ -233,21 +242,6 @@ fn extract(field: &Field, bytes: &[u8]) -> Option<Data> {
     let len = usize::from(field.len).div_ceil(8);
     let all = number.to_be_bytes();
     Some(Data::new(&all[all.len() - len..]))
-}
-
-/// `verdict …`, as the kernel encodes it (`enum nft_verdicts` and `NF_*`).
-fn verdict(trace: &Trace<'_>) -> String {
-    let chain = || trace.jump.map(|chain| Text::from_bytes(chain).to_name()).unwrap_or_default();
-    match trace.verdict {
-        Some(0) => "verdict drop".to_owned(),
-        Some(1) => "verdict accept".to_owned(),
-        Some(-1) => "verdict continue".to_owned(),
-        Some(-3) => format!("verdict jump {}", chain()),
-        Some(-4) => format!("verdict goto {}", chain()),
-        Some(-5) => "verdict return".to_owned(),
-        Some(code) => format!("verdict {code}"),
-        None => "verdict continue".to_owned(),
-    }
 }
 
 #[cfg(test)]
