@@ -1,0 +1,81 @@
+//! Adds and deletes elements.
+
+use nftwire::{ElementList, Family, Socket, Version};
+
+use super::super::interval::{self, Existing};
+use super::{Change, DESTROY, Subject, failure};
+use crate::Set;
+use crate::nft::compile::{SetKey, named_set};
+use crate::nft::parse::source::Fault;
+
+impl Change {
+    pub(super) fn add_elements(
+        &mut self,
+        subject: Subject,
+        family: Family,
+        table: crate::Text<'_>,
+        set: &Set,
+        create: bool,
+        socket: &mut Socket,
+    ) -> Result<(), Fault> {
+        let existing = match interval::needs_existing(set) {
+            true => {
+                Existing::read(socket, family, table, set).map_err(|error| failure(subject.name, &error))?
+            }
+            false => Existing::default(),
+        };
+        let plan = existing.add(set).map_err(|message| Fault::new(subject.name, message))?;
+        let list = ElementList::new(family, table, &set.name, 0);
+        let compile = |set: &Set| named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()));
+        if let Some(gone) = &plan.gone {
+            let gone = compile(gone)?;
+            let keys = interval::without_start(&gone.keys);
+            self.push(subject, |batch| batch.del_elements(&list, keys.iter().map(SetKey::element)));
+        }
+        let compiled = compile(&plan.added)?;
+        let keys = if plan.starts { &compiled.keys[..] } else { interval::without_start(&compiled.keys) };
+        let elements = keys.iter().map(SetKey::element);
+        self.push(subject, |batch| match create {
+            true => batch.create_elements(&list, elements),
+            false => batch.add_elements(&list, elements),
+        });
+        Ok(())
+    }
+
+    pub(super) fn delete_elements(
+        &mut self,
+        subject: Subject,
+        family: Family,
+        table: crate::Text<'_>,
+        set: &Set,
+        destroy: bool,
+        socket: &mut Socket,
+    ) -> Result<(), Fault> {
+        let existing = match interval::needs_existing(set) {
+            true => {
+                Existing::read(socket, family, table, set).map_err(|error| failure(subject.name, &error))?
+            }
+            false => Existing::default(),
+        };
+        let plan = existing.delete(set).map_err(|message| Fault::new(subject.name, message))?;
+        let list = ElementList::new(family, table, &set.name, 0);
+        let compile = |set: &Set| named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()));
+        let gone = compile(plan.gone.as_ref().unwrap_or(set))?;
+        let elements = interval::without_start(&gone.keys).iter().map(SetKey::element);
+        let by_kernel = Version::of_release(&nftwire::release()).is_none_or(|version| version >= DESTROY);
+        if destroy && !by_kernel {
+            // Whether or not they exist: added, and deleted.
+            self.push(subject, |batch| batch.add_elements(&list, elements.clone()));
+        }
+        self.push(subject, |batch| match destroy && by_kernel {
+            true => batch.destroy_elements(&list, elements),
+            false => batch.del_elements(&list, elements),
+        });
+        if !plan.added.elements.is_empty() {
+            let added = compile(&plan.added)?;
+            let elements = interval::without_start(&added.keys).iter().map(SetKey::element);
+            self.push(subject, |batch| batch.add_elements(&list, elements));
+        }
+        Ok(())
+    }
+}
