@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_feature_tells_which_chain_type_or_family_is_missing() {
+    fn a_feature_names_the_missing_chain_type_or_family() {
         let nat = Feature::find(Kind::Chain, "nat");
         let explained = refused(&refusal(Some(1), Errno::ENOENT, None), nat);
         assert!(
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_send_buffer_that_is_too_small_is_told_in_numbers() {
+    fn a_send_buffer_that_is_too_small_is_reported_with_both_sizes() {
         let error = nftwire::Error::SendBuffer { needed: 1_000_033, granted: 425_984 };
         let explained = error.explanation();
         assert_eq!(

@@ -120,7 +120,7 @@ pub fn find(proc: impl AsRef<Path>) -> Result<Vec<Kubelet>, KubeletError> {
 #[derive(PartialEq, Eq)]
 enum Namespaces {
     Of([PathBuf; 3]),
-    /// There is no such folder: it is no proc file system, or the kernel has no namespaces
+    /// There is no such folder: it is not a proc file system, or the kernel has no namespaces
     None,
 }
 
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_it() {
+    fn processes_that_only_resemble_the_kubelet() {
         finds(&[], &[]);
         finds(&[(7, "kubelet", "/usr/bin/other", "0\t0\t0\t0", "node")], &[]);
         finds(&[(7, "kubelite", "/snap/kubelite", "0\t0\t0\t0", "node")], &[]);

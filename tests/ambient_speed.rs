@@ -65,7 +65,7 @@ fn many_pods_beside_nft_in_each() {
 
 #[test]
 #[ignore = "a measurement: it wants a release build and a quiet machine"]
-fn the_probe_set_beside_the_kernel_alone() {
+fn the_probe_set_against_the_kernels_own_time() {
     let pods: Vec<(Ipv4Addr, String)> = (0..ADDRESSES)
         .map(|number| ((0x0a00_0000 + number).into(), format!("{number:08x}-0000-4000-8000-{number:012x}")))
         .collect();

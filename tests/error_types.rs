@@ -80,7 +80,7 @@ fn those_of_libraries_can_get_more_variants() {
             }
         });
     }
-    // The command line is no library.
+    // The command line is not a library.
     exhaustive.retain(|file| !file.contains("/src/cli/"));
     assert!(exhaustive.is_empty(), "are not non_exhaustive: {exhaustive:#?}");
 }

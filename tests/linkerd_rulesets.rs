@@ -126,7 +126,7 @@ fn ignored_ports_are_one_match_in_the_form_that_nft_gives_them() {
 }
 
 #[test]
-fn a_comment_that_is_too_long_is_cut_behind_a_port() {
+fn a_comment_that_is_too_long_is_cut_after_a_port() {
     for count in 1..60 {
         let ports = (0..count).map(|port| 10_000 + port..=10_000 + port).collect();
         let ruleset = ProxyInit { inbound_ports_to_ignore: ports, ..defaults() }.ruleset();

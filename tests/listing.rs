@@ -158,7 +158,7 @@ fn many_rules_are_listed_as_nft_lists_them() {
 }
 
 #[test]
-fn a_listing_beside_a_writer_is_one_generation() {
+fn a_listing_during_writes_is_one_generation() {
     if !can_run() {
         return;
     }

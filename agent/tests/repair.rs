@@ -404,7 +404,7 @@ async fn istios_pod_is_repaired_in_place() {
     cluster.until("repaired", || repaired(1)).await;
     let rules = sandbox.ruleset();
     assert!(rules.contains("15006") && rules.contains("15001") && rules.contains("1337"), "{rules}");
-    // The same failure reported again is no new one; a further crash is.
+    // The same failure reported again is not a new one; a further crash is.
     let mut pod = cluster.server.get(&path("p")).unwrap();
     pod["metadata"]["labels"]["x"] = json!("y");
     cluster.server.put(pod.clone());

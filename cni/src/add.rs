@@ -132,7 +132,7 @@ impl fmt::Display for Agent {
 pub(crate) struct Given {
     pub(crate) arguments: Arguments,
     pub(crate) previous: Option<Previous>,
-    /// What to print, which has to be there before anything is changed
+    /// What to print, which must be available before anything is changed
     pub(crate) result: String,
 }
 

@@ -165,7 +165,7 @@ impl AttrWriter {
         })
     }
 
-    /// Bytes that are no attribute: a message's header.
+    /// Bytes that are not an attribute: a message's header.
     #[inline]
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
@@ -235,7 +235,7 @@ impl<'a> Iterator for AttrReader<'a> {
 fn split_attribute(bytes: &[u8]) -> Option<(Attr<'_>, &[u8])> {
     let (&[l0, l1, k0, k1], _) = bytes.split_first_chunk()?;
     let length = usize::from(u16::from_ne_bytes([l0, l1]));
-    // A length below the header's own is no range.
+    // A length below the header's own is not a range.
     let value = bytes.get(ATTRIBUTE_HEADER..length)?;
     let rest = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
     Some((Attr { kind: u16::from_ne_bytes([k0, k1]) & NLA_TYPE_MASK, value }, rest))

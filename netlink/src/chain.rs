@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn base_chain_behind_routing() {
+    fn base_chain_after_routing() {
         // add chain inet t post { type nat hook postrouting priority 100; policy accept; }
         let nft = "
             4c000000 030a 0104 00000000 00000000  01000000 # NEWCHAIN

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_bytes_stand_inline() {
+    fn sixteen_bytes_are_stored_inline() {
         assert!(!Data::zero(16).0.spilled());
         assert!(Data::zero(17).0.spilled());
     }

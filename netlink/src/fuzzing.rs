@@ -1,4 +1,4 @@
-//! Doors for the fuzz targets to what a socket does with the bytes that it receives. It exists only in their builds.
+//! Entry points for the fuzz targets: what a socket does with the bytes that it receives. Compiled only with cfg(fuzzing).
 
 use crate::batch::Batch;
 use crate::dump::Progress;

@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn what_shows_is_shown_as_it_is() {
+    fn printable_text_is_not_escaped() {
         for text in ["", "istio-proxy-nat", "a.b/c_d-9", "caf\u{e9}", "\u{4e2d}", "a\\b", "say \"hi\""] {
             assert_eq!(shown(text.as_bytes()), text);
         }
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_show_is_escaped() {
+    fn unprintable_text_is_escaped() {
         assert_eq!(shown(b"caf\xe9"), "caf\\xe9");
         assert_eq!(shown(b"a\x1b[2Jb\n}\ntable"), "a\\x1b[2Jb\\x0a}\\x0atable");
         assert_eq!(shown("a\u{9b}\u{202e}b\u{2028}".as_bytes()), "a\\u{9b}\\u{202e}b\\u{2028}");

@@ -39,7 +39,7 @@ pub enum NamespaceError {
         /// The number
         pid: u32,
     },
-    /// The file is no namespace: a file, a folder, a FIFO, a device.
+    /// The file is not a namespace: a file, a folder, a FIFO, a device.
     #[error("{} is not a namespace", path.display())]
     NotANamespace {
         /// The file
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_not_there() {
+    fn a_missing_file() {
         let error = Namespace::from_path("/nowhere/netns").unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_namespace() {
+    fn a_file_that_is_not_a_namespace() {
         for path in ["/dev/null", "/etc/passwd", "/"] {
             let error = Namespace::from_path(path).unwrap_err();
             assert_eq!(error.to_string(), format!("{path} is not a namespace"));

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_behind_something_unpadded() {
+    fn attributes_after_an_unpadded_one() {
         // A refused message of 21 bytes, and a message that was not refused, of which the kernel returns the header alone.
         let refused = "
             34000000 0200 0002 04000000 00000000  feffffff

@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn batch_begin_and_batch_end_stand_for_the_transaction() {
+    fn errors_of_batch_begin_and_batch_end_concern_the_transaction() {
         assert_eq!(refused(&[(0, 1)]), Some((None, 1)));
         assert_eq!(refused(&[(4, 1)]), Some((None, 1)));
         assert_eq!(refused(&[(1, 2), (0, 85)]), Some((None, 85)));

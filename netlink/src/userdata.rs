@@ -442,7 +442,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_are_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+        fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
             let _ = (comment(&bytes), ElementUserdata::decode(&bytes));
             let set = SetUserdata::decode(&bytes);
             let again = set.encode().unwrap();

@@ -65,7 +65,7 @@ fn transactions_and_their_writer() {
         let generation = socket.generation().unwrap();
         assert_eq!(transaction(&mut events), (kinds.to_vec(), vec![], generation));
 
-        // A check and a refused batch are no events.
+        // A check and a refused batch are not events.
         socket.check(&mut rules(1)).unwrap();
         let mut refused = rules(1);
         refused.del_table(FAMILY, "nowhere");

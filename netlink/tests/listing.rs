@@ -112,7 +112,7 @@ fn an_error_in_the_middle_leaves_the_socket_usable() {
 }
 
 #[test]
-fn what_is_not_there_is_refused() {
+fn an_unknown_object_is_refused() {
     in_new_namespace(|| {
         let mut socket = Socket::open().unwrap();
         let query = Query::Elements { table: "none".into(), set: "none".into() };

@@ -42,7 +42,7 @@ impl PodInterception {
         self.interception().apply(nft, routes, Counters::Keep)
     }
 
-    /// Takes everything away that any settings make. What is gone already is no error.
+    /// Removes everything that any settings make. What no longer exists is skipped.
     ///
     /// # Errors
     /// See [`ApplyError`]; what was removed before the failure stays removed.
@@ -61,7 +61,7 @@ impl HostInterception {
         apply_ruleset(nft, &self.interception(), Counters::Keep)
     }
 
-    /// Takes the rules away, and leaves the probe set. What is gone already is no error.
+    /// Removes the rules and leaves the probe set. What no longer exists is skipped.
     ///
     /// # Errors
     /// As [`HostInterception::apply`].
@@ -69,7 +69,7 @@ impl HostInterception {
         Ok(apply_ruleset(nft, &Self::nothing(), Counters::Keep)?.commit)
     }
 
-    /// Takes the rules away, and the probe set with all that is in it. What is gone already is no error.
+    /// Removes the rules and the probe set with all its elements. What no longer exists is skipped.
     ///
     /// # Errors
     /// As [`HostInterception::apply`].

@@ -182,7 +182,7 @@ impl Interception {
         })
     }
 
-    /// Takes all of it away: the owned's tables, then the network. What is gone already is no error.
+    /// Removes all of it: the owned tables, then routes, policy rules and addresses. What no longer exists is skipped.
     ///
     /// # Errors
     /// As [`Interception::apply`]; what was removed before the failure stays removed.

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn skips_lines_that_are_no_entries() {
+    fn skips_lines_that_are_not_entries() {
         assert_eq!(id_in("a\na:\na:x:\na:x:-1:\na:x:4294967296:\na:x:7", "a"), Some(7));
         assert_eq!(id_in("", ""), None);
     }

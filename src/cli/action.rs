@@ -210,7 +210,7 @@ pub(super) fn perform(
         for warning in &planned.warnings {
             Log::beside(output == Output::Json).warn(warning);
         }
-        return tell("nothing was changed", &planned.text(output, None));
+        return report("nothing was changed", &planned.text(output, None));
     }
     let word = match action {
         Action::Apply(_) => "applying",
@@ -224,7 +224,7 @@ pub(super) fn perform(
     for warning in &done.warnings {
         Log::beside(output == Output::Json).warn(warning);
     }
-    tell(done.word, &format!("{}\n", done.line(output, None)))
+    report(done.word, &format!("{}\n", done.line(output, None)))
 }
 
 /// Says what iptables has left of a mesh's rules in the thread's network namespace.
@@ -259,7 +259,7 @@ pub(super) fn legacy_commands(table: &str) -> String {
 }
 
 /// Writes the result to standard output as [`write_result`] does; where that fails, the error says what was done nevertheless.
-pub(super) fn tell(done: &'static str, text: &str) -> Result<(), Failure> {
+pub(super) fn report(done: &'static str, text: &str) -> Result<(), Failure> {
     Ok(write_result(text).map_err(|error| OutputError { done, error })?)
 }
 
@@ -317,7 +317,7 @@ pub(super) fn print(ruleset: &Ruleset, output: Output) -> Result<(), Failure> {
         Output::Text => ruleset.to_string(),
         Output::Json => format!("{}\n", nft_ruleset::nft::json::ruleset(ruleset, &Default::default())),
     };
-    tell("nothing was changed", &text)
+    report("nothing was changed", &text)
 }
 
 impl Done {

@@ -1,4 +1,4 @@
-//! Arguments that are no flags, of several commands.
+//! Arguments that are not flags, of several commands.
 
 use clap::Arg;
 use clap::builder::{PossibleValuesParser, TypedValueParser};

@@ -6,7 +6,7 @@ use clap::{ArgMatches, Command};
 use nftwire::Socket;
 use serde_json::json;
 
-use super::action::{Action, legacy_commands, tell};
+use super::action::{Action, legacy_commands, report};
 use super::failure::{Failure, USAGE, end};
 use super::flag::shared::Output;
 use super::flag::{Flag, Values, argument};
@@ -95,7 +95,7 @@ pub(super) fn perform(desired: &Interception, is_dry: bool, output: Output) -> R
     let (mut nft, mut routes) = (Socket::open()?, RouteSocket::open()?);
     if is_dry {
         let plan = MigrationPlan::read(desired, &mut nft, &mut routes)?;
-        tell("nothing was changed", &plan_text(&plan, output))?;
+        report("nothing was changed", &plan_text(&plan, output))?;
         plan.is_possible().map_err(Refused::new)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -104,7 +104,7 @@ pub(super) fn perform(desired: &Interception, is_dry: bool, output: Output) -> R
     for warning in migrated.applied.warnings() {
         Log::beside(output == Output::Json).warn(&warning);
     }
-    tell("migrated", &migrated_text(&migrated, output))?;
+    report("migrated", &migrated_text(&migrated, output))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,10 +18,10 @@ const DELAY: Duration = Duration::from_secs(1);
 /// Between two drawings.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Where the thread is told what goes on, and reports that its line is gone.
+/// The channels by which the thread learns what is being done and confirms that its line is erased.
 struct Drawer {
     /// What goes on; `None` for nothing any more
-    tell: Sender<Option<String>>,
+    sender: Sender<Option<String>>,
     gone: Receiver<()>,
 }
 
@@ -34,16 +34,16 @@ pub(super) fn prepare() {
         if !io::stderr().is_terminal() {
             return None;
         }
-        let ((tell, told), (say_gone, gone)) = (channel(), channel());
+        let ((sender, receiver), (say_gone, gone)) = (channel(), channel());
         let show = move || {
             if give_up_capabilities() && say_gone.send(()).is_ok() {
-                draw_all(&told, &say_gone, DELAY, &mut io::stderr());
+                draw_all(&receiver, &say_gone, DELAY, &mut io::stderr());
             }
         };
         thread::Builder::new().name("progress".into()).spawn(show).ok()?;
         // What it does to begin, a filter would forbid, and the C library does not expect that.
         gone.recv().ok()?;
-        Some(Mutex::new(Drawer { tell, gone }))
+        Some(Mutex::new(Drawer { sender, gone }))
     });
 }
 
@@ -58,35 +58,35 @@ fn give_up_capabilities() -> bool {
 pub(super) fn during<T>(what: &str, work: impl FnOnce() -> T) -> T {
     prepare();
     let Some(drawer) = DRAWER.get().and_then(Option::as_ref) else { return work() };
-    let begin = drawer.lock().unwrap_or_else(PoisonError::into_inner).tell.send(Some(what.to_owned()));
+    let begin = drawer.lock().unwrap_or_else(PoisonError::into_inner).sender.send(Some(what.to_owned()));
     let result = work();
     if begin.is_ok() {
         let drawer = drawer.lock().unwrap_or_else(PoisonError::into_inner);
         // The line is gone before anything else is written.
-        if drawer.tell.send(None).is_ok() {
+        if drawer.sender.send(None).is_ok() {
             let _ = drawer.gone.recv();
         }
     }
     result
 }
 
-/// Draws what it is told of, from when that has lasted for the delay until it is over, as long as somebody tells.
-fn draw_all(told: &Receiver<Option<String>>, gone: &Sender<()>, delay: Duration, out: &mut impl Write) {
-    let mut next = told.recv().ok();
+/// Draws each message, from when it has lasted for the delay until it is over, until the sender is dropped.
+fn draw_all(receiver: &Receiver<Option<String>>, gone: &Sender<()>, delay: Duration, out: &mut impl Write) {
+    let mut next = receiver.recv().ok();
     while let Some(told_of) = next {
         next = match told_of {
-            Some(what) => draw(told, &what, delay, out),
+            Some(what) => draw(receiver, &what, delay, out),
             None => {
                 let _ = gone.send(());
-                told.recv().ok()
+                receiver.recv().ok()
             }
         };
     }
 }
 
-/// Draws until something else is told, and returns that; `None` where nobody tells any more.
+/// Draws until the next message, and returns it; `None` once the sender is dropped.
 fn draw(
-    told: &Receiver<Option<String>>,
+    receiver: &Receiver<Option<String>>,
     what: &str,
     delay: Duration,
     out: &mut impl Write,
@@ -94,7 +94,7 @@ fn draw(
     let started = Instant::now();
     let mut pause = delay;
     let next = loop {
-        match told.recv_timeout(pause) {
+        match receiver.recv_timeout(pause) {
             Ok(next) => break Some(next),
             Err(RecvTimeoutError::Disconnected) => break None,
             // Nothing is lost where it cannot be seen.
@@ -117,25 +117,25 @@ mod tests {
     use super::*;
 
     fn drawn(delay: Duration, time: Duration) -> String {
-        let ((tell, told), (say_gone, gone)) = (channel(), channel());
+        let ((sender, receiver), (say_gone, gone)) = (channel(), channel());
         let drawing = thread::spawn(move || {
             assert!(give_up_capabilities() && caps::read(None, CapSet::Permitted).unwrap().is_empty());
             let mut out = Vec::new();
-            draw_all(&told, &say_gone, delay, &mut out);
+            draw_all(&receiver, &say_gone, delay, &mut out);
             String::from_utf8(out).unwrap()
         });
         for work in ["reading", "writing"] {
-            tell.send(Some(work.to_owned())).unwrap();
+            sender.send(Some(work.to_owned())).unwrap();
             thread::sleep(time);
-            tell.send(None).unwrap();
+            sender.send(None).unwrap();
             gone.recv().unwrap();
         }
         // Work that is part of other work.
         for message in [Some("looking".to_owned()), Some("asking".to_owned()), None, None] {
-            tell.send(message).unwrap();
+            sender.send(message).unwrap();
         }
         gone.recv().and_then(|()| gone.recv()).unwrap();
-        drop(tell);
+        drop(sender);
         drawing.join().unwrap()
     }
 

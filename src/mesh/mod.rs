@@ -87,7 +87,7 @@ mod tests {
     use nft_ruleset::Chain;
 
     #[test]
-    fn what_is_all() {
+    fn lists_that_cover_all_ports_or_networks() {
         assert!(are_all_ports(&[0..=1023, 1024..=65535]) && are_all_ports(&[1..=40000, 30000..=65535]));
         assert!(!are_all_ports(&[]) && !are_all_ports(&[1..=65534]) && !are_all_ports(&[2..=65535]));
         let networks =

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_alone_is_no_network() {
+    fn an_address_without_a_prefix_length_is_not_a_network() {
         let fault = |text| refused(network(text));
         assert_eq!(fault("10.0.0.1"), "\"10.0.0.1\" has no prefix length: write 10.0.0.1/32");
         assert_eq!(fault("fd00::1"), "\"fd00::1\" has no prefix length: write fd00::1/128");

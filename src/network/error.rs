@@ -131,7 +131,7 @@ pub enum RouteError {
         error: io::Error,
     },
 
-    /// A reply that is no well-formed netlink message.
+    /// A reply that is not a well-formed netlink message.
     #[error("cannot {attempt}: malformed reply of {length} bytes: {reason}")]
     Malformed {
         /// What was attempted.

@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_tells_whether_it_does_without_ipv6() {
+    fn a_link_reports_whether_ipv6_is_disabled() {
         let with = |family: u16, kind: u16, disabled: i32| {
             let mut settings = vec![0; 4 * 60];
             settings[4 * DEVCONF_DISABLE_IPV6..][..4].copy_from_slice(&disabled.to_ne_bytes());

@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pods_cgroup() {
+    fn cgroups_that_are_not_a_pods() {
         is("/", false);
         is("/system.slice/kubelet.service", false);
         is(&format!("/kubepods/besteffort/pod{UID}"), false);

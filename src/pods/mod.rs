@@ -26,7 +26,7 @@ pub struct Node {
 pub struct PodNetwork {
     /// Its oldest process, as the node's proc file system numbers it
     pub pid: u32,
-    /// The UID of the pod that the process belongs to, in hexadecimal digits; none for what is no pod's
+    /// The UID of the pod that the process belongs to, in hexadecimal digits; none for what is not a pod's
     pub uid: Option<String>,
     /// The namespace's file
     pub path: PathBuf,

@@ -253,7 +253,7 @@ mod tests {
     use super::super::Profile;
     use super::*;
 
-    /// A feature that were asked for by an empty rule would always be there.
+    /// Probing a feature by an empty rule would always succeed.
     #[test]
     fn what_profiles_take_can_be_asked_for() {
         for feature in Profile::ALL.into_iter().flat_map(|profile| profile.features().unwrap()) {

@@ -23,7 +23,7 @@ use change::{Held, change, change_and_commit};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodUid<'a>(&'a str);
 
-/// Why a text is no pod's UID.
+/// Why a text is not a pod's UID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a pod's UID has 1 to 127 letters, digits and signs, without spaces and quotes")]
 pub struct PodUidError;
@@ -237,7 +237,7 @@ pub fn flush(nft: &mut Socket) -> Result<(), ProbesError> {
     })
 }
 
-/// Removes the sets, and their table if nothing else is in it. What is gone already is no error.
+/// Removes the sets, and their table if nothing else is in it. What no longer exists is skipped.
 ///
 /// # Errors
 /// See [`ProbesError`], [`ProbesError::InUse`] above all.

@@ -21,7 +21,7 @@ pub use possible::{PossibleDifferences, verify_possible};
 pub struct Differences {
     /// Tables, with what differs in them
     pub tables: Vec<TableDifference>,
-    /// Addresses, policy rules and routes that are desired, and not there
+    /// Addresses, policy rules and routes that are desired, but missing
     pub missing_network: Network,
     /// Those that other settings of the profile need, and that exist
     pub extra_network: Network,

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_knows_what_lasts_and_what_never_was() {
+    fn a_window_distinguishes_lasting_differences_from_passing_ones() {
         let mut window = Window::default();
         assert_eq!(window.last(), None);
         let now = Instant::now();

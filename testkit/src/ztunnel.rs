@@ -131,7 +131,7 @@ pub enum Fault {
     Disappear,
     /// Two acknowledgements for one request
     Twice,
-    /// Bytes that are no message
+    /// Bytes that are not a message
     Garbage,
 }
 

@@ -85,7 +85,7 @@ fn what_is_read_compiles_to_the_same_expressions() {
 }
 
 #[test]
-fn a_rule_that_says_less_than_the_kernel_is_no_other_rule() {
+fn a_rule_without_the_kernels_defaults_is_the_same_rule() {
     if !can_run() {
         return;
     }

@@ -208,7 +208,7 @@ fn verdict(chains: &'static [&'static str]) -> BoxedStrategy<Rule> {
     .boxed()
 }
 
-/// What is no verdict.
+/// What is not a verdict.
 fn effect(plain: bool) -> BoxedStrategy<Rule> {
     let set_mark = mark().prop_map(|mark| Rule::new().set(Target::MARK, Data::ne32(mark)));
     if plain {

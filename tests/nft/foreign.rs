@@ -103,7 +103,7 @@ fn one_chain_is_listed_with_the_chains_of_its_rules() {
 
 /// nft 1.0.6 lists a mask and a number that are compared by size as a prefix, which it cannot load: ours loads.
 #[test]
-fn what_is_less_than_an_address_is_no_prefix() {
+fn a_comparison_with_an_address_is_not_a_prefix() {
     if !can_run() {
         return;
     }

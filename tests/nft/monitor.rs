@@ -167,7 +167,7 @@ fn an_echo_has_what_was_added() {
 
 /// A reader that has gone ends it; what it cannot report is refused.
 #[test]
-fn a_monitor_refuses_what_it_cannot_tell() {
+fn a_monitor_refuses_what_it_cannot_report() {
     if !can_run() {
         return;
     }

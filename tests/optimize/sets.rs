@@ -106,7 +106,7 @@ fn rules_move_up_past_those_that_no_packet_meets_as_well() {
 }
 
 #[test]
-fn rules_stay_behind_those_that_a_packet_may_meet_before() {
+fn rules_stay_after_those_that_a_packet_may_meet_first() {
     let rules = [tcp(1).drop(), Rule::new().skuid(Op::Eq, 5).accept(), tcp(2).drop()];
     becomes(&rules, &["tcp dport 1 drop", "meta skuid 5 accept", "tcp dport 2 drop"]);
     let limited = Rule::new().then(Statement::NoTrack);
@@ -114,7 +114,7 @@ fn rules_stay_behind_those_that_a_packet_may_meet_before() {
 }
 
 #[test]
-fn rules_stay_behind_those_that_change_what_they_look_at() {
+fn rules_stay_after_those_that_change_what_they_match() {
     let marked = |mark| Rule::new().mark(Op::Eq, mark);
     let rules = [marked(0).drop(), marked(1).set(Target::MARK, Data::ne32(2)), marked(2).drop()];
     let shown = rules.clone().map(|rule| rule.to_string());

@@ -1,4 +1,4 @@
-"""Pods whose rules the CNI plugins make: Debian's bridge and portmap, then istio-cni and linkerd-cni, on containerd, beside a fake
+"""Pods whose rules the CNI plugins make: Debian's bridge and portmap, then istio-cni and linkerd-cni, on containerd, with a fake
 Kubernetes API server. A function that starts with `it_` is a scenario; what it returns is printed."""
 
 import contextlib
@@ -27,7 +27,7 @@ ISTIO_FLAGS = ["-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i
 ISTIO_FLAGS = ["istio-iptables", *ISTIO_FLAGS, "-d", "15020,15021,15090", "-o", "15020"]
 LINKERD_FLAGS = ["--incoming-proxy-port", "4143", "--outgoing-proxy-port", "4140", "--proxy-uid", "2102", "--ipv6=false"]
 LINKERD_FLAGS += ["--inbound-ports-to-ignore", "4191,4190"]
-# Annotations, and the flags that they stand for.
+# Annotations, and the flags that they correspond to.
 ISTIO_TABLE = [
     ({}, []),
     ({"sidecar.istio.io/interceptionMode": "TPROXY"}, ["-m", "TPROXY"]),

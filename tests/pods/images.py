@@ -14,7 +14,7 @@ COMMANDS = ["cat", "httpd", "sh", "sleep", "wget"]
 PEER = "#!/bin/sh\nprintf 'content-type: text/plain\\n\\napp sees %s\\n' \"$REMOTE_ADDR\"\n"
 
 
-# Beside /meshwire in its image.
+# Next to /meshwire in its image.
 NAMES = ["istio-iptables", "pilot-agent", "usr/lib/linkerd/linkerd2-proxy-init", "usr/local/bin/pilot-agent"]
 
 

@@ -273,7 +273,7 @@ class Pod:
         return context
 
     def mounts(self, specification):
-        """Volumes: of the node, of the images (a folder that stands for one), or empty."""
+        """Volumes: of the node, of the images (a folder in place of one), or empty."""
         volumes = {volume["name"]: volume for volume in self.specifications("volumes")}
         for mount in specification.get("volumeMounts", []):
             volume = volumes[mount["name"]]

@@ -1,4 +1,4 @@
-"""The configuration of an Envoy that stands where Istio's Envoy or Linkerd's proxy stands."""
+"""The configuration of an Envoy that takes the place of Istio's Envoy or Linkerd's proxy."""
 
 import json
 from dataclasses import dataclass

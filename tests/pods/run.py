@@ -70,7 +70,7 @@ def run(name, scenario, node):
 
 @contextlib.contextmanager
 def world(folder, given):
-    """The node, with the image and what stands around it."""
+    """The node, with the image and what surrounds it."""
     import images
     import kubelet
 

@@ -66,7 +66,7 @@ fn addresses_are_removed_whoever_has_them() {
 }
 
 #[test]
-fn another_pods_address_stays_and_its_owner_is_told() {
+fn another_pods_address_is_kept_and_its_owner_is_named() {
     let Some(node) = node() else { return };
     ambient(&node, "probes add 10.0.0.1 10.0.0.2 --pod-uid a");
     ambient(&node, "probes add 10.0.0.3 fd00::3 --pod-uid b");
@@ -134,7 +134,7 @@ fn the_set_is_emptied_and_destroyed() {
 }
 
 #[test]
-fn without_a_set_nothing_can_be_added_and_it_is_said_what_to_do() {
+fn without_a_set_adding_fails_and_help_says_what_to_do() {
     let Some(node) = node() else { return };
     ambient(&node, "host destroy");
     let first = |set, ipv6| {

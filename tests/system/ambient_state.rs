@@ -89,7 +89,7 @@ fn a_second_run_changes_nothing() {
 }
 
 #[test]
-fn a_run_after_others_leaves_what_it_leaves_alone() {
+fn a_run_after_others_leaves_what_a_run_alone_leaves() {
     let Some(namespace) = place() else { return };
     let before = everything(&namespace);
     let count = PODS.len();
@@ -324,7 +324,7 @@ fn sets_that_others_made_are_taken_over() {
 }
 
 #[test]
-fn verify_tells_what_differs_on_the_host() {
+fn verify_reports_what_differs_on_the_host() {
     let Some(namespace) = host("") else { return };
     load(
         &namespace,

@@ -51,7 +51,7 @@ fn with_stdout(namespace: &Namespace, args: &str, stdout: impl Into<Stdio> + Sen
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error_in_any_command() {
+fn a_closed_pipe_is_not_an_error_in_any_command() {
     let Some(namespace) = Setting::namespace() else { return };
     for (command, code) in RESULTS {
         let (reader, writer) = io::pipe().unwrap();
@@ -168,7 +168,7 @@ fn a_namespace_that_does_not_exist_is_reported_as_that() {
 }
 
 #[test]
-fn a_list_goes_on_with_each_flag() {
+fn repeated_flags_extend_a_list() {
     let Some(namespace) = Setting::namespace() else { return };
     let istio = "istio-iptables -b * -i * --redirect-dns --capture-all-dns --dry-run";
     for (command, flag, one, other) in [

@@ -92,7 +92,7 @@ fn the_agent_asks_the_configured_servers_itself() {
 }
 
 #[test]
-fn answers_belong_to_their_questions_in_the_eyes_of_connection_tracking() {
+fn connection_tracking_matches_dns_replies_to_their_queries() {
     let [Some(all), Some(configured)] = [Pod::intercepted(&CAPTURE_ALL), with_resolv_conf(&[], RESOLV_CONF)]
     else {
         return;

@@ -116,7 +116,7 @@ fn wrong_usage_is_refused_in_one_line() {
             let by_flag = files().with(&[&format!("--{flag}={value}")]).with(keep);
             assert_fails(&namespace, by_flag, 2, &format!("error: --{flag}: {error}\n"));
         }
-        // It is no variable of Istio's, or one in which Istio ignores what is no boolean.
+        // It is not a variable of Istio's, or one in which Istio ignores what is not a boolean.
         if ["envoy-port", "redirect-dns", "dry-run"].contains(&flag) {
             continue;
         }
@@ -473,7 +473,7 @@ fn a_missing_expression_is_named_with_its_module_and_option() {
 }
 
 #[test]
-fn another_generation_is_told_as_what_it_is() {
+fn another_generation_is_reported_as_stale() {
     let Some(namespace) = Setting::namespace() else { return };
     let error = namespace.run(|| {
         let mut batch = Batch::new();

@@ -63,7 +63,7 @@ fn every_system_call_that_fails_leaves_all_or_nothing() {
 
 /// From one moment on, every call of a kind fails: nothing can be taken back then, and it has to be said.
 #[test]
-fn system_calls_that_fail_from_some_moment_on_are_told() {
+fn system_calls_that_keep_failing_are_reported() {
     if !oracle("nft") || !oracle("ip") || !oracle("strace") || !privileged() {
         return;
     }

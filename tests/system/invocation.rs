@@ -177,7 +177,7 @@ fn what_is_done_can_be_said_by_variables() {
 }
 
 #[test]
-fn an_empty_variable_is_no_number_and_no_switch() {
+fn an_empty_variable_is_neither_a_number_nor_a_switch() {
     let Some(namespace) = Setting::namespace() else { return };
     let empty = [
         "INBOUND_CAPTURE_PORT",
@@ -238,7 +238,7 @@ fn the_callers_own_namespace_is_untouched_when_it_works_in_another() {
 // What is printed, and where.
 
 #[test]
-fn the_result_is_one_line_about_what_is_there_now() {
+fn the_result_is_one_line_about_the_new_state() {
     let Some(namespace) = Setting::namespace() else { return };
     if !oracle("nft") {
         return;

@@ -57,7 +57,7 @@ fn nft_makes_the_same_of_what_is_printed_and_lists_it_so() {
 }
 
 #[test]
-fn a_run_after_others_leaves_what_it_leaves_alone() {
+fn a_run_after_others_leaves_what_a_run_alone_leaves() {
     let Some(namespace) = place() else { return };
     let alone = SETTINGS.map(|setting| {
         let namespace = fresh(setting);

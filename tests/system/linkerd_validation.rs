@@ -95,7 +95,7 @@ fn without_its_port_it_ends_with_95() {
 }
 
 #[test]
-fn rules_that_lead_elsewhere_are_no_proof() {
+fn rules_that_lead_elsewhere_prove_nothing() {
     let Some(pod) = Pod::new(&BOTH) else { return };
     intercept(&pod, "4141");
     let validation = TokenValidation {
@@ -114,7 +114,7 @@ fn rules_that_lead_elsewhere_are_no_proof() {
 
 /// They get the token, and that changes nothing.
 #[test]
-fn the_connections_of_others_are_no_proof() {
+fn the_connections_of_others_prove_nothing() {
     let Some(pod) = Pod::new(&BOTH) else { return };
     let validation = TokenValidation {
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4140)),

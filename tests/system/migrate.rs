@@ -184,7 +184,7 @@ fn under_traffic(pod: &Pod, change: impl FnOnce()) -> usize {
     opened.into_inner()
 }
 
-/// What the command makes where nothing was there before.
+/// What the command makes where nothing existed before.
 fn alone(settings: &[&str]) -> (String, Vec<String>) {
     let pod = Pod::new(&BOTH).unwrap();
     intercept(&pod.namespace, settings);

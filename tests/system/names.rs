@@ -1,4 +1,4 @@
-//! Names are bytes: what others have named in bytes that are no text, or in text that moves a terminal's cursor, is in no
+//! Names are bytes: what others have named in bytes that are not text, or in text that moves a terminal's cursor, is in no
 //! command's way.
 
 use std::process::Output;

@@ -340,7 +340,7 @@ fn foreign_default_routes_stay() {
 
 /// A route of another metric is next to ours, not in its place.
 #[test]
-fn routes_of_another_metric_stay_beside_ours() {
+fn routes_of_another_metric_are_preserved() {
     if !harness::privileged() {
         return;
     }
@@ -502,7 +502,7 @@ fn a_socket_stays_with_its_namespace_on_any_thread() {
 }
 
 #[test]
-fn what_is_there_is_told_exactly() {
+fn what_exists_is_reported_exactly() {
     if !(harness::privileged() && harness::oracle("ip")) {
         return;
     }

@@ -63,7 +63,7 @@ fn a_second_run_changes_nothing() {
 }
 
 #[test]
-fn a_run_after_others_leaves_what_it_leaves_alone() {
+fn a_run_after_others_leaves_what_a_run_alone_leaves() {
     let Some(namespace) = place() else { return };
     // Each setting after its neighbours on either side, and after one far away.
     let settings = settings::some();
@@ -149,7 +149,7 @@ fn policy_routing_and_the_address_are_there_once() {
 // What others left in our tables.
 
 #[test]
-fn base_chains_of_another_kind_are_put_right() {
+fn base_chains_of_another_kind_are_replaced() {
     let args = ["-b", "*", "-i", "*", "-m", "TPROXY", "--redirect-dns", "--capture-all-dns"];
     let Some(alone) = place() else { return };
     intercept(&alone, &args);

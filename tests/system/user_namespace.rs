@@ -79,7 +79,7 @@ fn within_and_without_leave_the_same() {
 const ARBITRARY: User = User { uid: 1_000_680_000, gid: 0 };
 
 #[test]
-fn a_user_that_nobody_knows_can_look() {
+fn an_unknown_user_can_list() {
     let Some(namespace) = Setting::namespace() else { return };
     let by_root = Intercept::new(&ARGS).with(&["--dry-run"]).apply(&namespace);
     assert_eq!(Intercept::new(&ARGS).with(&["--dry-run"]).user(ARBITRARY).apply(&namespace), by_root);
@@ -91,7 +91,7 @@ fn a_user_that_nobody_knows_can_look() {
 }
 
 #[test]
-fn a_user_that_nobody_knows_can_prove_the_interception() {
+fn an_unknown_user_can_validate_the_interception() {
     let Some(namespace) = Setting::namespace() else { return };
     let proxy = ARBITRARY.uid.to_string();
     for args in [&["-u", &proxy, "-b", "*"][..], &["-u", &proxy, "-b", "*", "--dual-stack"]] {

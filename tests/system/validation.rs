@@ -151,7 +151,7 @@ fn one_port_that_can_be_had_is_enough() {
 }
 
 #[test]
-fn a_connection_that_arrives_elsewhere_is_no_proof() {
+fn a_connection_that_arrives_elsewhere_proves_nothing() {
     if !harness::privileged() {
         return;
     }
@@ -164,7 +164,7 @@ fn a_connection_that_arrives_elsewhere_is_no_proof() {
 }
 
 #[test]
-fn without_a_port_nothing_can_be_told() {
+fn without_a_port_the_result_is_unknown() {
     if !harness::privileged() {
         return;
     }
@@ -181,7 +181,7 @@ fn without_a_port_nothing_can_be_told() {
 
 /// Straight to the listener, with and without connection tracking, and to another port by way of the rules.
 #[test]
-fn the_connections_of_others_are_no_proof() {
+fn the_connections_of_others_prove_nothing() {
     if !harness::privileged() {
         return;
     }
@@ -283,7 +283,7 @@ fn the_step_in_the_docs_ends_as_they_say() {
     // Another user's connections prove nothing.
     let (code, said) = step_4(&namespace, 4321);
     assert!(code == Some(1) && said.contains("runs with uid 4321"), "{said}");
-    // Beside a proxy that has both ports.
+    // Next to a proxy that has both ports.
     let proxy = |port| namespace.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap());
     let _inbound = proxy(15006);
     let (code, said) = step_4(&namespace, 1337);

@@ -1,4 +1,4 @@
-//! `meshwire verify istio-iptables` against changes that nft and ip make behind its back.
+//! `meshwire verify istio-iptables` against changes that nft and ip make.
 
 use std::fmt::Write;
 use std::process::Command;
@@ -116,7 +116,7 @@ fn what_the_command_has_made_is_equal_under_many_settings() {
 }
 
 #[test]
-fn counters_are_no_difference_and_stay() {
+fn counters_do_not_differ_and_are_preserved() {
     let Some(pod) = pod(&ALL) else { return };
     for chain in ["prerouting", "output", "istio-redirect", "istio-in-redirect"] {
         replace(&pod, chain, "counter packets 0 bytes 0", "counter packets 7 bytes 420");

@@ -121,7 +121,7 @@ fn texts<'r>(report: &'r Value, list: &str, key: &str) -> Vec<&'r str> {
 }
 
 #[test]
-fn a_lost_rule_is_reported_with_who_took_it_and_its_return() {
+fn a_lost_rule_its_writer_and_its_return_are_reported() {
     let Some(namespace) = pod(&SETTINGS) else { return };
     let watch = Watch::json(&namespace, &SETTINGS);
     let (handle, rule) = first_rule(&namespace, "istio-proxy-nat", "istio-output");
@@ -224,7 +224,7 @@ fn lost_events_are_reported_and_what_they_were_about_is_read() {
 }
 
 #[test]
-fn a_change_in_two_steps_is_one_and_no_drift() {
+fn a_change_in_two_steps_counts_as_one_and_not_as_drift() {
     let Some(namespace) = pod(&SETTINGS) else { return };
     let watch = Watch::json(&namespace, &SETTINGS);
     let (rounds, mut slow) = (if full() { 100 } else { 5 }, 0);
@@ -266,7 +266,7 @@ fn in_two_steps(nft: &mut Socket, table: &str, pause: Duration) -> Duration {
 
 /// Others write without a pause: six on tables of their own, and two that add a chain to ours and take it away.
 #[test]
-fn beside_eight_writers_what_lasts_is_reported_and_what_does_not_is_not() {
+fn among_eight_writers_only_lasting_differences_are_reported() {
     let Some(namespace) = pod(&TPROXY) else { return };
     let watch = Watch::json(&namespace, &TPROXY);
     let (ended, slowest) = (AtomicBool::new(false), AtomicU64::new(0));

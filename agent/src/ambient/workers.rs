@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_jobs_are_done_and_no_thread_stays() {
+    fn all_jobs_are_done_and_all_threads_end() {
         let workers = Workers::default();
         let (sender, done) = mpsc::channel();
         for number in 0..1000 {

@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_configuration() {
+    fn files_that_are_not_configurations() {
         for (text, form) in [
             ("", Form::List),
             ("{\"plugins\": [", Form::List),

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn changes_are_told_and_an_end_is_no() {
+    async fn changes_are_reported_and_the_end_of_a_watch_is_not() {
         let name = format!("meshwire-test-{}", std::process::id());
         let mut seen = learn(name.clone());
         assert!(!*seen.borrow_and_update());

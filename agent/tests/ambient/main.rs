@@ -387,7 +387,7 @@ fn an_upgrade_keeps_everything_and_an_uninstall_cleans_the_node() {
 }
 
 #[tokio::test]
-async fn who_stays_decides_what_stays() {
+async fn who_remains_decides_what_is_kept() {
     let files = common::Node::new();
     let api = &files.server;
     let client = Client::new(access(&files)).unwrap();

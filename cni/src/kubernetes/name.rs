@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_be_another_path_is_no_name() {
+    fn a_name_cannot_change_the_path() {
         assert_eq!(PodName::new("shop", "web-0.a").unwrap().path(), "/api/v1/namespaces/shop/pods/web-0.a");
         for wrong in ["", "..", "a/b", "a/../b", "A", "a?b", "a%2fb", "a b", "-a", "a.", "ä"] {
             assert_eq!(PodName::new(wrong, "web"), Err(PodNameError(wrong.to_owned())));

@@ -264,7 +264,7 @@ fn no_address_cannot_be_said_in_the_oldest_versions() {
 }
 
 #[test]
-fn a_result_that_is_none() {
+fn an_invalid_previous_result() {
     for (previous, fault) in [
         (r#"{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.5"}]}"#, "\"10.0.0.5\" is not an address"),
         (r#"{"cniVersion":"1.0.0","ips":[{"address":"10.0.0.5/24","gateway":"x"}]}"#, "\"x\" is not"),
@@ -282,7 +282,7 @@ fn a_result_that_is_none() {
 }
 
 #[test]
-fn what_is_not_there_is_an_empty_result() {
+fn an_unknown_object_is_an_empty_result() {
     assert_eq!(done(&printed("null", Version::V1_0_0)), r#"{"cniVersion":"1.0.0"}"#);
     assert_eq!(done(&printed("null", Version::V0_4_0)), r#"{"cniVersion":"0.4.0","dns":{}}"#);
     // Without a version of its own it has the configuration's.

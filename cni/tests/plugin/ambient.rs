@@ -161,7 +161,7 @@ fn a_full_log_file_makes_room() {
 
 /// An agent that hangs costs a second, and no pod.
 #[test]
-fn an_agent_that_does_not_take_log_lines_does_no_harm() {
+fn an_agent_that_accepts_no_log_lines_is_ignored() {
     let node = Node::new();
     let _listener = UnixListener::bind(node.path().join("log.sock")).unwrap();
     let done = node.add(&node.istio(&json!({})), "/run/netns/none", "kube-system", "coredns-1");

@@ -58,7 +58,7 @@ fn assert_fine(result: Option<(Done, String)>, within: f64) {
 }
 
 #[test]
-fn what_passes_is_waited_for() {
+fn problems_that_pass_are_waited_for() {
     for mesh in [ISTIO, LINKERD] {
         for effect in [
             Effect::Code(500),
@@ -86,7 +86,7 @@ fn what_passes_is_waited_for() {
 }
 
 #[test]
-fn what_does_not_pass_is_said_in_time() {
+fn problems_that_last_are_reported_in_time() {
     for (mesh, limit) in [(ISTIO, 2.0..4.5), (LINKERD, 8.0..12.0)] {
         let api = server();
         api.fault(Fault::always("/pods/", Effect::Code(500)));
@@ -113,7 +113,7 @@ fn what_does_not_pass_is_said_in_time() {
 }
 
 #[test]
-fn what_nothing_can_help_fails_at_once() {
+fn permanent_failures_fail_at_once() {
     for (mesh, role) in [(ISTIO, "ClusterRole istio-cni"), (LINKERD, "ClusterRole linkerd-cni")] {
         let api = server();
         api.allow(TOKEN, "nobody", Access::Role(vec![]));
@@ -128,7 +128,7 @@ fn what_nothing_can_help_fails_at_once() {
 }
 
 #[test]
-fn a_dead_token_without_an_agent_is_said_within_two_seconds() {
+fn without_an_agent_a_dead_token_is_reported_within_two_seconds() {
     for (mesh, pod) in [(ISTIO, "istio-cni-node-*"), (LINKERD, "linkerd-cni-*")] {
         let api = server();
         api.revoke(TOKEN);
@@ -139,7 +139,7 @@ fn a_dead_token_without_an_agent_is_said_within_two_seconds() {
 }
 
 #[test]
-fn a_dead_token_with_an_agent_is_waited_for() {
+fn with_an_agent_the_plugin_waits_for_a_new_token() {
     let api = server();
     api.revoke(TOKEN);
     let (done, rules) = {

@@ -185,12 +185,12 @@ fn what_is_wrong_with_a_certificate_is_named() {
         assert!(message.contains(fault), "{server}: {message}");
         assert!(message.contains("the certificate authority is the one in"), "{message}");
     }
-    // What openssl's server replies with is no pod, but the certificate is good.
+    // What openssl's server replies with is not a pod, but the certificate is good.
     assert!(authority.message("good", "ca.crt").contains("is not the object"));
 }
 
 #[test]
-fn a_doctor_says_so_before_a_rollout() {
+fn doctor_reports_it_before_a_rollout() {
     let Some(authority) = Authority::new() else { return };
     let request = Request { name: "", key: P256, issuer: None, extensions: CA, days: "30" };
     authority.make(Request { name: "ca", ..request });

@@ -118,7 +118,7 @@ fn compact(json: &str) -> String {
 }
 
 #[test]
-fn what_goes_in_comes_out_in_every_version() {
+fn a_previous_result_is_passed_on_in_every_version() {
     if !is_possible() {
         return;
     }
@@ -181,7 +181,7 @@ fn status_stays_a_success_whatever_is_missing() {
 }
 
 #[test]
-fn a_configuration_that_is_none() {
+fn an_invalid_configuration() {
     let node = Node::new();
     for (text, code) in [("", 6), ("{", 6), ("[]", 6), ("{}", 7), (r#"{"name":"n","cniVersion":"9.0.0"}"#, 1)]
     {

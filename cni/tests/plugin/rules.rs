@@ -259,7 +259,7 @@ fn simulate_changes_nothing_and_succeeds() {
 }
 
 #[test]
-fn a_second_add_and_a_second_delete_do_no_harm() {
+fn add_and_delete_are_idempotent() {
     let api = api();
     api.put(istio("web", &[]));
     let node = Node::new();

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn tcp_option_is_there() {
+    fn tcp_option_exists() {
         // tcp option sack-permitted exists
         // [ exthdr load tcpopt 1b @ 4 + 0 present => reg 1 ]
         let nft = "
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn sctp_chunk_is_there() {
+    fn sctp_chunk_exists() {
         // sctp chunk data exists
         // [ exthdr load 1b @ 0 + 0 present => reg 1 ]
         let nft = "

@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_to_nowhere_is_refused() {
+    fn a_jump_to_an_unknown_chain_is_refused() {
         let golden = "
             3000 0180
               0e00 0100 696d6d656469617465000000

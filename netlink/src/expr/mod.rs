@@ -323,7 +323,7 @@ fn family(attribute: Attr<'_>) -> Result<Family, DecodeError> {
     attribute.be32()?.try_into().map(Family::from_number).map_err(|_| too_large)
 }
 
-/// The value of an attribute that must be there.
+/// The value of an attribute that must be present.
 fn required<T>(value: Option<T>, attribute: u16) -> Result<T, DecodeError> {
     value.ok_or(DecodeError::Missing { attribute })
 }

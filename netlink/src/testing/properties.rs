@@ -167,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn a_truncated_message_is_no_panic(message in any_message(), cut in any::<Index>(), length_too in any::<bool>()) {
+    fn a_truncated_message_does_not_panic(message in any_message(), cut in any::<Index>(), length_too in any::<bool>()) {
         let cut = cut.index(message.len() + 1);
         let mut message = message;
         message.truncate(cut);
@@ -179,7 +179,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_message_is_no_panic(
+    fn a_changed_message_does_not_panic(
         message in any_message(),
         changes in proptest::collection::vec((any::<Index>(), any::<u8>()), 1..8),
     ) {
@@ -192,7 +192,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_length_or_type_is_no_panic(
+    fn a_changed_length_or_type_does_not_panic(
         message in any_message(),
         at in any::<Index>(),
         value in prop_oneof![0..80u16, any::<u16>()],
@@ -204,7 +204,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_are_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+    fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
         read_as_everything(&bytes);
         read_attributes(&bytes, 4);
         let _ = Expr::decode_list(AttrReader::new(&bytes)).collect::<Vec<_>>();
@@ -215,7 +215,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_lengths_and_types_are_no_panic(
+    fn arbitrary_lengths_and_types_do_not_panic(
         attributes in proptest::collection::vec((0..24u16, 0..16u16, any::<[u8; 8]>()), 0..16),
     ) {
         let bytes: Vec<_> = attributes

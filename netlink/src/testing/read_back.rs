@@ -355,7 +355,7 @@ fn set() -> impl Strategy<Value = Set<'static>> {
     let numbers = (any::<(u32, u32, u32)>(), number(), option::of(kind()));
     (family(), name(), name(), numbers, several(), bytes()).prop_map(
         |(family, table, name, ((flags, key_len, gc_interval), policy, object), expressions, userdata)| Set {
-            // A set that is no map has no values.
+            // A set that is not a map has no values.
             flags: SetFlags(flags & !SetFlags::MAP.0),
             gc_interval,
             policy: SetPolicy::from_number(policy),
@@ -497,7 +497,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_message_is_no_panic(
+    fn a_changed_message_does_not_panic(
         message in any_message(),
         changes in proptest::collection::vec((any::<Index>(), any::<u8>()), 1..8),
     ) {
@@ -510,7 +510,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_length_or_type_is_no_panic(
+    fn a_changed_length_or_type_does_not_panic(
         message in any_message(),
         at in any::<Index>(),
         value in prop_oneof![0..80u16, any::<u16>()],
@@ -522,7 +522,7 @@ proptest! {
     }
 
     #[test]
-    fn a_truncated_message_is_no_panic(message in any_message(), cut in any::<Index>()) {
+    fn a_truncated_message_does_not_panic(message in any_message(), cut in any::<Index>()) {
         let mut message = message;
         message.truncate(cut.index(message.len() + 1));
         if let Ok(length) = u32::try_from(message.len())

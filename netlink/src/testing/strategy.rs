@@ -226,7 +226,7 @@ pub(super) fn set() -> impl Strategy<Value = Set<'static>> {
     (family(), (name(), name()), numbers, (any::<u32>(), any::<u32>()), fields, rest).prop_map(
         |(family, (table, name), (id, flags, key_type, key_len, size), data, fields, (timeout, userdata))| {
             let flags = SetFlags(flags);
-            // A set that is no map has no values.
+            // A set that is not a map has no values.
             let (data_type, data_len) = if flags.contains(SetFlags::MAP) { data } else { (0, 0) };
             Set {
                 id,

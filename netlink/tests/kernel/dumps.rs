@@ -214,7 +214,7 @@ fn elements() {
 }
 
 #[test]
-fn what_is_not_there() {
+fn unknown_objects() {
     in_new_namespace(|| {
         let mut socket = Socket::open().unwrap();
         let mut nothing = 0;

@@ -46,7 +46,7 @@ fn refused_rule(expressions: &[Expr<'_>]) -> Refusal {
 }
 
 #[test]
-fn a_lookup_in_a_set_that_is_not_there() {
+fn a_lookup_in_an_unknown_set() {
     in_new_namespace(|| {
         let refusal = refused_rule(&[counter(), counter(), lookup("nowhere"), counter()]);
         assert_expression(&refusal, 2, Errno::ENOENT, 2, "lookup");
@@ -58,7 +58,7 @@ fn a_lookup_in_a_set_that_is_not_there() {
 }
 
 #[test]
-fn a_jump_to_a_chain_that_is_not_there() {
+fn a_jump_to_an_unknown_chain() {
     in_new_namespace(|| {
         let refusal = refused_rule(&[counter(), verdict(Verdict::Jump("nowhere".into()))]);
         assert_expression(&refusal, 2, Errno::ENOENT, 1, "immediate");
@@ -118,7 +118,7 @@ fn a_check_of_a_statement_in_a_chain_of_the_wrong_type() {
 }
 
 #[test]
-fn a_chain_in_a_table_that_is_not_there() {
+fn a_chain_in_an_unknown_table() {
     in_new_namespace(|| {
         let mut batch = Batch::new();
         batch.add_table(&Table::new(FAMILY, TABLE));
@@ -160,7 +160,7 @@ fn what_is_deleted_twice() {
 }
 
 #[test]
-fn a_chain_of_a_type_that_is_not_there() {
+fn a_chain_of_an_unknown_type() {
     in_new_namespace(|| {
         let mut batch = table_and_chain();
         batch.add_chain(&base_chain("odd", "meshwire", Hook::LocalIn, 0));
@@ -231,7 +231,7 @@ fn a_refusal_of_a_large_message() {
 }
 
 #[test]
-fn a_name_that_is_too_long_in_the_kernels_words() {
+fn a_name_that_is_too_long_fails_with_the_kernels_errno() {
     in_new_namespace(|| {
         let name = "n".repeat(uapi::NFT_NAME_MAXLEN);
         let mut batch = table_and_chain();
@@ -297,7 +297,7 @@ fn an_element_of_the_wrong_length() {
 }
 
 #[test]
-fn a_set_that_is_there_with_other_flags() {
+fn a_set_that_exists_with_other_flags() {
     in_new_namespace(|| {
         let mut socket = Socket::open().unwrap();
         let set = Set { id: 1, ..Set::new(FAMILY, TABLE, "s", 4) };

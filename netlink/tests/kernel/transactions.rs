@@ -7,7 +7,7 @@ use super::*;
 use meshwire_testkit::in_new_namespace;
 
 #[test]
-fn a_commit_tells_what_it_sent() {
+fn a_commit_reports_what_it_sent() {
     in_new_namespace(|| {
         let mut batch = table_and_chain();
         let commit = Socket::open().unwrap().commit(&mut batch).unwrap();
@@ -57,7 +57,7 @@ fn the_same_batch_twice() {
 }
 
 #[test]
-fn a_check_leaves_nothing_behind() {
+fn a_check_leaves_nothing() {
     in_new_namespace(|| {
         let mut socket = Socket::open().unwrap();
         let mut batch = table_and_chain();

@@ -32,7 +32,7 @@ impl Value {
         Self(vec![bytes.to_vec()])
     }
 
-    /// The bytes, where it is no concatenation.
+    /// The bytes, where it is not a concatenation.
     pub(super) fn single(mut self) -> Option<Vec<u8>> {
         let only = self.0.pop()?;
         self.0.is_empty().then_some(only)

@@ -44,7 +44,7 @@ fn tangled() -> Graph {
 }
 
 #[test]
-fn base_chains_stand_in_the_order_in_which_packets_meet_them() {
+fn base_chains_are_in_the_order_in_which_packets_traverse_them() {
     let graph = tangled();
     let names: Vec<_> = graph.chains.iter().take(4).map(|chain| &*chain.name).collect();
     assert_eq!(names, ["early", "late", "out", "a"]);
@@ -109,7 +109,7 @@ fn every_jump_leads_from_its_rule_to_its_chain() {
 }
 
 #[test]
-fn a_loop_is_drawn_without_its_way_back() {
+fn a_loop_is_drawn_without_the_arrow_back() {
     let loops = graph(vec![
         chain("in", Some((Hook::LocalIn, 0)), vec![jump("a")]),
         chain("a", None, vec![jump("b"), jump("a")]),

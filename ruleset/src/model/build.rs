@@ -181,7 +181,7 @@ impl Rule {
         self.matches(Selector::Payload(field), op, Data::be16(port))
     }
 
-    /// A port field that is any of these ports: one comparison or one look-up in a set, however many there are.
+    /// A port field that is any of these ports: one comparison or one lookup in a set, however many there are.
     /// Ranges include both their ends; without any, no packet matches.
     #[must_use]
     pub fn ports(self, field: Field, ports: &[RangeInclusive<u16>]) -> Self {

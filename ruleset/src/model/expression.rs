@@ -66,7 +66,7 @@ pub struct Range {
     pub to: Expression,
 }
 
-/// A look-up in a map.
+/// A lookup in a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Map {
     /// What is looked up

@@ -26,7 +26,7 @@ pub use origin::{Origin, Original};
 pub use selector::Selector;
 pub use statement::{Op, Statement, Verdict};
 
-/// What can be set: the selectors that are no field of a header, such as [`Selector::MARK`].
+/// What can be set: the selectors that are not fields of a header, such as [`Selector::MARK`].
 pub type Target = Selector;
 
 /// Tables with all they hold.

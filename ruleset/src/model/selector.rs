@@ -23,7 +23,7 @@ pub enum Selector {
     Option(OptionField),
     /// What the kernel keeps of its socket; for `cgroupv2` with the depth in the tree of control groups
     Socket(SocketKey, u32),
-    /// What a route look-up of the packet's addresses gives
+    /// What a route lookup of the packet's addresses gives
     Fib(Fib),
     /// What the kernel keeps of its route
     Rt(RtKey),
@@ -181,7 +181,7 @@ pub struct CtOf {
     pub family: Option<Family>,
 }
 
-/// A route look-up (`enum nft_fib_flags`, `enum nft_fib_result`).
+/// A route lookup (`enum nft_fib_flags`, `enum nft_fib_result`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fib {
     /// What is looked up: 1 the source address, 2 the destination address, 4 the mark, 8 the input and 16 the output

@@ -1,4 +1,4 @@
-//! Groups that differ in a value and in the verdict that it leads to: one look-up in a map.
+//! Groups that differ in a value and in the verdict that it leads to: one lookup in a map.
 
 use super::Counting;
 use super::group::{Group, count, counts, differing_match};

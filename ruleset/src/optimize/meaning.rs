@@ -50,7 +50,7 @@ impl<'r> Parts<'r> {
     }
 
     /// Whether the match with this number may come after all others. Those that ask for a protocol may contradict the header
-    /// that it looks into: what is never true then, is no rule in that order.
+    /// that it looks into: what is never true then, is left out of that order.
     pub(super) fn may_come_last(&self, index: usize) -> bool {
         let asks_for_protocol = |statement: &Statement| {
             let protocols = [MetaKey::NfProto, MetaKey::Protocol, MetaKey::L4Proto].map(Selector::Meta);
@@ -181,7 +181,7 @@ impl<'t> Chains<'t> {
         if let Some(known) = self.known.borrow().get(name) {
             return known.clone();
         }
-        // A chain that leads back to itself is no ruleset; its answer is that it may do anything.
+        // A chain that leads back to itself is not a ruleset; its answer is that it may do anything.
         self.known.borrow_mut().insert(name, None);
         let changes = self.of_rules(&chain.rules);
         self.known.borrow_mut().insert(name, changes.clone());

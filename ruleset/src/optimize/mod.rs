@@ -1,4 +1,4 @@
-//! The same ruleset at a cost that does not grow with its lists: rules that differ in one value become one look-up.
+//! The same ruleset at a cost that does not grow with its lists: rules that differ in one value become one lookup.
 //!
 //! Rules whose matches differ in one value and which then do the same become one rule with a set. They need not be
 //! neighbours: a rule moves up past others where no packet shows the difference. Rules that differ in their verdicts, too, become
@@ -84,7 +84,7 @@ fn home(groups: &[Group<'_>], rule: &Group<'_>) -> Option<(usize, Fit)> {
     None
 }
 
-/// The rule with one look-up for all the values that something must not have.
+/// The rule with one lookup for all the values that something must not have.
 fn with_one_unequal(rule: &Rule) -> Cow<'_, Rule> {
     let unequal = |statement: &&Statement| matches!(statement, Statement::Match { op: Op::Ne, .. });
     let is_written = rule.origin == Origin::Written;

@@ -19,15 +19,15 @@ use crate::{BaseChain, Chain, Family, Flowtable, Name, Object, Rule, Set, Table}
 /// How a table differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableDifference {
-    /// It is desired, and not there
+    /// It is desired, but missing
     Missing(Table),
-    /// It is there, and not desired
+    /// It exists, but is not desired
     Extra(Table),
-    /// It is there and not as it is desired
+    /// It exists, but differs from what is desired
     Changed(ChangedTable),
 }
 
-/// What differs in a table that is there.
+/// What differs in a table that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedTable {
     /// Its family
@@ -38,7 +38,7 @@ pub struct ChangedTable {
     pub flags: Option<[u32; 2]>,
     /// Sets, maps, objects and flowtables that are not desired: nft's word for the kind, and the name
     pub extra: Vec<(String, Name)>,
-    /// Objects and flowtables that are desired and not there
+    /// Objects and flowtables that are desired, but missing
     pub missing: Vec<(String, Name)>,
     /// Objects and flowtables that exist, but not as they are desired
     pub changed: Vec<(String, Name)>,
@@ -48,27 +48,27 @@ pub struct ChangedTable {
     pub chains: Vec<ChainDifference>,
 }
 
-/// How a set with a name differs. The elements are not told.
+/// How a set with a name differs. Elements are not compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetDifference {
-    /// It is desired, and not there
+    /// It is desired, but missing
     Missing(Box<Set>),
-    /// It is there and of another kind: as it is desired, and as it is
+    /// It exists as another kind: as desired, and as it is
     Changed(Box<[Set; 2]>),
 }
 
 /// How a chain differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChainDifference {
-    /// It is desired, and not there
+    /// It is desired, but missing
     Missing(Chain),
-    /// It is there, and not desired
+    /// It exists, but is not desired
     Extra(Chain),
-    /// It is there and not as it is desired
+    /// It exists, but differs from what is desired
     Changed(ChangedChain),
 }
 
-/// What differs in a chain that is there.
+/// What differs in a chain that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedChain {
     /// Its name
@@ -81,35 +81,35 @@ pub struct ChangedChain {
     pub rules: Vec<RuleDifference>,
 }
 
-/// How a rule differs. Its numbers count from 1: that among the desired rules and that among those that are there.
+/// How a rule differs. Its numbers count from 1: its number among the desired rules, and among the current ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RuleDifference {
-    /// It is desired, and not there
+    /// It is desired, but missing
     Missing {
         /// Its number among the desired
         number: usize,
         /// The rule
         rule: Rule,
     },
-    /// It is there, and not desired
+    /// It exists, but is not desired
     Extra {
         /// Its number in the kernel's chain
         number: usize,
         /// The rule
         rule: Rule,
     },
-    /// Something like it is there in its place
+    /// A similar rule is in its position
     Changed {
         /// Its number among the desired
         number: usize,
         /// The rule as it is desired
         desired: Rule,
-        /// The number of the one that is there
+        /// The number of the current rule
         found_number: usize,
-        /// The one that is there
+        /// The current rule
         found: Rule,
     },
-    /// It is there, out of order
+    /// It exists, but out of order
     Moved {
         /// Its number among the desired
         number: usize,
@@ -162,7 +162,7 @@ impl Plan<'_> {
             let there = self.current.iter().find(|current| current.is_same_table(table));
             there.is_some_and(|there| there.is_plainly(table, matches))
         };
-        // Nothing has to be decompiled where what is there is just what is desired.
+        // Nothing has to be decompiled where the current rule is exactly the desired one.
         let is_same =
             self.current.len() == desired.len() && desired.iter().zip(&self.matches).all(is_plainly);
         Ok(is_same || self.differences()?.is_empty())

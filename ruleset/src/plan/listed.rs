@@ -1,5 +1,5 @@
-//! A desired rule as it would be listed, so that a person can compare it with one that is there: by way of the
-//! kernel's expressions, which do not tell what nft leaves out.
+//! A desired rule as it would be listed, so that a person can compare it with the current one: by way of the
+//! kernel's expressions, which do not contain what nft leaves out.
 
 use nftwire::expr::{Lookup, Objref};
 use nftwire::{AttrReader, AttrWriter, DecodeError, Expr, Message, uapi};

@@ -40,7 +40,7 @@ use crate::nft::compile::NotCompiled;
 use crate::snapshot::{Depth, Scope, Snapshot};
 use crate::{Chain, Family, Name, Table};
 
-/// What to do with the rules that are desired and there already.
+/// What to do with desired rules that exist already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counters {
     /// All rules are new and count from zero
@@ -79,7 +79,7 @@ pub struct Plan<'a> {
     matches: Vec<Vec<Option<Match>>>,
     /// Whether the snapshot has rules
     compared: bool,
-    /// Whether the desired tables must not be there
+    /// Whether the desired tables must not exist yet
     exclusive: bool,
     /// The families of the tables that are not the desired's, where they were listed
     other_families: Option<Vec<Family>>,

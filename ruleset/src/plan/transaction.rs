@@ -21,7 +21,7 @@ pub struct Transaction<'a> {
     objects: Vec<Object>,
     /// What goes, or from where
     removed: Vec<Subject>,
-    /// How many desired rules are there already and stay
+    /// How many desired rules exist already and stay
     pub(super) kept_rules: usize,
 }
 
@@ -134,7 +134,7 @@ impl<'a> Transaction<'a> {
         Self { batch, desired, objects: Vec::new(), removed: Vec::new(), kept_rules: 0 }
     }
 
-    /// How many desired rules are there already and stay, with their counters.
+    /// How many desired rules exist already and stay, with their counters.
     #[must_use]
     pub fn kept_rules(&self) -> usize {
         self.kept_rules
@@ -201,7 +201,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Adds the desired table with this number, which must not be there.
+    /// Adds the desired table with this number, which must not exist.
     pub(super) fn create_table(&mut self, table: usize) -> Result<(), NotCompiled> {
         let desired = &self.desired.tables[table];
         let userdata = comment(desired.comment.as_ref())?;
@@ -211,7 +211,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Adds the desired table with this number, or leaves the one that is there.
+    /// Adds the desired table with this number, or leaves the existing one.
     pub(super) fn add_table(&mut self, table: usize) -> Result<(), NotCompiled> {
         let desired = &self.desired.tables[table];
         let userdata = comment(desired.comment.as_ref())?;
@@ -256,7 +256,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Adds a desired chain, or leaves the one that is there.
+    /// Adds a desired chain, or leaves the existing one.
     pub(super) fn add_chain(&mut self, table: usize, chain: usize) -> Result<(), NotCompiled> {
         let desired = &self.desired.tables[table];
         let model = &desired.chains[chain];

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{APPLY, DRY_RUN, IPV6, NATIVE_NFTABLES, PROBE_IPV4, PROBE_IPV6, REMOVE, VERIFY, action, group};
 use crate::cli::action::{
-    Action, Done, HOST_UNKNOWN, Place, carry_out, of, print, refuse_host_network, tell,
+    Action, Done, HOST_UNKNOWN, Place, carry_out, of, print, refuse_host_network, report,
 };
 use crate::cli::differences;
 use crate::cli::failure::{Failure, USAGE};
@@ -134,7 +134,7 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
             for warning in outcome.warnings() {
                 Log::beside(output == Output::Json).warn(&warning);
             }
-            tell("done", &outcome.text(output, None))?;
+            report("done", &outcome.text(output, None))?;
             Ok(differences::exit_code(!outcome.differs()))
         }
         several => in_several(&task, several, output),
@@ -318,13 +318,13 @@ impl Reports {
                     self.log().warn(&format!("{netns}: {warning}"));
                 }
                 self.differs |= outcome.differs();
-                tell("done", &outcome.text(self.output, Some(netns)))
+                report("done", &outcome.text(self.output, Some(netns)))
             }
             Err(failure) => {
                 let object = json!({ "result": "failed", "error": failure.to_json() });
                 self.failed = Some(failure.at(netns).report(self.log()));
                 match self.output {
-                    Output::Json => tell("done", &format!("{}\n", of(Some(netns), object))),
+                    Output::Json => report("done", &format!("{}\n", of(Some(netns), object))),
                     Output::Text => Ok(()),
                 }
             }

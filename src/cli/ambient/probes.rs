@@ -120,7 +120,7 @@ fn execute(
     match (subcommand, pod_uid) {
         (ADD, Some(pod_uid)) => {
             probes::add(nft, &addresses, pod_uid)?;
-            tell(
+            report(
                 output,
                 &format!("added: addresses {}", addresses.len()),
                 &json!({
@@ -137,17 +137,17 @@ fn execute(
         (LIST, _) => list(output, &probes::list(nft)?),
         (FLUSH, _) => {
             probes::flush(nft)?;
-            tell(output, "flushed", &json!({ "result": "flushed" }))
+            report(output, "flushed", &json!({ "result": "flushed" }))
         }
         (DESTROY, _) => {
             probes::destroy(nft)?;
-            tell(output, "destroyed", &json!({ "result": "destroyed" }))
+            report(output, "destroyed", &json!({ "result": "destroyed" }))
         }
         _ => synced(output, &progress::during("replacing the probe set", || probes::sync(nft, desired))?),
     }
 }
 
-fn tell(output: Output, text: &str, json: &Json) -> Result<ExitCode, Failure> {
+fn report(output: Output, text: &str, json: &Json) -> Result<ExitCode, Failure> {
     match output {
         Output::Text => write_result(&format!("{text}\n"))?,
         Output::Json => write_result(&format!("{json}\n"))?,
@@ -157,7 +157,7 @@ fn tell(output: Output, text: &str, json: &Json) -> Result<ExitCode, Failure> {
 
 fn removal(output: Output, removal: &Removal, pod_uid: Option<PodUid<'_>>) -> Result<ExitCode, Failure> {
     let Removal { removed, others } = removal;
-    tell(
+    report(
         output,
         &format!("removed: addresses {removed}"),
         &json!({
@@ -196,7 +196,7 @@ fn object(probe: &Probe) -> Json {
 fn synced(output: Output, synced: &Synced) -> Result<ExitCode, Failure> {
     let Synced { added, changed, removed, commit } = synced;
     let (bytes, time) = commit.map_or((0, 0), |commit| (commit.bytes, commit.elapsed.as_micros()));
-    tell(
+    report(
         output,
         &format!("synced: added {added}, changed {changed}, removed {removed}, bytes {bytes}, µs {time}"),
         &json!({

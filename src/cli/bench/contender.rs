@@ -110,7 +110,7 @@ impl fmt::Display for Contender {
     }
 }
 
-/// The programs that are there.
+/// The programs that are installed.
 pub(super) struct Installed {
     nft: bool,
     iptables: bool,

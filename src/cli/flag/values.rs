@@ -69,7 +69,7 @@ impl<'a> Values<'a> {
         let set = |variable: &&&str| {
             self.environment.get(**variable).is_some_and(|text| match definition.kind {
                 Kind::Text(_) | Kind::List(_) => true,
-                // As with Istio, what is no boolean is not set.
+                // As with Istio, what is not a boolean is not set.
                 Kind::Switch => boolean(text).is_ok(),
                 Kind::Number(_) | Kind::Variable => !text.is_empty(),
             })
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_is_a_text_but_no_number_and_no_switch() {
+    fn an_empty_variable_is_a_text_but_neither_a_number_nor_a_switch() {
         assert_eq!(given(&[], &[("PORT", "")], |values| text(values, &PORT)), None);
         assert_eq!(given(&[], &[("PORTS", "")], |values| text(values, &PORTS)), Some(String::new()));
         assert_eq!(dns(&[], &[("DNS", "")]), Ok(false));
@@ -173,7 +173,7 @@ mod tests {
             assert_eq!(dns(&[], &[("DNS", no)]), Ok(false), "{no}");
         }
         for neither in ["yes", "no", "on", "tRUE", "2", " true"] {
-            // As with Istio, a variable that is no boolean is ignored.
+            // As with Istio, a variable that is not a boolean is ignored.
             let variables = [("DNS", neither), ("OLD_DNS", "true")];
             assert_eq!(dns(&[], &variables), Ok(true), "{neither}");
             let warning =
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_goes_on_with_each_flag_and_its_items_are_counted_over_all_of_them() {
+    fn repeated_flags_extend_a_list_and_its_items_are_numbered_across_them() {
         let ports = |flags: &[&str]| given(flags, &[], |values| values.read(&IGNORE));
         assert_eq!(ports(&["--ignore", "80,81", "-i", "82", "--ignore=83"]), Ok(vec![80, 81, 82, 83]));
         assert_eq!(ports(&["-i", "80", "-i", ""]), Ok(vec![80]));
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_stands_alone() {
+    fn a_wildcard_is_the_only_item() {
         assert!(list("*").is_wildcard());
         assert!(list(" * ").is_wildcard());
         assert!(list("*,*").is_wildcard());

@@ -44,7 +44,7 @@ pub(super) fn command_with(notes: &str) -> Command {
     with_flags(Command::new(NAME), FLAGS).arg(ignored).after_help(text)
 }
 
-/// What is no flag.
+/// What is not a flag.
 const IGNORED: &str = "ignored";
 
 /// Takes out Istio's logging flags that mean nothing here: `--log_output_level=default:info`, …
@@ -57,7 +57,7 @@ pub(super) fn drop_log_flags(arguments: &mut Vec<OsString>) {
                 if flag.starts_with("--vklog")
                     || flag.starts_with("--log_") && !flag.starts_with("--log_as_json") =>
             {
-                // What follows and is no flag is this one's value.
+                // What follows and is not a flag is this one's value.
                 let is_value = |next: &OsString| !next.as_encoded_bytes().starts_with(b"-");
                 if !flag.contains('=') {
                     rest.next_if(is_value);

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_run_needs_is_there() {
+    fn what_a_run_needs_exists_in_an_empty_image() {
         for validates in [false, true] {
             locked_down(validates, || {
                 nftwire::Socket::open().unwrap();

@@ -19,7 +19,7 @@ impl Includes {
         Self { paths: std::iter::once(DEFAULT_PATH.to_owned()).chain(paths.iter().cloned()).collect() }
     }
 
-    /// The files that a pattern names, in the order of their names; `None` where it is no pattern and names none.
+    /// The files that a pattern names, in the order of their names; `None` where it is not a pattern and names none.
     fn matching(pattern: &str) -> Result<Option<Vec<String>>, String> {
         if !pattern.contains(['*', '?', '[']) {
             return Ok(Path::new(pattern).is_file().then(|| vec![pattern.to_owned()]));

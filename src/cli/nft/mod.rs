@@ -152,7 +152,7 @@ impl<'a> Session<'a> {
     }
 
     fn run(&mut self, name: Option<String>, text: String) -> ExitCode {
-        // As nft: with the option for JSON, what is no JSON is read as text.
+        // As nft: with the option for JSON, what is not JSON is read as text.
         let commands = if self.options.json { json::text(&text) } else { None };
         let (name, text) = match commands {
             Some(Ok(text)) => (None, text),

@@ -6,7 +6,7 @@ use nft_ruleset::{Data, Op, Rule, Selector};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface(Data);
 
-/// Why something is no interface's name.
+/// Why something is not an interface's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InterfaceError {

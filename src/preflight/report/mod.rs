@@ -369,7 +369,7 @@ fn conntrack(facts: &Facts) -> Finding {
     };
     let json = json!({ "count": count, "max": max });
     let says = format!("{count} of {max} entries");
-    // 0 is no limit (nf_conntrack-sysctl.rst).
+    // 0 is not a limit (nf_conntrack-sysctl.rst).
     if max > 0 && count.saturating_mul(10) >= max.saturating_mul(9) {
         return finding(subject, Verdict::Warning, says, json)
             .advise("new connections will be dropped: raise net.netfilter.nf_conntrack_max on the node");

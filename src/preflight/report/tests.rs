@@ -61,7 +61,7 @@ fn reasons(facts: &Facts, profile: Profile) -> (Verdict, String) {
 }
 
 #[test]
-fn where_all_is_well_all_can_run() {
+fn with_every_feature_every_profile_can_run() {
     let report = Report::new(&healthy(), &Profile::ALL);
     assert!(report.all_can_run());
     for finding in &report.findings {
@@ -88,7 +88,7 @@ fn a_missing_feature_stops_those_that_take_it_and_hides_no_other() {
 }
 
 #[test]
-fn without_the_privilege_nothing_runs_and_the_way_to_it_is_told() {
+fn without_the_privilege_nothing_runs_and_help_says_how_to_get_it() {
     for (set, access, advice) in [
         (0, Access::Denied, "securityContext.capabilities.add: [NET_ADMIN]"),
         (1 << NET_ADMIN, Access::Denied, "belongs to another user namespace"),
@@ -104,7 +104,7 @@ fn without_the_privilege_nothing_runs_and_the_way_to_it_is_told() {
 }
 
 #[test]
-fn a_kernel_without_nf_tables_is_said_once() {
+fn a_kernel_without_nf_tables_is_reported_once() {
     let mut facts = Facts { access: Access::NoNfTables, ..healthy() };
     facts.asked = Probed::nothing(&[]);
     let (verdict, text) = finding_of(&facts, "nf_tables");

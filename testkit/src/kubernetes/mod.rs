@@ -99,7 +99,7 @@ pub struct Received {
     pub query: String,
     /// The bearer token, empty if there was none.
     pub token: String,
-    /// The body, null if it is no JSON.
+    /// The body, null if it is not JSON.
     pub body: Value,
     /// The HTTP status code of the reply; 0 if it got none, or not yet.
     pub code: u16,

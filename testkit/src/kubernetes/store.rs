@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_changes_nothing_is_none() {
+    fn a_change_without_effect_is_not_reported() {
         let mut store = Store::new(10);
         let first = store.put(key("p"), json!({"spec": {}}));
         let revision = store.revision();

@@ -41,7 +41,7 @@ pub(crate) fn full() -> bool {
 }
 
 /// How many times as long as on a machine of its own a program takes here to start: 1 or more. Emulated machines are slow, and
-/// so are busy ones; time-outs that stand for "soon" are to be multiplied by it.
+/// so are busy ones; timeouts that mean "soon" are to be multiplied by it.
 pub(crate) fn slowness() -> u32 {
     /// What it takes, generously.
     const USUAL: Duration = Duration::from_millis(10);

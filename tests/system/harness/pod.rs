@@ -112,7 +112,7 @@ impl Addresses {
         SocketAddr::new(self.peer_eth1, port)
     }
 
-    /// Behind the pod's neighbour at eth0, in 10.1.0.0/16 and fd01::/64.
+    /// Reached through the pod's neighbour at eth0, in 10.1.0.0/16 and fd01::/64.
     pub(crate) fn elsewhere(&self, port: u16) -> SocketAddr {
         SocketAddr::new(self.elsewhere, port)
     }

@@ -522,7 +522,7 @@ fn sets_that_only_can_be_shown() {
 
 /// Without it nft 1.0.6 shows names of interfaces as empty texts.
 #[test]
-fn a_set_of_keys_in_host_order_says_so() {
+fn a_set_of_keys_in_host_order_names_its_byte_order() {
     let names = ["eth0", "eth1"]
         .map(|name| Element::new(Expression::constant(DataType::InterfaceName, Data::interface(name))));
     let right = Operand::Expression(Expression::Set(names.to_vec()));

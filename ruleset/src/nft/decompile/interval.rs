@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_at_zero_is_no_range() {
+    fn an_end_at_zero_makes_no_range() {
         assert_eq!(shown(&[(0, true), (80, false), (81, true)]), ["80"]);
     }
 

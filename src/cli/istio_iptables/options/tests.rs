@@ -207,7 +207,7 @@ fn istios_own_variables_come_first() {
     assert_eq!((invalid("false", "true"), invalid("true", "false")), (true, false));
     let dual = |own, meta| options(&[], &[("DUAL_STACK", own), ("ISTIO_DUAL_STACK", meta)]).unwrap();
     assert!(!dual("true", "false").dual_stack && dual("false", "true").dual_stack);
-    // What is no boolean is as if it were not set, but for a warning.
+    // What is not a boolean is as if it were not set, but for a warning.
     let ignored = dual("true", "yes");
     let warning = "environment variable ISTIO_DUAL_STACK: \"yes\" is neither true nor false: it is ignored";
     assert!(
@@ -246,7 +246,7 @@ fn a_flag_wins_over_its_variable() {
 }
 
 #[test]
-fn an_empty_variable_is_as_good_as_none() {
+fn an_empty_variable_is_ignored() {
     let names = FLAGS.iter().flat_map(|flag| flag.definition().environment.iter().copied());
     let empty: Vec<_> = names.map(|name| (name, "")).chain([NO_ENVOY]).collect();
     let options = options(&[], &empty).unwrap();
@@ -314,7 +314,7 @@ fn validation_has_a_port_and_a_time() {
 }
 
 #[test]
-fn what_means_nothing_here_is_said_or_ignored() {
+fn settings_without_effect_are_reported_or_ignored() {
     let flags = ["--force-iptables-binary=legacy", "--cni-mode", "--reconcile", "--force-apply=true"];
     let warning = "--force-iptables-binary is ignored: no iptables is used here";
     assert_eq!(options(&flags, &[]).unwrap().warnings, [warning]);
@@ -398,7 +398,7 @@ fn every_wrong_value_is_refused_by_name() {
         ("force-iptables-binary", "iptables", r#""iptables" is neither legacy nor nft"#),
     ] {
         refused(&[&format!("--{flag}={value}")], &[], &format!("--{flag}: {fault}"));
-        // The first has no variable, and in a variable what is no boolean is ignored.
+        // The first has no variable, and in a variable what is not a boolean is ignored.
         if value.is_empty() || ["envoy-port", "dry-run", "reconcile"].contains(&flag) {
             continue;
         }

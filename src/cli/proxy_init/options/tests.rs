@@ -179,7 +179,7 @@ fn a_network_without_rules_for_its_family_is_warned_of() {
 }
 
 #[test]
-fn what_changes_least_is_done() {
+fn of_several_actions_the_most_cautious_wins() {
     let action = |flags: &[&str]| options(flags).action;
     assert_eq!(action(&["--keep-counters"]), Action::Apply(Counters::Keep));
     assert_eq!(action(&["--simulate"]), Action::Print);
@@ -189,7 +189,7 @@ fn what_changes_least_is_done() {
 }
 
 #[test]
-fn what_is_beside_the_rules() {
+fn flags_that_do_not_change_the_rules() {
     let flags = ["--timeout-close-wait-secs", "3600", "--netns", "/proc/1/ns/net", "--log-level", "WARNING"];
     let options = options(&[&flags[..], &["--output=json", "--allow-host-network"]].concat());
     assert_eq!(options.close_wait_timeout, Some(3600));

@@ -30,7 +30,7 @@ const NATIVE: (&str, i32) = ("postrouting", 100);
 /// A node's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostInterception {
-    /// The uids that the kubelet has, see [`kubelet`](crate::kubelet); none is no rule
+    /// The uids that the kubelet has, see [`kubelet`](crate::kubelet); none: no rule
     pub kubelet_uids: Vec<u32>,
     /// Whether there are rules for IPv6
     pub ipv6: bool,

@@ -69,7 +69,7 @@ pub enum Leave {
     EnvoyDisabled,
     /// It has no proxy
     NoProxy,
-    /// Its proxy is no sidecar: a gateway's, for example
+    /// Its proxy is not a sidecar: a gateway's, for example
     NotASidecar,
     /// Its label or annotation turns injection off
     InjectionOff,

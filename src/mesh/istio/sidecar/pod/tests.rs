@@ -153,7 +153,7 @@ fn the_proxys_users_and_variables() {
 }
 
 #[test]
-fn a_native_sidecar_is_as_good() {
+fn a_native_sidecar_is_programmed_likewise() {
     let mut pod = injected(&[]);
     pod.init_containers = std::mem::take(&mut pod.containers);
     pod.init_containers[0].run_as_user = Some(7);
