@@ -47,7 +47,7 @@ static FLAGS: Flags = &[&NETNS, &FORMAT, &ALL];
 
 pub(super) fn command() -> Command {
     with_flags(Command::new(NAME), FLAGS).about(
-        "Draws the ruleset: hooks in the order in which packets meet them, chains, and arrows for jumps",
+        "Draws the ruleset: hooks in the order in which packets traverse them, chains, and arrows for jumps",
     )
 }
 

@@ -38,7 +38,7 @@ ones are in effect.";
 
 pub(super) fn command() -> Command {
     Command::new(NAME)
-        .about("Replaces rules of iptables-nft, or of another version, while connections are opened")
+        .about("Replaces rules of iptables-nft, or of another version, while connections are open")
         .after_help(NOTES)
         .subcommand_required(true)
         .arg_required_else_help(true)

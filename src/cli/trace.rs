@@ -22,7 +22,7 @@ use crate::trace::{Direction, Filter, PacketHeader, Position, Step, Tracer};
 /// The command's name.
 pub(super) const NAME: &str = "trace";
 
-/// Exit code when no packet came by.
+/// Exit code when there was no packet.
 const NOTHING: u8 = 4;
 
 /// How many packets a second the kernel marks: enough to see the flows, not enough to be felt.
@@ -55,8 +55,9 @@ static PROTOCOL: Flag<Option<u8>> = Flag::text(
 .show(|_| "both".to_owned())
 .choices(&["tcp", "udp"]);
 
-static COUNT: Flag<u32> =
-    Flag::number("count", "FLOWS", || 20, |given| given.one(number)).help("End after so many flows").shown();
+static COUNT: Flag<u32> = Flag::number("count", "FLOWS", || 20, |given| given.one(number))
+    .help("End after this many flows")
+    .shown();
 
 static TIMEOUT: Flag<Duration> =
     Flag::number("timeout", "DURATION", || Duration::from_secs(30), |given| given.one(duration))
@@ -72,7 +73,7 @@ pub(super) fn command() -> Command {
             "Marks the packets by a table of its own, {}, which belongs to this process: it is gone when the process \
              ends, however it ends. No other table is touched. The kernel marks at most {RATE} packets a second. Needs \
              CAP_NET_ADMIN and Linux 5.12 or later.\n\n\
-             Exit codes: 0 flows were shown; 4 none came by; 1 it cannot be traced; 2 wrong usage.",
+             Exit codes: 0 flows were shown; 4 there were none; 1 cannot trace; 2 wrong usage.",
             crate::trace::NAME
         ))
 }

@@ -1,3 +1,5 @@
+//! The expression `byteorder`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::{register, required};
 use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
@@ -12,7 +14,7 @@ kernel_number! {
     }
 }
 
-/// Turns numbers in a register from one byte order into the other.
+/// Converts numbers in a register from one byte order to the other.
 ///
 /// `nft_byteorder_init` in net/netfilter/nft_byteorder.c reads it and knows no other sizes. Linux 6.12.117 refuses a
 /// `len` other than `size` there (EOPNOTSUPP); older kernels turn several numbers at once.

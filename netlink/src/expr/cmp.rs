@@ -1,3 +1,5 @@
+//! The expression `cmp`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::{register, required};
 use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, Data, DecodeError, Register, uapi};
@@ -22,7 +24,7 @@ kernel_number! {
     }
 }
 
-/// Goes on with the rule if the register compares to the data as `op` says.
+/// Continues with the rule if the register compares to the data as `op` says.
 ///
 /// `nft_cmp_select_ops` and `nft_cmp_init` in net/netfilter/nft_cmp.c (Linux 6.12) read it; no attribute may be
 /// missing.

@@ -1,7 +1,9 @@
+//! The expression `connlimit`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::required;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
-/// Goes on with the rule while there are no more than `count` connections, or, `inverted`, when there are more.
+/// Continues with the rule while there are at most `count` connections, or, `inverted`, when there are more.
 ///
 /// `nft_connlimit_do_init` in net/netfilter/nft_connlimit.c (Linux 6.12) reads it, and `nft_connlimit_do_eval`
 /// compares.

@@ -1,6 +1,8 @@
+//! The expression `counter`: its fields, its attributes, and the bytes that nft sends for it.
+
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
-/// Counts the packets and bytes that come by.
+/// Counts packets and their bytes.
 ///
 /// `nft_counter_do_init` in net/netfilter/nft_counter.c (Linux 6.12) reads it; what is missing starts from 0.
 /// `nft_counter_do_eval` adds the packet's length (`skb->len`).

@@ -1,3 +1,5 @@
+//! The expression `dynset`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::{Expr, register, required};
 use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, Text, uapi};
@@ -33,7 +35,7 @@ pub struct Dynset<'a> {
     pub data: Option<Register>,
     /// Milliseconds after which the element expires; 0 for the set's own
     pub timeout: u64,
-    /// `NFT_DYNSET_F_INV`: goes on with the rule if the set has no room for the element (`nft_dynset_eval`)
+    /// `NFT_DYNSET_F_INV`: continues with the rule if the set has no room for the element (`nft_dynset_eval`)
     pub inverted: bool,
     /// The expressions that a new element gets, such as a counter; more than one from 5.11 on
     pub expressions: Vec<Expr<'a>>,

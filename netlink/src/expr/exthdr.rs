@@ -1,3 +1,5 @@
+//! The expression `exthdr`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::{Access, register, required};
 use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};

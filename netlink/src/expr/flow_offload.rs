@@ -1,3 +1,5 @@
+//! The expression `flow_offload`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::required;
 use crate::{AttrReader, AttrWriter, DecodeError, Text, uapi};
 

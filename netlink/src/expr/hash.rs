@@ -1,3 +1,5 @@
+//! The expression `hash`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::{register, required};
 use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};

@@ -1,3 +1,5 @@
+//! The expression `immediate`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::{register, required};
 use crate::{Attr, AttrReader, AttrWriter, Data, DecodeError, Register, Verdict, uapi};
 

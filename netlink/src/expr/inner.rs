@@ -1,3 +1,5 @@
+//! The expression `inner`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::{Expr, required};
 use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};

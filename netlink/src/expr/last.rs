@@ -1,6 +1,8 @@
+//! The expression `last`: its fields, its attributes, and the bytes that nft sends for it.
+
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
-/// Remembers when the last packet came by (from 5.14 on).
+/// Records when the last packet passed (from 5.14 on).
 ///
 /// `nft_last_init` in net/netfilter/nft_last.c (Linux 6.12) reads it: the time counts only with `NFTA_LAST_SET`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,3 +1,5 @@
+//! The expression `limit`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::required;
 use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
@@ -12,7 +14,7 @@ kernel_number! {
     }
 }
 
-/// Goes on with the rule while no more than `rate` come in a unit of time, or, `inverted`, when more do.
+/// Continues with the rule while the rate is below the limit, or, `inverted`, when it is above.
 ///
 /// `nft_limit_init` in net/netfilter/nft_limit.c (Linux 6.12) reads it: a `rate` of 0 is refused (EINVAL), and so is
 /// what does not fit in 64 bits as nanoseconds (EOVERFLOW).

@@ -1,3 +1,5 @@
+//! The expression `log`: its fields, its attributes, and the bytes that nft sends for it.
+
 use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Text, uapi};
 

@@ -1,3 +1,5 @@
+//! The expression `lookup`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::{register, required};
 use crate::{AttrReader, AttrWriter, DecodeError, Register, Text, uapi};
 

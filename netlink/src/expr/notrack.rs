@@ -1,3 +1,5 @@
+//! The expression `notrack`: its fields, its attributes, and the bytes that nft sends for it.
+
 use crate::{AttrReader, AttrWriter, DecodeError};
 
 /// Keeps connection tracking away from the packet. Only before it is tracked, at priorities below -200.

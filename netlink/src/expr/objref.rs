@@ -1,3 +1,5 @@
+//! The expression `objref`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::{register, required};
 use crate::{AttrReader, AttrWriter, DecodeError, ObjectKind, Register, Text, uapi};
 

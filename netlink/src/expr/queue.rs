@@ -1,3 +1,5 @@
+//! The expression `queue`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::register;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
 

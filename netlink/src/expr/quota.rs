@@ -1,7 +1,9 @@
+//! The expression `quota`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::required;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
-/// Goes on with the rule until `bytes` have come by, or, with `NFT_QUOTA_F_INV`, from then on.
+/// Continues with the rule until `bytes` bytes have passed, or, with `NFT_QUOTA_F_INV`, from then on.
 ///
 /// `nft_quota_do_init` in net/netfilter/nft_quota.c (Linux 6.12) reads it: `bytes` below 2^63 (EOVERFLOW).
 /// `nft_overquota` counts the packet at hand, too.

@@ -1,7 +1,9 @@
+//! The expression `range`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::{CmpOp, register, required};
 use crate::{AttrReader, AttrWriter, Data, DecodeError, Register, uapi};
 
-/// Goes on with the rule if the register is between `from` and `to`, both included, or, with `CmpOp::Neq`, if not.
+/// Continues with the rule if the register is between `from` and `to`, both included, or, with `CmpOp::Neq`, if not.
 ///
 /// `nft_range_init` in net/netfilter/nft_range.c (Linux 6.12) reads it: both ends have the same length (EINVAL).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,3 +1,5 @@
+//! The expression `synproxy`: its fields, its attributes, and the bytes that nft sends for it.
+
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
 /// Answers a TCP SYN with a cookie, and opens the connection only once it came back.

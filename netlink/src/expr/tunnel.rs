@@ -1,3 +1,5 @@
+//! The expression `tunnel`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::{register, required};
 use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
@@ -24,7 +26,7 @@ kernel_number! {
     }
 }
 
-/// Reads what the kernel knows of the tunnel that the packet came or goes through (from 4.19 on).
+/// Reads what the kernel knows of the tunnel through which the packet came or leaves (from 4.19 on).
 ///
 /// `nft_tunnel_get_init` in net/netfilter/nft_tunnel.c (Linux 6.12) reads it and has the lengths; without a mode it
 /// looks both ways. `nft_tunnel_get_eval` ends the rule where there is no tunnel whose id could be read.

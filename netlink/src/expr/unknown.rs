@@ -1,3 +1,5 @@
+//! An expression without a type of its own, kept as it was received.
+
 use crate::AttrWriter;
 
 /// An expression that this crate has no type for, as it was received.

@@ -1,3 +1,5 @@
+//! The expression `xfrm`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::{register, required};
 use crate::number::kernel_number;
 use crate::{AttrReader, AttrWriter, DecodeError, Register, uapi};
@@ -20,7 +22,7 @@ kernel_number! {
     }
 }
 
-/// Reads from the IPsec state that the packet came or goes through (from 4.20 on).
+/// Reads from the IPsec state through which the packet came or leaves (from 4.20 on).
 ///
 /// `nft_xfrm_get_init` in net/netfilter/nft_xfrm.c (Linux 6.12) reads it; `nft_xfrm_state_get_key` has the byte
 /// orders, `nft_xfrm_validate` the families (ip, ip6 and inet) and the hooks: prerouting, input and forward for in;

@@ -1,7 +1,9 @@
+//! The expression `match`: its fields, its attributes, and the bytes that nft sends for it.
+
 use super::required;
 use crate::{AttrReader, AttrWriter, DecodeError, uapi};
 
-/// A match of xtables, as iptables-nft loads it: goes on with the rule if it does.
+/// A match of xtables, as iptables-nft loads it: continues with the rule if it does.
 ///
 /// `nft_match_select_ops` in net/netfilter/nft_compat.c (Linux 6.12.117) finds it by name, revision and family
 /// (ENOENT) and refuses parameters that are too short; `nft_match_validate` asks the match for its hooks and its

@@ -69,10 +69,10 @@ pub(super) fn command() -> Command {
         .after_help("Exit codes: 0 done, 1 failed (nothing changed, unless the error says so), 2 wrong usage, 3 different (verify).")
         .subcommands([
             one_kubelet(with_flags(Command::new(APPLY), APPLY_FLAGS))
-                .about("Makes the rules, whatever exists already; the probe set keeps its elements"),
-            remove(REMOVE, "Takes the rules away; the probe set stays"),
+                .about("Makes the rules, whatever exists; the probe set keeps its elements"),
+            remove(REMOVE, "Removes the rules and keeps the probe set"),
             verify_command(VERIFY),
-            remove(DESTROY, "Takes the rules and the probe set away"),
+            remove(DESTROY, "Removes the rules and the probe set"),
         ])
 }
 

@@ -38,13 +38,12 @@ pub(super) const NAME: &str = "pod";
 
 static DNS: Flag<bool> = Flag::switch("dns").help("DNS goes to ztunnel");
 
-static INGRESS: Flag<bool> =
-    Flag::switch("ingress").help("Leave inbound traffic alone, as a gateway wants it");
+static INGRESS: Flag<bool> = Flag::switch("ingress").help("Leave inbound traffic alone, as for a gateway");
 
 static VIRTUAL_INTERFACE: Flag<Vec<Interface>> = Flag::list("virtual-interface", "NAME", |given| {
     given.list(|name| name.parse().map_err(|error| format!("{name:?}: {error}")))
 })
-.help("Interface of a virtual machine, whose traffic counts as outbound; may be given again, or as a list");
+.help("Interface of a virtual machine, whose traffic counts as outbound; can be repeated, or a list");
 
 static APPLY_FLAGS: Flags = &[
     &EACH_NETNS,
@@ -82,16 +81,16 @@ pub(super) fn command() -> Command {
     let command = |name, flags, about| with_flags(Command::new(name), flags).about(about);
     group(NAME, "A pod's traffic goes to ztunnel, which listens inside the pod")
         .after_help(
-            "--netns may be given again, for many pods at once.\n\
+            "--netns can be repeated, for many pods at once.\n\
              Exit codes: 0 done, 1 failed (in at least one of the pods), 2 wrong usage, 3 different (verify).",
         )
         .subcommands([
             command(
                 APPLY,
                 APPLY_FLAGS,
-                "Makes the rules and routes, whatever exists already; all of them or, in a pod where that fails, none",
+                "Makes the rules and routes, whatever exists; in each pod all of them, or none if that fails",
             ),
-            command(REMOVE, REMOVE_FLAGS, "Takes the rules, the policy rules and the routes away"),
+            command(REMOVE, REMOVE_FLAGS, "Removes the rules, the policy rules and the routes"),
             verify_command(VERIFY),
         ])
 }

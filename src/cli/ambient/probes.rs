@@ -63,7 +63,7 @@ pub(super) fn command() -> Command {
             "Exit codes: 0 done, 1 failed (nothing changed, unless the error says so), 2 wrong usage, 3 an address is another pod's.",
         )
         .subcommands([
-            command(ADD, "Adds addresses; one that another pod has becomes this one's")
+            command(ADD, "Adds addresses; an address of another pod is assigned to this one")
                 .arg(addresses().required(true))
                 .arg(pod_uid().required(true).help("The pod that has the addresses")),
             command(REMOVE, "Removes addresses, or all that a pod has")
@@ -74,7 +74,7 @@ pub(super) fn command() -> Command {
             command(DESTROY, "Removes the sets; no rule may use them any more"),
             command(
                 SYNC,
-                "Makes the set hold what standard input says, in lines of ADDR POD-UID, and nothing else",
+                "Replaces the content of the set by standard input, in lines of ADDR POD-UID",
             )
             .arg(argument(&ALLOW_EMPTY)),
         ])

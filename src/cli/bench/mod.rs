@@ -46,7 +46,7 @@ static SIZES: Flag<Vec<u32>> = Flag::text(
 
 static RUNS: Flag<u32> =
     Flag::number("runs", "NUMBER", || 7, |given| given.one(|text| number_within(text, 1..=1_000)))
-        .help("How often each contender runs, in turns, before its median is looked at; at most 5 times as often where it is not stable")
+        .help("How often each contender runs, alternating with the others; at most 5 times as often until its median is stable")
         .shown();
 
 static PLOT: Flag<Option<PathBuf>> =

@@ -47,7 +47,7 @@ static FLAGS: Flags = &[&PROFILE, &NETNS, &POD, &NODE_ROOT, &OUTPUT, &PROBE_HERE
 pub(super) fn command() -> Command {
     with_flags(Command::new(NAME), FLAGS)
         .about("Shows what this kernel and these privileges can do, and which profile can run here; changes nothing")
-        .after_help("Exit codes: 0 all profiles that were asked for can run, 1 one cannot or it is not known, 2 wrong usage.")
+        .after_help("Exit codes: 0 all requested profiles can run, 1 one cannot or that is unknown, 2 wrong usage.")
 }
 
 /// What is asked for.

@@ -26,7 +26,7 @@ pub(super) const NAME: &str = "explain";
 
 /// Exit code when the connection is not intercepted.
 const NOT_INTERCEPTED: u8 = 4;
-/// Exit code when it is redirected to a port at which nobody listens.
+/// Exit code when it is redirected to a port on which nobody listens.
 const NO_LISTENER: u8 = 5;
 
 static TO: Flag<Option<SocketAddr>> =
@@ -66,7 +66,7 @@ pub(super) fn command() -> Command {
         .after_help(
             "Reads the rules of every table, the addresses, the routes and the sockets, and sends nothing. Needs \
              CAP_NET_ADMIN: the kernel shows rules to nobody else.\n\n\
-             Exit codes: 0 intercepted; 4 not intercepted, or it depends; 5 redirected to a port at which nobody \
+             Exit codes: 0 intercepted; 4 not intercepted, or it depends; 5 redirected to a port on which nobody \
              listens; 1 it cannot be read; 2 wrong usage.",
         )
 }

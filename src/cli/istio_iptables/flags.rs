@@ -272,12 +272,12 @@ pub(in crate::cli) static CLEANUP_ONLY: Flag<bool> = Flag::switch("cleanup-only"
 pub(super) static NATIVE_NFTABLES: Flag<bool> = Flag::switch("native-nftables")
     .environment(&["NATIVE_NFTABLES"])
     .help(
-        "Exactly the rules of Istio's native backend: without IPv6 they still catch some of it, --drop-invalid is for TCP \
+        "Exactly the rules of Istio's native backend: without IPv6 they still intercept some of it, --drop-invalid is for TCP \
          alone, and captured DNS cuts off guests in the pod",
     );
 
 pub(super) static CNI_MODE: Flag<bool> =
-    Flag::switch("cni-mode").environment(&["CNI_MODE"]).help("Accepted; means nothing here");
+    Flag::switch("cni-mode").environment(&["CNI_MODE"]).help("Accepted and ignored");
 
 pub(super) static RECONCILE: Flag<bool> = Flag::switch("reconcile")
     .environment(&["RECONCILE"])
@@ -432,5 +432,5 @@ pub(super) const NOTES: &str = "\
 As Istio's injector calls it; without -b nothing that comes in is intercepted, without -i and -q nothing that goes out:
   meshwire istio-iptables -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -x '' -b '*' -d 15090,15021,15020
 
-Needs CAP_NET_ADMIN in the pod's network namespace, where it runs; see --dry-run for a look without.
+Needs CAP_NET_ADMIN in the pod's network namespace, where it runs; --dry-run needs no capability.
 Exit codes: 0 done; 1 failed, and nothing was changed; 2 wrong usage; 126 traffic is not intercepted.";

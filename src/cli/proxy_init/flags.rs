@@ -112,7 +112,7 @@ pub(super) static LOG_LEVEL: Flag<Level> = Flag::text("log-level", "LEVEL", || L
     .show(|_| "info".to_owned());
 
 pub(super) static USE_WAIT_FLAG: Flag<bool> =
-    Flag::switch("use-wait-flag").short('w').help("Accepted; means nothing here");
+    Flag::switch("use-wait-flag").short('w').help("Accepted and ignored");
 
 /// Whether one is asked for, as with the next two.
 pub(super) static IPTABLES_MODE: Flag<bool> = Flag::text(
@@ -170,7 +170,7 @@ fn level(given: &Given) -> Result<Level, UsageError> {
 
 /// For the end of the help.
 pub(super) const LISTS: &str =
-    "Lists are comma separated; a list that is given more than once goes on. An empty --netns is none.";
+    "Lists are comma separated; a repeated flag extends its list. An empty --netns is ignored.";
 
 /// For the end of the help of what applies.
 pub(super) const NOTES: &str = "\
@@ -178,5 +178,5 @@ As Linkerd's injector calls it:
   meshwire proxy-init --incoming-proxy-port 4143 --outgoing-proxy-port 4140 --proxy-uid 2102 \
 --inbound-ports-to-ignore 4190,4191
 
-Needs CAP_NET_ADMIN in the pod's network namespace, where it runs; see --simulate for a look without.
+Needs CAP_NET_ADMIN in the pod's network namespace, where it runs; --simulate needs no capability.
 Exit codes: 0 done; 1 failed, and no rule was changed; 2 wrong usage.";
