@@ -1,4 +1,4 @@
-//! What a profile wants of the kernel: rules and the network around them.
+//! What an interception needs of the kernel: rules, addresses, routes and policy rules.
 
 use crate::network::Network;
 use nft_ruleset::desired::{Desired, Owned};
@@ -41,7 +41,7 @@ impl Interception {
         self
     }
 
-    /// That nothing of it is desired any more.
+    /// An empty desired state, which removes all of it.
     pub fn to_remove(&self) -> Self {
         let (ruleset, network, handover) = (Ruleset::default(), Network::default(), Ruleset::default());
         Self { ruleset, network, handover, ..self.clone() }

@@ -1,4 +1,4 @@
-//! Whose probes are let pass: the uid of the kubelet.
+//! The kubelet's uid: its probes are not intercepted.
 
 use std::fmt;
 use std::fs;

@@ -227,7 +227,7 @@ impl Batch {
         self.object(uapi::NFT_MSG_NEWFLOWTABLE, flags, flowtable.family, |writer| flowtable.encode(writer));
     }
 
-    /// Takes these devices away from a flowtable, which stays.
+    /// Removes these devices from a flowtable, which is kept.
     pub fn del_flowtable_devices(&mut self, flowtable: &Flowtable<'_>) {
         self.object(uapi::NFT_MSG_DELFLOWTABLE, 0, flowtable.family, |writer| flowtable.encode(writer));
     }

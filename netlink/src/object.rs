@@ -483,7 +483,7 @@ mod tests {
                 0600 0200 00020000                         # l3proto
                 0500 0300 06000000                         # l4proto
         ";
-        // Here, nft leaves the NUL away.
+        // Here, nft leaves the NUL out.
         let golden = bytes(&nft.replace("0700 0100", "0800 0100"));
         let helper = CtHelper { helper: "ftp".into(), l3proto: Some(2), l4proto: 6 };
         let object = object("h", ObjectData::CtHelper(helper));

@@ -5,13 +5,13 @@ use crate::{AttrReader, AttrWriter, DecodeError, Expr, Family, Message, Text, ua
 /// Where in its chain a new rule goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
-    /// Behind all others
+    /// At the end of the chain
     Append,
-    /// Before all others
+    /// At the beginning of the chain
     Prepend,
     /// Before the rule with this handle
     Before(u64),
-    /// Behind the rule with this handle
+    /// After the rule with this handle
     After(u64),
     /// In the position of the rule with this handle, which goes
     Replace(u64),

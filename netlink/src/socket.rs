@@ -133,8 +133,8 @@ impl Socket {
     /// Lets the kernel validate the batch and throw it away.
     ///
     /// Since per-table validation (6.12) the kernel does not look at hooks and loops of tables that are new in the
-    /// batch. While it validates, hooks are registered and connection tracking may start; it takes a grace period
-    /// of RCU, some 10 ms.
+    /// batch. While it validates, hooks are registered and connection tracking may start; it takes an RCU grace
+    /// period, some 10 ms.
     ///
     /// # Errors
     /// As [`Socket::commit`].

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
     use crate::testing::{assert_bytes, bytes, message, read};
 
-    /// nft leaves NLM_F_CREATE away, which the kernel does not look at with tables; iptables-nft sets it, as this crate.
+    /// nft leaves NLM_F_CREATE out, which the kernel does not look at with tables; iptables-nft sets it, as this crate.
     #[track_caller]
     fn same(table: Table<'_>, golden: &str) {
         let golden = bytes(&golden.replacen("000a 0100", "000a 0104", 1));

@@ -33,11 +33,11 @@ use crate::mesh::istio::ambient::{HostInterception, PodInterception};
 use crate::network::RouteSocket;
 
 impl PodInterception {
-    /// Makes it so in the sockets' namespace, which is the pod's: all of it, or nothing. Rules that exist already
+    /// Applies it in the sockets' namespace, which is the pod's: all of it, or nothing. Rules that exist already
     /// stay, with their counters. On a kernel without `fib`, its rules are left out.
     ///
     /// # Errors
-    /// See [`ApplyError`]; whatever fails, what existed before exists again.
+    /// See [`ApplyError`]; after a failure, everything is as it was before.
     pub fn apply(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Applied, ApplyError> {
         self.interception().apply(nft, routes, Counters::Keep)
     }
@@ -52,11 +52,11 @@ impl PodInterception {
 }
 
 impl HostInterception {
-    /// Makes it so in the socket's namespace, which is the node's own: all of it, or nothing. The [probe set](crate::probes)
+    /// Applies it in the socket's namespace, which is the node's own: all of it, or nothing. The [probe set](crate::probes)
     /// keeps what is in it.
     ///
     /// # Errors
-    /// See [`ApplyError`]; whatever fails, what existed before exists again.
+    /// See [`ApplyError`]; after a failure, everything is as it was before.
     pub fn apply(&self, nft: &mut Socket) -> Result<Applied, ApplyError> {
         apply_ruleset(nft, &self.interception(), Counters::Keep)
     }

@@ -1,4 +1,4 @@
-//! What came of applying: not every kernel can hold every rule, and not every process lets others have the lock.
+//! The outcome of applying, and what about it is not as it should be.
 
 use nft_ruleset::Family;
 use nftwire::{Commit, Name, Socket};
@@ -8,7 +8,7 @@ use super::{ApplyError, Counters};
 use crate::interception::Interception;
 use crate::network::{LockError, RouteSocket};
 
-/// What was done, and what about it is not as it should be.
+/// The commit, and its warnings.
 #[derive(Debug)]
 pub struct Applied {
     /// The commit, or the check
@@ -68,12 +68,12 @@ impl From<Commit> for Applied {
 }
 
 impl Interception {
-    /// Makes it so: all of it, or nothing. Callers in the same network namespace, the thread's, wait for each other, for at
+    /// Applies it: all of it, or nothing. Callers in the same network namespace, the thread's, wait for each other, for at
     /// most one second, so that routes of one and rules of another do not mix. On a kernel that has no `fib`, rules that
     /// take it are left out.
     ///
     /// # Errors
-    /// See [`ApplyError`]; whatever fails, what existed before exists again.
+    /// See [`ApplyError`]; after a failure, everything is as it was before.
     pub fn apply(
         &self,
         nft: &mut Socket,

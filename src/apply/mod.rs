@@ -1,4 +1,4 @@
-//! Making an interception true: addresses and policy routing first, then the ruleset in one commit; and back.
+//! Applies and removes an interception: addresses and policy routing first, then the ruleset in one commit.
 //!
 //! Packets that are marked need their route before the first one is marked, so the network comes first. When the
 //! kernel refuses anything, what this run has added is taken back, and nothing else.
@@ -30,10 +30,10 @@ use nft_ruleset::{Family, Ruleset};
 use nftwire::feature::Feature;
 use settle::Committed;
 
-/// How long a generation is sought that lasts from the reading to the commit.
+/// How long a run retries until a generation lasts from the reading to the commit.
 const EXACT: Duration = Duration::from_secs(2);
 
-/// How long a proof is sought of what exists, where rules are to stay.
+/// How long a run retries until a reading is proven, where rules are to be kept.
 const PROVEN: Duration = Duration::from_secs(5);
 
 /// Why an interception was not applied, checked or removed.
@@ -43,7 +43,7 @@ pub enum ApplyError {
     /// The ruleset is wrong in itself. Nothing was changed.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// The ruleset has something that only can be shown. Nothing was changed.
+    /// The ruleset has something that can only be listed. Nothing was changed.
     #[error(transparent)]
     NotCompiled(#[from] NotCompiled),
     /// There is no plan, for a reason that [`PlanError`] did not know when this was written. Nothing was changed.
@@ -52,17 +52,17 @@ pub enum ApplyError {
     /// The network namespace cannot be entered. Nothing was changed.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
-    /// An address, a policy rule or a route could not be changed. What this run had added is gone again.
+    /// An address, a policy rule or a route could not be changed. What this run had added was removed again.
     #[error(transparent)]
     Route(#[from] RouteError),
     /// The kernel refused the ruleset. Nothing was changed.
     #[error("{}", refused(.subject.as_deref(), .refusal))]
     Refused {
-        /// What it refused, as the user knows it
+        /// The refused object, as the user knows it
         subject: Option<Box<Subject>>,
-        /// What that takes that a kernel may lack
+        /// The feature that it needs and that a kernel may lack
         feature: Option<&'static Feature>,
-        /// Its answer
+        /// The kernel's reply
         refusal: Box<Refusal>,
     },
     /// The ruleset could not be sent or read. With [`nftwire::Error::Receive`] and
@@ -80,10 +80,10 @@ pub enum ApplyError {
     /// The ruleset is removed, but not what iptables may have left in its place.
     #[error("the rules are removed, but not what iptables may have left: {0}")]
     LeftoversOfOthers(nftwire::Error),
-    /// The ruleset is applied, with rules that stayed, and it could not be read whether it is complete, nor written anew.
+    /// The ruleset is applied, with rules that stayed, and could neither be read to see whether it is complete nor be written again.
     #[error("the rules are applied, but could not be read back: {0}")]
     Unproven(Box<ApplyError>),
-    /// Taking back what this run had added failed, too.
+    /// Removing what this run had added failed, too.
     #[error("{error}; and what was added before could not be taken back: {undo}")]
     NotUndone {
         /// The first failure
@@ -246,7 +246,7 @@ impl From<nftwire::Error> for ApplyError {
     }
 }
 
-/// Makes the rules so, for an interception that needs no network besides them.
+/// Applies the rules of an interception that needs no routes or addresses.
 ///
 /// # Errors
 /// As [`Interception::apply`].

@@ -1,5 +1,5 @@
-//! The network after the commit. Rules are one transaction, routes and addresses are none: another run that did not wait can
-//! have taken away between this run's routes and its rules what they need, or have come with its own rules after them. So
+//! The network after the commit. Rules are one transaction, routes and addresses are not part of it: between the
+//! routes of this run and its rules, another run that did not wait can have removed the routes, or have replaced the rules afterwards. So
 //! each run looks again after its commit, and the run whose rules are in force decides.
 
 use nftwire::Socket;

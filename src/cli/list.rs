@@ -256,9 +256,9 @@ mod colour {
         while let Some(start) = rest.find("counter packets ") {
             let (before, counter) = rest.split_at(start);
             let words = counter.match_indices([' ', '\n']).nth(4);
-            let (counter, behind) = counter.split_at(words.map_or(counter.len(), |(end, _)| end));
+            let (counter, after) = counter.split_at(words.map_or(counter.len(), |(end, _)| end));
             shown.extend([before, COUNT, counter, OFF]);
-            rest = behind;
+            rest = after;
         }
         shown + rest
     }

@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 
 use caps::CapSet;
 
-/// What is over before is not worth a line.
+/// Work that ends earlier is not shown.
 const DELAY: Duration = Duration::from_secs(1);
 /// Between two drawings.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// The channels by which the thread learns what is being done and confirms that its line is erased.
 struct Drawer {
-    /// What goes on; `None` for nothing any more
+    /// The work in progress; `None` when it is done
     sender: Sender<Option<String>>,
     gone: Receiver<()>,
 }

@@ -1,4 +1,4 @@
-//! What a migration would do, as a value: to be shown, or carried out.
+//! A migration's steps, as a value that can be shown or carried out.
 
 use std::fmt::{self, Display, Formatter};
 

@@ -1,7 +1,7 @@
-//! One writer at a time: who changes routes and rules together has to be alone among its kind.
+//! One writer at a time: a run that changes routes and rules together takes a lock.
 //!
 //! The kernel makes one transaction of all rules, but routes and addresses are not part of it. Without a lock, a run that
-//! needs them and one that takes them away can each do half of it after the other one's half.
+//! needs them and one that removes them could interleave.
 //!
 //! The lock is a netlink port ID: only one socket of a network namespace can have it, the kernel takes it back when its
 //! process ends, and nothing is left in any file system. It needs no privilege, so that any process of a pod can hold it for

@@ -335,7 +335,7 @@ impl RouteSocket {
         })
     }
 
-    /// What stands where this route belongs: the table's default routes of the same metric, first that counts
+    /// What is in the position of this route: the table's default routes of the same metric, first that counts
     /// first.
     fn default_routes(&mut self, route: LocalRoute) -> Result<Vec<FoundRoute>, RouteError> {
         let attempt = Attempt::ReadRoutes(route);

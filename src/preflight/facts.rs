@@ -1,4 +1,4 @@
-//! What is so here, as values: nothing is judged, and nothing is changed.
+//! Facts about this network namespace and its kernel, as values. Nothing is judged, nothing is changed.
 
 use std::collections::HashSet;
 use std::fs;
@@ -30,9 +30,9 @@ pub struct Facts {
     pub links_to_others: Vec<String>,
     /// Whether rules may be read and changed
     pub access: Access,
-    /// What of nf_tables there is
+    /// Which parts of nf_tables exist
     pub asked: Probed,
-    /// Modules that were loaded while that was asked
+    /// Modules that the probe loaded
     pub loaded_by_asking: Vec<String>,
     /// IPv6
     pub ipv6: Ipv6,
@@ -58,13 +58,13 @@ pub struct Facts {
 /// Whether rules may be read and changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// They may
+    /// Rules may be read and changed
     Granted,
     /// EPERM
     Denied,
     /// The kernel has no nf_tables
     NoNfTables,
-    /// It was not asked, since asking could have loaded a module
+    /// It was not probed, since that could have loaded a module
     NotProbed,
     /// Something else went wrong: its text
     Unknown(String),
@@ -84,7 +84,7 @@ pub enum Ipv6 {
 }
 
 impl Facts {
-    /// Looks around in the thread's network namespace. What of nf_tables there is, is asked separately, with
+    /// Collects the facts of the thread's network namespace. nf_tables is probed separately, with
     /// [`Facts::set_asked`]. Without `autoload`, nothing is asked that could make the kernel load a module.
     #[must_use]
     pub fn gather(autoload: bool) -> Self {

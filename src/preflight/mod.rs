@@ -1,4 +1,4 @@
-//! What has to be known about the place before anything is changed in it: facts as values, and verdicts about them.
+//! What has to be known about a network namespace before anything is changed in it: facts, and verdicts about them.
 
 pub mod facts;
 mod host;

@@ -1,4 +1,4 @@
-//! Asking the kernel what of nf_tables it has: each feature as the smallest object that takes it.
+//! Probes which parts of nf_tables the kernel has: each feature by the smallest object that needs it.
 
 use std::io;
 use std::thread;
@@ -17,20 +17,20 @@ use nix::sched::{CloneFlags, unshare};
 
 use nftwire::feature::{Feature, Kind};
 
-/// What the kernel answers when it is asked for one feature.
+/// The kernel's reply to the probe of one feature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It has it
+    /// The kernel has it
     Works,
-    /// It has it not, with this errno
+    /// The kernel lacks it, with this errno
     Missing(i32),
-    /// It was not asked
+    /// It was not probed
     NotProbed,
-    /// The answer is about something else: its text
+    /// The reply is about something else: its text
     Unknown(String),
 }
 
-/// Where the kernel is asked.
+/// Where the kernel is probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// By a commit in a network namespace that ends afterwards
@@ -41,26 +41,26 @@ pub enum Stage {
     Nowhere,
 }
 
-/// What was asked where, and how long it took.
+/// What was probed where, and how long it took.
 #[derive(Clone, Debug)]
 pub struct Probed {
     /// Where
     pub stage: Stage,
-    /// What came of it, in the order of the question
+    /// The replies, in the order of the features
     pub answers: Vec<(&'static Feature, Answer)>,
     /// How long it took
     pub elapsed: Duration,
 }
 
 impl Probed {
-    /// Nobody was asked for these.
+    /// None of these was probed.
     #[must_use]
     pub fn nothing(features: &[&'static Feature]) -> Self {
         let answers = features.iter().map(|feature| (*feature, Answer::NotProbed)).collect();
         Self { stage: Stage::Nowhere, answers, elapsed: Duration::ZERO }
     }
 
-    /// With these in addition, for which nobody was asked.
+    /// With these in addition, which were not probed.
     #[must_use]
     pub fn and_not(mut self, features: &[&'static Feature]) -> Self {
         self.answers.extend(Self::nothing(features).answers);
@@ -68,7 +68,7 @@ impl Probed {
     }
 }
 
-/// Asks in a network namespace that a thread makes and takes with it. The kernel may load modules for it.
+/// Probes in a network namespace that a thread creates and that ends with it. The kernel may load modules for it.
 ///
 /// # Errors
 /// No such namespace can be made: EPERM without CAP_SYS_ADMIN.
@@ -83,7 +83,7 @@ pub fn in_throwaway_namespace(features: &[&'static Feature]) -> io::Result<Probe
     })
 }
 
-/// Asks in a network namespace of a user namespace, both new, where no privilege is needed; the process moves into them
+/// Probes in a network namespace of a user namespace, both new, where no privilege is needed; the process moves into them
 /// for good, and must have a single thread. The kernel may load modules for it.
 ///
 /// # Errors
@@ -102,7 +102,7 @@ pub fn in_namespaces_for_good(features: &[&'static Feature]) -> io::Result<Probe
     }
 }
 
-/// Asks by a batch that is not committed, in the thread's own network namespace. For a moment base chains are
+/// Probes by a batch that is not committed, in the thread's own network namespace. For a moment base chains are
 /// registered, connection tracking is turned on, and it takes an RCU grace period (some 10 ms); if something is
 /// missing, one for each feature.
 #[must_use]

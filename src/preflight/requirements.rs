@@ -1,4 +1,4 @@
-//! What each profile takes of a kernel.
+//! What each profile needs of a kernel.
 
 use std::net::Ipv4Addr;
 

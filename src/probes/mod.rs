@@ -286,7 +286,7 @@ fn holds(nft: &mut Socket, desired: &[(IpAddr, PodUid<'_>)]) -> Result<bool, Pro
     Ok(differences.gone.is_empty() && differences.come.is_empty())
 }
 
-/// What lies between the probe set and the one that is desired.
+/// The differences between the probe set and the desired one.
 struct Differences<'a> {
     gone: Vec<IpAddr>,
     come: Vec<&'a (IpAddr, PodUid<'a>)>,

@@ -121,7 +121,7 @@ fn run(kinds: &[u8], chains: &'static [&'static str], plain: bool) -> BoxedStrat
                     let counter = counts.then(|| Rule::new().counter());
                     let act = if let Twist::OtherAct(number) = twist { &acts[number] } else { &acts[0] };
                     let rule = joined(looks.into_iter().chain(counter).chain([act.clone()]));
-                    run.push(if matches!(twist, Twist::Comment) { rule.comment("told") } else { rule });
+                    run.push(if matches!(twist, Twist::Comment) { rule.comment("other") } else { rule });
                 }
                 run
             })

@@ -64,7 +64,7 @@ impl Drop for Monitor {
 fn mark(monitors: &[Monitor], marker: &str) {
     let start = Instant::now();
     while monitors.iter().any(|monitor| monitor.waits_for(marker)) {
-        assert!(start.elapsed() < PATIENCE, "no monitor tells of {marker}");
+        assert!(start.elapsed() < PATIENCE, "no monitor reports {marker}");
         Nft::Theirs.load(&format!("add table arp {marker}\ndelete table arp {marker}\n"));
         thread::sleep(Duration::from_millis(20));
     }

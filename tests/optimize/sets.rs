@@ -167,8 +167,8 @@ fn what_a_set_cannot_hold_stays() {
     becomes(&names.map(Rule::accept), &["iifname \"eth*\" accept", "iifname \"wlan*\" accept"]);
     let unequal = [tcp(1).tcp(), Rule::new().port(TCP_DPORT, Op::Ne, 2).tcp()].map(Rule::accept);
     assert_eq!(optimized(&unequal, Counting::ByRule).len(), 2);
-    let told = [tcp(1).accept().comment("one"), tcp(2).accept().comment("two")];
-    assert_eq!(optimized(&told, Counting::ByRule).len(), 2);
+    let commented = [tcp(1).accept().comment("one"), tcp(2).accept().comment("two")];
+    assert_eq!(optimized(&commented, Counting::ByRule).len(), 2);
 }
 
 #[test]

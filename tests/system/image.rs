@@ -15,29 +15,9 @@ use nix::libc::NETLINK_NETFILTER;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{chdir, chroot};
 
-use crate::harness::{GIVEN, Intercept, Namespace, oracle, privileged, program, say};
+use crate::harness::{GIVEN, ISTIO_ARGS, Intercept, Namespace, oracle, privileged, program, say};
 use crate::linkerd_invocation::CHART;
 
-/// As Istio's injector calls it.
-const ISTIO_ARGS: [&str; 17] = [
-    "-p",
-    "15001",
-    "-z",
-    "15006",
-    "-u",
-    "1337",
-    "-m",
-    "REDIRECT",
-    "-i",
-    "*",
-    "-x",
-    "",
-    "-b",
-    "*",
-    "-d",
-    "15090,15021,15020",
-    "--log_output_level=default:info",
-];
 /// With everything that the kernel can be asked for.
 const TPROXY_ARGS: [&str; 10] =
     ["-u", "1337", "-m", "TPROXY", "-i", "*", "-b", "*", "--redirect-dns", "--capture-all-dns"];

@@ -7,7 +7,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::harness::nft::{assert_same, meaning, objects};
-use crate::harness::{Intercept, Namespace, User, network, oracle, privileged};
+use crate::harness::{ISTIO_ARGS, Intercept, Namespace, User, network, oracle, privileged};
 use crate::settings::Setting;
 
 fn stdout(output: &Output) -> String {
@@ -28,25 +28,7 @@ fn printed(namespace: &Namespace, command: Intercept) -> String {
 #[test]
 fn istios_template_is_taken_word_for_word() {
     let Some(namespace) = Setting::namespace() else { return };
-    let template = Intercept::new(&[
-        "-p",
-        "15001",
-        "-z",
-        "15006",
-        "-u",
-        "1337",
-        "-m",
-        "REDIRECT",
-        "-i",
-        "*",
-        "-x",
-        "",
-        "-b",
-        "*",
-        "-d",
-        "15090,15021,15020",
-        "--log_output_level=default:info",
-    ]);
+    let template = Intercept::new(&ISTIO_ARGS);
     let expected = "\
 table inet istio-proxy-nat {
 	chain prerouting {

@@ -90,8 +90,8 @@ fn swapped(kind: ChainKind, priority: i32, rules: Vec<Rule>, regular: Vec<Chain>
 /// Counts what wants to go to the port, before the swapped chains and after them, and what comes there at all; and lets
 /// none of it out. Connection tracking forgets a connection whose first packet is dropped, so each packet is a new one.
 fn witness() -> Ruleset {
-    let behind = vec![to_port().counter(), Rule::new().counter().drop()];
-    let chains = [("before", -300, vec![to_port().counter()]), ("behind", 100, behind)];
+    let after = vec![to_port().counter(), Rule::new().counter().drop()];
+    let chains = [("before", -300, vec![to_port().counter()]), ("after", 100, after)];
     let chains = chains.map(|(name, priority, rules)| base(name, ChainKind::Filter, priority, rules));
     table(WITNESS, chains.into())
 }

@@ -130,10 +130,10 @@ fn by_type(attributes: &[u8]) -> Vec<u8> {
     let mut rest = attributes;
     while let Some(&[l0, l1, k0, k1]) = rest.first_chunk() {
         let (length, kind) = (u16::from_ne_bytes([l0, l1]), u16::from_ne_bytes([k0, k1]));
-        let (attribute, behind) = rest.split_at(usize::from(length).next_multiple_of(4));
+        let (attribute, after) = rest.split_at(usize::from(length).next_multiple_of(4));
         let value = if nested(kind) { by_type(&attribute[4..]) } else { attribute[4..].to_vec() };
         sorted.push((kind, [&attribute[..4], &value].concat()));
-        rest = behind;
+        rest = after;
     }
     sorted.sort_by_key(|(kind, _)| *kind);
     sorted.into_iter().flat_map(|(_, bytes)| bytes).collect()

@@ -69,8 +69,8 @@ fn inside_a_send_buffer_that_may_not_grow() {
     let mut batch = batch_of(granted + 16);
     let sent = batch.len() + 20;
     let Err(error) = socket.commit(&mut batch) else { panic!("committed") };
-    let Error::SendBuffer { needed, granted: told } = error else { panic!("{error:?}") };
-    assert_eq!((needed, told), (sent + 32, granted));
+    let Error::SendBuffer { needed, granted: reported } = error else { panic!("{error:?}") };
+    assert_eq!((needed, reported), (sent + 32, granted));
     assert_eq!(
         error.to_string(),
         format!(

@@ -239,11 +239,12 @@ fn a_name_that_is_too_long_fails_with_the_kernels_errno() {
         let refusal = refused(&mut Socket::open().unwrap(), &mut batch);
         assert_eq!((refusal.message, refusal.errno), (Some(2), Errno::ERANGE as i32));
         // Up to 6.12 the kernel does not report which one it was; 6.18 does.
-        let told = "the kernel refused message 2 of the transaction, attribute 3 (name): ERANGE: Math result not representable \
+        let with_attribute = "the kernel refused message 2 of the transaction, attribute 3 (name): ERANGE: Math result not representable \
                     (Attribute failed policy validation)";
-        let untold = "the kernel refused message 2 of the transaction: ERANGE: Math result not representable";
+        let without =
+            "the kernel refused message 2 of the transaction: ERANGE: Math result not representable";
         let (attribute, said) = (refusal.location.attribute, refusal.to_string());
-        let of_each = [(Some((uapi::NFTA_CHAIN_NAME, "name")), told), (None, untold)];
+        let of_each = [(Some((uapi::NFTA_CHAIN_NAME, "name")), with_attribute), (None, without)];
         assert!(of_each.contains(&(attribute, said.as_str())), "{attribute:?}: {said}");
         batch.clear();
         batch.add_table(&Table::new(FAMILY, &name[1..]));

@@ -14,25 +14,25 @@ const MAP_MAX: usize = 1024;
 pub(super) fn fold(groups: &[Group<'_>], counting: Counting) -> Vec<Rule> {
     let mut rules = Vec::with_capacity(groups.len());
     let mut rest = groups;
-    while let [first, behind @ ..] = rest {
-        let (rule, taken) = map(first, behind).unwrap_or_else(|| (first.to_rule(counting), 0));
+    while let [first, after @ ..] = rest {
+        let (rule, taken) = map(first, after).unwrap_or_else(|| (first.to_rule(counting), 0));
         rules.push(rule);
-        rest = &behind[taken..];
+        rest = &after[taken..];
     }
     rules
 }
 
 /// The map of the first group and as many of the next ones as fit, and how many these are.
-fn map(first: &Group<'_>, behind: &[Group<'_>]) -> Option<(Rule, usize)> {
+fn map(first: &Group<'_>, after: &[Group<'_>]) -> Option<(Rule, usize)> {
     let parts = first.parts()?;
-    let index = differing_match(parts, behind.first()?.parts()?, None)??;
+    let index = differing_match(parts, after.first()?.parts()?, None)??;
     if first.len() > MAP_MAX || !parts.may_come_last(index) {
         return None;
     }
     let mut map = Builder::default();
     map.add(first, index)?;
     let fits = |group: &&Group<'_>| is_alike(first, group, index) && map.add(group, index).is_some();
-    let taken = behind.iter().take_while(fits).count();
+    let taken = after.iter().take_while(fits).count();
     (taken > 0).then(|| Some((map.finish(parts, index, first.comment())?, taken)))?
 }
 

@@ -127,7 +127,7 @@ impl<'a> Plan<'a> {
     /// every reading, or change the ruleset so often that no generation lasts until a commit.
     ///
     /// What others change between this reading and the commit, and the transaction does not touch, stays as if they had
-    /// done it after the commit. Where they took away what it takes away, the kernel refuses it with ENOENT.
+    /// done it after the commit. Where they removed what it removes, the kernel refuses it with ENOENT.
     ///
     /// # Errors
     /// See [`PlanError`].

@@ -292,7 +292,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Puts something into the batch that takes away what is not desired.
+    /// Adds something to the batch that removes what is not desired.
     pub(super) fn remove(&mut self, subject: Subject, fill: impl FnOnce(&mut Batch)) {
         self.removed.push(Subject { is_removal: true, ..subject });
         self.push(Object::Removal(self.removed.len() - 1), fill);

@@ -166,7 +166,7 @@ fn to_ignored_ports(ports: &[RangeInclusive<u16>]) -> Option<Rule> {
 }
 
 /// With the comment that Linkerd gives the same rule. A list of ports that is longer than a comment may be is cut
-/// behind one of them.
+/// after one of them.
 fn commented(rule: Rule, comment: &str) -> Rule {
     const MORE: &str = ",...";
     const MAX: usize = COMMENT_MAX - 1;

@@ -202,7 +202,7 @@ fn nf_tables(facts: &Facts) -> Finding {
     let works = answers.clone().filter(|(_, answer)| *answer == Answer::Works).count();
     let missing: Vec<_> =
         answers.clone().filter(|(_, answer)| matches!(answer, Answer::Missing(_))).collect();
-    let untold: Vec<_> = answers
+    let unknown: Vec<_> = answers
         .clone()
         .filter(|(_, answer)| matches!(answer, Answer::NotProbed | Answer::Unknown(_)))
         .map(|(feature, _)| named(feature))
@@ -218,7 +218,7 @@ fn nf_tables(facts: &Facts) -> Finding {
     if facts.access == Access::NoNfTables {
         return finding(subject, Verdict::No, "not in this kernel", json).advise(no_nf_tables());
     }
-    let verdict = match (missing.is_empty(), untold.is_empty()) {
+    let verdict = match (missing.is_empty(), unknown.is_empty()) {
         (false, _) => Verdict::Warning,
         (true, false) => Verdict::Unknown,
         (true, true) if asked.stage == Stage::Nowhere => Verdict::Unknown,
@@ -235,8 +235,8 @@ fn nf_tables(facts: &Facts) -> Finding {
     if asked.stage == Stage::Nowhere {
         let (advice, remedy) = not_asked(facts);
         finding = Finding { remedy, ..finding.advise(advice) };
-    } else if !untold.is_empty() {
-        finding = finding.advise(format!("not known: {}", untold.join(", ")));
+    } else if !unknown.is_empty() {
+        finding = finding.advise(format!("not known: {}", unknown.join(", ")));
     }
     let milliseconds = asked.elapsed.as_secs_f64() * 1000.0;
     match asked.stage {

@@ -21,6 +21,27 @@ const PROGRAM: &str = "meshwire";
 /// Other names for it, by links.
 const LINKS: [&str; 3] = ["istio-iptables", "proxy-init", "linkerd2-proxy-init"];
 
+/// The arguments of Istio's injection template, with a logging flag.
+pub(crate) const ISTIO_ARGS: [&str; 17] = [
+    "-p",
+    "15001",
+    "-z",
+    "15006",
+    "-u",
+    "1337",
+    "-m",
+    "REDIRECT",
+    "-i",
+    "*",
+    "-x",
+    "",
+    "-b",
+    "*",
+    "-d",
+    "15090,15021,15020",
+    "--log_output_level=default:info",
+];
+
 /// Runs `meshwire istio-iptables` with the arguments inside the namespace, as [`Intercept::apply`] does.
 pub(crate) fn intercept(namespace: &Namespace, args: &[&str]) {
     Intercept::new(args).apply(namespace);

@@ -20,7 +20,7 @@ mod server;
 mod users;
 
 pub(crate) use client::{Client, Outcome, captured, straight};
-pub(crate) use intercept::{Intercept, intercept};
+pub(crate) use intercept::{ISTIO_ARGS, Intercept, intercept};
 pub(crate) use meshwire_testkit::{Namespace, link, oracle, privileged, say, skip};
 pub(crate) use network::{network, of_the_command};
 pub(crate) use owner::owned_table;

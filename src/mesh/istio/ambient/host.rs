@@ -68,7 +68,7 @@ impl HostInterception {
         Interception { ruleset: self.ruleset(), handover, ..Self::nothing() }
     }
 
-    /// That nothing is desired any more of what any settings make.
+    /// An empty desired state, which removes what any settings make.
     pub fn nothing() -> Interception {
         let owned = Ruleset { tables: vec![table([false, true].map(|native| chain(native, Vec::new())))] };
         Interception { owned: Owned::with_kept_sets(&owned).and(&bridges(&owned)), ..Interception::default() }

@@ -47,7 +47,7 @@ pub struct PodInterception {
     pub ipv6: bool,
     /// Whether DNS goes to ztunnel: what the pod says, or else what the mesh does
     pub dns: bool,
-    /// Whether inbound traffic is left alone, as a gateway wants it
+    /// Whether inbound traffic is left alone, as for a gateway
     pub ingress: bool,
     /// Interfaces whose inbound traffic, from a virtual machine, is treated as outbound
     pub virtual_interfaces: Vec<Interface>,
@@ -114,7 +114,7 @@ impl PodInterception {
         Interception { ruleset: self.ruleset(), network: self.network(), ..Self::nothing() }
     }
 
-    /// That nothing is desired any more of what any settings make.
+    /// An empty desired state, which removes what any settings make.
     pub fn nothing() -> Interception {
         let owned = Rules::default().into_tables();
         Interception {
