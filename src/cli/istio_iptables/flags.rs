@@ -262,7 +262,7 @@ pub(super) static DUAL_STACK: Flag<bool> = Flag::switch("dual-stack")
 pub(super) static NETWORK_NAMESPACE: Flag<Option<Given>> =
     Flag::text("network-namespace", "PATH|PID|NAME", || None, |given| Ok(Some(given.clone())))
         .environment(&["NETWORK_NAMESPACE"])
-        .help("Istio's name for --netns")
+        .help("The network namespace: a file, a process in it, or its name for `ip netns`")
         .empty_is_none();
 
 pub(in crate::cli) static CLEANUP_ONLY: Flag<bool> = Flag::switch("cleanup-only")
