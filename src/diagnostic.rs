@@ -254,7 +254,7 @@ impl Explain for NamespaceError {
             Self::Enter(error) => {
                 let explanation = error.explanation();
                 match error.raw_os_error().map(Errno::from_raw) {
-                    Some(Errno::EINVAL) => explanation.help("the file is not a network namespace, or not any more"),
+                    Some(Errno::EINVAL) => explanation.help("the file is not a network namespace, or no longer one"),
                     Some(Errno::EPERM) => explanation
                         .help("CAP_SYS_ADMIN is needed, here and in the namespace's own user namespace"),
                     _ => explanation,

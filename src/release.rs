@@ -22,7 +22,7 @@ pub enum Released {
     Nothing,
     /// Our tables are removed; these chains of Istio's agent do their work
     Removed(Vec<Leftover>),
-    /// Our tables are still there: of this family, [`Family::Ipv4`] or [`Family::Ipv6`], nothing would do their work
+    /// Our tables still exist: of this family, [`Family::Ipv4`] or [`Family::Ipv6`], nothing would do their work
     NotTakenOver(Family),
 }
 

@@ -53,7 +53,7 @@ pub enum NamespaceError {
         /// What the system call said
         error: io::Error,
     },
-    /// It cannot be entered: setns(2) failed. EINVAL: the file is not a network namespace, or not any more; EPERM:
+    /// It cannot be entered: setns(2) failed. EINVAL: the file is not a network namespace, or no longer one; EPERM:
     /// CAP_SYS_ADMIN is missing, here or in the namespace's own user namespace.
     #[error("cannot enter the network namespace: {}", io_text(.0))]
     Enter(io::Error),

@@ -40,7 +40,7 @@ pub enum Fault {
     )]
     Name(Name),
     /// Two tables of a family, or two chains or two sets of a table, have the same name.
-    #[error("there are two with this name")]
+    #[error("duplicate name")]
     Duplicate,
     /// A jump to a chain that the table does not have.
     #[error("jumps to unknown chain {0}")]

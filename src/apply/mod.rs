@@ -69,12 +69,12 @@ pub enum ApplyError {
     /// [`nftwire::Error::Unconfirmed`], it is not known whether it was applied.
     #[error("nf_tables: {0}")]
     Netlink(nftwire::Error),
-    /// The ruleset is applied or removed, but an address, a policy rule or a route of an earlier run is still there.
-    #[error("the rules are {done}, but routes or addresses of an earlier run are still there: {error}")]
+    /// The ruleset is applied or removed, but an address, a policy rule or a route of an earlier run could not be removed.
+    #[error("the rules are {done}, but routes or addresses of an earlier run could not be removed: {error}")]
     Leftover {
         /// `applied` or `removed`
         done: &'static str,
-        /// What is still there, and why
+        /// What could not be removed, and why
         error: RouteError,
     },
     /// The ruleset is removed, but not what iptables may have left in its place.
@@ -84,7 +84,7 @@ pub enum ApplyError {
     #[error("the rules are applied, but could not be read back: {0}")]
     Unproven(Box<ApplyError>),
     /// Removing what this run had added failed, too.
-    #[error("{error}; and what was added before could not be taken back: {undo}")]
+    #[error("{error}; and what was added before could not be removed: {undo}")]
     NotUndone {
         /// The first failure
         error: Box<ApplyError>,
@@ -130,7 +130,7 @@ impl Explain for ApplyError {
             Self::NotUndone { error, undo } => error
                 .explanation()
                 .at("left", undo.explanation().place())
-                .help("what this run had added of routes and addresses is still there")
+                .help("routes and addresses that this run added remain")
                 .remedy(Remedy::CleanUp),
         }
     }

@@ -113,7 +113,7 @@ impl Action {
         matches!(self, Self::Remove | Self::CheckRemoval | Self::PrintRemoval | Self::PlanRemoval)
     }
 
-    /// Whether it is not done in the machine's own network namespace: a removal takes away only what does no good there.
+    /// Whether it is not done in the machine's own network namespace: a removal deletes only what has no use there.
     pub(super) fn is_for_pods(self) -> bool {
         matches!(self, Self::Apply(_) | Self::Check)
     }

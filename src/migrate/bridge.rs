@@ -57,7 +57,7 @@ fn given_to_a_transparent_socket(mark: u32) -> Rule {
     Rule::new().mark(Op::Eq, mark).matches(transparent, Op::Eq, Data::new(&[1]))
 }
 
-/// All tables that a run may have left, of these settings and of others: where it was killed, they are still there.
+/// All tables that a run may have left, of these settings and of others: if it was killed, they still exist.
 pub(super) fn owned(interception: &Interception) -> Owned {
     let tables = interception.owned.tables().filter(|(_, name)| is_bridge(name));
     let tables = tables.map(|(family, name)| Table::new(family, name.clone())).collect();

@@ -97,11 +97,11 @@ pub enum MigrateError {
         "the old rules are removed, and the new ones are in effect only in tables whose names end in -bridge: {0}"
     )]
     OnlyBridge(Box<Self>),
-    /// All is done, but those tables are still there
-    #[error("the new rules are applied, but tables whose names end in -bridge are still there: {0}")]
+    /// All is done, but those tables could not be removed
+    #[error("the new rules are applied, but tables whose names end in -bridge could not be removed: {0}")]
     BridgeStays(Box<Self>),
     /// Our rules are applied, and the old ones remain as well: all connections are intercepted
-    #[error("the new rules are applied, but the old ones are still there, too: {0}")]
+    #[error("the new rules are applied, but the old ones could not be removed: {0}")]
     OldRulesStay(Box<Self>),
 }
 

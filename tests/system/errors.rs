@@ -169,7 +169,7 @@ fn a_namespace_that_cannot_be_entered_is_named() {
     let missing = "there is no network namespace /run/netns/nowhere: ENOENT: No such file or directory\n\
                    help: a namespace is named by a file, by a process in it, or as `ip netns` names it; that of a pod goes with the pod\n";
     let no_namespace = "cannot enter the network namespace: EINVAL: Invalid argument\n\
-                        help: the file is not a network namespace, or not any more\n";
+                        help: the file is not a network namespace, or no longer one\n";
     let named = "help: a namespace is named by a file, by a process in it, or as `ip netns` names it\n";
     let file = "help: a namespace's file is such as /run/netns/NAME or /proc/PID/ns/net\n";
     for (path, error) in [

@@ -38,7 +38,8 @@ const SCENARIOS: [(Option<&str>, &str); 8] = [
 /// What a run may say where its rules exist, but not everything that belongs to it: that it is so.
 const DONE: [&str; 2] = ["applied, but", "removed, but"];
 /// What a run says that does not know what it has done.
-const UNKNOWN: [&str; 3] = ["the transaction was sent, but", "may have been done", "could not be taken back"];
+const UNKNOWN: [&str; 3] =
+    ["the transaction was sent, but", "may have been done", "what was added before could not be removed"];
 
 #[test]
 fn every_system_call_that_fails_leaves_all_or_nothing() {

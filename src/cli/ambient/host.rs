@@ -104,7 +104,7 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
     if action == Some(Action::PrintRemoval) {
         let sets = if subcommand == DESTROY { " and the probe set" } else { ", not the probe set" };
         Log::beside(output == Output::Json)
-            .info(&format!("it takes away the host's rules{sets}; nothing is changed"));
+            .info(&format!("a removal deletes the host's rules{sets}; nothing is changed"));
         return Ok(ExitCode::SUCCESS);
     }
     let _deferred = signals::defer();

@@ -116,7 +116,7 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
         }
         Some(Action::PrintRemoval) => {
             Log::beside(output == Output::Json)
-                .info("a removal takes away the pod's tables, policy rules and routes; nothing is changed");
+                .info("a removal deletes the pod's tables, policy rules and routes; nothing is changed");
             return Ok(ExitCode::SUCCESS);
         }
         _ => {}

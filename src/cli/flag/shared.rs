@@ -75,7 +75,7 @@ pub(in crate::cli) fn optimization(values: &Values<'_>) -> Result<Option<Countin
     match (values.read(&OPTIMIZE)?, by_element.filter(|_| counts)) {
         (true, Some(_)) => Ok(Some(Counting::ByElement)),
         (true, None) => Ok(Some(Counting::ByRule)),
-        (false, Some(given)) => Err(given.fault("it means nothing without --optimize")),
+        (false, Some(given)) => Err(given.fault("it has no effect without --optimize")),
         (false, None) => Ok(None),
     }
 }

@@ -241,15 +241,16 @@ fn nf_tables(facts: &Facts) -> Finding {
     let milliseconds = asked.elapsed.as_secs_f64() * 1000.0;
     match asked.stage {
         Stage::Throwaway => {
-            finding = finding.advise(format!("asked in a throwaway network namespace, {milliseconds:.1} ms"));
+            finding =
+                finding.advise(format!("probed in a throwaway network namespace, {milliseconds:.1} ms"));
         }
         Stage::Here => {
-            finding = finding.advise(format!("asked here, without a commit, {milliseconds:.1} ms"));
+            finding = finding.advise(format!("probed here, without a commit, {milliseconds:.1} ms"));
         }
         Stage::Nowhere => {}
     }
     if !facts.loaded_by_asking.is_empty() {
-        finding = finding.advise(format!("loaded by asking: {}", facts.loaded_by_asking.join(", ")));
+        finding = finding.advise(format!("loaded by the probe: {}", facts.loaded_by_asking.join(", ")));
     }
     finding
 }

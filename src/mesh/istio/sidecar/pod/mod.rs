@@ -139,7 +139,7 @@ pub enum Fault {
         error: InterfaceError,
     },
     /// `*` where it has no meaning
-    #[error("`*` means nothing here: name the {0}")]
+    #[error("`*` is not allowed here: name the {0}")]
     Wildcard(&'static str),
 }
 
