@@ -146,13 +146,13 @@ pub enum Verdict<'a> {
     Drop,
     /// `NF_ACCEPT`
     Accept,
-    /// `NFT_CONTINUE`: on with the next rule
+    /// `NFT_CONTINUE`: continues with the next rule
     Continue,
-    /// `NFT_BREAK`: out of the rule
+    /// `NFT_BREAK`: ends the rule; the next one is evaluated
     Break,
-    /// `NFT_JUMP`: into the chain and back
+    /// `NFT_JUMP`: continues in the chain, and returns
     Jump(Text<'a>),
-    /// `NFT_GOTO`: into the chain, never back
+    /// `NFT_GOTO`: continues in the chain; does not return
     Goto(Text<'a>),
     /// As [`Verdict::Jump`], into the chain that has this number in the batch
     JumpId(u32),

@@ -1,8 +1,8 @@
-//! What somebody wants the kernel to hold.
+//! The desired state of the kernel.
 
 use crate::{Family, Name, Ruleset, Set, Text};
 
-/// The tables that are somebody's own: what else is in them goes, but for the sets that others fill.
+/// Owned tables: what is in them and not desired is removed, except for sets that others fill.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owned {
     tables: Vec<OwnedTable>,

@@ -1,4 +1,4 @@
-//! A ruleset as a picture: hooks in the order in which packets meet them, chains with their rules, and arrows from the
+//! A ruleset as a picture: hooks in the order in which packets traverse them, chains with their rules, and arrows from the
 //! rules to the chains that they jump to.
 //!
 //! The picture is made here, without a program: [`Graph::svg`] draws it, [`Graph::dot`] leaves that to graphviz.
@@ -59,7 +59,7 @@ struct Row {
     /// Packets and bytes, where it counts them
     counted: Option<(u64, u64)>,
     jumps: Vec<Jump>,
-    /// Whether packets came by
+    /// Whether packets passed
     moved: bool,
 }
 

@@ -102,7 +102,7 @@ impl Rule {
         Self::default()
     }
 
-    /// Goes on with what `statement` says.
+    /// Appends a statement.
     #[must_use]
     pub fn then(mut self, statement: Statement) -> Self {
         self.statements.push(statement);
@@ -213,7 +213,7 @@ impl Rule {
         self.then(Statement::Nat(Box::new(Nat { family, address, ..Nat::new(kind) })))
     }
 
-    /// Says what the rule is for.
+    /// Sets the rule's comment.
     #[must_use]
     pub fn comment(self, comment: impl Into<Name>) -> Self {
         Self { comment: Some(comment.into()), ..self }

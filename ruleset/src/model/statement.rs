@@ -18,7 +18,7 @@ pub enum Statement {
         /// With what
         right: Expression,
     },
-    /// Counts the packets and bytes that come by
+    /// Counts packets and bytes
     Counter(Counter),
     /// Sets something that belongs to the packet or its connection
     Set {
@@ -41,13 +41,13 @@ pub enum Statement {
     Limit(Limit),
     /// Matches while fewer bytes passed than the quota
     Quota(Quota),
-    /// Notes when a packet came by last; milliseconds since, `None` for never
+    /// Records when the last packet passed; milliseconds since, `None` for never
     Last(Option<u64>),
     /// Matches while there are at most so many connections
     CtCount {
         /// How many
         count: u32,
-        /// Goes on when there are more
+        /// Whether it is inverted: it matches when there are more
         over: bool,
     },
     /// Drops the packet and informs the sender
@@ -185,9 +185,9 @@ pub enum Verdict {
     Drop,
     /// Back to the chain that jumped here, or to the policy
     Return,
-    /// On with the next rule
+    /// Continues with the next rule
     Continue,
-    /// Out of the rule
+    /// Ends the rule; the next one is evaluated
     Break,
     /// Continues in this chain, and returns
     Jump(Name),
@@ -389,7 +389,7 @@ pub struct Limit {
     pub burst: u32,
     /// Bytes instead of packets
     pub bytes: bool,
-    /// Goes on when there are more
+    /// Whether it is inverted: it matches when there are more
     pub over: bool,
 }
 
@@ -413,9 +413,9 @@ impl Limit {
 pub struct Quota {
     /// How many
     pub bytes: u64,
-    /// How many came by
+    /// How many have passed
     pub used: u64,
-    /// Goes on when there were more
+    /// Whether it is inverted: it matches once there were more
     pub over: bool,
 }
 
@@ -505,7 +505,7 @@ impl UpdateOp {
 pub struct Queue {
     /// The queue's number or numbers
     pub number: Option<Expression>,
-    /// Goes on with the packet where no program listens
+    /// Lets the packet pass where no program listens
     pub bypass: bool,
     /// Picks the queue by the processor
     pub fanout: bool,

@@ -1,4 +1,4 @@
-//! What lies between the kernel and what is desired: to be shown, or to be sent.
+//! The difference between what the kernel holds and what is desired, to be shown or to be sent.
 //!
 //! A plan is made of a [`Snapshot`] and a [`Desired`]. [`Plan::differences`] shows it, [`Plan::transaction`] is the batch
 //! after which the kernel holds what is desired. The batch requires the generation that was read; the caller starts over
@@ -67,7 +67,7 @@ impl From<DecodeError> for PlanError {
     }
 }
 
-/// What lies between what the kernel holds and what is desired.
+/// The difference between what the kernel holds and what is desired.
 #[derive(Debug)]
 #[must_use = "it does nothing before it is sent"]
 pub struct Plan<'a> {
@@ -123,7 +123,7 @@ impl<'a> Plan<'a> {
         Self::new(snapshot, desired, depth == Depth::KeptRules)
     }
 
-    /// That everything of the desired tables is replaced, for any generation and without a proof: for where others disturb
+    /// A plan that replaces everything in the desired tables, for any generation and without a proof: for when others disturb
     /// every reading, or change the ruleset so often that no generation lasts until a commit.
     ///
     /// What others change between this reading and the commit, and the transaction does not touch, stays as if they had
@@ -136,7 +136,7 @@ impl<'a> Plan<'a> {
         Self::new(snapshot, desired, false)
     }
 
-    /// That nothing exists: what most pods need, for one request. `None` where a desired table exists. The
+    /// A plan for a namespace without any of the desired tables, as most new pods are; it takes one request. `None` where a desired table exists. The
     /// kernel refuses the transaction with EEXIST where a desired one has come meanwhile; that no other comes is for
     /// the caller to see to.
     ///
@@ -161,7 +161,7 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// That nothing exists, without a look: the kernel refuses the transaction with EEXIST where a desired table is.
+    /// The same without that request: the kernel refuses the transaction with EEXIST where a desired table is.
     ///
     /// # Errors
     /// See [`PlanError`].
