@@ -518,6 +518,57 @@ fn a_folder_that_cannot_be_written_is_named_and_does_not_end_the_agent() {
     assert_eq!(running.stop(), Some(0));
 }
 
+/// A folder that the platform mounts read-only: the error names it and what to set, nothing is half done, and the rest lives on.
+#[test]
+fn a_read_only_folder_is_named_with_what_to_set() {
+    if !root() {
+        return;
+    }
+    for (installer, folder, what) in [
+        (&ISTIO, "host/opt/cni/bin", "cannot install the plugin's executable"),
+        (&ISTIO, "host/etc/cni/net.d", "cannot write the network configuration"),
+        (&LINKERD, "host/opt/cni/bin", "cannot install the plugin's executable"),
+        (&LINKERD, "host/etc/cni/net.d", "cannot write the plugin's kubeconfig"),
+    ] {
+        let node = Node::new();
+        fs::write(node.net(LIST), PRIMARY).unwrap();
+        let mut running =
+            node.start(&mut read_only(&(installer.command)(&node), installer.name, &node.path(folder)));
+        until("refused", || running.log(), || running.log().contains(what));
+        let log = running.log();
+        for part in
+            [&*node.path(folder).to_string_lossy(), "Read-only file system", "cniBinDir", "destCNIBinDir"]
+        {
+            assert!(log.contains(part), "{part}: {log}");
+        }
+        assert!(running.is_running(), "{log}");
+        assert_eq!(fs::read_to_string(node.net(LIST)).unwrap(), PRIMARY);
+        assert_eq!(node.configurations(), [LIST]);
+        if installer.name == ISTIO.name {
+            assert_eq!(get(node.health, "/readyz").0, 503);
+        }
+        running.stop();
+    }
+}
+
+/// The same program where one folder is read-only, in a mount namespace of its own.
+fn read_only(command: &Command, name: &str, folder: &std::path::Path) -> Command {
+    const MOUNTS: &str =
+        "set -e; mount --bind \"$1\" \"$1\"; mount -o remount,ro,bind \"$1\"; shift; exec \"$@\"";
+    let mut unshared = Command::new("unshare");
+    unshared
+        .args(["--mount", "sh", "-c", MOUNTS, "sh"])
+        .arg(folder)
+        .arg(command.get_program())
+        .arg(name)
+        .env_clear();
+    unshared.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    for (name, value) in command.get_envs() {
+        unshared.env(name, value.unwrap());
+    }
+    unshared
+}
+
 /// Whoever has the port would answer the kubelet's questions. Without metrics pods start, so their port is only logged.
 #[test]
 fn a_port_that_is_taken_is_named() {

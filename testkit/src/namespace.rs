@@ -17,6 +17,7 @@ use crate::{link, skipped};
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A network namespace, held by nothing but a descriptor: it ends with the value and the last socket in it.
+#[derive(Debug)]
 pub struct Namespace(File);
 
 impl Default for Namespace {

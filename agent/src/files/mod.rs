@@ -48,7 +48,9 @@ fn hint(error: &io::Error, path: &Path) -> String {
             )
         }
         io::ErrorKind::ReadOnlyFilesystem => {
-            "; the platform keeps this folder elsewhere: see global.platform, cniBinDir and cniConfDir of the chart".into()
+            "; the platform keeps this folder elsewhere: see global.platform, cniBinDir and cniConfDir of Istio's chart, \
+             destCNIBinDir and destCNINetDir of Linkerd's"
+                .into()
         }
         _ => String::new(),
     }
