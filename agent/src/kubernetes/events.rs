@@ -83,7 +83,7 @@ impl Events {
         json!({
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"generateName": format!("{}.", involved.name), "namespace": involved.namespace},
+            "metadata": {"name": event_name(&involved.name), "namespace": involved.namespace},
             "involvedObject": involved.reference,
             "reason": reason,
             "message": message,
@@ -93,5 +93,36 @@ impl Events {
             "lastTimestamp": time,
             "count": 1,
         })
+    }
+}
+
+/// A name for an event about this object, as Kubernetes' own components make it: the object's, and the time in nanoseconds. The
+/// API server takes no `generateName` that ends with a dot.
+pub(crate) fn event_name(object: &str) -> String {
+    let time = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+    let time = format!("{time:x}");
+    // A name has at most 253 characters (RFC 1123), those of Kubernetes' objects are ASCII.
+    let object = object.get(..LONGEST_NAME - 1 - time.len()).unwrap_or(object).trim_end_matches(['-', '.']);
+    format!("{object}.{time}")
+}
+
+/// Of an object (apimachinery, DNS1123SubdomainMaxLength).
+const LONGEST_NAME: usize = 253;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_events_name_is_its_objects_and_short_enough() {
+        let name = event_name("web-0");
+        assert!(name.starts_with("web-0.") && name.len() > 16, "{name}");
+        for object in ["a".repeat(253), format!("{}.{}", "a".repeat(235), "b".repeat(17))] {
+            let name = event_name(&object);
+            assert!(
+                (240..=253).contains(&name.len()) && !name.contains("..") && !name.contains("-."),
+                "{name}"
+            );
+        }
     }
 }

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::metrics::Counters;
+pub(crate) use events::event_name;
 pub use events::{Events, Involved};
 pub use informer::{Change, Collection, follow};
 pub use object::{ContainerStatus, Metadata, Owner, Pod, PodStatus, Terminated};

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::is_moot;
-use crate::kubernetes::{ApiError, Change, Client, Collection, Pod, follow};
+use crate::kubernetes::{ApiError, Change, Client, Collection, Pod, event_name, follow};
 use crate::log::AGENT;
 use crate::metrics::LinkerdMetrics;
 
@@ -213,7 +213,7 @@ impl Controller {
         let event = json!({
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"generateName": format!("{}.", pod.metadata.name), "namespace": namespace},
+            "metadata": {"name": event_name(&pod.metadata.name), "namespace": namespace},
             "eventTime": humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
             "type": "Normal",
             "reason": "LinkerdCNINotConfigured",

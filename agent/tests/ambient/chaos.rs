@@ -1,22 +1,33 @@
-//! Everything at once, for a while; then quiet, and everything has to be as desired.
+//! Everything at once, for a while; then quiet, and everything has to be as desired. Pods talk meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs};
 
 use meshwire_testkit::kubernetes::{ADMIN, Access, Effect, Fault as ApiFault};
-use meshwire_testkit::ztunnel::Fault;
+use meshwire_testkit::ztunnel::{Fault, Ztunnel};
 use serde_json::json;
 
 use super::harness::{Node, Sandbox, post, within};
 use super::privileged;
+use super::traffic::{Talker, Traffic};
 
 /// Names are used again, and so are their addresses: `MESHWIRE_CHAOS_PODS`, at most 200.
 fn names() -> u64 {
     let pods = env::var("MESHWIRE_CHAOS_PODS").ok().and_then(|text| text.parse().ok());
     pods.unwrap_or(24).min(200)
 }
+
+/// What happens to the pairs of pods that talk. Nothing ever happens to the pods of the first one themselves.
+const STEADY: usize = 0;
+/// Somebody flushes the rules in these.
+const FLUSHED: usize = 1;
+/// The first of these leaves the mesh and comes back.
+const LABELLED: usize = 2;
+const PAIRS: u8 = 3;
 
 struct Pod {
     uid: String,
@@ -35,6 +46,8 @@ struct Chaos {
     api_is_away: bool,
     /// When the agent was killed last, or a ztunnel met a fault
     disturbed: Instant,
+    /// Whether the pod that leaves and comes back is in the mesh
+    labelled_in: bool,
 }
 
 impl Chaos {
@@ -97,6 +110,19 @@ impl Chaos {
         self.node.update(&format!("p{name}"), |pod| pod["metadata"]["labels"] = labels);
     }
 
+    /// Takes the first pod of a pair out of the mesh, or into it.
+    fn label_talker(&mut self, traffic: &Traffic) {
+        self.labelled_in = !self.labelled_in;
+        let mode = if self.labelled_in { "ambient" } else { "none" };
+        let name = &traffic.talkers[2 * LABELLED].name;
+        self.node.update(name, |pod| pod["metadata"]["labels"] = json!({ "istio.io/dataplane-mode": mode }));
+    }
+
+    fn flush_talker(&mut self, traffic: &Traffic) {
+        let index = 2 * FLUSHED + usize::from(self.random(2) > 0);
+        traffic.talkers[index].sandbox.namespace.output("nft flush ruleset");
+    }
+
     fn flush(&mut self, name: u64) {
         if let Some(sandbox) = self.pods.get(&name).and_then(|pod| pod.sandbox.as_ref()) {
             sandbox.namespace.output("nft flush ruleset");
@@ -125,14 +151,16 @@ impl Chaos {
         self.node.api().fault(ApiFault::always("/", effects[index]).times(times));
     }
 
-    fn step(&mut self, ztunnel: &meshwire_testkit::ztunnel::Ztunnel) {
+    fn step(&mut self, ztunnel: &Ztunnel, traffic: &Traffic) {
         let name = 1 + self.random(self.names);
         match self.random(100) {
             0..20 if !self.pods.contains_key(&name) => self.create(name),
             0..45 => self.start(name),
             45..55 => self.delete(name),
-            55..65 => self.label(name),
-            65..70 => self.flush(name),
+            55..63 => self.label(name),
+            63..65 => self.label_talker(traffic),
+            65..69 => self.flush(name),
+            69 => self.flush_talker(traffic),
             70..73 => {
                 self.node.host.output("nft flush ruleset");
             }
@@ -166,11 +194,16 @@ impl Chaos {
         running.map(|(name, pod)| (pod.uid.clone(), *name)).collect()
     }
 
+    fn is_enabled(&self, name: &str, sandbox: &Sandbox) -> bool {
+        self.node.annotation(name).as_deref() == Some("enabled") && sandbox.namespace.tables().len() == 3
+    }
+
     fn is_as_desired(&self, name: u64, pod: &Pod) -> bool {
-        let annotation = self.node.annotation(&format!("p{name}"));
+        let name = format!("p{name}");
+        let annotation = self.node.annotation(&name);
         let tables = pod.sandbox.as_ref().map_or(0, |sandbox| sandbox.namespace.tables().len());
         match (&pod.sandbox, pod.member) {
-            (Some(_), true) => annotation.as_deref() == Some("enabled") && tables == 3,
+            (Some(sandbox), true) => self.is_enabled(&name, sandbox),
             (_, false) => annotation.is_none() && tables == 0,
             (None, true) => true,
         }
@@ -181,6 +214,31 @@ impl Chaos {
 fn duration() -> Duration {
     let seconds = env::var("MESHWIRE_CHAOS_SECONDS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(15))
+}
+
+/// What became of the connections. Where nobody touched the pods themselves, not one was cut and not a byte was plain text,
+/// whatever happened to the agent, the node, ztunnel's connection and the API server.
+fn judge(traffic: &Traffic) {
+    for (pair, ledger) in traffic.ledgers.iter().enumerate() {
+        let [bytes, cut, refused] =
+            [&ledger.bytes, &ledger.cut, &ledger.refused].map(|count| count.load(Ordering::Relaxed));
+        let plain = traffic.plaintext(pair);
+        let what =
+            ["nothing happened to", "rules were flushed in", "one left the mesh and came back, of"][pair];
+        eprintln!(
+            "pods that {what}: {bytes} bytes carried, {plain} seen in plain text, {cut} connections cut, {refused} refused"
+        );
+        assert!(bytes > 0);
+        if pair == STEADY {
+            assert_eq!((plain, cut, refused), (0, 0, 0));
+        }
+    }
+    // All have their rules again. What was connected without them stays as it is until it ends.
+    traffic.connect_anew();
+    let seen = || (0..traffic.ledgers.len()).map(|pair| traffic.plaintext(pair)).collect::<Vec<_>>();
+    let before = seen();
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(seen(), before, "plain text on the wire although everything is as desired");
 }
 
 fn descriptors() -> usize {
@@ -205,14 +263,26 @@ fn chaos_ends_as_desired() {
         token: ADMIN.to_owned(),
         api_is_away: false,
         disturbed: Instant::now(),
+        labelled_in: true,
     };
+    let mut traffic = Traffic::new(&chaos.node, PAIRS);
     chaos.node.start();
-    let ztunnel = chaos.node.ztunnel();
+    let ztunnel = Arc::new(chaos.node.ztunnel());
+    let begun = |pod: &Talker| chaos.is_enabled(&pod.name, &pod.sandbox);
+    within(Duration::from_secs(20), "the pods that talk are in the mesh", || {
+        traffic.talkers.iter().all(begun)
+    });
+    traffic.start(Arc::clone(&ztunnel));
+    let talk = |pair: usize| traffic.ledgers[pair].bytes.load(Ordering::Relaxed) > 0;
+    within(Duration::from_secs(10), "they talk", || (0..traffic.ledgers.len()).all(talk));
     let end = Instant::now() + duration();
     let mut steps = 0;
     while Instant::now() < end {
-        chaos.step(&ztunnel);
+        chaos.step(&ztunnel, &traffic);
         steps += 1;
+    }
+    if !chaos.labelled_in {
+        chaos.label_talker(&traffic);
     }
     if chaos.api_is_away {
         chaos.node.api().accept();
@@ -226,16 +296,22 @@ fn chaos_ends_as_desired() {
     }
 
     let desired = chaos.desired();
-    let proxies = || ztunnel.proxies().into_keys().collect::<Vec<_>>();
-    let uids: Vec<_> = desired.keys().cloned().collect();
+    let proxies = || ztunnel.proxies().into_keys().collect::<BTreeSet<_>>();
+    let talkers = traffic.talkers.iter();
+    let uids = desired.keys().cloned().chain(talkers.clone().map(|pod| pod.uid.clone())).collect();
     within(Duration::from_secs(40), "ztunnel has the pods of the mesh", || proxies() == uids);
     for (name, pod) in &chaos.pods {
         let what = || format!("pod {name} {} is as desired: {}", pod.uid, chaos.node.status());
         let limit = Duration::from_secs(45).saturating_sub(quiet.elapsed());
         within(limit, &what(), || chaos.is_as_desired(*name, pod));
     }
+    for pod in talkers.clone() {
+        let limit = Duration::from_secs(45).saturating_sub(quiet.elapsed());
+        within(limit, &format!("{} is as desired", pod.name), || chaos.is_enabled(&pod.name, &pod.sandbox));
+    }
     let owners = desired.iter().flat_map(|(uid, name)| Chaos::addresses(*name).map(|ip| (ip, uid.clone())));
-    let probes: BTreeMap<_, _> = owners.collect();
+    let probes: BTreeMap<_, _> =
+        owners.chain(talkers.map(|pod| (pod.address.to_string(), pod.uid.clone()))).collect();
     within(Duration::from_secs(10), "the probe set is as desired", || chaos.node.probes() == probes);
     let settled = quiet.elapsed();
     assert_eq!(ztunnel.violations(), [""; 0]);
@@ -245,7 +321,13 @@ fn chaos_ends_as_desired() {
         chaos.pods.len()
     );
 
+    judge(&traffic);
+
     // Every pod goes: nothing of them stays open.
+    for pod in &traffic.talkers {
+        chaos.node.api().remove(&Node::pod_path(&pod.name));
+    }
+    drop(traffic);
     let names: Vec<_> = chaos.pods.keys().copied().collect();
     for name in names {
         chaos.delete(name);

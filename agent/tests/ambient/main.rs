@@ -16,6 +16,7 @@ mod harness;
 mod measure;
 mod migration;
 mod program;
+mod traffic;
 
 use std::time::Duration;
 

@@ -72,8 +72,17 @@ pub(super) fn list(state: &mut State, target: &Target, query: &Query) -> Result<
 pub(super) fn create(state: &mut State, target: &Target, mut object: Value) -> Result<Value, Failure> {
     let metadata = &object["metadata"];
     let name = match (metadata["name"].as_str(), metadata["generateName"].as_str()) {
-        (Some(name), _) if !name.is_empty() => name.to_owned(),
-        (_, Some(prefix)) => format!("{prefix}{:05x}", state.store.revision()),
+        (Some(name), _) if !name.is_empty() => {
+            check_name("metadata.name", name, name)?;
+            name.to_owned()
+        }
+        (_, Some(prefix)) => {
+            // A dash at its end does not end the name.
+            let last =
+                prefix.strip_suffix('-').map_or_else(|| prefix.to_owned(), |start| format!("{start}a"));
+            check_name("metadata.generateName", prefix, &last)?;
+            format!("{prefix}{:05x}", state.store.revision())
+        }
         _ => {
             return Err(Failure::invalid(
                 "metadata.name: Required value: name or generateName is required".into(),
@@ -93,6 +102,23 @@ pub(super) fn create(state: &mut State, target: &Target, mut object: Value) -> R
     object["kind"] = json!(target.kind());
     object["apiVersion"] = json!(target.group_version);
     Ok(state.store.put(key, object))
+}
+
+/// A subdomain of RFC 1123, as the names of most kinds have to be.
+fn check_name(field: &str, value: &str, name: &str) -> Result<(), Failure> {
+    let is_alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        let ends = [bytes.first(), bytes.last()];
+        ends.iter().all(|end| end.is_some_and(is_alphanumeric))
+            && bytes.iter().all(|byte| is_alphanumeric(byte) || *byte == b'-')
+    };
+    if name.len() <= 253 && name.split('.').all(is_label) {
+        return Ok(());
+    }
+    let rule = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and \
+                end with an alphanumeric character";
+    Err(Failure::invalid(format!("{field}: Invalid value: {value:?}: {rule}")))
 }
 
 pub(super) fn update(state: &mut State, target: &Target, object: Value) -> Result<Value, Failure> {
