@@ -159,8 +159,12 @@ impl Cluster {
     }
 
     fn confirmation(&self) -> Vec<Input> {
-        let is_certain = self.is_complete() && self.pods_confirmed && self.namespaces_confirmed;
-        is_certain.then_some(Input::Confirmed).into_iter().collect()
+        let confirmed = match (self.is_complete() && self.pods_confirmed, self.namespaces_confirmed) {
+            (false, _) => return Vec::new(),
+            (true, false) => Input::PodsConfirmed,
+            (true, true) => Input::Confirmed,
+        };
+        vec![confirmed]
     }
 
     /// All pods, or those of a namespace.
@@ -342,10 +346,16 @@ mod tests {
         assert!(cluster.pods(Change::Confirmed).is_empty());
         assert_eq!(cluster.find("in", "p", None), Found::Unknown);
         let inputs = cluster.namespaces(Change::Listed(vec![namespace("in", AMBIENT)]));
-        let [Input::Unconfirmed, Input::Pod(_), Input::Pod(_), Input::Listed(uids)] = &inputs[..] else {
+        let [Input::Unconfirmed, Input::Pod(_), Input::Pod(_), Input::Listed(uids), Input::PodsConfirmed] =
+            &inputs[..]
+        else {
             panic!("{inputs:?}")
         };
         assert_eq!(uids.len(), 2);
+        assert!(matches!(cluster.namespaces(Change::Confirmed)[..], [Input::Confirmed]));
+        // Which pods exist is certain without the namespaces.
+        cluster.namespaces(Change::Listed(vec![namespace("in", AMBIENT)]));
+        assert!(matches!(cluster.pods(Change::Confirmed)[..], [Input::PodsConfirmed]));
         assert!(matches!(cluster.namespaces(Change::Confirmed)[..], [Input::Confirmed]));
         // A list of one kind takes the certainty away, and its own bookmark brings it back.
         let inputs = cluster.pods(Change::Listed(vec![pod("in", "p", "")]));

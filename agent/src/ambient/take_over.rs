@@ -8,9 +8,22 @@ use meshwire::interception::Interception;
 use meshwire::leftovers;
 use meshwire::migrate::MigrateError;
 use meshwire::network::RouteSocket;
+use meshwire::verify::verify;
 use nftwire::Socket;
 
 use super::netns::NetnsError;
+
+/// Whether exactly these rules exist, and nothing of an agent in iptables mode.
+///
+/// # Errors
+/// They cannot be read.
+pub(super) fn is_made(
+    desired: &Interception,
+    nft: &mut Socket,
+    routes: &mut RouteSocket,
+) -> Result<bool, NetnsError> {
+    Ok(leftovers::find(nft)?.is_empty() && verify(desired, nft, routes)?.is_empty())
+}
 
 /// Makes the rules; existing ones keep their counters.
 ///

@@ -230,7 +230,7 @@ fn judge(traffic: &Traffic) {
         );
         assert!(bytes > 0);
         if pair == STEADY {
-            assert_eq!((plain, cut, refused), (0, 0, 0));
+            assert_eq!((plain, cut, refused), (0, 0, 0), "{:?}", ledger.errors.lock().unwrap());
         }
     }
     // All have their rules again. What was connected without them stays as it is until it ends.

@@ -10,9 +10,9 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meshwire::netns::Namespace as Netns;
 use meshwire_testkit::ztunnel::Ztunnel;
@@ -54,6 +54,8 @@ pub(super) struct Ledger {
     pub(super) cut: AtomicU64,
     /// Connections that were not made
     pub(super) refused: AtomicU64,
+    /// Why, and after how long
+    pub(super) errors: Mutex<Vec<String>>,
     /// The connection that is to live is to be another one
     renew: AtomicBool,
 }
@@ -112,7 +114,10 @@ impl Traffic {
         let pods =
             self.talkers.iter().map(|pod| (pod.uid.clone(), (pod.sandbox.namespace.path(), pod.address)));
         let (pods, over) = (pods.collect(), Arc::clone(&self.over));
-        self.threads.push(thread::spawn(move || proxies(&ztunnel, &pods, &over)));
+        let (sender, all_run) = mpsc::channel();
+        self.threads.push(thread::spawn(move || proxies(&ztunnel, &pods, &over, &sender)));
+        // As ztunnel acknowledges a pod once its proxy listens.
+        all_run.recv_timeout(2 * LIMIT).unwrap();
         for two in self.talkers.chunks(2) {
             let ledger = Arc::new(Ledger::default());
             self.ledgers.push(Arc::clone(&ledger));
@@ -198,20 +203,27 @@ fn talk(to: SocketAddrV4, ledger: &Ledger, over: &AtomicBool) {
             lasting = None;
         }
         if let Some(stream) = &mut lasting {
-            if exchange(stream).is_ok() {
-                ledger.bytes.fetch_add(WORDS.len() as u64, Ordering::Relaxed);
-            } else {
-                ledger.cut.fetch_add(1, Ordering::Relaxed);
-                lasting = None;
+            let begun = Instant::now();
+            match exchange(stream) {
+                Ok(()) => {
+                    ledger.bytes.fetch_add(WORDS.len() as u64, Ordering::Relaxed);
+                }
+                Err(error) => {
+                    ledger.cut.fetch_add(1, Ordering::Relaxed);
+                    ledger.errors.lock().unwrap().push(format!("{error} after {:?}", begun.elapsed()));
+                    lasting = None;
+                }
             }
         }
+        let begun = Instant::now();
         match connect(to).and_then(|mut stream| exchange(&mut stream).map(|()| stream)) {
             Ok(stream) => {
                 ledger.bytes.fetch_add(WORDS.len() as u64, Ordering::Relaxed);
                 lasting.get_or_insert(stream);
             }
-            Err(_) => {
+            Err(error) => {
                 ledger.refused.fetch_add(1, Ordering::Relaxed);
+                ledger.errors.lock().unwrap().push(format!("{error} after {:?}", begun.elapsed()));
             }
         }
         thread::sleep(Duration::from_millis(30));
@@ -236,7 +248,7 @@ fn exchange(stream: &mut TcpStream) -> io::Result<()> {
 type Pods = BTreeMap<String, (PathBuf, Ipv4Addr)>;
 
 /// Runs a proxy in each pod for as long as ztunnel has one there.
-fn proxies(ztunnel: &Ztunnel, pods: &Pods, over: &AtomicBool) {
+fn proxies(ztunnel: &Ztunnel, pods: &Pods, over: &AtomicBool, all_run: &mpsc::Sender<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let meshed = Arc::new(Mutex::new(BTreeMap::new()));
@@ -254,6 +266,9 @@ fn proxies(ztunnel: &Ztunnel, pods: &Pods, over: &AtomicBool) {
                         Proxy { inside: Arc::new(inside), address: *address, meshed: Arc::clone(&meshed) };
                     running.insert(uid, proxy.start());
                 }
+            }
+            if running.len() == pods.len() {
+                let _ = all_run.send(());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

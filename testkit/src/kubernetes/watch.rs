@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hyper::Response;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval_at, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::fault::Effect;
 use super::reply::{self, Cut, ReplyBody};
@@ -25,6 +25,9 @@ struct Watch {
     /// Changes after this revision are still to be sent.
     revision: u64,
     bookmarks: bool,
+    /// Whether anything of the collection has changed since it began: as long as nothing has, the real API server sends no
+    /// bookmark (cacheWatcher.process of apiserver: only what is newer than the version asked for).
+    has_news: bool,
     until: Instant,
     /// Half of the first line, then the connection ends.
     cut: bool,
@@ -77,6 +80,7 @@ pub(super) fn start(
         selector,
         revision,
         bookmarks: query.is_true("allowWatchBookmarks"),
+        has_news: false,
         until: Instant::now() + Duration::from_secs(seconds),
         cut: matches!(effect, Some(Effect::ResetMidway | Effect::HalfBody)),
     };
@@ -97,6 +101,7 @@ async fn run(
 ) {
     let mut changes = shared.changes.subscribe();
     let mut bookmarks = interval_at(Instant::now() + bookmark_every, bookmark_every);
+    bookmarks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         changes.borrow_and_update();
         let expired = !watch.collect(&shared.lock(), &mut lines);
@@ -120,7 +125,7 @@ async fn run(
         tokio::select! {
             () = sleep_until(watch.until) => return,
             () = sender.closed() => return,
-            _ = bookmarks.tick(), if watch.bookmarks => lines.push(bookmark(&watch.target, watch.revision)),
+            _ = bookmarks.tick(), if watch.bookmarks && watch.has_news => lines.push(bookmark(&watch.target, watch.revision)),
             changed = changes.changed() => if changed.is_err() { return },
         }
     }
@@ -134,6 +139,7 @@ impl Watch {
             return false;
         };
         for change in changes.filter(|change| change.key.same_resource(&self.target)) {
+            self.has_news = true;
             if let Some((kind, object)) = change.event(&self.selector) {
                 lines.push(json!({"type": kind, "object": object}));
             }

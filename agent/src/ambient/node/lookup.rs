@@ -86,6 +86,23 @@ impl Node {
                     lookup.ask_at = Some(again);
                 }
             }
+            Step::Known(uid, Ok(found)) => {
+                let (pod, namespace) = *found;
+                // Another pod may have its name by now.
+                let exists = pod.metadata.uid == uid.as_ref();
+                self.namespaces(Change::Applied(namespace));
+                if exists {
+                    self.pods(Change::Applied(pod));
+                }
+                self.handle(Input::Asked(uid, Ok(exists)));
+            }
+            Step::Known(uid, Err(error)) if error.code() == Some(404) => {
+                self.handle(Input::Asked(uid, Ok(false)));
+            }
+            Step::Known(uid, Err(error)) => {
+                tracing::warn!(target: "cni-agent", "cannot see whether pod {uid} still belongs to the mesh: {error}");
+                self.handle(Input::Asked(uid, Err(error.retry_after().unwrap_or_default())));
+            }
             Step::Found(found) => {
                 let ids = found.iter().map(|(uid, netns)| (uid.clone(), netns.id)).collect();
                 self.namespaces.extend(found.into_values().map(|netns| (netns.id, netns)));

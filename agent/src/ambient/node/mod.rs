@@ -61,13 +61,7 @@ pub async fn run(
                 node.stop(stop).await;
                 return Ok(());
             }
-            Some(input) = sources.inputs.recv() => {
-                node.handle(input);
-                // What else came is looked at together: with hundreds of pods each look has a price.
-                while let Ok(input) = sources.inputs.try_recv() {
-                    node.handle(input);
-                }
-            }
+            Some(input) = sources.inputs.recv() => node.handle(input),
             Some(change) = sources.pods.recv() => node.pods(change),
             Some(change) = sources.namespaces.recv() => node.namespaces(change),
             Some(call) = sources.calls.recv() => node.call(call),
@@ -76,6 +70,7 @@ pub async fn run(
             _ = passes.tick() => node.handle(Input::Pass),
             () = sleep(deadline) => {}
         }
+        sources.hand_over_what_came(&mut node);
     }
 }
 
@@ -99,12 +94,32 @@ struct Sources {
     ztunnels: mpsc::Receiver<zds::Event>,
 }
 
+impl Sources {
+    /// What has come meanwhile is looked at together: with hundreds of pods each look has a price.
+    fn hand_over_what_came(&mut self, node: &mut Node) {
+        while let Ok(input) = self.inputs.try_recv() {
+            node.handle(input);
+        }
+        while let Ok(change) = self.pods.try_recv() {
+            node.pods(change);
+        }
+        while let Ok(change) = self.namespaces.try_recv() {
+            node.namespaces(change);
+        }
+        while let Ok(step) = self.steps.try_recv() {
+            node.step(step);
+        }
+    }
+}
+
 /// What a thread or task has found out, besides inputs of the state machine.
 enum Step {
     /// An event's namespace is open, and the pod's
     Opened(Event, Netns, oneshot::Sender<Result<(), String>>),
     /// The API server was asked for an event's pod
     Asked(u64, Result<Box<(Pod, Namespace)>, ApiError>),
+    /// The API server was asked for a pod of which something would have to go
+    Known(Uid, Result<Box<(Pod, Namespace)>, ApiError>),
     /// Namespaces were found
     Found(BTreeMap<Uid, Netns>),
 }
@@ -315,15 +330,8 @@ impl Node {
     /// Starts whatever may be started.
     fn proceed(&mut self) {
         self.look_up();
-        loop {
-            let now = self.now();
-            let actions = self.state.actions(now);
-            if actions.is_empty() {
-                break;
-            }
-            for action in actions {
-                self.start_action(action);
-            }
+        for action in self.state.actions(self.now()) {
+            self.start_action(action);
         }
         if self.state.may_accept()
             && let Some((listener, events)) = self.listener.take()

@@ -28,6 +28,7 @@ impl Node {
             Action::ReadHost => self.on_host(host::Job::Read),
             Action::ProgramHost => self.on_host(host::Job::Program),
             Action::Annotate(uid, annotation) => self.annotate(uid, annotation),
+            Action::Ask(uid) => self.ask(uid),
             Action::Send(id, request, netns) => self.send(id, &request, netns),
             Action::Answer(ticket, result) => {
                 if let Err(error) = &result {
@@ -73,12 +74,18 @@ impl Node {
 
     fn program(&self, uid: Uid, netns: NetnsId, settings: PodInterception) {
         let (desired, metrics) = (settings.clone(), self.metrics.clone());
+        let annotation = self.state.view(&uid).and_then(|view| view.annotation);
         self.inside(
             netns,
             move |netns| {
                 let begun = Instant::now();
                 netns.enter(|nft, routes| {
-                    take_over::make(&desired.interception(), nft, routes)?;
+                    let desired = desired.interception();
+                    // An agent before this one has made its rules, most likely: to see that they are intact takes one reading.
+                    let may_exist = annotation == Some(Redirection::Enabled);
+                    if !(may_exist && take_over::is_made(&desired, nft, routes)?) {
+                        take_over::make(&desired, nft, routes)?;
+                    }
                     metrics.took("rules", begun.elapsed());
                     Ok(())
                 })
@@ -146,6 +153,19 @@ impl Node {
             });
             metrics.took("annotate", begun.elapsed());
             let _ = inputs.send(Input::Annotated(uid, annotation, result));
+        });
+    }
+
+    fn ask(&self, uid: Uid) {
+        let Some(workload) = self.state.view(&uid).map(|view| view.workload.clone()) else {
+            let _ = self.inputs.send(Input::Asked(uid, Ok(false)));
+            return;
+        };
+        let (client, turns, steps) = (self.client.clone(), Arc::clone(&self.patches), self.steps.clone());
+        tokio::spawn(async move {
+            let _turn = turns.acquire().await;
+            let answer = api::pod_and_namespace(&client, &workload.namespace, &workload.name).await;
+            let _ = steps.send(Step::Known(uid, answer.map(Box::new)));
         });
     }
 

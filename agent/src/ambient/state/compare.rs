@@ -12,7 +12,7 @@ impl State {
     pub(super) fn gone(&self, pod: &Pod) -> bool {
         match pod.presence {
             Presence::Deleted => true,
-            Presence::Unlisted => self.confirmed,
+            Presence::Unlisted => self.pods_confirmed,
             Presence::Listed => pod.view.as_ref().is_some_and(|view| view.terminal),
         }
     }
@@ -26,7 +26,18 @@ impl State {
     /// Whether it lives on outside the mesh, for certain.
     pub(super) fn leaves(&self, pod: &Pod) -> bool {
         let outside = pod.view.as_ref().is_some_and(|view| view.own_network && view.member.is_none());
-        outside && self.confirmed && !self.gone(pod)
+        outside && (self.confirmed || pod.asked) && !self.gone(pod)
+    }
+
+    /// Whether something of it would have to go, and that is not certain: nothing but a list or a watch says so.
+    pub(super) fn is_uncertain(&self, uid: &Uid, pod: &Pod) -> bool {
+        let Some(view) = &pod.view else { return false };
+        let leaves = match pod.presence {
+            Presence::Deleted => false,
+            Presence::Unlisted => true,
+            Presence::Listed => view.own_network && view.member.is_none(),
+        };
+        leaves && !self.gone(pod) && !self.leaves(pod) && self.has_traces(uid, pod)
     }
 
     pub(super) fn programmed_as(pod: &Pod, settings: &PodInterception) -> bool {

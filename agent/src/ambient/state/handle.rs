@@ -23,10 +23,25 @@ impl State {
                     }
                 }
                 self.listed = true;
-                self.confirmed = false;
+                self.pods_confirmed = false;
+                self.unconfirmed();
             }
-            Input::Unconfirmed => self.confirmed = false,
-            Input::Confirmed => self.confirmed = self.listed,
+            Input::Unconfirmed => self.unconfirmed(),
+            Input::PodsConfirmed => self.pods_confirmed = self.listed,
+            Input::Confirmed => (self.pods_confirmed, self.confirmed) = (self.listed, self.listed),
+            Input::Asked(uid, answer) => self.with(&uid, |pod| {
+                pod.asking = false;
+                match answer {
+                    Ok(exists) => {
+                        pod.ask_retry = Retry::default();
+                        pod.asked = exists && pod.view.as_ref().is_some_and(|view| view.member.is_none());
+                        if !exists {
+                            pod.presence = Presence::Deleted;
+                        }
+                    }
+                    Err(pause) => pod.ask_retry.failed_for(now, pause),
+                }
+            }),
             Input::Event { uid, netns, addresses, ticket, deadline } => {
                 self.event(&uid, netns, addresses, (ticket, deadline));
             }
@@ -92,6 +107,12 @@ impl State {
         }
     }
 
+    /// Lists have come that may be out of date.
+    fn unconfirmed(&mut self) {
+        self.confirmed = false;
+        self.pods.values_mut().for_each(|pod| pod.asked = false);
+    }
+
     pub(super) fn with(&mut self, uid: &Uid, change: impl FnOnce(&mut Pod)) {
         if let Some(pod) = self.pods.get_mut(uid) {
             change(pod);
@@ -108,6 +129,7 @@ impl State {
         let is_new =
             before != Some(&view.addresses) && !view.addresses.is_empty() && pod.addresses != view.addresses;
         pod.annotation = view.annotation;
+        pod.asked &= view.member.is_none();
         let (uid, addresses) = (view.uid.clone(), view.addresses.clone());
         pod.view = Some(view);
         if is_new {
@@ -324,7 +346,7 @@ impl State {
             .pods
             .iter()
             .filter(|(uid, pod)| {
-                let idle = !pod.busy && !pod.patching && pod.tickets.is_empty();
+                let idle = !pod.busy && !pod.patching && !pod.asking && pod.tickets.is_empty();
                 let known = pod.view.is_none() || self.gone(pod);
                 self.host.read && idle && known && self.gone(pod) && !self.has_traces(uid, pod)
             })

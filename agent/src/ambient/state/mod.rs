@@ -9,7 +9,11 @@
 //!
 //! Three rules keep a stale or partial view of the cluster from taking a pod out of the mesh:
 //! - An absence from a list counts once a bookmark has confirmed the list: lists come from the API server's cache,
-//!   which may be behind. Until then ztunnel is asked to keep the pod's proxy.
+//!   which may lag. So do the labels that take a pod out of the mesh, which are the pod's and its namespace's. Until then
+//!   ztunnel is asked to keep the pod's proxy.
+//! - An API server sends no bookmark of a collection in which nothing has changed since the list, for as long as that
+//!   lasts: for days where nobody creates a namespace. So where something of a pod would have to go, and only the
+//!   confirmation is missing, the API server is asked for that pod and its namespace, which it reads from etcd.
 //! - ztunnel is accepted once all pods that are listed have been looked for.
 //! - A pod that leaves the mesh loses its rules first, then its proxy: in the other order its traffic would be cut.
 
@@ -47,7 +51,10 @@ pub struct State {
     connections: BTreeMap<ConnectionId, Connection>,
     host: Host,
     listed: bool,
+    /// Of pods and namespaces
     confirmed: bool,
+    /// Of pods alone: which of them exist
+    pods_confirmed: bool,
     may_accept: bool,
     /// The pods that the scan under way is to find
     scanning: BTreeSet<Uid>,
@@ -76,6 +83,10 @@ struct Pod {
     busy: bool,
     patching: bool,
     patch_failed: bool,
+    /// The API server is asked for it
+    asking: bool,
+    /// It has answered that the pod does not belong to the mesh, since the last lists
+    asked: bool,
     attempted: bool,
     tickets: Vec<(u64, Moment)>,
     failure: Option<String>,
@@ -83,6 +94,7 @@ struct Pod {
     retry: Retry,
     scan_retry: Retry,
     patch_retry: Retry,
+    ask_retry: Retry,
     repairs: Repairs,
     reported: Option<Moment>,
     contest_reported: Option<Moment>,

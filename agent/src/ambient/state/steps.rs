@@ -21,6 +21,7 @@ impl State {
         }
         self.scan(now, &mut actions);
         self.requests(now, &mut actions);
+        self.ask(now, &mut actions);
         self.report(now, &mut actions);
         self.may_accept |= self.listed && self.host.read && self.all_attempted();
         actions
@@ -32,7 +33,9 @@ impl State {
         let pods = self.pods.values().flat_map(|pod| {
             let grace = pod.differs_since.map(|since| since + GRACE);
             let tickets = pod.tickets.iter().map(|(_, deadline)| *deadline);
-            let retries = [pod.retry.due(), pod.scan_retry.due(), pod.patch_retry.due(), pod.repairs.due()];
+            let retries =
+                [&pod.retry, &pod.scan_retry, &pod.patch_retry, &pod.ask_retry].map(|retry| retry.due());
+            let retries = retries.into_iter().chain([pod.repairs.due()]);
             grace.into_iter().chain(tickets).chain(retries)
         });
         let host = [self.host.retry.due(), self.host.repairs.due()];
@@ -48,6 +51,10 @@ impl State {
             // Before its sandbox is made there is nothing to do.
             let exists = pod.netns.is_some() || !pod.addresses.is_empty();
             let differs = exists && self.wanted(pod).is_some() && !self.captured(uid, pod);
+            // Of most pods nothing has to be noted, and all of them are looked at whenever something happens to one.
+            if pod.tickets.is_empty() && differs == pod.differs_since.is_some() {
+                continue;
+            }
             let finished = pod.annotation == Some(Redirection::Enabled) || pod.patch_failed;
             let result = if self.wanted(pod).is_none() {
                 Some(Err("the pod does not belong to the mesh any more".to_owned()))
@@ -156,7 +163,7 @@ impl State {
                 return Some(Action::AddProbes(uid.clone(), missing));
             }
             let surplus: BTreeSet<_> = pod.probes.difference(&pod.addresses).copied().collect();
-            let is_known = self.confirmed && !pod.addresses.is_empty();
+            let is_known = self.pods_confirmed && !pod.addresses.is_empty();
             return (is_known && !surplus.is_empty()).then(|| Action::RemoveProbes(uid.clone(), surplus));
         }
         let is_out = self.leaves(pod) && pod.rules == Rules::Absent && !self.announced_anywhere(uid);
@@ -234,6 +241,17 @@ impl State {
                 connection.in_flight = Some((request.clone(), netns));
                 actions.push(Action::Send(id, request, netns));
             }
+        }
+    }
+
+    /// Asks for pods that would have to go.
+    fn ask(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let is_due = |pod: &Pod| !pod.asking && pod.ask_retry.due() <= now;
+        let uncertain = self.pods.iter().filter(|(uid, pod)| is_due(pod) && self.is_uncertain(uid, pod));
+        let uids: Vec<_> = uncertain.map(|(uid, _)| uid.clone()).collect();
+        for uid in uids {
+            self.with(&uid, |pod| pod.asking = true);
+            actions.push(Action::Ask(uid));
         }
     }
 

@@ -81,8 +81,13 @@ pub enum Input {
     Listed(BTreeSet<Uid>),
     /// The namespaces were listed again: what follows from their labels is not certain
     Unconfirmed,
-    /// Bookmarks have confirmed the lists
+    /// A bookmark has confirmed the list of pods
+    PodsConfirmed,
+    /// Bookmarks have confirmed all lists
     Confirmed,
+    /// Came of [`Action::Ask`]: whether the pod exists, which was handed over before then as it is; if that failed, how long
+    /// to wait at least
+    Asked(Uid, Result<bool, Duration>),
     /// The runtime has made a namespace for a pod, and waits for an answer by this number
     Event {
         /// The pod
@@ -145,6 +150,8 @@ pub enum Action {
     RemoveProbes(Uid, BTreeSet<IpAddr>),
     /// Write the pod's annotation; `None` removes it
     Annotate(Uid, Option<Redirection>),
+    /// Ask the API server for the pod and its namespace, as they are now
+    Ask(Uid),
     /// See whether the host's rules are intact, and read the probe set
     ReadHost,
     /// Make the host's rules

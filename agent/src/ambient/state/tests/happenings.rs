@@ -49,7 +49,7 @@ impl World {
         self.hand(Input::Listed(uids));
     }
 
-    fn hear(&mut self) -> bool {
+    pub(super) fn hear(&mut self) -> bool {
         let Some(change) = self.history.get(self.heard).cloned() else { return false };
         self.heard += 1;
         self.hand(match change {

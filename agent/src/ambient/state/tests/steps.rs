@@ -65,6 +65,14 @@ impl World {
                 }
                 Input::Annotated(uid, annotation, result.map_err(|_: String| Duration::ZERO))
             }
+            Action::Ask(uid) => {
+                let answer =
+                    result.map(|()| self.pods.contains_key(&uid)).map_err(|_: String| Duration::ZERO);
+                if answer == Ok(true) {
+                    self.state.handle(self.now, Input::Pod(self.pods[&uid].clone()));
+                }
+                Input::Asked(uid, answer)
+            }
             Action::ReadHost => {
                 let probes = self.probes.iter().map(|(address, uid)| (*address, uid.clone())).collect();
                 Input::HostRead(result.map(|()| (self.host, probes)))
