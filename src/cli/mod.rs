@@ -6,6 +6,7 @@
 
 mod accounts;
 mod action;
+mod agent;
 mod ambient;
 mod arguments;
 mod bench;

@@ -6,7 +6,8 @@ use super::action::refuse_host_network;
 use super::failure::Failure;
 use super::flag::shared::NETNS;
 use super::flag::{Given, Values};
-use super::pod;
+use super::pod::{self, POD};
+use super::pod_spec::PodSpec;
 use crate::diagnostic::{Explain, Explanation};
 use crate::netns::named;
 use crate::preflight::{Host, is_initial_namespace};
@@ -46,6 +47,16 @@ pub(super) fn chosen(values: &Values<'_>) -> Result<Option<Given>, Failure> {
             Err(netns.fault(format_args!("{} names a network namespace, too", pod.origin())).into())
         }
         (netns, pod) => Ok(netns.or(pod)),
+    }
+}
+
+/// The namespace that `--pod` names, and what the node agent says that its rules are to be.
+pub(super) fn chosen_with_settings(values: &Values<'_>) -> Result<Option<(Given, PodSpec)>, Failure> {
+    match (values.read(&NETNS)?, values.read(&POD)?) {
+        (Some(netns), Some(_)) => {
+            Err(netns.fault(format_args!("--{} names a network namespace, too", POD.name())).into())
+        }
+        (_, pod) => pod.as_ref().map(pod::with_settings).transpose(),
     }
 }
 

@@ -1,17 +1,14 @@
 //! `--pod NAMESPACE/NAME`: the network namespace of a pod of this node.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::Value;
-
+use super::agent::{self, NoSettingsError};
 use super::failure::Failure;
 use super::flag::{Flag, Given, UsageError, Values};
-use super::node::{StatusError, ask};
+use super::node::StatusError;
+use super::pod_spec::PodSpec;
 use crate::diagnostic::{Explain, Explanation};
 use crate::pods::{Node, PodsError};
-
-/// Where the node agent says where a pod is.
-const AGENT: &str = "/var/run/istio-cni/log.sock";
 
 pub(super) static POD: Flag<Option<Given>> =
     Flag::text("pod", "NAMESPACE/NAME", || None, |given| Ok(Some(given.clone()))).help(
@@ -50,35 +47,39 @@ pub(super) fn node(values: &Values<'_>) -> Result<Node, UsageError> {
 /// The namespace of the pod, as if it had been named by its file; none where no pod is asked for.
 pub(super) fn given(values: &Values<'_>) -> Result<Option<Given>, Failure> {
     let Some(pod) = values.read(&POD)? else { return Ok(None) };
-    let Some((namespace, name)) =
-        pod.text.split_once('/').filter(|(one, other)| is_name(one) && is_name(other))
-    else {
-        return Err(pod.fault(format_args!("{:?} is not NAMESPACE/NAME", pod.text)).into());
+    let (namespace, name) = names(&pod)?;
+    let agent = match agent::pod(namespace, name) {
+        Some(Ok(found)) => return Ok(Some(located(&pod, found.netns))),
+        Some(Err(error)) => Some(Box::new(error)),
+        None => None,
     };
-    let path = find(&node(values)?, namespace, name)?;
-    Ok(Some(Given::new(format!("--{} {}", POD.name(), pod.text), path)))
+    match node(values)?.find(namespace, name) {
+        Ok(network) => Ok(Some(located(&pod, network.path.display().to_string()))),
+        Err(error) => Err(UnknownPodError { agent, error: Box::new(error) }.into()),
+    }
+}
+
+/// The namespace of the pod, and what its rules are to be; only the agent says both.
+pub(super) fn with_settings(pod: &Given) -> Result<(Given, PodSpec), Failure> {
+    let (namespace, name) = names(pod)?;
+    let found =
+        agent::pod(namespace, name).ok_or(NoSettingsError::NoAgent).map_err(NoSettingsError::failure)?;
+    let found = found.map_err(|error| NoSettingsError::from(error).failure())?;
+    let netns = located(pod, found.netns.clone());
+    Ok((netns, found.settings().map_err(NoSettingsError::failure)?))
+}
+
+fn names(pod: &Given) -> Result<(&str, &str), UsageError> {
+    let names = pod.text.split_once('/').filter(|(one, other)| is_name(one) && is_name(other));
+    names.ok_or_else(|| pod.fault(format_args!("{:?} is not NAMESPACE/NAME", pod.text)))
+}
+
+fn located(pod: &Given, path: String) -> Given {
+    Given::new(format!("--{} {}", POD.name(), pod.text), path)
 }
 
 /// A DNS subdomain (RFC 1123), as all names of pods and namespaces are.
 fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
     (1..=253).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('.')
-}
-
-fn find(node: &Node, namespace: &str, name: &str) -> Result<String, UnknownPodError> {
-    let agent = Path::new(AGENT);
-    let agent = match agent.exists().then(|| ask(agent, "GET", &format!("/pods/{namespace}/{name}"))) {
-        Some(Ok(reply)) => {
-            match serde_json::from_str::<Value>(&reply).unwrap_or_default()["netns"].as_str() {
-                Some(path) => return Ok(path.to_owned()),
-                None => Some(Box::new(StatusError::reply(agent, &reply))),
-            }
-        }
-        Some(Err(error)) => Some(Box::new(error)),
-        None => None,
-    };
-    match node.find(namespace, name) {
-        Ok(network) => Ok(network.path.display().to_string()),
-        Err(error) => Err(UnknownPodError { agent, error: Box::new(error) }),
-    }
 }

@@ -1,8 +1,9 @@
 //! A pod's specification as kubectl prints it, and the settings that its rules are made of.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nftwire::io_text;
 #[cfg(feature = "tools")]
@@ -17,7 +18,8 @@ use super::log::Log;
 use super::{in_one_line, istio_iptables, program, proxy_init};
 use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
-use crate::mesh::istio::sidecar::pod::{self, Decision, decide};
+use crate::mesh::istio::ambient::PodInterception;
+use crate::mesh::istio::sidecar::pod::{self, Decision, PodSidecar, decide};
 use crate::mesh::linkerd;
 use crate::mesh::pod::{Container, Pod};
 use crate::network::RouteSocket;
@@ -26,9 +28,6 @@ use crate::text_file;
 
 /// Bytes of a file: all pods of a large cluster.
 const LIMIT: u64 = 256 << 20;
-
-/// The init container that Istio's CNI plugin leaves in a pod to see whether it worked.
-const VALIDATION: &str = "istio-validation";
 
 /// What is desired of the kernel, in the namespace that the thread is in.
 pub(super) type Desired = Box<dyn Fn(&mut RouteSocket, Log) -> Result<Interception, Failure> + Send + Sync>;
@@ -42,6 +41,30 @@ pub(super) struct PodSpec {
     pod: Pod,
     /// The words with which init containers are started
     words: BTreeMap<String, Vec<String>>,
+    /// A file of its network namespace, where the node agent named it
+    pub(super) netns: Option<PathBuf>,
+    /// What the node agent says of a pod of the ambient mesh
+    pub(super) ambient: Option<PodInterception>,
+    /// Whether the node agent's plugin makes exactly the rules of Istio's native backend
+    pub(super) native_nftables: bool,
+}
+
+/// What says what the rules are to be.
+enum Source {
+    Ambient(PodInterception),
+    /// Of the init container of this name
+    Arguments(&'static str),
+    Annotations(Box<PodSidecar>),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ambient(_) => f.write_str("the settings of the ambient mesh"),
+            Self::Arguments(container) => write!(f, "the arguments of {container}"),
+            Self::Annotations(_) => f.write_str("its annotations"),
+        }
+    }
 }
 
 /// Why a specification does not say what the rules are to be.
@@ -198,7 +221,7 @@ fn yaml(_text: &str) -> Result<Vec<Value>, String> {
 
 impl PodSpec {
     /// A pod, or the template of what makes pods; none for anything else.
-    fn new(object: &Value) -> Option<Self> {
+    pub(super) fn new(object: &Value) -> Option<Self> {
         let template = &object["spec"]["template"];
         let (metadata, spec) = match object["kind"].as_str() {
             Some("Pod") => (&object["metadata"], &object["spec"]),
@@ -223,42 +246,58 @@ impl PodSpec {
         let part = |key: &str| names[key].as_str().unwrap_or("default").to_owned();
         let hash = pod.annotation("kubernetes.io/config.hash");
         let uids = names["uid"].as_str().into_iter().chain(hash).map(hex_digits).collect();
-        Some(Self { name: format!("{}/{}", part("namespace"), part("name")), uids, pod, words })
+        let name = format!("{}/{}", part("namespace"), part("name"));
+        Some(Self { name, uids, pod, words, netns: None, ambient: None, native_nftables: false })
     }
 
-    /// What its rules are to be: by its init container, or where it has none by its annotations.
+    /// What its rules are to be: by the ambient mesh that it belongs to, by its init container, or where it has none by its
+    /// annotations.
     ///
     /// # Errors
     /// It has no settings of its own, or they cannot be used.
     pub(super) fn desired(&self) -> Result<Desired, Failure> {
-        let pod = || self.name.clone();
-        if self.pod.host_network {
-            let reason = "it has hostNetwork: true".to_owned();
-            return Err(PodSpecError::NotIntercepted { pod: pod(), reason }.failure());
-        }
-        if self.pod.init_container(pod::INIT).is_some() {
-            return self.by_arguments(pod::INIT);
-        }
-        if self.pod.init_container(linkerd::pod::INIT).is_some() {
-            return self.by_arguments(linkerd::pod::INIT);
-        }
-        let fault = |fault: &dyn ToString| {
-            PodSpecError::Annotation { pod: pod(), fault: fault.to_string() }.failure()
-        };
-        match decide(&self.pod).map_err(|error| fault(&error))? {
-            Decision::Intercept(settings) => Ok(Box::new(move |routes, log| {
+        match self.source().map_err(PodSpecError::failure)? {
+            Source::Ambient(settings) => Ok(Box::new(move |_, _| Ok(settings.interception()))),
+            Source::Arguments(container) => self.by_arguments(container),
+            Source::Annotations(settings) => Ok(Box::new(move |routes, log| {
                 istio_iptables::with_addresses(&settings.sidecar, settings.dual_stack, routes, log)
             })),
-            Decision::Leave(_) if self.pod.init_container(VALIDATION).is_some() => {
-                self.by_arguments(VALIDATION)
+        }
+    }
+
+    /// What says what its rules are to be, for people.
+    pub(super) fn origin(&self) -> Option<String> {
+        self.source().ok().map(|source| source.to_string())
+    }
+
+    fn source(&self) -> Result<Source, PodSpecError> {
+        let not_intercepted =
+            |reason: String| PodSpecError::NotIntercepted { pod: self.name.clone(), reason };
+        if self.pod.host_network {
+            return Err(not_intercepted("it has hostNetwork: true".to_owned()));
+        }
+        if let Some(settings) = &self.ambient {
+            return Ok(Source::Ambient(settings.clone()));
+        }
+        for container in [pod::INIT, linkerd::pod::INIT] {
+            if self.pod.init_container(container).is_some() {
+                return Ok(Source::Arguments(container));
+            }
+        }
+        let decision = decide(&self.pod)
+            .map_err(|error| PodSpecError::Annotation { pod: self.name.clone(), fault: error.to_string() })?;
+        match decision {
+            Decision::Intercept(mut settings) => {
+                settings.sidecar.native_nftables = self.native_nftables;
+                Ok(Source::Annotations(settings))
+            }
+            Decision::Leave(_) if self.pod.init_container(pod::VALIDATION).is_some() => {
+                Ok(Source::Arguments(pod::VALIDATION))
             }
             Decision::Leave(_) if self.pod.container(linkerd::pod::PROXY).is_some() => {
-                let reason = "Linkerd's CNI plugin has its settings on the node".to_owned();
-                Err(PodSpecError::NotIntercepted { pod: pod(), reason }.failure())
+                Err(not_intercepted("Linkerd's CNI plugin has its settings on the node".to_owned()))
             }
-            Decision::Leave(reason) => {
-                Err(PodSpecError::NotIntercepted { pod: pod(), reason: reason.to_string() }.failure())
-            }
+            Decision::Leave(reason) => Err(not_intercepted(reason.to_string())),
         }
     }
 

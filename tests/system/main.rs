@@ -44,6 +44,7 @@ mod lockdown;
 mod migrate;
 mod named_sets;
 mod names;
+mod node_agent;
 mod node_pods;
 mod optimize;
 mod plan;

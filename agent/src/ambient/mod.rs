@@ -18,4 +18,4 @@ mod take_over;
 pub mod workers;
 
 pub use backoff::Moment;
-pub use node::{StartError, Summary, run};
+pub use node::{Members, Query, StartError, Summary, run};

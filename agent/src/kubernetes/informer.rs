@@ -81,11 +81,11 @@ enum Ended {
 }
 
 #[derive(Deserialize)]
-struct Listed<T> {
+pub(super) struct Listed<T> {
     #[serde(default)]
     metadata: Version,
     #[serde(default = "Vec::new")]
-    items: Vec<T>,
+    pub(super) items: Vec<T>,
 }
 
 /// All that a bookmark has.
@@ -133,7 +133,10 @@ pub async fn follow<T: DeserializeOwned>(
     }
 }
 
-async fn list<T: DeserializeOwned>(client: &Client, collection: &Collection) -> Result<Listed<T>, ApiError> {
+pub(super) async fn list<T: DeserializeOwned>(
+    client: &Client,
+    collection: &Collection,
+) -> Result<Listed<T>, ApiError> {
     let Collection { path, fields, labels } = collection;
     let params = ListParams {
         field_selector: Some(fields.clone()).filter(|text| !text.is_empty()),

@@ -4,6 +4,7 @@
 
 mod events;
 mod informer;
+mod interception;
 mod object;
 
 use std::fmt;
@@ -169,6 +170,14 @@ impl Client {
     /// See [`ApiError`].
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         self.send(Call { verb: Verb::Get, path, uri: path, body: None }, PATIENCE).await
+    }
+
+    /// Gets all objects of a collection, from the API server's cache.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn list<T: DeserializeOwned>(&self, collection: &Collection) -> Result<Vec<T>, ApiError> {
+        informer::list(self, collection).await.map(|listed| listed.items)
     }
 
     /// Deletes an object, if it still is the one that was seen.

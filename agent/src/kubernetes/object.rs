@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub struct Pod {
     /// metadata
     pub metadata: Metadata,
-    spec: Spec,
+    pub(super) spec: Spec,
     /// status
     pub status: PodStatus,
 }
@@ -32,8 +32,8 @@ pub struct Metadata {
     pub resource_version: String,
     /// deletionTimestamp: when the grace period ends
     pub deletion_timestamp: Option<String>,
-    labels: Option<BTreeMap<String, String>>,
-    annotations: Option<BTreeMap<String, String>>,
+    pub(super) labels: Option<BTreeMap<String, String>>,
+    pub(super) annotations: Option<BTreeMap<String, String>>,
     owner_references: Option<Vec<Owner>>,
 }
 
@@ -52,33 +52,34 @@ pub struct Owner {
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
-struct Spec {
+pub(super) struct Spec {
     host_network: bool,
-    init_containers: Option<Vec<ContainerSpec>>,
-    containers: Option<Vec<ContainerSpec>>,
+    pub(super) init_containers: Option<Vec<ContainerSpec>>,
+    pub(super) containers: Option<Vec<ContainerSpec>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
-struct ContainerSpec {
-    name: String,
-    args: Option<Vec<String>>,
-    env: Option<Vec<Variable>>,
-    security_context: Option<SecurityContext>,
+pub(super) struct ContainerSpec {
+    pub(super) name: String,
+    pub(super) command: Option<Vec<String>>,
+    pub(super) args: Option<Vec<String>>,
+    pub(super) env: Option<Vec<Variable>>,
+    pub(super) security_context: Option<SecurityContext>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default)]
-struct Variable {
-    name: String,
-    value: Option<String>,
+pub(super) struct Variable {
+    pub(super) name: String,
+    pub(super) value: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
-struct SecurityContext {
-    run_as_user: Option<u32>,
-    run_as_group: Option<u32>,
+pub(super) struct SecurityContext {
+    pub(super) run_as_user: Option<u32>,
+    pub(super) run_as_group: Option<u32>,
 }
 
 /// status

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::pods::Pods;
 use super::{RunError, Running, Signals, log_revert, uninstall};
 use crate::ambient::handover::{Handover, Stop};
 use crate::ambient::settings::Settings;
-use crate::ambient::{self, StartError, Summary};
+use crate::ambient::{self, Query, StartError, Summary};
 use crate::http::{self, Reply};
 use crate::install::istio::IstioInstaller;
 use crate::install::{InstallError, Installed, Installer, Observer};
@@ -47,6 +47,8 @@ pub struct Agent {
     pub repair: Option<Repair>,
     /// Where the host's /proc is mounted, if it is.
     pub proc: PathBuf,
+    /// Whether the plugin makes exactly the rules of Istio's native backend.
+    pub native_nftables: bool,
 }
 
 /// What is done with broken pods.
@@ -81,10 +83,17 @@ pub async fn run(agent: Agent) -> Result<ExitCode, RunError> {
             None
         }
     };
-    let pods = client.clone().map(|client| Pods::new(client, agent.proc.clone()));
+    let (queries, asked) = mpsc::channel(1);
+    let pods = client.clone().map(|client| Pods {
+        client,
+        proc: agent.proc.clone(),
+        node: agent.handover.node.clone(),
+        native_nftables: agent.native_nftables,
+        queries: agent.ambient.is_some().then_some(queries),
+    });
     serve_run_dir(&agent.installer.run_dir, pods)?;
     let (stop, stopped) = oneshot::channel();
-    let (mut ambient, nodes) = start_ambient(agent.ambient, client.as_ref(), &metrics, stopped);
+    let (mut ambient, nodes) = start_ambient(agent.ambient, client.as_ref(), &metrics, asked, stopped);
     let running = Running::start(Arc::clone(&installer), Arc::new(counting), nodes.clone());
     let ready = both(running.ready.clone(), nodes);
     serve_health(agent.health_port, ready).await?;
@@ -130,6 +139,7 @@ fn start_ambient(
     settings: Option<Settings>,
     client: Option<&Client>,
     metrics: &Metrics,
+    queries: mpsc::Receiver<Query>,
     stopped: oneshot::Receiver<Stop>,
 ) -> (Ambient, watch::Receiver<bool>) {
     let (ready, is_ready) = watch::channel(settings.is_none());
@@ -155,7 +165,7 @@ fn start_ambient(
     });
     let run = async move {
         let stop = async { stopped.await.unwrap_or(Stop::Keep) };
-        match ambient::run(settings, client, metrics, sender, stop).await {
+        match ambient::run(settings, client, metrics, sender, queries, stop).await {
             Err(error) => error,
             Ok(()) => std::future::pending().await,
         }
@@ -203,7 +213,7 @@ async fn serve_health(port: u16, ready: watch::Receiver<bool>) -> Result<(), Run
     Ok(())
 }
 
-/// Plugins' log lines, and where a pod's network namespace is.
+/// Plugins' log lines, and what is known of pods.
 fn serve_run_dir(folder: &Path, pods: Option<Pods>) -> Result<(), RunError> {
     std::fs::create_dir_all(folder).map_err(|error| RunError::Folder { path: folder.to_owned(), error })?;
     let handler =
@@ -212,11 +222,13 @@ fn serve_run_dir(folder: &Path, pods: Option<Pods>) -> Result<(), RunError> {
                 (&Method::POST, "/log") if log::relay(&body).is_some() => Reply::ok(""),
                 (&Method::POST, "/log") => Reply::status(StatusCode::BAD_REQUEST),
                 (&Method::GET, path) => {
-                    if let (Some(pod), Some(pods)) = (path.strip_prefix("/pods/"), pods.clone()) {
-                        let pod = pod.to_owned();
-                        return Box::pin(async move { pods.reply(&pod).await });
+                    let pods = pods.clone();
+                    match (path.strip_prefix("/pods").map(str::to_owned), pods) {
+                        (Some(rest), Some(pods)) => {
+                            return Box::pin(async move { pods.reply(&rest).await });
+                        }
+                        _ => Reply::status(StatusCode::NOT_FOUND),
                     }
-                    Reply::status(StatusCode::NOT_FOUND)
                 }
                 _ => Reply::status(StatusCode::NOT_FOUND),
             };

@@ -18,7 +18,7 @@ use meshwire_agent::metrics::{AmbientMetrics, Metrics};
 use meshwire_testkit::kubernetes::ApiServer;
 use meshwire_testkit::ztunnel::Ztunnel;
 use serde_json::{Value, json};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::common;
 
@@ -237,7 +237,8 @@ impl Node {
                 let client = Client::new(access).unwrap();
                 let metrics = AmbientMetrics::registered(&Metrics::default());
                 let stop = async { stopped.await.unwrap_or(Stop::Keep) };
-                ambient::run(settings, client, metrics, sender, stop).await.unwrap();
+                let (_, queries) = mpsc::channel(1);
+                ambient::run(settings, client, metrics, sender, queries, stop).await.unwrap();
             });
         });
         self.agent = Some(Agent { stop: Some(stop), thread: Some(thread), summary });

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use meshwire_testkit::kubernetes::{Effect, Fault};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -156,6 +157,138 @@ fn looked_at_by_name(node: &Node, sandbox: &Sandbox) {
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(1) && text.contains(reason), "{pod}: {text}");
     }
+}
+
+/// A running pod as an injector left it, with this in its specification and its annotations; and its namespace.
+fn injected(node: &Node, name: &str, address: &str, spec: &Value, annotations: &Value) -> Sandbox {
+    let uid = node.create(name);
+    node.update(name, |pod| {
+        pod["metadata"]["annotations"] = annotations.clone();
+        for (key, value) in spec.as_object().unwrap() {
+            pod["spec"][key] = value.clone();
+        }
+    });
+    let mut sandbox = node.sandbox(&[address]);
+    node.start_process(&mut sandbox, &uid);
+    node.running(name, &[address]);
+    sandbox
+}
+
+/// `kubectl exec ds/istio-cni-node -- meshwire verify --pod|--all-pods`: nobody says what the rules are to be but the agent.
+#[test]
+fn verified_by_what_the_agent_knows() {
+    if !privileged() {
+        return;
+    }
+    let node = Node::new(true);
+    fs::write(node.files.net(LIST), PRIMARY).unwrap();
+    let running = node.files.start(node.program().env("NATIVE_NFTABLES", "true"));
+    let ztunnel = node.ztunnel();
+    ready(&node, &running);
+    let (uid, ambient) = add(&node, "ambient", BOTH);
+    assert_captured(&node, &ztunnel, "ambient", &uid, &ambient, BOTH);
+    let proxy = json!({ "name": "istio-proxy", "args": ["proxy", "sidecar"], "env": [
+        { "name": "TOKEN", "value": "a-secret" }, { "name": "INVALID_DROP", "value": "true" } ] });
+    let status = |more: Value| {
+        let mut annotations = json!({ "sidecar.istio.io/status": "{}" });
+        annotations.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        annotations
+    };
+    let args = [
+        "istio-iptables",
+        "-p",
+        "15001",
+        "-z",
+        "15006",
+        "-u",
+        "1337",
+        "-i",
+        "*",
+        "-b",
+        "*",
+        "-d",
+        "15090,15020",
+    ];
+    let init =
+        json!([{ "name": "istio-init", "args": args, "env": [{ "name": "DROP_INVALID", "value": "true" }] }]);
+    let web = injected(
+        &node,
+        "web",
+        "10.1.0.7",
+        &json!({ "initContainers": init, "containers": [&proxy] }),
+        &status(json!({})),
+    );
+    let excluded = status(json!({ "traffic.sidecar.istio.io/excludeInboundPorts": "9000" }));
+    let plugins = injected(&node, "plugins", "10.1.0.8", &json!({ "containers": [&proxy] }), &excluded);
+    let Some(_) = node.meshwire_in_the_container(&["--version"]) else { return };
+    let meshwire = |args: &[&str]| {
+        let output = node.meshwire_in_the_container(args).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let make = |sandbox: &Sandbox, args: &[&str]| {
+        let netns = sandbox.namespace.path();
+        let made =
+            meshwire(&[&["istio-iptables", "--network-namespace", netns.to_str().unwrap()], args].concat());
+        assert_eq!(made.0, Some(0), "{made:?}");
+    };
+    make(&web, &[&args[1..], &["--drop-invalid"]].concat());
+    // The plugin has the agent's NATIVE_NFTABLES.
+    let by_annotations =
+        ["-u", "1337", "-i", "*", "-b", "*", "-d", "9000,15020,15021,15090", "-o", "15020", "--drop-invalid"];
+    make(&plugins, &[&by_annotations[..], &["--native-nftables"]].concat());
+
+    let verify = |pod: &str| meshwire(&["verify", "--pod", pod]);
+    for (pod, settings) in [
+        ("default/ambient", "the settings of the ambient mesh"),
+        ("default/web", "the arguments of istio-init"),
+        ("default/plugins", "its annotations"),
+    ] {
+        let (code, said, log) = verify(pod);
+        let expected = format!("the settings are {settings}, as the node agent has them");
+        assert!(code == Some(0) && log.contains(&expected), "{pod}: {code:?} {said} {log}");
+    }
+    let root = node.files.root().to_str().unwrap();
+    let all = || meshwire(&["verify", "--all-pods", "--node-root", root]);
+    let (code, said, log) = all();
+    assert_eq!(code, Some(0), "{said} {log}");
+    for pod in ["default/ambient", "default/web", "default/plugins"] {
+        assert!(said.contains(&format!("{pod}: equal: ")), "{said}");
+    }
+
+    // Flags win over what the agent says.
+    let flags = meshwire(&["verify", "--pod", "default/plugins", "istio-iptables", "-u", "1337"]);
+    assert!(flags.0 == Some(3) && !flags.2.contains("as the node agent has them"), "{flags:?}");
+    // Another setting, and rules that are lost.
+    node.update("plugins", |pod| {
+        pod["metadata"]["annotations"]["traffic.sidecar.istio.io/excludeInboundPorts"] = json!("9001");
+    });
+    web.namespace.output("nft delete table inet istio-proxy-nat");
+    for (pod, line) in [("default/plugins", "9001"), ("default/web", "- table inet istio-proxy-nat")] {
+        let (code, said, log) = verify(pod);
+        assert!(code == Some(3) && said.contains(line), "{pod}: {code:?} {said} {log}");
+    }
+    let (code, said, _) = all();
+    assert!(code == Some(3) && said.contains("default/web: different"), "{said}");
+    let none = injected(&node, "none", "10.1.0.9", &json!({}), &json!({}));
+    node.update("none", |pod| pod["metadata"]["labels"] = json!({ "istio.io/dataplane-mode": "none" }));
+    within(Duration::from_secs(10), "it is outside the mesh", || {
+        verify("default/none").2.contains("pod default/none is not intercepted by its own settings")
+    });
+    drop(none);
+
+    // Nothing that is not needed leaves the agent, and the API server's failures are named.
+    let socket = node.files.path("run/log.sock");
+    let (code, text) = post(&socket, "GET", "/pods", "").unwrap();
+    assert!(code == 200 && text.contains("INVALID_DROP") && !text.contains("a-secret"), "{text}");
+    node.api().fault(Fault::always("/pods", Effect::Code(500)));
+    let failed = verify("default/web");
+    assert!(
+        failed.0 == Some(1) && failed.2.contains("(500)") && failed.2.contains("--from-pod-spec"),
+        "{failed:?}"
+    );
+    let failed = all();
+    assert!(failed.0 == Some(1) && failed.2.contains("(500)"), "{failed:?}");
 }
 
 fn node_status(node: &Node, line: &str, code: i32) {

@@ -434,3 +434,20 @@ As Istio's injector calls it; without -b nothing that comes in is intercepted, w
 
 Needs CAP_NET_ADMIN in the pod's network namespace, where it runs; --dry-run needs no capability.
 Exit codes: 0 done; 1 failed, and nothing was changed; 2 wrong usage; 126 traffic is not intercepted.";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::mesh::istio::sidecar::pod::INIT_VARIABLES;
+
+    /// The node agent reports these of an init container, and no others.
+    #[test]
+    fn all_variables_of_istios_command_are_named() {
+        let flags = FLAGS.iter().flat_map(|flag| flag.definition().environment);
+        let alone = VARIABLES.iter().map(|variable| &variable.definition().name);
+        let read: BTreeSet<_> = flags.chain(alone).filter(|name| !name.starts_with("MESHWIRE_")).collect();
+        assert_eq!(read, INIT_VARIABLES.iter().collect());
+    }
+}

@@ -3,11 +3,11 @@
 mod release;
 mod status;
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{ArgMatches, Command};
 use nftwire::io_text;
@@ -17,6 +17,7 @@ use super::failure::{USAGE, end};
 use super::flag::shared::{OUTPUT, Output};
 use super::flag::{Flag, Flags, Values, with_flags};
 use super::log::Log;
+use super::progress;
 use crate::diagnostic::{Explain, Explanation};
 
 /// The command's name.
@@ -26,10 +27,10 @@ const RELEASE: &str = "release";
 
 /// Some pods are not as desired.
 const NOT_AS_DESIRED: u8 = 3;
-/// The agent answers at once, or not at all.
-const LIMIT: Duration = Duration::from_secs(5);
+/// The agent may have to ask the API server, for which it takes 10 seconds at most.
+const LIMIT: Duration = Duration::from_secs(15);
 /// The state of a node with the most pods that Kubernetes allows is far below.
-const LONGEST: u64 = 16 << 20;
+const LONGEST: usize = 16 << 20;
 
 const DEFAULT: &str = "/var/run/istio-cni/pluginevent.sock";
 
@@ -58,6 +59,18 @@ pub(super) enum StatusError {
         /// What it says
         reason: String,
     },
+    /// It does not answer in time
+    #[error("the node agent on {} did not reply within {} s", path.display(), LIMIT.as_secs())]
+    Slow {
+        /// The socket's path
+        path: PathBuf,
+    },
+    /// It does not stop
+    #[error("the node agent on {} replied with more than {} MiB", path.display(), LONGEST >> 20)]
+    Long {
+        /// The socket's path
+        path: PathBuf,
+    },
     /// What it answers is not its state
     #[error("the node agent on {} gave an unknown reply: {reply}", path.display())]
     Reply {
@@ -70,8 +83,14 @@ pub(super) enum StatusError {
 
 impl StatusError {
     pub(super) fn reply(path: &Path, reply: &str) -> Self {
-        Self::Reply { path: path.to_owned(), reply: reply.chars().take(200).collect() }
+        Self::Reply { path: path.to_owned(), reply: beginning(reply) }
     }
+}
+
+/// Of what somebody else wrote: nothing that a terminal would obey.
+fn beginning(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().take(500).map(shown).collect()
 }
 
 impl Explain for StatusError {
@@ -81,7 +100,9 @@ impl Explain for StatusError {
                 .explanation()
                 .at("file", path.display().to_string())
                 .help("run it as root on the node, where the agent of ambient mode runs, or in the agent's container"),
-            Self::Refused { path, .. } => Explanation::default().at("file", path.display().to_string()),
+            Self::Refused { path, .. } | Self::Slow { path } | Self::Long { path } => {
+                Explanation::default().at("file", path.display().to_string())
+            }
             Self::Reply { path, .. } => Explanation::default()
                 .at("file", path.display().to_string())
                 .help("the socket belongs to another program, such as Istio's own agent"),
@@ -121,24 +142,48 @@ fn state(path: &Path) -> Result<Value, StatusError> {
 
 /// The body of a reply with the status 200. HTTP/1.0, so that it ends with the connection.
 pub(super) fn ask(path: &Path, method: &str, target: &str) -> Result<String, StatusError> {
-    let failed = |error| StatusError::Socket { path: path.to_owned(), error };
-    let mut stream = UnixStream::connect(path).map_err(failed)?;
-    let exchange = |stream: &mut UnixStream| {
-        stream.set_read_timeout(Some(LIMIT))?;
-        stream.set_write_timeout(Some(LIMIT))?;
-        let request = format!("{method} {target} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
-        stream.write_all(request.as_bytes())?;
-        let mut reply = Vec::new();
-        stream.take(LONGEST).read_to_end(&mut reply)?;
-        Ok(String::from_utf8_lossy(&reply).into_owned())
+    progress::during("asking the node agent", || exchange(path, method, target, Instant::now() + LIMIT))
+}
+
+fn exchange(path: &Path, method: &str, target: &str, deadline: Instant) -> Result<String, StatusError> {
+    let failed = |error: io::Error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => StatusError::Slow { path: path.to_owned() },
+        _ => StatusError::Socket { path: path.to_owned(), error },
     };
-    let reply = exchange(&mut stream).map_err(failed)?;
+    let mut stream = UnixStream::connect(path).map_err(failed)?;
+    stream.set_write_timeout(Some(LIMIT)).map_err(failed)?;
+    let request = format!("{method} {target} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(failed)?;
+    let reply = read(&mut stream, deadline).map_err(failed)?;
+    if reply.len() > LONGEST {
+        return Err(StatusError::Long { path: path.to_owned() });
+    }
+    let reply = String::from_utf8_lossy(&reply);
     let parts = reply.split_once("\r\n\r\n");
     match parts.map(|(head, body)| (head.split(' ').nth(1).unwrap_or_default(), body)) {
         Some(("200", body)) => Ok(body.to_owned()),
-        Some(("400" | "404" | "500" | "502", body)) if !body.is_empty() => {
-            Err(StatusError::Refused { path: path.to_owned(), reason: body.trim_end().to_owned() })
+        Some(("400" | "404" | "500" | "502" | "503", body)) if !body.is_empty() => {
+            Err(StatusError::Refused { path: path.to_owned(), reason: beginning(body.trim_end()) })
         }
         _ => Err(StatusError::reply(path, &reply)),
     }
+}
+
+/// All that comes until the deadline, or somewhat more than is allowed: a limit for each read alone would never end.
+fn read(stream: &mut UnixStream, deadline: Instant) -> io::Result<Vec<u8>> {
+    let (mut reply, mut part) = (Vec::new(), [0; 16 << 10]);
+    while reply.len() <= LONGEST {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(length) => reply.extend_from_slice(&part[..length]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(reply)
 }

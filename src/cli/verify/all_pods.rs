@@ -1,6 +1,7 @@
 //! `--all-pods`: every pod of a node, found by the node's processes.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use nft_ruleset::Family;
@@ -32,7 +33,8 @@ pub(super) enum Settings {
 /// A pod, or a network namespace that is none's: its name for people, where it is, and what its rules are to be.
 struct Place<'a> {
     name: String,
-    network: Option<PodNetwork>,
+    /// A file of it
+    network: Option<PathBuf>,
     desired: Wanted<'a>,
 }
 
@@ -72,7 +74,7 @@ pub(super) fn verify(
         Settings::OfAll(desired) => {
             let place = |network| Place {
                 name: name(&names, &network),
-                network: Some(network),
+                network: Some(network.path),
                 desired: Wanted::OfAll(desired),
             };
             networks.into_iter().map(place).collect()
@@ -90,14 +92,16 @@ fn of_each<'a>(names: &Names, pods: &'a [PodSpec], networks: Vec<PodNetwork>) ->
         |network: &PodNetwork, pod: &PodSpec| network.uid.as_ref().is_some_and(|uid| pod.uids.contains(uid));
     let of_pod = |pod: &'a PodSpec| Place {
         name: pod.name.clone(),
-        network: networks.iter().find(|network| is_of(network, pod)).cloned(),
+        network: pod.netns.clone().or_else(|| {
+            networks.iter().find(|network| is_of(network, pod)).map(|network| network.path.clone())
+        }),
         desired: pod.desired().map_or_else(Wanted::Not, Wanted::Of),
     };
     let mut places: Vec<_> = pods.iter().map(of_pod).collect();
     let others = networks.into_iter().filter(|network| !pods.iter().any(|pod| is_of(network, pod)));
     places.extend(others.map(|network| Place {
         name: name(names, &network),
-        network: Some(network),
+        network: Some(network.path),
         desired: Wanted::Unknown,
     }));
     places
@@ -113,7 +117,7 @@ fn name(names: &Names, network: &PodNetwork) -> String {
 
 fn compare(place: &Place<'_>, log: Log) -> Result<Outcome, Failure> {
     let Some(network) = &place.network else { return Ok(Outcome::NotHere) };
-    let namespace = match Namespace::from_path(&network.path) {
+    let namespace = match Namespace::from_path(network) {
         // It has ended meanwhile.
         Err(NamespaceError::Gone { .. }) => return Ok(Outcome::NotHere),
         namespace => namespace?,

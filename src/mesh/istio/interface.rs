@@ -1,5 +1,7 @@
 //! Names of network interfaces.
 
+use std::fmt;
+
 use nft_ruleset::{Data, Op, Rule, Selector};
 
 /// An interface's name, or the beginning of several.
@@ -27,6 +29,17 @@ impl Interface {
     }
 }
 
+impl fmt::Display for Interface {
+    /// As it is parsed; names that begin so are nft's way, with `*`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.0.as_bytes();
+        let name = String::from_utf8_lossy(bytes.split(|&byte| byte == 0).next().unwrap_or_default());
+        // A whole name has all its NULs.
+        f.write_str(&name)?;
+        if bytes.contains(&0) { Ok(()) } else { f.write_str("*") }
+    }
+}
+
 impl std::str::FromStr for Interface {
     type Err = InterfaceError;
 
@@ -49,4 +62,20 @@ impl std::str::FromStr for Interface {
 /// Matches what comes in by an interface.
 pub(super) fn iifname(interface: &Interface) -> Rule {
     Rule::new().matches(Selector::IIFNAME, Op::Eq, interface.as_data())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_written_as_it_is_parsed() {
+        for (text, written) in
+            [("eth0", "eth0"), ("fifteen-letters", "fifteen-letters"), ("tap*", "tap*"), ("tap+", "tap*")]
+        {
+            let interface: Interface = text.parse().unwrap();
+            assert_eq!(interface.to_string(), written);
+            assert_eq!(written.parse(), Ok(interface));
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc as blocking};
 use std::time::{Duration, Instant};
 
+use meshwire::mesh::istio::ambient::PodInterception;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -36,8 +37,14 @@ const PASS: Duration = Duration::from_secs(30);
 /// So many annotations are written at once.
 const PATCHES: usize = 16;
 
+/// The rules that the pods of the mesh on this node are to have.
+pub type Members = BTreeMap<Uid, PodInterception>;
+
+/// A question for them. The answer is `None` as long as the node's pods are not all known.
+pub type Query = oneshot::Sender<Option<Members>>;
+
 /// Runs until `stop` is ready, which says whether the node's rules go with the agent. Pods' rules stay, and ztunnel keeps
-/// its proxies.
+/// its proxies. Whoever wants to know what rules pods are to have sends `queries`.
 ///
 /// # Errors
 /// See [`StartError`]; nothing was changed.
@@ -46,6 +53,7 @@ pub async fn run(
     client: Client,
     metrics: AmbientMetrics,
     summary: watch::Sender<Summary>,
+    mut queries: mpsc::Receiver<Query>,
     stop: impl Future<Output = Stop>,
 ) -> Result<(), StartError> {
     raise_file_limit();
@@ -67,6 +75,8 @@ pub async fn run(
             Some(call) = sources.calls.recv() => node.call(call),
             Some(step) = sources.steps.recv() => node.step(step),
             Some(event) = sources.ztunnels.recv() => node.ztunnel(event),
+            // Whoever asked may have gone.
+            Some(query) = queries.recv() => drop(query.send(node.members())),
             _ = passes.tick() => node.handle(Input::Pass),
             () = sleep(deadline) => {}
         }
@@ -296,6 +306,11 @@ impl Node {
                 let _ = reply.send(());
             }
         }
+    }
+
+    fn members(&self) -> Option<Members> {
+        let members = self.state.members().map(|(uid, settings)| (uid.clone(), settings.clone()));
+        self.cluster.is_complete().then(|| members.collect())
     }
 
     /// Another agent is to find rules that it knows.

@@ -219,6 +219,11 @@ impl State {
         pods.chain([&self.host.repairs]).filter(|repairs| repairs.is_backing_off(now)).count()
     }
 
+    /// The pods of the mesh, and the rules that they are to have.
+    pub fn members(&self) -> impl Iterator<Item = (&Uid, &PodInterception)> {
+        self.pods.iter().filter_map(|(uid, pod)| Some((uid, self.wanted(pod)?)))
+    }
+
     /// The pods of the mesh, and those that are leaving it.
     pub fn status(&self) -> impl Iterator<Item = PodStatus<'_>> {
         self.pods.iter().filter_map(|(uid, pod)| {

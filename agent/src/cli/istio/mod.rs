@@ -129,6 +129,7 @@ fn agent(values: &Values<'_>) -> Result<Agent, Failure> {
         ambient,
         repair: repair(values, native_nftables)?,
         proc: values.read(&PROC_DIR)?,
+        native_nftables,
     })
 }
 

@@ -22,7 +22,53 @@ pub const INIT: &str = "istio-init";
 /// Istio's injector writes it on each pod that gets a sidecar.
 pub const STATUS: &str = "sidecar.istio.io/status";
 /// The label, or the annotation, that turns injection off and on.
-const INJECT: &str = "sidecar.istio.io/inject";
+pub const INJECT: &str = "sidecar.istio.io/inject";
+/// The init container that Istio's CNI plugin leaves in a pod to see whether it worked. It has the arguments of [`INIT`].
+pub const VALIDATION: &str = "istio-validation";
+/// The variables of [`INIT`] and [`VALIDATION`] that their program reads.
+pub const INIT_VARIABLES: [&str; 38] = [
+    "CAPTURE_ALL_DNS",
+    "CLEANUP_ONLY",
+    "CNI_MODE",
+    "DROP_INVALID",
+    "DRY_RUN",
+    "DUAL_STACK",
+    "ENVOY_USER",
+    "FORCE_APPLY",
+    "FORCE_IPTABLES_BINARY",
+    "INBOUND_CAPTURE_PORT",
+    "INBOUND_TUNNEL_PORT",
+    "INVALID_DROP",
+    "IPTABLES_PROBE_PORT",
+    "ISTIO_DUAL_STACK",
+    "ISTIO_EXCLUDE_INTERFACES",
+    "ISTIO_INBOUND_INTERCEPTION_MODE",
+    "ISTIO_INBOUND_PORTS",
+    "ISTIO_INBOUND_TPROXY_MARK",
+    "ISTIO_INBOUND_TPROXY_ROUTE_TABLE",
+    "ISTIO_LOCAL_EXCLUDE_PORTS",
+    "ISTIO_LOCAL_OUTBOUND_PORTS_EXCLUDE",
+    "ISTIO_META_DNS_CAPTURE",
+    "ISTIO_OUTBOUND_IPV4_LOOPBACK_CIDR",
+    "ISTIO_OUTBOUND_OWNER_GROUPS",
+    "ISTIO_OUTBOUND_OWNER_GROUPS_EXCLUDE",
+    "ISTIO_OUTBOUND_PORTS",
+    "ISTIO_SERVICE_CIDR",
+    "ISTIO_SERVICE_EXCLUDE_CIDR",
+    "KUBE_VIRT_INTERFACES",
+    "NATIVE_NFTABLES",
+    "NETWORK_NAMESPACE",
+    "PROBE_TIMEOUT",
+    "PROXY_GID",
+    "PROXY_UID",
+    "RECONCILE",
+    "REDIRECT_DNS",
+    "RUN_VALIDATION",
+    "SKIP_RULE_APPLY",
+];
+/// The variables of [`PROXY`] that decide about the rules.
+pub const PROXY_VARIABLES: [&str; 4] =
+    ["DISABLE_ENVOY", "ISTIO_META_DNS_CAPTURE", "INVALID_DROP", "ISTIO_DUAL_STACK"];
 /// Inbound ports of the proxy's own that are never captured: merged metrics, readiness, metrics.
 const OWN_PORTS: [u16; 3] = [15020, 15021, 15090];
 
@@ -48,6 +94,19 @@ pub mod annotation {
     pub const REROUTE_VIRTUAL_INTERFACES: &str = "istio.io/reroute-virtual-interfaces";
     /// Interfaces; the older name
     pub const KUBEVIRT_INTERFACES: &str = "traffic.sidecar.istio.io/kubevirtInterfaces";
+    /// All of them
+    pub const ALL: [&str; 10] = [
+        INTERCEPTION_MODE,
+        INCLUDE_OUTBOUND_IP_RANGES,
+        EXCLUDE_OUTBOUND_IP_RANGES,
+        INCLUDE_INBOUND_PORTS,
+        EXCLUDE_INBOUND_PORTS,
+        INCLUDE_OUTBOUND_PORTS,
+        EXCLUDE_OUTBOUND_PORTS,
+        EXCLUDE_INTERFACES,
+        REROUTE_VIRTUAL_INTERFACES,
+        KUBEVIRT_INTERFACES,
+    ];
 }
 
 /// What is to be done with a pod.
