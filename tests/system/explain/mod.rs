@@ -1,5 +1,7 @@
 //! `explain` compared with the kernel: for random connections through every profile's rules, both say where they arrive.
 
+mod others;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
@@ -35,7 +37,7 @@ enum Rules {
 }
 
 /// Each kind of rule that the profiles have, and some that they do not.
-const PROFILES: [Rules; 20] = [
+const PROFILES: [Rules; 24] = [
     Rules::Sidecar("-b * -i *"),
     Rules::Sidecar("-b 80,8080 -i * -x 10.1.0.0/16,fd01::/64 -o 81"),
     Rules::Sidecar("-m TPROXY -b * -i *"),
@@ -58,6 +60,10 @@ const PROFILES: [Rules; 20] = [
     Rules::Iptables(|| istios(false)),
     Rules::Iptables(|| istios(true)),
     Rules::Iptables(linkerds),
+    Rules::Iptables(others::calico),
+    Rules::Iptables(others::flannel),
+    Rules::Iptables(others::cilium),
+    Rules::Nft(others::NFTABLES),
 ];
 
 const TRANSLATIONS: &str = "
