@@ -66,6 +66,47 @@ impl OptionField {
         Self { kind, number, offset: 0, len: 8, presence: true }
     }
 
+    /// The number of the field in nft's list of those of its option, where it has a name (`enum tcpopt_kind_field` and its
+    /// like of nftables' include, 1.0.6).
+    pub(crate) fn index(&self) -> Option<u32> {
+        let names = self.names().filter(|_| !self.presence)?;
+        if self.kind == OptionKind::Ipv4 {
+            return (1..).zip(IPV4_FIELDS).find(|(_, name)| *name == names.field).map(|(index, _)| index);
+        }
+        let description = self.descriptions().find(|description| description.name == names.option)?;
+        let position = description.fields.iter().position(|field| field.0 == names.field)?;
+        let position = u32::try_from(position).ok()?;
+        Some(match self.kind {
+            OptionKind::Ipv6 => position + 1,
+            // Each further block of the option sack has a left and a right edge.
+            _ => position + 2 * u32::from(names.block),
+        })
+    }
+
+    /// The field with this number of the option or header with this name of nft's.
+    pub(crate) fn at(kind: OptionKind, option: &str, index: u32) -> Option<Self> {
+        let index = usize::try_from(index).ok()?;
+        if kind == OptionKind::Ipv4 {
+            return Self::named(kind, option, IPV4_FIELDS.get(index.checked_sub(1)?)?);
+        }
+        let fields = OPTIONS.iter().find(|known| known.kind == kind && known.name == option)?.fields;
+        let index = if kind == OptionKind::Ipv6 { index.checked_sub(1)? } else { index };
+        if option != "sack" || index < fields.len() {
+            return Self::named(kind, option, fields.get(index)?.0);
+        }
+        let edge = Self::named(kind, option, fields.get(2 + index % 2)?.0)?;
+        let block = u16::try_from(index / 2 - 1).ok().filter(|block| *block < SACK_BLOCKS)?;
+        Some(Self { offset: edge.offset + 64 * block, ..edge })
+    }
+
+    /// nft's name for the option or header with this number.
+    pub(crate) fn name_of(kind: OptionKind, number: u32) -> Option<&'static str> {
+        OPTIONS
+            .iter()
+            .find(|known| known.kind == kind && u32::from(known.number) == number)
+            .map(|known| known.name)
+    }
+
     /// The number of the option with this name of nft's.
     #[must_use]
     pub fn number_of(kind: OptionKind, option: &str) -> Option<u8> {
@@ -110,6 +151,10 @@ impl OptionField {
 }
 
 const TCP_SACK: u8 = 5;
+/// As many blocks as fit into the option (RFC 2018, 3).
+const SACK_BLOCKS: u16 = 4;
+/// nft's fields of an option of IPv4, from 1 on (`enum ip_hdr_fields`).
+const IPV4_FIELDS: [&str; 5] = ["type", "length", "value", "ptr", "addr"];
 
 /// An INIT chunk and the one that acknowledges it have the same fields (RFC 9260, 3.3.2 and 3.3.3).
 const SCTP_INIT: &[(&str, u16, u16, DataType)] = &[

@@ -8,6 +8,7 @@ use nftwire::expr::{
 };
 
 use super::*;
+use crate::model::option::{OptionField, OptionKind};
 use crate::{DataType, Op, Operator, Selector};
 use crate::{Element, IP6_DADDR, IpPrefix, Operand, Range, Set, SetValue, TCP_DPORT, Target, UDP_DPORT};
 
@@ -511,10 +512,10 @@ fn sets_that_only_can_be_shown() {
         Data::new(&[10, 0, 0, 1]),
     )])));
     assert_eq!(refused(&fields), SetFault::Fields.into());
-    let mut of_hash = plain(&[]);
-    of_hash.key.expression =
-        Some(Selector::SymmetricHash(crate::selector::HashRange { modulus: 2, offset: 0 }).into());
-    assert_eq!(refused(&of_hash), SetFault::Typeof.into());
+    // nft writes it as the option's first field.
+    let mut of_presence = plain(&[]);
+    of_presence.key.expression = Some(Selector::Option(OptionField::presence_of(OptionKind::Tcp, 2)).into());
+    assert_eq!(refused(&of_presence), SetFault::Typeof.into());
     let commented = |len| Set { comment: Some("c".repeat(len).into()), ..plain(&[]) };
     assert!(named_set(&commented(127)).is_ok());
     assert_eq!(refused(&commented(255)), SetFault::Userdata.into());

@@ -94,20 +94,11 @@ impl Decompiler<'_> {
             }
             return;
         }
-        let option = match key {
-            Expression::Binary(binary) if binary.operator == Operator::And => {
-                match (&binary.left, &binary.right) {
-                    (Expression::Selector(Selector::Option(option)), Expression::Constant(mask)) => {
-                        trim_option(*option, &mask.data)
-                    }
-                    _ => None,
-                }
-            }
-            _ => None,
-        };
-        if let Some((option, shift)) = option {
+        if let Some((option, mask, shifted)) = masked_option(key)
+            && let Some((option, shift)) = trim_option(option, &mask.data)
+        {
             *key = Selector::Option(option).into();
-            if let Expression::Set(elements) = set {
+            if !shifted && let Expression::Set(elements) = set {
                 elements.iter_mut().for_each(|element| shift_element(element, shift));
             }
         }
@@ -123,6 +114,18 @@ fn masked_field(expression: &Expression) -> Option<(RawPayload, Constant, bool)>
             Some((*raw, mask.clone(), false))
         }
         (left, Operator::ShiftRight, _) => masked_field(left).map(|(raw, mask, _)| (raw, mask, true)),
+        _ => None,
+    }
+}
+
+/// The same of a part of an option.
+fn masked_option(expression: &Expression) -> Option<(OptionField, Constant, bool)> {
+    let Expression::Binary(binary) = expression else { return None };
+    match (&binary.left, binary.operator, &binary.right) {
+        (Expression::Selector(Selector::Option(option)), Operator::And, Expression::Constant(mask)) => {
+            Some((*option, mask.clone(), false))
+        }
+        (left, Operator::ShiftRight, _) => masked_option(left).map(|(option, mask, _)| (option, mask, true)),
         _ => None,
     }
 }

@@ -1,19 +1,29 @@
 //! The expression by which a set's type was declared, as nft keeps it in the set's userdata (`typeof ip saddr`).
 
-use nftwire::expr::{CtKey, MetaKey, SocketKey};
+use nftwire::expr::{CtKey, MetaKey, RtKey, SocketKey};
 use nftwire::userdata::{Entries, Typeof};
 
-use crate::model::selector::{CtOf, Osf, RawPayload};
+use crate::model::option::{OptionField, OptionKind};
+use crate::model::selector::{CtOf, Fib, HashRange, Ipsec, Numgen, Osf, RawPayload};
 use crate::{Expression, FieldType, Protocol, Selector, SetType};
 
 // nft's enum expr_types
 pub(crate) const VERDICT: u32 = 1;
 pub(crate) const PAYLOAD: u32 = 7;
+pub(crate) const OPTION: u32 = 8;
 pub(crate) const META: u32 = 9;
 pub(crate) const SOCKET: u32 = 10;
 pub(crate) const OSF: u32 = 11;
 pub(crate) const CT: u32 = 12;
 pub(crate) const CONCAT: u32 = 13;
+pub(crate) const NUMGEN: u32 = 23;
+pub(crate) const HASH: u32 = 24;
+pub(crate) const RT: u32 = 25;
+pub(crate) const FIB: u32 = 26;
+pub(crate) const IPSEC: u32 = 27;
+
+/// nft's enum nft_hash_types: of the connection's addresses and ports
+pub(crate) const SYMMETRIC: u32 = 1;
 
 /// nft's enum proto_desc_id, from 1 on
 const PROTOCOLS: [Protocol; 17] = [
@@ -35,6 +45,34 @@ const PROTOCOLS: [Protocol; 17] = [
     Protocol::Vlan,
     Protocol::Ether,
 ];
+
+/// nft's enum exthdr_desc_id, from 1 on; of `rt2` it has no fields
+const HEADERS: [&str; 8] = ["hbh", "rt", "rt0", "rt2", "srh", "frag", "dst", "mh"];
+
+/// `enum nft_exthdr_op`
+const KINDS: [OptionKind; 4] = [OptionKind::Ipv6, OptionKind::Tcp, OptionKind::Ipv4, OptionKind::Sctp];
+
+fn option(desc: u32, index: u32, kind: u32) -> Option<OptionField> {
+    let kind = *KINDS.get(usize::try_from(kind).ok()?)?;
+    let name = match kind {
+        OptionKind::Ipv6 => HEADERS.get(usize::try_from(desc.checked_sub(1)?).ok()?).copied(),
+        kind => OptionField::name_of(kind, desc),
+    };
+    OptionField::at(kind, name?, index)
+}
+
+/// nft's numbers for a part of an option, where it has them: the option's, the field's, the kind's.
+pub(crate) fn option_numbers(option: OptionField) -> Option<(u32, u32, u32)> {
+    let desc = match option.kind {
+        OptionKind::Ipv6 => {
+            let name = option.names()?.option;
+            (1..).zip(HEADERS).find(|(_, known)| *known == name).map(|(number, _)| number)?
+        }
+        _ => u32::from(option.number),
+    };
+    let kind = (0..).zip(KINDS).find(|(_, known)| *known == option.kind).map(|(number, _)| number)?;
+    Some((desc, option.index()?, kind))
+}
 
 fn protocol(number: u32) -> Option<Protocol> {
     PROTOCOLS.get(usize::try_from(number.checked_sub(1)?).ok()?).copied()
@@ -74,6 +112,7 @@ fn field_type(selector: Selector, len: u32) -> FieldType {
     let own = match selector {
         Selector::Payload(field) => u32::from(field.len).div_ceil(8),
         Selector::Raw(raw) => raw.len.div_ceil(8),
+        Selector::Option(option) => u32::from(option.len).div_ceil(8),
         selector => super::register::len(selector),
     };
     FieldType { data_type, len: if len == 0 { own } else { len } }
@@ -108,6 +147,21 @@ fn selector(kind: u32, data: &[u8]) -> Option<Selector> {
                 _ => Selector::Ct(key),
             })
         }
+        OPTION => option(entry(0)?, entry(1)?, entry(2).unwrap_or(0)).map(Selector::Option),
+        FIB => Some(Selector::Fib(Fib { result: entry(0)?, flags: entry(1)? })),
+        NUMGEN => {
+            let range = HashRange { modulus: entry(1)?, offset: entry(2).unwrap_or(0) };
+            Some(Selector::Numgen(Numgen { random: entry(0)? == 1, range }))
+        }
+        HASH if entry(0)? == SYMMETRIC => {
+            Some(Selector::SymmetricHash(HashRange { modulus: entry(2)?, offset: entry(1).unwrap_or(0) }))
+        }
+        RT => Some(Selector::Rt(RtKey::from_number(entry(0)?))),
+        IPSEC => Some(Selector::Ipsec(Ipsec {
+            key: entry(0)?,
+            spnum: entry(1).unwrap_or(0),
+            out: entry(2).unwrap_or(0) == 1,
+        })),
         _ => None,
     }
 }

@@ -4,7 +4,11 @@
 use nftwire::userdata::{Typeof, Writer};
 
 use super::super::{NotCompiled, SetFault};
-use crate::nft::decompile::type_of::{CONCAT, CT, META, OSF, PAYLOAD, SOCKET, protocol_number};
+use crate::model::selector::Numgen;
+use crate::nft::decompile::type_of::{
+    CONCAT, CT, FIB, HASH, IPSEC, META, NUMGEN, OPTION, OSF, PAYLOAD, RT, SOCKET, SYMMETRIC, option_numbers,
+    protocol_number,
+};
 use crate::{Expression, Operator, Protocol, Selector, SetType};
 
 /// A declaration, ready to be written.
@@ -80,6 +84,22 @@ fn selector(of: &Selector) -> Result<Encoded, NotCompiled> {
         Selector::Socket(key, level) => (SOCKET, vec![(0, key.number()), (1, *level)]),
         Selector::CtOf(of) => (CT, vec![(0, of.key.number()), (1, u32::from(of.reply))]),
         Selector::Ct(key) => (CT, vec![(0, key.number()), (1, u32::MAX)]),
+        Selector::Option(option) => {
+            let (number, field, kind) = option_numbers(*option).ok_or(SetFault::Typeof)?;
+            // The headers of IPv6 came first, without a kind.
+            let kind = (kind != 0).then_some((2, kind));
+            (OPTION, [(1, field)].into_iter().chain(kind).chain([(0, number)]).collect())
+        }
+        Selector::Fib(fib) => (FIB, vec![(0, fib.result), (1, fib.flags)]),
+        Selector::Numgen(Numgen { random, range }) => {
+            (NUMGEN, vec![(0, u32::from(*random)), (1, range.modulus), (2, range.offset)])
+        }
+        // The last two are a seed, and whether there is one.
+        Selector::SymmetricHash(range) => {
+            (HASH, vec![(0, SYMMETRIC), (1, range.offset), (2, range.modulus), (3, 0), (4, 0)])
+        }
+        Selector::Rt(key) => (RT, vec![(0, key.number())]),
+        Selector::Ipsec(ipsec) => (IPSEC, vec![(0, ipsec.key), (1, ipsec.spnum), (2, u32::from(ipsec.out))]),
         _ => return Err(SetFault::Typeof.into()),
     };
     let mut writer = Writer::default();
