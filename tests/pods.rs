@@ -6,7 +6,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
 use std::env;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -16,10 +16,7 @@ const FLAG: &str = "MESHWIRE_PODS";
 #[test]
 fn pods_run_as_their_manifests_say() {
     let Some(value) = env::var_os(FLAG) else {
-        assert!(env::var_os("CI").is_none(), "{FLAG}=1 has to ask for the pods");
-        // Past the test harness, which would keep it for itself.
-        writeln!(io::stderr(), "skipped: pods on a container runtime, unless {FLAG}=1 asks for them")
-            .unwrap();
+        meshwire_testkit::skip(&format!("{FLAG}=1 asks for pods on a container runtime"));
         return;
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

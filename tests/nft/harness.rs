@@ -3,19 +3,16 @@
 use std::fmt::Write as _;
 use std::io::Write;
 use std::process::{Command, Output};
-use std::{env, fs, io, thread};
+use std::{io, thread};
 
+pub(crate) use meshwire_testkit::say;
+use meshwire_testkit::{oracle, privileged};
 use nftwire::{Family, Socket};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::program::program;
 
 const DEVICES: &str = "ip link set lo up; ip link add eth0 type veth peer name eth1";
-
-/// `capabilities(7)`: networking, rules and routes.
-const CAP_NET_ADMIN: u32 = 12;
-/// `capabilities(7)`: namespaces and mounts.
-const CAP_SYS_ADMIN: u32 = 21;
 
 /// Which program reads a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,25 +166,7 @@ pub(crate) fn inside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 /// Whether this process may make namespaces and rules in them, and nft is installed to judge.
 ///
 /// # Panics
-/// Under CI (`CI` is set), where a test that cannot run must not look like one that passed.
+/// Under CI, where a test that cannot run must not look like one that passed.
 pub(crate) fn can_run() -> bool {
-    let status = fs::read_to_string("/proc/thread-self/status").unwrap();
-    let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
-    let capabilities = u64::from_str_radix(mask.trim(), 16).unwrap();
-    let has = |capability: u32| capabilities & (1 << capability) != 0;
-    let privileged = nix::unistd::geteuid().is_root() && has(CAP_NET_ADMIN) && has(CAP_SYS_ADMIN);
-    let reason = match (privileged, Command::new("nft").arg("-V").output().is_ok()) {
-        (false, _) => "it needs root with CAP_NET_ADMIN and CAP_SYS_ADMIN",
-        (true, false) => "it needs nft",
-        (true, true) => return true,
-    };
-    let test = thread::current().name().unwrap_or("a test").to_owned();
-    assert!(env::var_os("CI").is_none(), "{test} cannot run: {reason}");
-    say(&format!("skipped {test}: {reason}"));
-    false
-}
-
-/// Past what libtest captures.
-pub(crate) fn say(text: &str) {
-    let _ = io::stderr().write_all(format!("{}\n", text.trim_end()).as_bytes());
+    privileged() && oracle("nft")
 }

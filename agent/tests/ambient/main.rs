@@ -30,12 +30,7 @@ use serde_json::json;
 
 /// Whether the test can run: it needs root.
 fn privileged() -> bool {
-    if Uid::effective().is_root() {
-        return true;
-    }
-    assert!(std::env::var_os("CI").is_none(), "these tests need root");
-    eprintln!("skipped: this test needs root");
-    false
+    Uid::effective().is_root() || meshwire_testkit::skip("it needs root")
 }
 
 const V4: &[&str] = &["10.1.0.5"];
