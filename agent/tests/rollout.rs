@@ -8,6 +8,7 @@ mod common;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -47,7 +48,7 @@ enum Mesh {
 
 /// A node with the plugin's real executable in the image, and an API server that knows the charts' roles.
 struct Cluster {
-    node: Node,
+    node: Arc<Node>,
     mesh: Mesh,
     /// Whether the installer can tell a rollout from an uninstallation, or is set to leave the plugin in place
     keeps: bool,
@@ -78,11 +79,13 @@ impl Cluster {
             eprintln!("skipped: it needs {}", plugin.display());
             return None;
         }
-        let cluster = Self { node: Node::new(), mesh, keeps };
+        let cluster = Self { node: Arc::new(Node::new()), mesh, keeps };
         let node = &cluster.node;
-        let installed = node.path("image").join(mesh.plugin());
-        fs::remove_file(&installed).unwrap();
-        copy_executable(&plugin, &installed);
+        for mesh in [Mesh::Istio, Mesh::Linkerd] {
+            let installed = node.path("image").join(mesh.plugin());
+            fs::remove_file(&installed).unwrap();
+            copy_executable(&plugin, &installed);
+        }
         fs::write(node.net(LIST), PRIMARY).unwrap();
         node.server.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}));
         node.server.put(json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {
@@ -217,6 +220,38 @@ impl Mesh {
             Self::Linkerd => "linkerd-cni",
         }
     }
+}
+
+/// Both installers on one node, and a primary CNI that writes its file again and again: every pod of either mesh gets its own
+/// mesh's rules and no others, and pods of none get none.
+#[test]
+fn pods_of_both_meshes_on_one_node() {
+    let Some(istio) = Cluster::new(Mesh::Istio, false) else { return };
+    let linkerd = Cluster { node: Arc::clone(&istio.node), mesh: Mesh::Linkerd, keeps: false };
+    let running = [istio.installer(), linkerd.installer()];
+    let begun = Instant::now();
+    let mut pods = 0;
+    while begun.elapsed() < Duration::from_secs(10) {
+        fs::write(istio.node.net("writing"), PRIMARY).unwrap();
+        fs::rename(istio.node.net("writing"), istio.node.net(LIST)).unwrap();
+        let log = || running.iter().map(Running::log).collect::<String>();
+        until("both entries", log, || istio.entry().is_some() && linkerd.entry().is_some());
+        for (own, other, port) in [(&istio, &linkerd, "15006"), (&linkerd, &istio, "4143")] {
+            let name = format!("{:?}-{pods}", own.mesh).to_lowercase();
+            let pod = own.start("default", &name);
+            // The runtime calls the other plugin, too.
+            other.call("ADD", &other.entry().unwrap(), &pod.namespace, ("default", &name)).unwrap();
+            let rules = pod.namespace.command(&["nft", "list", "ruleset"]);
+            assert!(rules.contains(&format!("redirect to :{port}")), "{name}: {rules}");
+            assert!(
+                !(rules.contains(":15006") && rules.contains(":4143")),
+                "{name} has both meshes' rules: {rules}"
+            );
+            pods += 1;
+        }
+    }
+    eprintln!("{pods} pods of both meshes");
+    assert!(pods >= 4);
 }
 
 /// Thirty pods start while the DaemonSet's pod is replaced. Where the plugin stays, all of them get their rules, and none

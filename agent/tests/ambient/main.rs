@@ -18,6 +18,8 @@ mod migration;
 mod program;
 mod traffic;
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use harness::{Node, Sandbox, access, soon, within};
@@ -414,6 +416,35 @@ async fn who_remains_decides_what_is_kept() {
     }
     api.put(json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "node" } }));
     assert_eq!(handover.decide(&client).await, Stop::Clean, "the node is not chosen any more");
+}
+
+/// During a rollout the plugin may still be Istio's own: it sends no UID, by Go's HTTP client.
+#[test]
+fn the_plugin_of_istios_own_reports_a_pod_during_a_rollout() {
+    if !privileged() {
+        return;
+    }
+    let (node, ztunnel) = running(false);
+    let uid = node.create("p");
+    let mut sandbox = node.sandbox(V4);
+    let event = json!({
+        "Netns": sandbox.namespace.path(), "PodName": "p", "PodNamespace": "default",
+        "IPs": [{ "Interface": null, "Address": { "IP": V4[0], "Mask": "/////w==" }, "Gateway": "" }],
+    });
+    let body = event.to_string();
+    let request = format!(
+        "POST /cmdadd HTTP/1.1\r\nHost: unix\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: {}\r\n\
+         Content-Type: application/json\r\nAccept-Encoding: gzip\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = UnixStream::connect(node.settings().event_socket()).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut head = [0; 15];
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(head.as_slice(), b"HTTP/1.1 200 OK");
+    node.start_process(&mut sandbox, &uid);
+    node.running("p", V4);
+    assert_captured(&node, &ztunnel, "p", &uid, &sandbox, V4);
 }
 
 /// A static pod's cgroup is named after its configuration.

@@ -106,6 +106,42 @@ fn a_pod_that_the_agent_does_not_add_is_not_started() {
     assert!((4.9..6.0).contains(&done.elapsed.as_secs_f64()), "{:?}", done.elapsed);
 }
 
+/// During a rollout the agent may still be Istio's own: Go's net/http replies to HTTP/1.0, and what it does not serve is a 404.
+#[test]
+fn an_agent_of_istios_own_takes_pods_during_a_rollout() {
+    let api = ambient_server();
+    let node = Node::new();
+    node.install(&api, TOKEN);
+    let Some(netns) = Netns::with(&["10.0.0.5/24"]) else { return };
+    let socket = node.path().join("pluginevent.sock");
+    let date = "Date: Thu, 26 Nov 2026 12:00:00 GMT\r\n";
+    let text = "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n";
+    for (head, body, refusal) in [
+        ("200 OK", "", None),
+        (
+            "500 Internal Server Error",
+            "failed to get pod shop/web: not found\n",
+            Some("it replied 500: failed to get pod shop/web: not found"),
+        ),
+        ("404 Not Found", "404 page not found\n", Some("it replied 404: 404 page not found")),
+    ] {
+        let text = if body.is_empty() { "" } else { text };
+        let reply = format!("HTTP/1.0 {head}\r\n{text}{date}Content-Length: {}\r\n\r\n{body}", body.len());
+        let _ = std::fs::remove_file(&socket);
+        let agent = agent(&socket, reply.leak());
+        let done = node.add(&config(&node), &netns.path(), "shop", "web");
+        let (_, event) = agent.join().unwrap();
+        // All that Istio's agent decodes; it ignores the rest.
+        for field in ["Netns", "PodName", "PodNamespace", "IPs"] {
+            assert!(!event[field].is_null(), "{field}: {event}");
+        }
+        match refusal {
+            None => done.passed(),
+            Some(refusal) => assert!(done.refused().contains(refusal), "{done:?}"),
+        }
+    }
+}
+
 #[test]
 fn sidecars_and_pods_that_opt_out_are_none_of_the_agents() {
     let api = ambient_server();
