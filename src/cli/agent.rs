@@ -31,12 +31,18 @@ pub(super) enum NoSettingsError {
     #[error("what the rules are to be is not known: no node agent has the socket {SOCKET}")]
     NoAgent,
     #[error("what the rules are to be is not known: {0}")]
-    Agent(#[from] StatusError),
+    Agent(StatusError),
     #[error(
         "what the rules are to be is not known: the program on {SOCKET} does not say, as Istio's own agent or one that is \
          older than this command"
     )]
     Silent,
+}
+
+impl From<StatusError> for NoSettingsError {
+    fn from(error: StatusError) -> Self {
+        Self::Agent(error)
+    }
 }
 
 impl Explain for NoSettingsError {

@@ -229,8 +229,10 @@ impl Watcher {
             self.changes.touches.clear();
         }
         let look = self.look()?;
-        self.sources.drain(&mut self.changes, &self.desired)?;
-        let is_certain = is_quiet && self.changes.last == before;
+        // In turmoil no look is certain, and time matters.
+        let patience = if is_quiet { self.options.quiet } else { Duration::ZERO };
+        let is_heard = self.hear_of_what_was_read(patience)?;
+        let is_certain = is_quiet && is_heard && self.changes.last == before;
         match look {
             Look::Differs(found) if is_certain => Ok(self.conclude(now, found)),
             // It is looked at again when that is over; a window that is full says something nevertheless.
@@ -243,13 +245,19 @@ impl Watcher {
         let began = Instant::now();
         let generation = self.nft.generation()?;
         let Look::Differs(found) = self.look()? else { return Ok(None) };
-        self.sources.drain(&mut self.changes, &self.desired)?;
+        self.hear_of_what_was_read(self.options.quiet)?;
         self.changes.forget_up_to(generation);
         self.looked = Some(began);
         self.reported = found.clone();
         let changes = Changes::default();
         let (appeared, resolved) = (found.clone(), Entries::default());
         Ok(Some(Report { occasion: Occasion::Start, changes, appeared, resolved, present: found }))
+    }
+
+    /// Adds what the last look may have seen; false if its events do not come.
+    fn hear_of_what_was_read(&mut self, patience: Duration) -> Result<bool, WatchError> {
+        let generation = self.nft.generation()?;
+        self.sources.hear_of(generation, patience, &mut self.changes, &self.desired)
     }
 
     fn look(&mut self) -> Result<Look, WatchError> {

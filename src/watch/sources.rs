@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
-use nftwire::events::{Events, Group};
+use nftwire::events::{Event, Events, Group};
 use nix::errno::Errno;
 use nix::libc::MSG_DONTWAIT;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -36,6 +36,8 @@ impl Waited {
 pub(super) struct Sources {
     nft: Events,
     routes: Socket,
+    /// Up to which generation all events have come; none where that is not known, because events were lost
+    heard: Option<u32>,
 }
 
 impl Sources {
@@ -49,7 +51,7 @@ impl Sources {
             }
             Ok(routes)
         };
-        Ok(Self { nft, routes: subscribe().map_err(WatchError::RouteEvents)? })
+        Ok(Self { nft, routes: subscribe().map_err(WatchError::RouteEvents)?, heard: None })
     }
 
     /// Waits until something happens, the time is over or it is stopped; adds what happened.
@@ -69,10 +71,8 @@ impl Sources {
     }
 
     /// Adds what has happened.
-    pub(super) fn drain(&mut self, changes: &mut Changes, desired: &Interception) -> Result<(), WatchError> {
-        while let Some(event) = self.nft.next(Some(Duration::ZERO)).map_err(WatchError::Events)? {
-            changes.add(event, desired).map_err(|error| WatchError::Events(error.into()))?;
-        }
+    fn drain(&mut self, changes: &mut Changes, desired: &Interception) -> Result<(), WatchError> {
+        while self.next(Duration::ZERO, changes, desired)? {}
         // What they say does not matter: all that is desired of the network is looked at.
         loop {
             match self.routes.recv_from(&mut Vec::with_capacity(DATAGRAM), MSG_DONTWAIT) {
@@ -84,6 +84,53 @@ impl Sources {
             }
         }
     }
+
+    /// Adds what has happened up to this generation, for which it waits so long at most: a commit can be read before its
+    /// events come, which follow it (`nf_tables_commit` in net/netfilter/nf_tables_api.c, Linux 6.18). False if they have not
+    /// come.
+    pub(super) fn hear_of(
+        &mut self,
+        generation: u32,
+        limit: Duration,
+        changes: &mut Changes,
+        desired: &Interception,
+    ) -> Result<bool, WatchError> {
+        let deadline = Instant::now() + limit;
+        loop {
+            self.drain(changes, desired)?;
+            // Where it is not known, it begins here.
+            let is_heard = !is_newer(generation, *self.heard.get_or_insert(generation));
+            let left = deadline.saturating_duration_since(Instant::now());
+            if is_heard || left.is_zero() {
+                return Ok(is_heard);
+            }
+            self.next(left, changes, desired)?;
+        }
+    }
+
+    /// Adds the next event of nf_tables; false if none comes in time.
+    fn next(
+        &mut self,
+        limit: Duration,
+        changes: &mut Changes,
+        desired: &Interception,
+    ) -> Result<bool, WatchError> {
+        let Some(event) = self.nft.next(Some(limit)).map_err(WatchError::Events)? else { return Ok(false) };
+        match (&event, &mut self.heard) {
+            (Event::Generation { generation, .. }, Some(heard)) if is_newer(*generation, *heard) => {
+                *heard = *generation;
+            }
+            (Event::Missed, heard) => *heard = None,
+            _ => {}
+        }
+        changes.add(event, desired).map_err(|error| WatchError::Events(error.into()))?;
+        Ok(true)
+    }
+}
+
+/// Generations are counted in a circle.
+fn is_newer(generation: u32, other: u32) -> bool {
+    generation.wrapping_sub(other).cast_signed() > 0
 }
 
 /// The rest of a datagram is dropped, and nothing of it is read.
