@@ -1,160 +1,16 @@
-//! Readings that nothing is missing from.
-//!
-//! A dump's position is a count of the entries before it, those of a transaction in preparation included. When that is
-//! aborted (a mere check, or a refused batch, by anybody and on any table), the count shifts between two parts of the dump
-//! without a new generation and without `NLM_F_DUMP_INTR`, and the next part repeats entries or skips some
-//! (`nf_tables_dump_rules` and `nf_tables_dump_setelem` in net/netfilter/nf_tables_api.c, Linux 6.18). So a reading
-//! is believed only where it is proven:
-//!
-//! - Nothing in it occurs twice, and each rule names the one before it in its chain (`NFTA_RULE_POSITION`, absent for the
-//!   first).
-//! - A dump in one part can only repeat entries at its end, never skip some, and needs no more. One of several
-//!   parts is repeated in parts of other sizes until they agree. What a reading skips begins where one of its parts begins;
-//!   readings that have no beginning of a part in common cannot skip the same.
+//! What a reading consists of, by which two of them are compared.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use crate::Text;
-use crate::socket::{RECEIVE_BUFFER, WITNESS_BUFFERS};
-use crate::{
-    Attr, Chain, DecodeError, Dump, ElementList, Error, Family, Flowtable, Message, Object, ObjectKind,
-    Query, Received, Rule, Set, SetFlags, Socket, Table, uapi,
-};
-
-/// How long one dump is repeated within one generation.
-const PROOF_LIMIT: Duration = Duration::from_secs(2);
-
-/// How many times one dump is repeated at least, however long it takes.
-const ATTEMPTS: usize = 8;
+use crate::{Attr, DecodeError, Dump, Error, Message, Query, Received, uapi};
 
 /// How many equal readings in a row are believed whose parts begin at the same entry somewhere.
 const EQUAL_READINGS: usize = 4;
 
-/// Reads the ruleset within one generation; see [`Socket::consistent`].
-#[derive(Debug)]
-pub struct Reader<'s> {
-    socket: &'s mut Socket,
-    generation: u32,
-}
-
-impl<'s> Reader<'s> {
-    pub(crate) fn new(socket: &'s mut Socket, generation: u32) -> Self {
-        Self { socket, generation }
-    }
-
-    /// The generation that is read.
-    #[must_use]
-    pub fn generation(&self) -> u32 {
-        self.generation
-    }
-
-    /// Everything that the query asks for, each once: proven.
-    ///
-    /// Elements of a set that packets fill, or that time out, come and go without a new generation: ask for those with
-    /// [`Reader::read_unproven`], see [`SetFlags::is_volatile`].
-    ///
-    /// # Errors
-    /// The kernel refuses, such as with ENOENT for what does not exist; [`Error::GenerationChanged`] when the ruleset
-    /// changed meanwhile, or no reading could be proven for two seconds.
-    pub fn read(&mut self, family: Family, query: Query<'_>) -> Result<Dump, Error> {
-        let started = Instant::now();
-        let mut believed: Option<Believed> = None;
-        for attempt in 0.. {
-            match &mut believed {
-                None => {
-                    let read = self.attempt(family, query)?;
-                    if let Some((dump, identity)) = read {
-                        if identity.is_in_one_part() {
-                            return Ok(dump);
-                        }
-                        believed = Some(Believed::new(dump, identity));
-                    }
-                }
-                Some(ours) => {
-                    let window = WITNESS_BUFFERS[attempt % WITNESS_BUFFERS.len()];
-                    let other = match self.witness(family, query, window)? {
-                        Some(theirs) => Some(theirs),
-                        None => self.attempt(family, query)?.map(|(_, identity)| identity),
-                    };
-                    match other.map(|other| ours.is_confirmed_by(&other)) {
-                        Some(true) if ours.is_proven() => return Ok(std::mem::take(&mut ours.dump)),
-                        // One of the two is wrong.
-                        Some(false) => believed = None,
-                        Some(true) | None => {}
-                    }
-                }
-            }
-            if attempt >= ATTEMPTS && started.elapsed() > PROOF_LIMIT {
-                break;
-            }
-            // The second reading comes at once: mostly nobody disturbs.
-            if attempt > 0 {
-                pause(started);
-            }
-        }
-        Err(Error::GenerationChanged)
-    }
-
-    /// One reading, if nothing is wrong with it by itself.
-    fn attempt(&mut self, family: Family, query: Query<'_>) -> Result<Option<(Dump, Identity)>, Error> {
-        let (mut dump, mut identity) = (Dump::default(), Identity::default());
-        self.socket.dump(family, query, |received| {
-            identity.add(&query, &received, RECEIVE_BUFFER)?;
-            Ok(dump.keep(received))
-        })?;
-        Ok(identity.finish(&query).then_some((dump, identity)))
-    }
-
-    /// The same in parts of another size; nothing where that is not possible, or something is wrong with it.
-    fn witness(
-        &mut self,
-        family: Family,
-        query: Query<'_>,
-        window: usize,
-    ) -> Result<Option<Identity>, Error> {
-        let Some(witness) = self.socket.witness(self.generation, window) else { return Ok(None) };
-        let mut identity = Identity::default();
-        let dumped = witness.dump(family, query, |received| {
-            identity.add(&query, &received, window)?;
-            Ok(received.into_buffer())
-        });
-        match dumped {
-            Ok(()) => Ok(identity.finish(&query).then_some(identity)),
-            Err(Error::GenerationChanged) => Err(Error::GenerationChanged),
-            // It only confirms: what it cannot do is no error.
-            Err(_) => Ok(None),
-        }
-    }
-
-    /// As [`Socket::read_unproven`].
-    ///
-    /// # Errors
-    /// As [`Socket::read_unproven`].
-    pub fn read_unproven(&mut self, family: Family, query: Query<'_>) -> Result<Dump, Error> {
-        self.socket.read_unproven(family, query)
-    }
-}
-
-impl SetFlags {
-    /// Whether elements come and go without a new generation: packets add them, or they time out.
-    #[must_use]
-    pub fn is_volatile(self) -> bool {
-        self.contains(Self::EVAL) || self.contains(Self::TIMEOUT)
-    }
-}
-
-/// Keeps two readers, or a reader and a checker, from staying in step.
-fn pause(started: Instant) {
-    // What the clock's last digits say differs from process to process.
-    thread::sleep(Duration::from_micros(u64::from(started.elapsed().subsec_nanos() % 500)));
-}
-
 /// A reading that nothing is wrong with by itself.
-struct Believed {
-    dump: Dump,
+pub(super) struct Believed {
+    pub(super) dump: Dump,
     entries: Vec<u64>,
     /// After how many entries all readings so far may have skipped some
     doubtful: Vec<usize>,
@@ -163,13 +19,13 @@ struct Believed {
 }
 
 impl Believed {
-    fn new(dump: Dump, identity: Identity) -> Self {
+    pub(super) fn new(dump: Dump, identity: Identity) -> Self {
         let doubtful = identity.gaps().to_vec();
         Self { dump, entries: identity.entries, doubtful, equal: 1 }
     }
 
     /// Whether the other reading is equal. What both skipped, they skipped at the same place.
-    fn is_confirmed_by(&mut self, other: &Identity) -> bool {
+    pub(super) fn is_confirmed_by(&mut self, other: &Identity) -> bool {
         if self.entries != other.entries {
             return false;
         }
@@ -178,14 +34,14 @@ impl Believed {
         true
     }
 
-    fn is_proven(&self) -> bool {
+    pub(super) fn is_proven(&self) -> bool {
         self.doubtful.is_empty() || self.equal >= EQUAL_READINGS
     }
 }
 
 /// What a reading consists of, without what counts by itself.
 #[derive(Debug, Default)]
-struct Identity {
+pub(super) struct Identity {
     /// A handle or a hash for each entry, in order; of elements sorted
     entries: Vec<u64>,
     /// How many entries there were at the end of each part
@@ -202,7 +58,7 @@ struct Identity {
 }
 
 impl Identity {
-    fn add(&mut self, query: &Query<'_>, received: &Received, window: usize) -> Result<(), Error> {
+    pub(super) fn add(&mut self, query: &Query<'_>, received: &Received, window: usize) -> Result<(), Error> {
         for message in received.messages() {
             let message = message?;
             match query {
@@ -286,7 +142,7 @@ impl Identity {
     }
 
     /// Whether nothing occurs twice, and rules follow each other.
-    fn finish(&mut self, query: &Query<'_>) -> bool {
+    pub(super) fn finish(&mut self, query: &Query<'_>) -> bool {
         let mut sorted = self.entries.clone();
         sorted.sort_unstable();
         let twice = sorted.windows(2).any(|pair| pair[0] == pair[1]);
@@ -298,7 +154,7 @@ impl Identity {
     }
 
     /// Whether the kernel had no reason to make a second part.
-    fn is_in_one_part(&self) -> bool {
+    pub(super) fn is_in_one_part(&self) -> bool {
         self.ends.len() <= 1 && !self.is_full
     }
 
@@ -331,145 +187,11 @@ fn hash(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-impl Socket {
-    /// What the query asks for, each once: proven, and of one generation.
-    ///
-    /// # Errors
-    /// Those of [`Reader::read`]; [`Error::GenerationChanged`] when no reading could be proven for 10 seconds.
-    pub fn read(&mut self, family: Family, query: Query<'_>) -> Result<Dump, Error> {
-        self.consistent(|reader| reader.read(family, query)).map(|(_, dump)| dump)
-    }
-
-    /// One reading as it came, without a proof: entries may be missing, or be there twice. For sets whose elements come
-    /// and go without a new generation, see [`SetFlags::is_volatile`].
-    ///
-    /// # Errors
-    /// The kernel refuses; [`Error::GenerationChanged`] when the ruleset changed meanwhile.
-    pub fn read_unproven(&mut self, family: Family, query: Query<'_>) -> Result<Dump, Error> {
-        let mut dump = Dump::default();
-        self.dump(family, query, |received| Ok(dump.keep(received)))?;
-        Ok(dump)
-    }
-}
-
-/// The objects of a reading, decoded.
-macro_rules! typed_readings {
-    ($reader:ty) => {
-        impl $reader {
-            /// Hands every table of a family, or of all with [`Family::Unspec`], to `each`.
-            ///
-            /// # Errors
-            /// Those of `each` and of `read`.
-            pub fn tables(
-                &mut self,
-                family: Family,
-                each: impl FnMut(Table<'_>) -> Result<(), Error>,
-            ) -> Result<(), Error> {
-                hand_out(&self.read(family, Query::Tables)?, Table::decode, each)
-            }
-
-            /// Hands every chain of a family, or of all with [`Family::Unspec`], to `each`.
-            ///
-            /// # Errors
-            /// As `tables`.
-            pub fn chains(
-                &mut self,
-                family: Family,
-                each: impl FnMut(Chain<'_>) -> Result<(), Error>,
-            ) -> Result<(), Error> {
-                hand_out(&self.read(family, Query::Chains)?, Chain::decode, each)
-            }
-
-            /// Hands every rule of a table to `each`, chain by chain, in the order of evaluation. None if there is no such table.
-            ///
-            /// # Errors
-            /// As `tables`.
-            pub fn rules<'n>(
-                &mut self,
-                family: Family,
-                table: impl Into<Text<'n>>,
-                each: impl FnMut(Rule<'_>) -> Result<(), Error>,
-            ) -> Result<(), Error> {
-                let query = Query::Rules { table: Some(table.into()), chain: None };
-                hand_out(&self.read(family, query)?, Rule::decode, each)
-            }
-
-            /// Hands every set of a table to `each`, anonymous ones included.
-            ///
-            /// # Errors
-            /// As `tables`; ENOENT if there is no such table.
-            pub fn sets<'n>(
-                &mut self,
-                family: Family,
-                table: impl Into<Text<'n>>,
-                each: impl FnMut(Set<'_>) -> Result<(), Error>,
-            ) -> Result<(), Error> {
-                hand_out(&self.read(family, Query::Sets { table: Some(table.into()) })?, Set::decode, each)
-            }
-
-            /// Hands the elements of a set to `each`.
-            ///
-            /// # Errors
-            /// As `tables`; ENOENT if there is no such set.
-            pub fn elements<'n>(
-                &mut self,
-                family: Family,
-                table: impl Into<Text<'n>>,
-                set: impl Into<Text<'n>>,
-                each: impl FnMut(ElementList<'_>) -> Result<(), Error>,
-            ) -> Result<(), Error> {
-                hand_out(
-                    &self.read(family, Query::Elements { table: table.into(), set: set.into() })?,
-                    ElementList::decode,
-                    each,
-                )
-            }
-
-            /// Hands every object of a table, or of all tables, of one kind, or of all kinds, to `each`.
-            ///
-            /// # Errors
-            /// As `tables`.
-            pub fn objects(
-                &mut self,
-                family: Family,
-                table: Option<Text<'_>>,
-                kind: Option<ObjectKind>,
-                each: impl FnMut(Object<'_>) -> Result<(), Error>,
-            ) -> Result<(), Error> {
-                hand_out(&self.read(family, Query::Objects { table, kind })?, Object::decode, each)
-            }
-
-            /// Hands every flowtable of a table, or of all tables, to `each`.
-            ///
-            /// # Errors
-            /// As `tables`.
-            pub fn flowtables(
-                &mut self,
-                family: Family,
-                table: Option<Text<'_>>,
-                each: impl FnMut(Flowtable<'_>) -> Result<(), Error>,
-            ) -> Result<(), Error> {
-                hand_out(&self.read(family, Query::Flowtables { table })?, Flowtable::decode, each)
-            }
-        }
-    };
-}
-
-typed_readings!(Reader<'_>);
-typed_readings!(Socket);
-
-fn hand_out<'d, T>(
-    dump: &'d Dump,
-    decode: impl Fn(&Message<'d>) -> Result<T, DecodeError>,
-    mut each: impl FnMut(T) -> Result<(), Error>,
-) -> Result<(), Error> {
-    dump.decode(decode).try_for_each(|object| each(object?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{AttrWriter, message};
+    use crate::socket::RECEIVE_BUFFER;
+    use crate::{AttrWriter, Family, Text, message};
 
     const RULES: Query<'_> = Query::Rules { table: Some(Text::new("t")), chain: None };
     const SETS: Query<'_> = Query::Sets { table: Some(Text::new("t")) };
