@@ -264,10 +264,11 @@ fn what_is_shipped_is_small() {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shipped");
     let init: &[&str] = &["--no-default-features", "--features", "init"];
     let tools: &[&str] = &["--no-default-features", "--features", "tools"];
-    // The init image is part of the product: whoever makes it larger has to say why. What the image takes is built last.
+    // The init image is part of the product: whoever makes it larger has to say why. The limits are those with musl, which is
+    // what is shipped. What the image takes is built last.
     let mut large = Vec::new();
     for (package, features, limit) in [
-        ("meshwire", init, 2_129),
+        ("meshwire", init, 1_897),
         ("meshwire", tools, 3 << 10),
         ("meshwire", &[], 9 << 9),
         ("meshwire-cni", &[], 3 << 10),

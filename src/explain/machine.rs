@@ -127,6 +127,11 @@ impl Host for Machine {
         Some(if known.contains(&kind) { kind } else { ResolvedRoute::UNICAST }.into())
     }
 
+    #[cfg(not(feature = "nft"))]
+    fn statements(&self, _: nft_ruleset::Family, _: &str) -> Option<Vec<nft_ruleset::Statement>> {
+        None
+    }
+
     fn has_transparent_socket(&self, protocol: u8, address: Option<IpAddr>, port: u16) -> Option<bool> {
         let fitting = |listener: &&Listener| {
             (listener.protocol, listener.port) == (protocol, port)

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::read::Value;
-use crate::{Family, Field, Protocol};
+use crate::{Family, Field, Protocol, Statement};
 
 /// A packet as far as rules can be evaluated on it. `None` means "not known".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +99,12 @@ pub trait Host {
     fn has_transparent_socket(&self, protocol: u8, address: Option<IpAddr>, port: u16) -> Option<bool> {
         let _ = (protocol, address, port);
         None
+    }
+
+    /// The statements of a rule of this family's tables, in nft's language; xtables' matches and targets are evaluated by them.
+    /// Reading takes all of the language: a program that goes without it returns `None`.
+    fn statements(&self, family: Family, rule: &str) -> Option<Vec<Statement>> {
+        super::xtables::read(family, rule)
     }
 }
 

@@ -243,7 +243,7 @@ impl<'r> Walk<'r, '_> {
 
     fn xtables<'s>(&self, state: &mut State<'r>, xtables: &Xtables) -> Next<'s> {
         let protocol = state.packet.protocol;
-        match xtables::effect(xtables, self.table.family, protocol) {
+        match xtables::effect(xtables, self.table.family, protocol, self.host) {
             Effect::Statements(statements) => return self.all(state, &statements),
             Effect::Zone(zone) if state.packet.tracking == Tracking::None => state.packet.zone = Some(zone),
             Effect::Zone(_) | Effect::Nothing => {}

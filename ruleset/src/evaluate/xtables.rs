@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::packet::Host;
 use crate::nft::parse::evaluate::{Evaluator, World};
 use crate::nft::parse::source::{Source, Sources};
 use crate::nft::parse::syntax::CommandKind;
@@ -28,8 +29,8 @@ pub(super) enum Effect {
 }
 
 /// Its effect on packets of this transport protocol.
-pub(super) fn effect(xtables: &Xtables, family: Family, protocol: u8) -> Effect {
-    if let Some(statements) = statements(xtables, family, protocol) {
+pub(super) fn effect(xtables: &Xtables, family: Family, protocol: u8, host: &dyn Host) -> Effect {
+    if let Some(statements) = statements(xtables, family, protocol, host) {
         return Effect::Statements(statements);
     }
     if !xtables.target {
@@ -64,7 +65,7 @@ fn tproxy(info: &[u8], revision: u32, family: Family) -> Option<Effect> {
 }
 
 /// The statements that do the same; none for a comment, `None` where nft has no words for it, or words that say less.
-fn statements(xtables: &Xtables, family: Family, protocol: u8) -> Option<Vec<Statement>> {
+fn statements(xtables: &Xtables, family: Family, protocol: u8, host: &dyn Host) -> Option<Vec<Statement>> {
     let text = xtables.text.as_deref().filter(|_| !is_lossy(xtables))?;
     if text.is_empty() {
         return Some(Vec::new());
@@ -72,8 +73,13 @@ fn statements(xtables: &Xtables, family: Family, protocol: u8) -> Option<Vec<Sta
     // A port to translate to takes a protocol, which the rule has looked at before.
     let has_port = xtables.target && text.contains(" to ") && text.contains(':');
     let before = if has_port { format!("meta l4proto {protocol} ") } else { String::new() };
+    host.statements(family, &format!("{before}{text}"))
+}
+
+/// The statements of a rule in nft's language.
+pub(super) fn read(family: Family, rule: &str) -> Option<Vec<Statement>> {
     let mut sources = Sources::default();
-    let text = format!("add rule {family} t c {before}{text}");
+    let text = format!("add rule {family} t c {rule}");
     let source = sources.add(Source { name: None, text, included: None });
     let commands = parse(&mut sources, source, &mut NoFiles, &mut Variables::default()).ok()?;
     let [command] = commands.as_slice() else { return None };
