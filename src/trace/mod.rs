@@ -11,7 +11,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use nft_ruleset::Family;
-use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
+use nft_ruleset::listing::RuleTexts;
+use nft_ruleset::nft::print::Options;
+use nft_ruleset::snapshot::Scope;
 use nftwire::events::{Event, Events, Group, Trace, TraceKind};
 use nftwire::{Socket, Text, Verdict, Version, release};
 
@@ -109,7 +111,7 @@ pub struct Tracer {
     _owner: Socket,
     reader: Socket,
     events: Events,
-    texts: Texts,
+    texts: RuleTexts,
     /// The packets whose first step was seen, by the number that the kernel gives them
     packets: HashMap<u32, Packet>,
     /// The flows that were seen, by who opened them
@@ -139,7 +141,8 @@ impl Tracer {
         }
         let events = Events::open(&[Group::Trace])?;
         let mut reader = Socket::open()?;
-        let texts = Texts::read(&mut reader)?;
+        let mut texts = RuleTexts::default();
+        texts.read(&mut reader, Scope::Family(Family::Unspec), shown())?;
         let mut owner = Socket::open()?;
         owner.commit(&mut table::batch(filter, rate))?;
         let (packets, flows) = Default::default();
@@ -179,7 +182,7 @@ impl Tracer {
         // The end of a chain is reported once more, as a rule without a handle, before its policy.
         let text = match (trace.kind, trace.rule) {
             (TraceKind::Rule, None) => return Ok(None),
-            (_, Some(handle)) => Some(self.texts.find(&mut self.reader, trace, handle)?),
+            (_, Some(handle)) => Some(self.rule(trace, handle)?),
             (_, None) => None,
         };
         let at = Position {
@@ -190,6 +193,13 @@ impl Tracer {
             verdict: verdict(trace),
         };
         Ok(Some(Step { flow, direction, packet: None, at: Some(at) }))
+    }
+
+    /// The text of a rule, which may be gone by now.
+    fn rule(&mut self, trace: &Trace<'_>, handle: u64) -> Result<String, nftwire::Error> {
+        let place = (trace.family, Text::from_bytes(trace.table), Text::from_bytes(trace.chain));
+        let text = self.texts.find(&mut self.reader, place, handle, shown())?;
+        Ok(text.map_or_else(|| format!("# handle {handle}, which is gone"), str::to_owned))
     }
 
     /// A traced packet enters a hook: it meets our chains before all others. Only its first step there has its headers.
@@ -214,6 +224,11 @@ impl Tracer {
         self.packets.insert(trace.id, Packet { flow, direction });
         Some(Step { flow, direction, packet: Some(packet), at: None })
     }
+}
+
+/// Rules as they are shown: without counters' values.
+fn shown() -> Options<'static> {
+    Options { stateless: true, ..Options::default() }
 }
 
 /// What happened, in nft's words.
@@ -243,45 +258,3 @@ fn verdict(trace: &Trace<'_>) -> String {
 /// `NF_STOLEN` and `NF_QUEUE` (linux/netfilter.h).
 const STOLEN: i32 = 2;
 const QUEUE: i32 = 3;
-
-/// Which rule: its table, its chain and its handle.
-type Key = (Family, Vec<u8>, Vec<u8>, u64);
-
-/// The rules as nft shows them.
-#[derive(Debug)]
-struct Texts(HashMap<Key, String>);
-
-impl Texts {
-    fn read(socket: &mut Socket) -> Result<Self, nftwire::Error> {
-        let ruleset = Snapshot::read(socket, Scope::Family(Family::Unspec), Depth::All)?.listed()?;
-        let mut texts = HashMap::new();
-        for table in &ruleset.tables {
-            for chain in &table.chains {
-                for rule in &chain.rules {
-                    let key = (
-                        table.family,
-                        table.name.as_bytes().into(),
-                        chain.name.as_bytes().into(),
-                        rule.handle,
-                    );
-                    texts.insert(key, rule.to_string());
-                }
-            }
-        }
-        Ok(Self(texts))
-    }
-
-    /// The text of a rule; one that is newer than the last reading is read. A rule may be gone again by then.
-    fn find(
-        &mut self,
-        socket: &mut Socket,
-        trace: &Trace<'_>,
-        handle: u64,
-    ) -> Result<String, nftwire::Error> {
-        let key = (trace.family, trace.table.to_vec(), trace.chain.to_vec(), handle);
-        if !self.0.contains_key(&key) {
-            *self = Self::read(socket)?;
-        }
-        Ok(self.0.get(&key).cloned().unwrap_or_else(|| format!("# handle {handle}, which is gone")))
-    }
-}

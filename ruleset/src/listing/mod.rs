@@ -2,6 +2,7 @@
 
 mod counters;
 mod text;
+mod texts;
 
 use nftwire::{DecodeError, Error, Socket};
 
@@ -9,6 +10,7 @@ use crate::snapshot::{Depth, Scope, Snapshot, TableSnapshot};
 use crate::{Chain, Rule, Table};
 pub use counters::{Moved, moved};
 pub use text::{json, text};
+pub use texts::RuleTexts;
 
 /// A table, and what was made of its chains' rules.
 #[derive(Clone, Debug)]

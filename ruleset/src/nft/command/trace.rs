@@ -1,6 +1,5 @@
 //! `monitor trace`: the rules that packets meet for which `meta nftrace` was set (nftables, src/netlink.c, 1.0.6).
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use nftwire::events::{Event, Events, Group, Trace, TraceKind};
@@ -8,14 +7,10 @@ use nftwire::expr::{MetaKey, PayloadBase};
 use nftwire::{Error, Family, Socket};
 
 use super::Settings;
-use crate::listing;
+use crate::listing::RuleTexts;
 use crate::model::selector::RawPayload;
 use crate::nft::print::{Options, Printer};
-use crate::snapshot::Scope;
-use crate::{Constant, Data, Field, Name, Op, Protocol, Selector, Statement, Text, Verdict};
-
-/// A rule's place: family, table, chain and handle.
-type Key = (Family, Name, Name, u64);
+use crate::{Constant, Data, Field, Op, Protocol, Selector, Statement, Text, Verdict};
 
 /// Hands the lines for each step of a traced packet to `show`, until that returns false.
 ///
@@ -27,7 +22,7 @@ pub fn trace(
     mut show: impl FnMut(&str) -> bool,
 ) -> Result<(), Error> {
     let mut events = Events::open(&[Group::Trace])?;
-    let mut rules = Rules { socket, options: settings.options(), texts: HashMap::new() };
+    let mut rules = Rules { socket, options: settings.options(), texts: RuleTexts::default() };
     while let Some(event) = events.next(None)? {
         let text = match &event {
             Event::Trace(record) => {
@@ -44,17 +39,17 @@ pub fn trace(
     Ok(())
 }
 
-/// The rules that packets met, as far as they were read. A handle is never used again.
+/// What says which rules packets met.
 struct Rules<'a> {
     socket: &'a mut Socket,
     options: Options<'a>,
-    texts: HashMap<Key, String>,
+    texts: RuleTexts,
 }
 
 impl Rules<'_> {
     fn step(&mut self, trace: &Trace<'_>) -> Result<String, Error> {
-        let (table, chain) =
-            (Text::from_bytes(trace.table).to_name(), Text::from_bytes(trace.chain).to_name());
+        let (table, chain) = (Text::from_bytes(trace.table), Text::from_bytes(trace.chain));
+        let place = (trace.family, table, chain);
         let head = format!("trace id {:08x} {} {table} {chain} ", trace.id, trace.family);
         let mut out = String::new();
         match trace.kind {
@@ -64,7 +59,7 @@ impl Rules<'_> {
                     let _ = writeln!(out, "{head}packet: {}", self.packet(trace));
                 }
                 if let Some(handle) = trace.rule
-                    && let Some(rule) = self.rule(&(trace.family, table, chain, handle))?
+                    && let Some(rule) = self.texts.find(self.socket, place, handle, self.options)?
                 {
                     let _ = writeln!(out, "{head}rule {rule} ({verdict})");
                 }
@@ -96,28 +91,6 @@ impl Rules<'_> {
             self.show(Selector::Meta(MetaKey::Mark), Data::ne32(mark), out);
         }
         out.push('\n');
-    }
-
-    /// A rule's text; `None` for one that no longer exists.
-    fn rule(&mut self, key: &Key) -> Result<Option<&str>, Error> {
-        if !self.texts.contains_key(key) {
-            let (family, table, chain, _) = key;
-            let scope = Scope::Chain(*family, table.as_text(), chain.as_text());
-            let listed =
-                listing::collect(self.socket, scope, |_, _, rule, rules: &mut Vec<_>| rules.push(rule))?;
-            for listing::Listed { table: model, rules } in listed {
-                for (chain, rules) in model.chains.iter().zip(rules) {
-                    for rule in rules {
-                        let mut text = String::new();
-                        let options = Options { anonymous: &model.anonymous, ..self.options };
-                        Printer { out: &mut text, options }.rule(&rule);
-                        let key = (*family, table.clone(), chain.name.clone(), rule.handle);
-                        self.texts.insert(key, text);
-                    }
-                }
-            }
-        }
-        Ok(self.texts.get(key).map(String::as_str))
     }
 
     /// The devices and headers of a packet, each followed by a blank.
