@@ -1,7 +1,8 @@
 //! Somebody fills one of our tables with rules: a run that keeps rules does not read them, as the kernel takes quadratic time
 //! for that, and all of them go.
 
-use std::time::{Duration, Instant};
+use std::fs;
+use std::time::Duration;
 
 use meshwire::apply::{Applied, Counters};
 use meshwire::interception::Interception;
@@ -33,11 +34,17 @@ fn fill(count: usize) {
     Socket::open().unwrap().commit(&mut batch).unwrap();
 }
 
+/// How long this thread has been on a processor, the kernel's work for it included (proc(5)): what else runs does not count.
+fn worked() -> Duration {
+    let times = fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(times.split(' ').next().unwrap().parse().unwrap())
+}
+
 fn keep(pod: &Interception) -> (Applied, Duration) {
     let (mut nft, mut routes) = (Socket::open().unwrap(), RouteSocket::open().unwrap());
-    let started = Instant::now();
+    let before = worked();
     let applied = pod.apply(&mut nft, &mut routes, Counters::Keep).unwrap();
-    (applied, started.elapsed())
+    (applied, worked() - before)
 }
 
 /// All rules, received and thrown away.
@@ -45,9 +52,9 @@ fn raw_dump() -> Duration {
     let mut nft = Socket::open().unwrap();
     let query = Query::Rules { table: Some(NAT_TABLE.into()), chain: None };
     let throw_away = |received: Received| Ok(received.into_buffer());
-    let started = Instant::now();
+    let before = worked();
     nft.dump(Family::Inet, query, throw_away).unwrap();
-    started.elapsed()
+    worked() - before
 }
 
 #[test]
@@ -75,8 +82,8 @@ fn a_filled_table_is_emptied_without_reading_it() {
     let dump = namespace.run(raw_dump);
     let (applied, run) = namespace.run(|| keep(&pod));
     say(&format!("{MANY} rules of others: one raw dump {dump:.1?}, a run that keeps rules {run:.1?}"));
-    // A run that read them took longer than two dumps.
-    assert!(2 * run < dump, "a run took {run:?}, a dump {dump:?}");
+    // A run that read them worked longer than two dumps.
+    assert!(3 * run < dump, "a run took {run:?}, a dump {dump:?}");
     let [(family, table)] = &applied.emptied[..] else { panic!("{:?}", applied.emptied) };
     assert_eq!((*family, table.to_string()), (Family::Inet, NAT_TABLE.to_owned()));
     let [warning] = &applied.warnings()[..] else { panic!("{:?}", applied.warnings()) };
