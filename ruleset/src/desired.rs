@@ -1,6 +1,6 @@
 //! The desired state of the kernel.
 
-use crate::{Family, Name, Ruleset, Set, Text};
+use crate::{Family, Name, Ruleset, Set, Table, Text};
 
 /// Owned tables: what is in them and not desired is removed, except for sets that others fill.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,8 +97,16 @@ impl<'a> Desired<'a> {
     /// Whether it decides what this table holds.
     #[must_use]
     pub fn owns(self, family: Family, name: Text<'_>) -> bool {
-        let is_it = |table: &crate::Table| table.family == family && table.name.as_text() == name;
+        let is_it = |table: &Table| table.family == family && table.name.as_text() == name;
         self.ruleset.tables.iter().any(is_it) || self.owned.has(family, name)
+    }
+
+    /// The names of the desired sets of a table whose elements matter: nobody else fills them.
+    pub(crate) fn compared_sets(self, table: &Table) -> Vec<&'a Name> {
+        let kept = self.kept_sets(table.family, table.name.as_text());
+        let desired = self.ruleset.tables.iter().find(|desired| desired.is_same_table(table));
+        let sets = desired.into_iter().flat_map(|desired| &desired.sets).map(|set| &set.name);
+        sets.filter(|name| !kept.iter().any(|kept| kept.name == **name)).collect()
     }
 
     /// The sets of a table that stay with their elements.

@@ -10,7 +10,8 @@ use crate::leftovers::Leftover;
 use crate::network::Network;
 use nft_ruleset::nft::print::{Options, Printer, hook_name, table_flags};
 use nft_ruleset::plan::{
-    ChainDifference, ChangedChain, ChangedTable, RuleDifference, SetDifference, TableDifference,
+    ChainDifference, ChangedChain, ChangedTable, KeptDifference, RuleDifference, SetDifference,
+    TableDifference,
 };
 use nft_ruleset::{BaseChain, Chain, Family, Name, Policy, Set, Table};
 use nftwire::TableFlags;
@@ -59,6 +60,7 @@ fn changed_table(f: &mut Formatter<'_>, table: &ChangedTable) -> fmt::Result {
             writeln!(f, "{sign}   flags {}", flags_line(flags))?;
         }
     }
+    kept_lines(f, "  ", table.kept.as_ref())?;
     for (sign, names) in [("+", &table.extra), ("-", &table.missing)] {
         for (kind, name) in names {
             writeln!(f, "{sign}   {kind} {name}")?;
@@ -75,6 +77,11 @@ fn changed_table(f: &mut Formatter<'_>, table: &ChangedTable) -> fmt::Result {
                 let name = &desired.name;
                 writeln!(f, "-   set {name}: {}\n+   set {name}: {}", set_line(desired), set_line(found))?;
             }
+            SetDifference::Elements(both) => {
+                let [desired, found] = both.each_ref().map(|set| count(set.elements.len(), "element"));
+                let name = &both[0].name;
+                writeln!(f, "-   set {name}: {desired}\n+   set {name}: {found}")?;
+            }
         }
     }
     for chain in &table.chains {
@@ -88,6 +95,24 @@ fn changed_table(f: &mut Formatter<'_>, table: &ChangedTable) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+/// Comments, and whatever else programs keep with a table or a chain.
+fn kept_lines(f: &mut Formatter<'_>, indent: &str, kept: Option<&KeptDifference>) -> fmt::Result {
+    let Some(KeptDifference { comments, userdata }) = kept else { return Ok(()) };
+    for (sign, (comment, userdata)) in ["-", "+"].into_iter().zip(comments.iter().zip(userdata)) {
+        if let Some(comment) = comment {
+            writeln!(f, "{sign} {indent}comment {}", comment.quoted())?;
+        }
+        if let Some(bytes) = userdata.bytes() {
+            writeln!(f, "{sign} {indent}userdata {}", hex(bytes))?;
+        }
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn flags_line(flags: u32) -> String {
@@ -108,6 +133,12 @@ fn changed_chain(f: &mut Formatter<'_>, family: Family, chain: &ChangedChain) ->
     writeln!(f, "    chain {}", chain.name)?;
     if let Some([desired, found]) = chain.base {
         writeln!(f, "-     {}\n+     {}", base_line(family, desired), base_line(family, found))?;
+    }
+    kept_lines(f, "    ", chain.kept.as_ref())?;
+    if let Some(both) = chain.flags {
+        for (sign, flags) in ["-", "+"].into_iter().zip(both).filter(|(_, flags)| *flags != 0) {
+            writeln!(f, "{sign}     flags {flags:#x}")?;
+        }
     }
     if let Some([desired, found]) = &chain.devices {
         for (sign, devices) in [("-", desired), ("+", found)] {
@@ -220,20 +251,20 @@ fn table_json(difference: &str, table: &Table) -> Json {
 
 fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
     let mut add = |difference: &str, object: &str, more: Json| {
-        let mut entry = json!({
+        let entry = json!({
             "difference": difference,
             "object": object,
             "family": table.family.to_string(),
             "table": table.name.to_string(),
         });
-        if let (Json::Object(entry), Json::Object(more)) = (&mut entry, more) {
-            entry.extend(more);
-        }
-        list.push(entry);
+        list.push(with(entry, more));
     };
     if let Some(both) = table.flags {
         let [desired, found] = both.map(|flags| table_flags(flags).collect::<Vec<_>>());
         add("changed", "table", json!({ "desired_flags": desired, "found_flags": found }));
+    }
+    if let Some(kept) = &table.kept {
+        add("changed", "table", with_kept(json!({}), kept));
     }
     let beside = [("extra", &table.extra), ("missing", &table.missing), ("changed", &table.changed)];
     for (difference, names) in beside {
@@ -255,6 +286,11 @@ fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
                     json!({ "name": desired.name.to_string(), "desired": lines[0], "found": lines[1] }),
                 );
             }
+            SetDifference::Elements(both) => {
+                let [desired, found] = both.each_ref().map(|set| set.elements.len());
+                let more = json!({ "desired_elements": desired, "found_elements": found });
+                add("changed", "set", with(json!({ "name": both[0].name.to_string() }), more));
+            }
         }
     }
     for chain in &table.chains {
@@ -264,6 +300,17 @@ fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
             }
             ChainDifference::Extra(chain) => add("extra", "chain", chain_json(table.family, "found", chain)),
             ChainDifference::Changed(chain) => {
+                let name = json!({ "chain": chain.name.to_string() });
+                if let Some(kept) = &chain.kept {
+                    add("changed", "chain", with_kept(name.clone(), kept));
+                }
+                if let Some([desired, found]) = chain.flags {
+                    add(
+                        "changed",
+                        "chain",
+                        with(name, json!({ "desired_flags": desired, "found_flags": found })),
+                    );
+                }
                 if let Some([desired, found]) = chain.base {
                     let (desired, found) = (base_json(table.family, desired), base_json(table.family, found));
                     let both = json!({ "chain": chain.name.to_string(), "desired": desired, "found": found });
@@ -282,6 +329,24 @@ fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
             }
         }
     }
+}
+
+fn with_kept(entry: Json, KeptDifference { comments, userdata }: &KeptDifference) -> Json {
+    let [desired, found] = comments.each_ref().map(|comment| comment.as_ref().map(ToString::to_string));
+    let entry = with(entry, json!({ "desired_comment": desired, "found_comment": found }));
+    let [desired, found] = userdata.each_ref().map(|userdata| userdata.bytes().map(hex));
+    match desired == found {
+        true => entry,
+        false => with(entry, json!({ "desired_userdata": desired, "found_userdata": found })),
+    }
+}
+
+/// A JSON object with the members of another one.
+fn with(mut entry: Json, more: Json) -> Json {
+    if let (Json::Object(entry), Json::Object(more)) = (&mut entry, more) {
+        entry.extend(more);
+    }
+    entry
 }
 
 fn chain_json(family: Family, side: &str, chain: &Chain) -> Json {

@@ -5,7 +5,7 @@ use meshwire::interception::Interception;
 use meshwire::network::RouteSocket;
 use nft_ruleset::plan::Plan;
 use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
-use nft_ruleset::{Family, Flowtable, Object, ObjectData, Ruleset, Table};
+use nft_ruleset::{Family, Flowtable, Object, ObjectData, Ruleset, SetOrigin, Table, Userdata};
 use nftwire::Socket;
 use serde_json::Value as Json;
 
@@ -44,6 +44,16 @@ const TEXTS: &[&str] = &[
             limit name \"fast\" drop
             counter name tcp dport map @counted
             tcp dport 22 counter packets 1 bytes 2 quota over 5 mbytes used 2 kbytes drop
+        }
+    }",
+    "table inet own_chains {
+        chain other { counter packets 1 bytes 40 accept; }
+        chain in {
+            comment \"of the chain\"
+            type filter hook input priority 0;
+            tcp dport 22 jump { ip saddr 10.0.0.1 counter packets 4 bytes 160 accept; ip saddr { 10.0.0.2, 10.0.0.3 } drop; jump other; }
+            goto { counter packets 2 bytes 80; tcp dport vmap { 80 : jump other, 443 : drop }; return; }
+            udp dport { 53, 5353 } jump { accept comment \"of a rule in it\"; }
         }
     }",
     "table netdev ingress {
@@ -128,7 +138,7 @@ fn without(json: &mut Json, keys: &[&str]) {
 }
 
 /// The kernel's own words, a line for each object. The order of devices means nothing.
-fn held() -> Vec<String> {
+pub(crate) fn held() -> Vec<String> {
     let devices =
         |line: &str| line.replace("[Name(\"eth1\"), Name(\"eth0\")]", "[Name(\"eth0\"), Name(\"eth1\")]");
     state().lines().map(devices).collect()
@@ -139,9 +149,20 @@ fn read() -> Ruleset {
     Snapshot::read(&mut socket, Scope::Family(Family::Unspec), Depth::All).unwrap().ruleset().unwrap()
 }
 
+/// Without what goes by itself: when elements expire.
+pub(crate) fn still(mut ruleset: Ruleset) -> Ruleset {
+    for set in ruleset.tables.iter_mut().flat_map(|table| &mut table.sets) {
+        set.origin = SetOrigin::default();
+        for details in set.elements.iter_mut().filter_map(|element| element.details.as_mut()) {
+            details.expires = 0;
+        }
+    }
+    ruleset
+}
+
 /// The first line that differs says more than all of them.
 #[track_caller]
-fn assert_same(before: &[String], now: &[String]) {
+pub(crate) fn assert_same(before: &[String], now: &[String]) {
     for (before, now) in before.iter().zip(now) {
         assert_eq!(now, before);
     }
@@ -164,11 +185,14 @@ fn everything_that_is_read_arrives() {
             let (mut nft, mut routes) = (Socket::open().unwrap(), RouteSocket::open().unwrap());
             // There is one of everything, however often it is applied.
             for counters in [Counters::Reset, Counters::Reset, Counters::Keep] {
+                let before = still(read());
                 interception.apply(&mut nft, &mut routes, counters).unwrap();
                 assert_same(&as_listed, &listed());
                 assert_same(&as_held, &held());
                 let plan = Plan::read(&mut nft, interception.desired()).unwrap();
                 assert_eq!(plan.differences().unwrap(), []);
+                // With their handles: nothing was replaced that is equal.
+                assert!(counters == Counters::Reset || before == still(read()));
             }
             interception.remove(&mut nft, &mut routes).unwrap();
             assert_eq!(read(), Ruleset::default());
@@ -193,6 +217,7 @@ fn what_the_kernel_lacks_is_refused_by_name() {
         name: "mark".into(),
         handle: 0,
         comment: None,
+        userdata: Userdata::default(),
         data: ObjectData::Secmark("system_u:object_r:ssh_packet_t:s0".into()),
     };
     let table = Table::new(Family::Inet, "t");
@@ -215,6 +240,61 @@ fn what_the_kernel_lacks_is_refused_by_name() {
                 }
                 (ours, theirs) => panic!("{name}: {ours:?} and {theirs:?}"),
             }
+        });
+    }
+}
+
+/// A change of a set's elements keeps the rules that use it; comments, which the kernel never changes, come with what they
+/// belong to; and a rule goes with the chain that belongs to it.
+#[test]
+fn what_differs_is_mended_and_the_rest_stays() {
+    if !can_run() {
+        return;
+    }
+    let table = |comment: &str, chain: &str, elements: &str, own: &str| {
+        format!(
+            "table inet t {{ comment \"{comment}\"
+                set s {{ type inet_service; flags interval; elements = {{ {elements} }}; }}
+                map m {{ type inet_service : verdict; elements = {{ 22 : jump other }}; }}
+                chain other {{ comment \"{chain}\"
+                    counter packets 1 bytes 40; }}
+                chain in {{ type filter hook input priority 0; policy accept;
+                    tcp dport @s counter packets 7 bytes 300 accept;
+                    tcp dport vmap @m;
+                    tcp dport 80 jump {{ counter packets 2 bytes 90; {own}; }}; }}; }}"
+        )
+    };
+    let ruleset_of = |text: &str| {
+        inside(|| {
+            let output = Nft::Theirs.load(text);
+            assert!(output.status.success(), "{text}: {}", self::text(&output.stderr));
+            read()
+        })
+    };
+    let first = ruleset_of(&table("one", "a", "22, 80-90", "accept"));
+    for (comment, chain, elements, own, kept) in [
+        ("one", "a", "22, 80-91", "accept", 4),
+        ("one", "a", "22", "drop", 3),
+        ("one", "b", "22", "drop", 0),
+        ("two", "b", "22", "drop", 0),
+    ] {
+        let ruleset = ruleset_of(&table(comment, chain, elements, own));
+        inside(|| {
+            let (mut nft, mut routes) = (Socket::open().unwrap(), RouteSocket::open().unwrap());
+            let interception = |ruleset| Interception { ruleset, ..Interception::default() };
+            interception(first.clone()).apply(&mut nft, &mut routes, Counters::Reset).unwrap();
+            let wanted = interception(ruleset);
+            let plan = Plan::read(&mut nft, wanted.desired()).unwrap();
+            assert_ne!(plan.differences().unwrap(), [], "{comment} {chain} {elements} {own}");
+            let transaction = plan.transaction(Counters::Keep).unwrap();
+            assert_eq!(transaction.kept_rules(), kept, "{comment} {chain} {elements} {own}");
+            wanted.apply(&mut nft, &mut routes, Counters::Keep).unwrap();
+            let plan = Plan::read(&mut nft, wanted.desired()).unwrap();
+            assert_eq!(plan.differences().unwrap(), [], "{comment} {chain} {elements} {own}");
+            let there = read();
+            assert_eq!(there.tables[0].comment, Some(comment.into()));
+            let other = there.tables[0].chains.iter().find(|chain| chain.name == "other");
+            assert_eq!(other.unwrap().comment, Some(chain.into()));
         });
     }
 }

@@ -84,7 +84,7 @@ pub(crate) fn state() -> String {
         .consistent(|reader| {
             let (mut lines, mut tables) = (Vec::new(), Vec::new());
             reader.tables(Family::Unspec, |table| {
-                tables.push((table.family, table.name.to_string()));
+                tables.push((table.family, table.name.to_name()));
                 lines.push(format!("{:?}", nftwire::Table { handle: 0, references: 0, ..table }));
                 Ok(())
             })?;
@@ -102,7 +102,7 @@ pub(crate) fn state() -> String {
                     let size = if anonymous { 0 } else { set.size };
                     let set = nftwire::Set { userdata, size, ..set };
                     sets.push((
-                        set.name.to_string(),
+                        set.name.to_name(),
                         format!("{:?}", nftwire::Set { handle: 0, id: 0, ..set }),
                     ));
                     Ok(())

@@ -6,6 +6,7 @@
 #[path = "../common/program.rs"]
 mod program;
 
+mod adversarial;
 mod commands;
 mod elsewhere;
 mod errors;

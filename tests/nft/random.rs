@@ -5,10 +5,14 @@ use std::env;
 use crate::harness::{Nft, can_run, inside, loaded, say, text};
 
 /// xorshift64*: the same rulesets in every run.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(crate) fn new(round: u64) -> Self {
+        Self(round.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;

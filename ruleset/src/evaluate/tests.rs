@@ -194,6 +194,7 @@ fn a_map_gives_an_address_and_a_port() {
         comment: None,
         statements: Vec::new(),
         elements: vec![element],
+        origin: crate::SetOrigin::default(),
     };
     let map = Map { key, map: Expression::SetName("services".into()), verdicts: false };
     let nat = Nat { address: Some(Expression::Map(Box::new(map))), ..Nat::new(NatKind::Destination) };

@@ -11,6 +11,7 @@ mod origin;
 pub mod selector;
 pub mod statement;
 pub(crate) mod symbols;
+mod userdata;
 
 pub use build::{Operand, Value};
 pub use data_type::DataType;
@@ -22,9 +23,10 @@ pub use field::{TCP_DPORT, TCP_SPORT, UDP_DPORT, UDP_SPORT};
 pub use ip_prefix::{IpPrefix, IpPrefixError, Ipv4Prefix};
 pub use nftwire::{Data, Family, Hook, Name, Policy, Text};
 pub use object::{FieldType, Flowtable, Object, ObjectData, Set, SetType, SetValue};
-pub use origin::{Origin, Original};
+pub use origin::{Origin, Original, OriginalSet, SetOrigin};
 pub use selector::Selector;
 pub use statement::{Op, Statement, Verdict};
+pub use userdata::Userdata;
 
 /// What can be set: the selectors that are not fields of a header, such as [`Selector::MARK`].
 pub type Target = Selector;
@@ -49,6 +51,8 @@ pub struct Table {
     pub flags: u32,
     /// The comment
     pub comment: Option<Name>,
+    /// What else programs keep with it
+    pub userdata: Userdata,
     /// Its named objects
     pub objects: Vec<Object>,
     /// Its named sets and maps
@@ -70,6 +74,12 @@ pub struct Chain {
     pub handle: u64,
     /// The comment
     pub comment: Option<Name>,
+    /// What else programs keep with it
+    pub userdata: Userdata,
+    /// Its flags (`NFT_CHAIN_*`) but those that say whether it is a base chain and whether it belongs to a rule
+    pub flags: u32,
+    /// How often its policy decided, where a base chain counts that
+    pub policy_counter: Option<statement::Counter>,
     /// What makes it a base chain, where it is one
     pub base: Option<BaseChain>,
     /// The devices whose packets enter it, at the hooks of devices
@@ -143,6 +153,7 @@ impl Table {
             handle: 0,
             flags: 0,
             comment: None,
+            userdata: Userdata::default(),
             objects: Vec::new(),
             sets: Vec::new(),
             flowtables: Vec::new(),

@@ -1,7 +1,7 @@
 //! What a table has besides chains: sets, maps, objects and flowtables.
 
 use super::statement::{Counter, Limit, ObjectKind, Quota, Statement, Synproxy};
-use super::{DataType, Element, Expression, Name};
+use super::{DataType, Element, Expression, Name, SetOrigin, Userdata};
 
 /// A set or a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Set {
     pub statements: Vec<Statement>,
     /// Its elements
     pub elements: Vec<Element>,
+    /// Whether all this is what the kernel held
+    pub origin: SetOrigin,
 }
 
 /// What the keys or the values of a set are.
@@ -77,6 +79,8 @@ pub struct Object {
     pub handle: u64,
     /// The comment
     pub comment: Option<Name>,
+    /// What else programs keep with it
+    pub userdata: Userdata,
     /// What it is
     pub data: ObjectData,
 }
@@ -133,8 +137,8 @@ impl Object {
     /// Whether both are the same but for handles and for what they have counted.
     #[must_use]
     pub fn is_alike(&self, other: &Self) -> bool {
-        let Self { name, handle: _, comment, data } = self;
-        (name, comment) == (&other.name, &other.comment)
+        let Self { name, handle: _, comment, userdata, data } = self;
+        (name, comment, userdata) == (&other.name, &other.comment, &other.userdata)
             && data.clone().without_counts() == other.data.clone().without_counts()
     }
 }
@@ -238,6 +242,7 @@ impl Set {
             comment: None,
             statements: Vec::new(),
             elements: Vec::new(),
+            origin: SetOrigin::default(),
         }
     }
 
@@ -245,6 +250,17 @@ impl Set {
     #[must_use]
     pub fn is_anonymous(&self) -> bool {
         self.flags & nftwire::uapi::NFT_SET_ANONYMOUS != 0
+    }
+
+    /// Whether both are the same but for names, handles and where they come from.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        let Self { name: _, handle: _, key, value, flags, size, timeout, gc_interval, .. } = self;
+        let Self { memory_policy, auto_merge, comment, statements, elements, origin: _, .. } = self;
+        (key, value, flags, size, timeout, gc_interval)
+            == (&other.key, &other.value, &other.flags, &other.size, &other.timeout, &other.gc_interval)
+            && (memory_policy, auto_merge, comment)
+                == (&other.memory_policy, &other.auto_merge, &other.comment)
+            && (statements, elements) == (&other.statements, &other.elements)
     }
 
     /// Whether the kernel would take the same elements for both: all that they are but names, comments and elements.

@@ -1,9 +1,9 @@
-//! Where a rule comes from, and so whether its statements say all that the kernel holds.
+//! Where a rule or a set comes from, and so whether the model says all that the kernel holds.
 
 use nftwire::Compat;
 
-use super::{Name, Statement};
-use crate::nft::compile::AnonymousSet;
+use super::{Name, Set, Statement, Userdata};
+use crate::nft::compile::{AnonymousSet, NamedSet};
 
 /// Where a rule comes from, which decides how it is compiled.
 ///
@@ -34,4 +34,32 @@ pub struct Original {
     pub(crate) sets: Vec<(Name, AnonymousSet)>,
     /// What xtables' extensions need to know
     pub(crate) compat: Option<Compat>,
+    /// What programs keep with the rule, where that is more than the comment
+    pub(crate) userdata: Userdata,
+}
+
+/// Where a set comes from, which decides how it is compiled.
+///
+/// nft's language cannot say all that the kernel can hold: the type of a key that another program declared by an expression
+/// of its own, ranges whose ends are elsewhere than nft puts them, or entries of a later nft's userdata. A set that was read
+/// never becomes another one silently.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SetOrigin {
+    /// The fields say all: a program or a text made them, or they compile to what they were read from, or nobody looked
+    /// because the set was read to be shown
+    #[default]
+    Written,
+    /// They say less than the kernel holds: the set compiles to what it was read from
+    Kernel(Box<OriginalSet>),
+    /// They say less than the kernel holds, and so does everything else here: such a set is not compiled
+    Inexact,
+}
+
+/// What a set was read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginalSet {
+    /// What was made of it: a set that has other elements by now is another set
+    pub(crate) set: Set,
+    /// What the kernel sent
+    pub(crate) compiled: NamedSet,
 }

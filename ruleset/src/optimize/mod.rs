@@ -41,6 +41,7 @@ fn optimize_table(table: &Table, counting: Counting) -> Table {
     let optimized = |chain: &Chain| Chain {
         name: chain.name.clone(),
         comment: chain.comment.clone(),
+        userdata: chain.userdata.clone(),
         devices: chain.devices.clone(),
         rules: optimize_rules(&chain.rules, &chains, counting),
         ..*chain
@@ -49,6 +50,7 @@ fn optimize_table(table: &Table, counting: Counting) -> Table {
     Table {
         name: table.name.clone(),
         comment: table.comment.clone(),
+        userdata: table.userdata.clone(),
         objects: table.objects.clone(),
         sets: table.sets.clone(),
         flowtables: table.flowtables.clone(),

@@ -1,20 +1,19 @@
 //! What differs between the ruleset that is desired and the one that the kernel holds.
 //!
 //! Rules are compared by the kernel's own expressions, without counters' values and the names of anonymous sets. Handles
-//! and comments of tables and chains do not count. Sets with a name are compared by their kind alone: what is in them is
-//! for those to say who fill them.
+//! do not count. Sets with a name that others fill are compared by their kind alone: what is in them is for those to say.
 
 use std::collections::HashMap;
 
 use nftwire::DecodeError;
-use similar::{Algorithm, DiffOp, capture_diff_slices};
 
-use super::current::{CurrentChain, CurrentTable};
+use super::current::{CurrentChain, CurrentTable, Same};
 use super::listed::as_listed;
+use super::matching::matching;
 use super::{Match, Plan, PlanError};
 use crate::model::object::same_devices;
 use crate::snapshot::TableSnapshot;
-use crate::{BaseChain, Chain, Family, Flowtable, Name, Object, Rule, Set, Table};
+use crate::{BaseChain, Chain, Family, Flowtable, Name, Object, Rule, Set, Table, Userdata};
 
 /// How a table differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +35,8 @@ pub struct ChangedTable {
     pub name: Name,
     /// Its flags (`NFT_TABLE_F_*`) as they are desired and as they are, where they differ
     pub flags: Option<[u32; 2]>,
+    /// What programs keep with it, where that differs
+    pub kept: Option<KeptDifference>,
     /// Sets, maps, objects and flowtables that are not desired: nft's word for the kind, and the name
     pub extra: Vec<(String, Name)>,
     /// Objects and flowtables that are desired, but missing
@@ -48,13 +49,31 @@ pub struct ChangedTable {
     pub chains: Vec<ChainDifference>,
 }
 
-/// How a set with a name differs. Elements are not compared.
+/// What programs keep with a table or a chain, as it is desired and as it is: comments, and what else there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptDifference {
+    /// The comments
+    pub comments: [Option<Name>; 2],
+    /// What is more than a comment
+    pub userdata: [Userdata; 2],
+}
+
+impl KeptDifference {
+    fn of(comments: [&Option<Name>; 2], userdata: [&Userdata; 2]) -> Option<Self> {
+        let differs = comments[0] != comments[1] || userdata[0] != userdata[1];
+        differs.then(|| Self { comments: comments.map(Clone::clone), userdata: userdata.map(Clone::clone) })
+    }
+}
+
+/// How a set with a name differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetDifference {
     /// It is desired, but missing
     Missing(Box<Set>),
     /// It exists as another kind: as desired, and as it is
     Changed(Box<[Set; 2]>),
+    /// It exists with other elements, and nobody else fills it: as desired, and as it is
+    Elements(Box<[Set; 2]>),
 }
 
 /// How a chain differs.
@@ -77,6 +96,10 @@ pub struct ChangedChain {
     pub base: Option<[Option<BaseChain>; 2]>,
     /// The devices whose packets enter it, as they are desired and as they are, where they differ
     pub devices: Option<[Vec<Name>; 2]>,
+    /// Its flags (`NFT_CHAIN_*`), as they are desired and as they are, where they differ
+    pub flags: Option<[u32; 2]>,
+    /// What programs keep with it, where that differs
+    pub kept: Option<KeptDifference>,
     /// Its rules, in the order of evaluation as far as there is one
     pub rules: Vec<RuleDifference>,
 }
@@ -198,14 +221,16 @@ fn compare_table(
         let base = (bases[0] != bases[1]).then_some(bases);
         let devices = (!same_devices(&chain.devices, &found.devices))
             .then(|| [chain.devices.clone(), found.devices.clone()]);
-        if base.is_some() || devices.is_some() || !rules.is_empty() {
-            let name = chain.name.clone();
-            chains.push(ChainDifference::Changed(ChangedChain { name, base, devices, rules }));
+        let flags = (chain.flags != found.flags).then_some([chain.flags, found.flags]);
+        let kept = KeptDifference::of([&chain.comment, &found.comment], [&chain.userdata, &found.userdata]);
+        let changed = ChangedChain { name: chain.name.clone(), base, devices, flags, kept, rules };
+        if !changed.is_same() {
+            chains.push(ChainDifference::Changed(changed));
         }
     }
     let unwanted = |there: &&Chain| !desired.chains.iter().any(|chain| chain.name == there.name);
     chains.extend(there.chains.iter().filter(unwanted).cloned().map(ChainDifference::Extra));
-    let sets: Vec<_> = desired.sets.iter().filter_map(|set| compare_set(set, there)).collect();
+    let sets: Vec<_> = desired.sets.iter().filter_map(|set| compare_set(set, there, current)).collect();
     let mut beside = Beside::default();
     beside.compare_sets(desired, current, there);
     beside.compare(&desired.objects, &there.objects, Object::is_alike, |object| {
@@ -216,9 +241,28 @@ fn compare_table(
     });
     let (family, name) = (desired.family, desired.name.clone());
     let flags = (desired.flags != current.flags).then_some([desired.flags, current.flags]);
-    let same = chains.is_empty() && sets.is_empty() && beside == Beside::default() && flags.is_none();
+    let kept = KeptDifference::of([&desired.comment, &there.comment], [&desired.userdata, &there.userdata]);
+    let is_same = chains.is_empty() && sets.is_empty() && beside == Beside::default();
+    let is_same = is_same && flags.is_none() && kept.is_none();
     let Beside { extra, missing, changed } = beside;
-    Ok((!same).then_some(ChangedTable { family, name, flags, extra, missing, changed, sets, chains }))
+    Ok((!is_same).then_some(ChangedTable {
+        family,
+        name,
+        flags,
+        kept,
+        extra,
+        missing,
+        changed,
+        sets,
+        chains,
+    }))
+}
+
+impl ChangedChain {
+    fn is_same(&self) -> bool {
+        let Self { name: _, base, devices, flags, kept, rules } = self;
+        base.is_none() && devices.is_none() && flags.is_none() && kept.is_none() && rules.is_empty()
+    }
 }
 
 /// How a table differs in what it has besides chains and desired sets: nft's words for the kinds, and the names.
@@ -263,12 +307,18 @@ impl Beside {
     }
 }
 
-fn compare_set(desired: &Set, there: &Table) -> Option<SetDifference> {
+fn compare_set(desired: &Set, there: &Table, current: &CurrentTable) -> Option<SetDifference> {
     let without_elements = |set: &Set| Set { elements: Vec::new(), ..set.clone() };
-    match there.sets.iter().find(|set| set.name == desired.name) {
-        None => Some(SetDifference::Missing(Box::new(without_elements(desired)))),
-        Some(found) if found.is_alike(desired) => None,
-        Some(found) => Some(SetDifference::Changed(Box::new([desired, found].map(without_elements)))),
+    let Some(found) = there.sets.iter().find(|set| set.name == desired.name) else {
+        return Some(SetDifference::Missing(Box::new(without_elements(desired))));
+    };
+    if current.keeps(&desired.name) {
+        return None;
+    }
+    match current.same_of_set(&desired.name) {
+        Same::All => None,
+        Same::Kind => Some(SetDifference::Elements(Box::new([desired, found].map(Clone::clone)))),
+        Same::Nothing => Some(SetDifference::Changed(Box::new([desired, found].map(without_elements)))),
     }
 }
 
@@ -323,10 +373,7 @@ fn compare_rules(
 
 /// Whether a person would call one a changed form of the other: most of their words are the same.
 fn alike(one: &Rule, other: &Rule) -> bool {
-    let (one, other) = (one.to_string(), other.to_string());
-    let (one, other): (Vec<_>, Vec<_>) = (one.split(' ').collect(), other.split(' ').collect());
-    let ops = capture_diff_slices(Algorithm::Myers, &one, &other);
-    let equal: usize =
-        ops.iter().filter(|op| matches!(op, DiffOp::Equal { .. })).map(|op| op.old_range().len()).sum();
-    2 * equal > one.len().max(other.len())
+    let words = |rule: &Rule| rule.to_string().split(' ').map(|word| word.as_bytes().to_vec()).collect();
+    let (one, other): (Vec<_>, Vec<_>) = (words(one), words(other));
+    2 * matching(&one, &other).len() > one.len().max(other.len())
 }

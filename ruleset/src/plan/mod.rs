@@ -26,9 +26,10 @@ use std::time::Duration;
 
 use nftwire::{DecodeError, Error, Position, Query, Socket};
 
-use self::current::{CurrentChain, CurrentTable};
+use self::current::{CurrentChain, CurrentSet, CurrentTable, Same};
 pub use self::difference::{
-    ChainDifference, ChangedChain, ChangedTable, RuleDifference, SetDifference, TableDifference,
+    ChainDifference, ChangedChain, ChangedTable, KeptDifference, RuleDifference, SetDifference,
+    TableDifference,
 };
 use self::fingerprint::{Fingerprint, desired_fingerprint};
 use self::matching::matching;
@@ -173,7 +174,7 @@ impl<'a> Plan<'a> {
     fn new(snapshot: Snapshot, desired: Desired<'a>, compared: bool) -> Result<Self, PlanError> {
         let tables = snapshot.tables().iter();
         let current: Vec<_> =
-            tables.map(|table| CurrentTable::new(table, desired)).collect::<Result<_, _>>()?;
+            tables.map(|table| CurrentTable::new(table, desired, compared)).collect::<Result<_, _>>()?;
         let mut matches = Vec::new();
         for table in &desired.ruleset().tables {
             let there = current.iter().find(|there| there.is_same_table(table));
@@ -227,10 +228,8 @@ impl<'a> Plan<'a> {
     pub fn transaction(&self, counters: Counters) -> Result<Transaction<'a>, NotCompiled> {
         let desired = self.desired.ruleset();
         let mut transaction = Transaction::new(desired, self.generation());
-        // The kernel does not wake a table and give it a base chain in one transaction; as no packet sees a dormant
-        // table, it may as well go and come back.
         let wanted = |there: &CurrentTable| desired.tables.iter().find(|table| there.is_same_table(table));
-        let goes = |there: &&CurrentTable| wanted(there).is_none_or(|table| there.changes_dormancy(table));
+        let goes = |there: &&CurrentTable| wanted(there).is_none_or(|table| there.comes_anew(table));
         for table in self.current.iter().filter(goes) {
             let subject = Subject::table(table.family, &table.name);
             if wanted(table).is_some() || !table.named_sets.iter().any(|set| set.stays) {
@@ -312,8 +311,13 @@ impl<'a> Plan<'a> {
             transaction.add_chain(table_index, chain)?;
         }
         for (index, set) in table.sets.iter().enumerate() {
-            if !there.is_some_and(|there| there.keeps(&set.name)) {
-                transaction.add_set(table_index, index)?;
+            let same =
+                there.filter(|_| keep_rules).map_or(Same::Nothing, |there| there.same_of_set(&set.name));
+            match same {
+                _ if there.is_some_and(|there| there.keeps(&set.name)) => {}
+                Same::All => {}
+                Same::Kind => transaction.add_elements(table_index, index)?,
+                Same::Nothing => transaction.add_set(table_index, index)?,
             }
         }
         for (chain, steps) in steps.iter().enumerate() {
@@ -341,7 +345,8 @@ impl Match {
 fn remove_all_but(transaction: &mut Transaction<'_>, there: &CurrentTable, chains: &[Chain], keep: bool) {
     let (family, name) = (there.family, &there.name);
     let subject = || Subject::table(family, name);
-    for set in there.named_sets.iter().filter(|set| !set.stays) {
+    let stays = |set: &CurrentSet| set.stays || keep && set.same != Same::Nothing;
+    for set in there.named_sets.iter().filter(|set| !stays(set)) {
         transaction.remove(subject().set(&set.name), |batch| batch.del_set(family, name, &set.name));
     }
     for object in there.objects.iter().filter(|object| !(keep && object.is_desired)) {

@@ -1,13 +1,15 @@
 //! A batch of the kernel's objects made from the model's, and the way back from a message to what it stands for.
 
+use std::collections::HashSet;
 use std::fmt;
 
-use nftwire::{Batch, ElementList, Position};
+use nftwire::expr::Immediate;
+use nftwire::{Batch, ChainFlags, ElementList, Expr, Position, Verdict};
 
 use crate::model::statement::ObjectKind;
-use crate::nft::compile::{self, AnonymousSet, NotCompiled, SetKey, comment, compile_in, named_set};
+use crate::nft::compile::{self, AnonymousSet, NotCompiled, SetKey, compile_in, named_set};
 use crate::validate::RulePlace;
-use crate::{Family, Name, Ruleset};
+use crate::{Chain, Family, Name, Rule, Ruleset};
 use nftwire::Text;
 use nftwire::feature::Feature;
 
@@ -21,6 +23,8 @@ pub struct Transaction<'a> {
     objects: Vec<Object>,
     /// What goes, or from where
     removed: Vec<Subject>,
+    /// The chains that belong to rules and are in the batch: their tables' numbers, and their own
+    anonymous: HashSet<(usize, usize)>,
     /// How many desired rules exist already and stay
     pub(super) kept_rules: usize,
 }
@@ -119,11 +123,17 @@ enum Object {
         table: usize,
         chain: usize,
     },
-    Rule {
-        table: usize,
-        chain: usize,
-        rule: usize,
-    },
+    Rule(RuleNumber),
+    /// A chain that belongs to a rule, or what is in it
+    OfRule(RuleNumber),
+}
+
+/// A rule by the numbers of its table, its chain and its own.
+#[derive(Clone, Copy, Debug)]
+struct RuleNumber {
+    table: usize,
+    chain: usize,
+    rule: usize,
 }
 
 impl<'a> Transaction<'a> {
@@ -131,7 +141,14 @@ impl<'a> Transaction<'a> {
     pub(super) fn new(desired: &'a Ruleset, generation: u32) -> Self {
         let mut batch = Batch::new();
         batch.require_generation(generation);
-        Self { batch, desired, objects: Vec::new(), removed: Vec::new(), kept_rules: 0 }
+        Self {
+            batch,
+            desired,
+            objects: Vec::new(),
+            removed: Vec::new(),
+            anonymous: HashSet::new(),
+            kept_rules: 0,
+        }
     }
 
     /// How many desired rules exist already and stay, with their counters.
@@ -172,7 +189,8 @@ impl<'a> Transaction<'a> {
                 let (table, subject) = desired(table);
                 subject.chain(&table.chains[chain].name)
             }
-            Object::Rule { table, chain, rule } => {
+            Object::Rule(RuleNumber { table, chain, rule })
+            | Object::OfRule(RuleNumber { table, chain, rule }) => {
                 let (table, subject) = desired(table);
                 let chain = &table.chains[chain];
                 Subject { rule: Some((rule, chain.rules[rule].to_string())), ..subject.chain(&chain.name) }
@@ -184,7 +202,7 @@ impl<'a> Transaction<'a> {
     #[must_use]
     pub fn feature(&self, message: usize, expression: Option<usize>) -> Option<&'static Feature> {
         match *self.objects.get(message)? {
-            Object::Removal(_) | Object::Named { .. } | Object::Flowtable { .. } => None,
+            Object::Removal(_) | Object::Named { .. } | Object::Flowtable { .. } | Object::OfRule(_) => None,
             Object::Table { table } => Feature::of_family(self.desired.tables[table].family),
             Object::Set { table, set } => {
                 let compiled = named_set(&self.desired.tables[table].sets[set]).ok()?;
@@ -193,7 +211,7 @@ impl<'a> Transaction<'a> {
             Object::Chain { table, chain } => {
                 Feature::of_chain(self.desired.tables[table].chains[chain].base?.kind.name())
             }
-            Object::Rule { table, chain, rule } => {
+            Object::Rule(RuleNumber { table, chain, rule }) => {
                 let table = &self.desired.tables[table];
                 let compiled = compile_in(table, &table.chains[chain].rules[rule], 1).ok()?;
                 Feature::of_expression(compiled.expressions.get(expression?)?)
@@ -204,7 +222,7 @@ impl<'a> Transaction<'a> {
     /// Adds the desired table with this number, which must not exist.
     pub(super) fn create_table(&mut self, table: usize) -> Result<(), NotCompiled> {
         let desired = &self.desired.tables[table];
-        let userdata = comment(desired.comment.as_ref())?;
+        let userdata = desired.userdata.with(desired.comment.as_ref())?;
         self.push(Object::Table { table }, |batch| {
             batch.create_table(&compile::table::table(desired, &userdata));
         });
@@ -214,7 +232,7 @@ impl<'a> Transaction<'a> {
     /// Adds the desired table with this number, or leaves the existing one.
     pub(super) fn add_table(&mut self, table: usize) -> Result<(), NotCompiled> {
         let desired = &self.desired.tables[table];
-        let userdata = comment(desired.comment.as_ref())?;
+        let userdata = desired.userdata.with(desired.comment.as_ref())?;
         self.push(Object::Table { table }, |batch| {
             batch.add_table(&compile::table::table(desired, &userdata));
         });
@@ -225,7 +243,7 @@ impl<'a> Transaction<'a> {
     pub(super) fn add_object(&mut self, table: usize, object: usize) -> Result<(), NotCompiled> {
         let desired = &self.desired.tables[table];
         let model = &desired.objects[object];
-        let userdata = comment(model.comment.as_ref())?;
+        let userdata = model.userdata.with(model.comment.as_ref())?;
         let message = compile::table::object(desired.family, desired.name.as_text(), model, &userdata)?;
         self.push(Object::Named { table, object }, |batch| batch.add_object(&message));
         Ok(())
@@ -248,10 +266,22 @@ impl<'a> Transaction<'a> {
         self.push(Object::Set { table, set }, |batch| {
             let id = batch.take_set_id();
             batch.add_set(&compiled.head(family, table_name, name, id));
-            batch.add_elements(
-                &ElementList::new(family, table_name, name, id),
-                compiled.keys.iter().map(SetKey::element),
-            );
+            batch.add_elements(&ElementList::new(family, table_name, name, id), compiled.elements());
+        });
+        Ok(())
+    }
+
+    /// Adds the elements of a desired set that stays; without what it holds, unless others may fill it, too.
+    pub(super) fn add_elements(&mut self, table: usize, set: usize) -> Result<(), NotCompiled> {
+        let desired = &self.desired.tables[table];
+        let (family, table_name) = (desired.family, desired.name.as_text());
+        let name = desired.sets[set].name.as_text();
+        let compiled = named_set(&desired.sets[set])?;
+        self.push(Object::Set { table, set }, |batch| {
+            if !compiled.flags.is_volatile() {
+                batch.flush_set(family, table_name, name);
+            }
+            batch.add_elements(&ElementList::new(family, table_name, name, 0), compiled.elements());
         });
         Ok(())
     }
@@ -260,7 +290,7 @@ impl<'a> Transaction<'a> {
     pub(super) fn add_chain(&mut self, table: usize, chain: usize) -> Result<(), NotCompiled> {
         let desired = &self.desired.tables[table];
         let model = &desired.chains[chain];
-        let userdata = comment(model.comment.as_ref())?;
+        let userdata = model.userdata.with(model.comment.as_ref())?;
         let policy = model.base.map(|base| base.policy);
         let name = desired.name.as_text();
         let message = compile::table::chain(desired.family, name, model, policy, &userdata);
@@ -276,20 +306,63 @@ impl<'a> Transaction<'a> {
         rule: usize,
         place: Position,
     ) -> Result<(), NotCompiled> {
-        let desired = &self.desired.tables[table];
-        let (family, name) = (desired.family, desired.name.as_text());
-        let chain_name = desired.chains[chain].name.as_text();
-        let first_set_id = self.batch.next_set_id();
-        let compiled = compile_in(desired, &desired.chains[chain].rules[rule], first_set_id)?;
-        self.push(Object::Rule { table, chain, rule }, |batch| {
-            for set in &compiled.sets {
-                add_anonymous_set(batch, family, name, set);
+        let desired = &self.desired.tables[table].chains[chain];
+        let number = RuleNumber { table, chain, rule };
+        self.put_rule(number, Object::Rule(number), &desired.rules[rule], (desired.name.as_text(), 0), place)
+    }
+
+    /// Adds a rule to a chain with this name, or with this number where the kernel names it: in nft's order, its sets, its
+    /// chains, the rule.
+    fn put_rule(
+        &mut self,
+        number: RuleNumber,
+        object: Object,
+        rule: &'a Rule,
+        (chain, chain_id): (Text<'a>, u32),
+        place: Position,
+    ) -> Result<(), NotCompiled> {
+        let table = &self.desired.tables[number.table];
+        let (family, name) = (table.family, table.name.as_text());
+        let mut compiled = compile_in(table, rule, self.batch.next_set_id())?;
+        self.push(object, |batch| {
+            compiled.sets.iter().for_each(|set| add_anonymous_set(batch, family, name, set));
+        });
+        for expression in &mut compiled.expressions {
+            if let Expr::Immediate(Immediate::Verdict(verdict)) = expression
+                && let Verdict::Jump(target) | Verdict::Goto(target) = *verdict
+                && let Some(own) = table.anonymous.iter().position(|chain| chain.name.as_text() == target)
+                && self.anonymous.insert((number.table, own))
+            {
+                let id = self.add_anonymous_chain(number, &table.anonymous[own])?;
+                *verdict = match *verdict {
+                    Verdict::Goto(_) => Verdict::GotoId(id),
+                    _ => Verdict::JumpId(id),
+                };
             }
-            let mut rule = nftwire::Rule::new(family, name, chain_name);
+        }
+        self.push(object, |batch| {
+            let mut rule = nftwire::Rule::new(family, name, chain);
             (rule.userdata, rule.compat) = (&compiled.userdata, compiled.compat);
+            rule.chain_id = chain_id;
             batch.add_rule(&rule, place, &compiled.expressions);
         });
         Ok(())
+    }
+
+    /// Adds a chain that belongs to a rule, with its rules; returns the number by which the rule jumps to it.
+    fn add_anonymous_chain(&mut self, number: RuleNumber, chain: &'a Chain) -> Result<u32, NotCompiled> {
+        let table = &self.desired.tables[number.table];
+        let id = u32::try_from(self.anonymous.len()).unwrap_or(u32::MAX);
+        let userdata = chain.userdata.with(chain.comment.as_ref())?;
+        self.push(Object::OfRule(number), |batch| {
+            let chain = nftwire::Chain::new(table.family, &table.name, "");
+            let flags = ChainFlags::BINDING;
+            batch.add_chain(&nftwire::Chain { id, flags, userdata: &userdata, ..chain });
+        });
+        for rule in &chain.rules {
+            self.put_rule(number, Object::OfRule(number), rule, ("".into(), id), Position::Append)?;
+        }
+        Ok(id)
     }
 
     /// Adds something to the batch that removes what is not desired.

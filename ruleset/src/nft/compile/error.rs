@@ -96,6 +96,9 @@ pub enum SetFault {
     /// Userdata that is too long
     #[error("a set whose userdata is too long")]
     Userdata,
+    /// A set that was read from the kernel, and whose fields say less than it held
+    #[error("a set whose type or elements say less than what they were read from")]
+    Inexact,
 }
 
 impl From<SetFault> for NotCompiled {

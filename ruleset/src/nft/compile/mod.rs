@@ -79,13 +79,13 @@ pub(crate) fn compile_with<'a>(
     first_set_id: u32,
 ) -> Result<Compiled<'a>, NotCompiled> {
     let Rule { handle: _, statements, comment, origin } = rule;
-    let userdata = self::comment(comment.as_ref())?;
     match origin {
         Origin::Written => {}
-        Origin::Kernel(original) => return original.compile(statements, userdata, first_set_id),
+        Origin::Kernel(original) => return original.compile(statements, comment.as_ref(), first_set_id),
         Origin::Listed => return Err(NotCompiled::Listed),
         Origin::Inexact => return Err(NotCompiled::Inexact),
     }
+    let userdata = self::comment(comment.as_ref())?;
     let mut compiler = Compiler {
         expressions: Vec::with_capacity(3 * statements.len()),
         sets: Vec::new(),

@@ -1,14 +1,17 @@
-//! A rule that was read, and whose statements say less than the kernel holds: the same expressions again.
+//! A rule or a set that was read, and whose model says less than the kernel holds: the same again.
 
 use std::collections::HashMap;
 
 use nftwire::expr::{Dynset, Lookup, Objref};
 use nftwire::userdata::ElementUserdata;
-use nftwire::{AttrReader, DecodeError, ElementData, Expr, Rule, SetPolicy};
+use nftwire::{AttrReader, DecodeError, ElementData, Expr, Rule, SetFlags, SetPolicy};
 
-use super::{ANONYMOUS_SET_NAME, AnonymousSet, Compiled, KeyDetails, NotCompiled, SetKey};
+use super::{
+    ANONYMOUS_SET_NAME, AnonymousSet, Compiled, KeyDetails, NamedSet, NotCompiled, SetFault, SetKey,
+    named_set,
+};
 use crate::snapshot::SetSnapshot;
-use crate::{DataType, Original, Statement, Verdict};
+use crate::{DataType, Name, Original, OriginalSet, Set, SetOrigin, Statement, Userdata, Verdict};
 
 impl Original {
     /// Keeps what the kernel sent; `None` where a set that belongs to the rule has something that cannot be kept.
@@ -40,16 +43,17 @@ impl Original {
             expressions: rule.expression_list().to_vec(),
             sets: own,
             compat: rule.compat,
+            userdata: Userdata::read(rule.userdata),
         }))
     }
 
     pub(super) fn compile(
         &self,
         statements: &[Statement],
-        userdata: Vec<u8>,
+        comment: Option<&Name>,
         first_set_id: u32,
     ) -> Result<Compiled<'_>, NotCompiled> {
-        let Self { statements: original, expressions, sets, compat } = self;
+        let Self { statements: original, expressions, sets, compat, userdata } = self;
         if statements != original {
             return Err(NotCompiled::Inexact);
         }
@@ -66,7 +70,7 @@ impl Original {
         });
         let expressions = expressions.collect::<Result<_, DecodeError>>()?;
         let sets = sets.iter().map(|(_, set)| set.clone()).collect();
-        Ok(Compiled { expressions, sets, userdata, compat: *compat })
+        Ok(Compiled { expressions, sets, userdata: userdata.with(comment)?, compat: *compat })
     }
 }
 
@@ -94,7 +98,7 @@ impl<'s> OwnSets<'s> {
         compiled: &Compiled<'_>,
         first_set_id: u32,
     ) -> Result<bool, DecodeError> {
-        if rule.compat != compiled.compat {
+        if rule.compat != compiled.compat || rule.userdata != compiled.userdata {
             return Ok(false);
         }
         let mut ours = compiled.expressions.iter();
@@ -131,23 +135,15 @@ impl<'s> OwnSets<'s> {
         let Some(snapshot) = self.0.get(name.as_bytes()) else { return Ok(None) };
         let message = snapshot.record.message()?;
         let wire = nftwire::Set::decode(&message)?;
-        let mut keys = Vec::new();
-        for list in snapshot.elements.decode(nftwire::ElementList::decode) {
-            for element in list?.elements() {
-                match key(element?) {
-                    Some(key) => keys.push(key),
-                    None => return Ok(None),
-                }
-            }
-        }
+        let Some(keys) = keys(snapshot)? else { return Ok(None) };
         let verdicts = wire.data_type == DataType::VERDICT;
-        let is_map = wire.flags.contains(nftwire::SetFlags::MAP);
+        let is_map = wire.flags.contains(SetFlags::MAP);
         let set = AnonymousSet {
             key_type: wire.key_type,
             fields: wire.fields.clone(),
             values: (is_map && !verdicts).then_some((wire.data_type, wire.data_len)),
             key_len: wire.key_len,
-            interval: wire.flags.contains(nftwire::SetFlags::INTERVAL),
+            interval: wire.flags.contains(SetFlags::INTERVAL),
             verdicts,
             object: wire.object,
             userdata: wire.userdata.to_vec(),
@@ -160,6 +156,87 @@ impl<'s> OwnSets<'s> {
             && (wire.timeout, wire.gc_interval) == (0, 0);
         Ok(is_kept.then_some(set))
     }
+}
+
+impl OriginalSet {
+    /// What the kernel sent, as long as the set is what was made of it.
+    ///
+    /// # Errors
+    /// It is another set by now.
+    pub(super) fn compile(&self, set: &Set) -> Result<NamedSet, NotCompiled> {
+        match self.set.says_the_same(set) {
+            true => Ok(self.compiled.clone()),
+            false => Err(SetFault::Inexact.into()),
+        }
+    }
+}
+
+impl SetOrigin {
+    /// How the set, which was made of what the kernel sent, is to be compiled so that the kernel holds the same again.
+    ///
+    /// # Errors
+    /// A record is not what the protocol says.
+    pub(crate) fn of(set: &Set, snapshot: &SetSnapshot) -> Result<Self, DecodeError> {
+        let Some(compiled) = NamedSet::read(snapshot)? else { return Ok(Self::Inexact) };
+        if named_set(set).is_ok_and(|written| written == compiled) {
+            return Ok(Self::Written);
+        }
+        Ok(Self::Kernel(Box::new(OriginalSet { set: set.clone(), compiled })))
+    }
+}
+
+impl NamedSet {
+    /// The set as it would have to be compiled for the kernel to hold it as it does; `None` where it has something that
+    /// cannot be kept.
+    ///
+    /// # Errors
+    /// A record is not what the protocol says.
+    pub(crate) fn read(snapshot: &SetSnapshot) -> Result<Option<Self>, DecodeError> {
+        let message = snapshot.record.message()?;
+        let wire = nftwire::Set::decode(&message)?;
+        let Some(mut keys) = keys(snapshot)? else { return Ok(None) };
+        // Ranges of several fields stay in the kernel's order, in which it was given them.
+        if !wire.flags.contains(SetFlags::INTERVAL | SetFlags::CONCAT) {
+            // What ends a range comes before a range that begins there, which would overlap with it.
+            let place = |key: &SetKey| (key.catch_all, key.key.clone(), !key.end);
+            keys.sort_by_cached_key(place);
+        }
+        let verdicts = wire.data_type == DataType::VERDICT;
+        let Some(expressions) = stateful(wire.expressions) else { return Ok(None) };
+        Ok(Some(Self {
+            key_type: wire.key_type,
+            key_len: wire.key_len,
+            fields: wire.fields,
+            // The kernel knows the length of a verdict itself.
+            values: wire
+                .flags
+                .contains(SetFlags::MAP)
+                .then_some((wire.data_type, if verdicts { 0 } else { wire.data_len })),
+            object: wire.object,
+            flags: wire.flags,
+            size: wire.size,
+            timeout: wire.timeout,
+            gc_interval: wire.gc_interval,
+            policy: wire.policy,
+            expressions,
+            userdata: wire.userdata.to_vec(),
+            keys,
+        }))
+    }
+}
+
+/// The elements as they are compiled, in the kernel's order.
+fn keys(snapshot: &SetSnapshot) -> Result<Option<Vec<SetKey>>, DecodeError> {
+    let mut keys = Vec::new();
+    for list in snapshot.elements.decode(nftwire::ElementList::decode) {
+        for element in list?.elements() {
+            match key(element?) {
+                Some(key) => keys.push(key),
+                None => return Ok(None),
+            }
+        }
+    }
+    Ok(Some(keys))
 }
 
 /// The expression with another name of its set.
@@ -202,14 +279,9 @@ impl AnonymousSet {
     }
 }
 
-/// An element as it is compiled, where nothing that it has refers to the message that it came in.
-fn key(element: nftwire::Element<'_>) -> Option<SetKey> {
-    let (verdict, value) = match element.data {
-        Some(ElementData::Verdict(verdict)) => (Some(Verdict::from_wire(verdict)?), None),
-        Some(ElementData::Value(value)) => (None, Some(value)),
-        None => (None, None),
-    };
-    let expressions = element.expressions.into_iter().map(|expression| {
+/// The expressions of a set or an element, where none refers to the message that it came in.
+fn stateful(expressions: Vec<Expr<'_>>) -> Option<Vec<Expr<'static>>> {
+    let owned = expressions.into_iter().map(|expression| {
         Some(match expression {
             Expr::Counter(counter) => counter.into(),
             Expr::Limit(limit) => limit.into(),
@@ -219,13 +291,23 @@ fn key(element: nftwire::Element<'_>) -> Option<SetKey> {
             _ => return None,
         })
     });
+    owned.collect()
+}
+
+/// An element as it is compiled, where nothing that it has refers to the message that it came in.
+fn key(element: nftwire::Element<'_>) -> Option<SetKey> {
+    let (verdict, value) = match element.data {
+        Some(ElementData::Verdict(verdict)) => (Some(Verdict::from_wire(verdict)?), None),
+        Some(ElementData::Value(value)) => (None, Some(value)),
+        None => (None, None),
+    };
     let details = KeyDetails {
         verdict,
         value,
         object: element.object.map(nftwire::Text::to_name),
         timeout: element.timeout,
         expiration: element.expiration,
-        expressions: expressions.collect::<Option<_>>()?,
+        expressions: stateful(element.expressions)?,
         userdata: element.userdata.to_vec(),
     };
     Some(SetKey {

@@ -3,7 +3,7 @@
 //! The userdata of each is [its comment](super::comment), which the caller keeps for as long as it needs the message.
 
 use nftwire::expr::{Counter, Limit, LimitKind, Quota, Synproxy};
-use nftwire::{CtExpect, CtHelper, CtTimeout, Device, Family, FlowtableFlags, TableFlags};
+use nftwire::{ChainFlags, CtExpect, CtHelper, CtTimeout, Device, Family, FlowtableFlags, TableFlags};
 
 use super::NotCompiled;
 use crate::model::object::ObjectData;
@@ -11,7 +11,7 @@ use crate::{Chain, Flowtable, Name, Object, Policy, Table, Text};
 
 pub(crate) fn table<'a>(table: &'a Table, userdata: &'a [u8]) -> nftwire::Table<'a> {
     // What it holds comes later; a handle is the kernel's to give.
-    let Table { family, name, handle: _, flags, comment: _, .. } = table;
+    let Table { family, name, handle: _, flags, comment: _, userdata: _, .. } = table;
     let Table { objects: _, sets: _, flowtables: _, chains: _, anonymous: _, .. } = table;
     nftwire::Table { flags: TableFlags(*flags), userdata, ..nftwire::Table::new(*family, name) }
 }
@@ -24,7 +24,8 @@ pub(crate) fn chain<'a>(
     policy: Option<Policy>,
     userdata: &'a [u8],
 ) -> nftwire::Chain<'a> {
-    let Chain { name, handle: _, comment: _, base, devices, rules: _ } = chain;
+    let Chain { name, handle: _, comment: _, userdata: _, flags, policy_counter, base, devices, rules: _ } =
+        chain;
     let base = base.as_ref().map(|base| nftwire::BaseChain {
         kind: base.kind.name(),
         hook: base.hook,
@@ -32,7 +33,9 @@ pub(crate) fn chain<'a>(
         policy,
     });
     let devices = devices.iter().map(device).collect();
-    nftwire::Chain { base, devices, userdata, ..nftwire::Chain::new(family, table, name) }
+    let counters = policy_counter.map(|counter| Counter { packets: counter.packets, bytes: counter.bytes });
+    let flags = ChainFlags(*flags);
+    nftwire::Chain { base, devices, flags, counters, userdata, ..nftwire::Chain::new(family, table, name) }
 }
 
 fn device(name: &Name) -> Device<'_> {
@@ -50,7 +53,7 @@ pub(crate) fn object<'a>(
     object: &'a Object,
     userdata: &'a [u8],
 ) -> Result<nftwire::Object<'a>, NotCompiled> {
-    let Object { name, handle: _, comment: _, data } = object;
+    let Object { name, handle: _, comment: _, userdata: _, data } = object;
     let data = match data {
         ObjectData::Counter(counter) => {
             nftwire::ObjectData::Counter(Counter { packets: counter.packets, bytes: counter.bytes })

@@ -4,7 +4,7 @@ use nftwire::{Device, Family, userdata};
 
 use super::statement::{limit, quota, synproxy};
 use crate::model::statement::Counter;
-use crate::{Flowtable, Name, Object, ObjectData};
+use crate::{Flowtable, Name, Object, ObjectData, Userdata};
 
 /// An object of a table of this family.
 #[must_use]
@@ -48,6 +48,7 @@ pub fn object(object: &nftwire::Object<'_>) -> Object {
         name: object.name.to_name(),
         handle: object.handle,
         comment: userdata::comment(object.userdata).map(Into::into),
+        userdata: Userdata::read(object.userdata),
         data,
     }
 }

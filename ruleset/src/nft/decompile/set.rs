@@ -7,7 +7,7 @@ use super::interval::{self, End};
 use super::{Constant, Data, DataType, Decompiler, Expression, type_of};
 use crate::model::expression::swap_host_order;
 use crate::model::statement::Verdict;
-use crate::{Element, ElementDetails, FieldType, Set, SetType, SetValue};
+use crate::{Element, ElementDetails, FieldType, Set, SetOrigin, SetType, SetValue};
 
 /// The bits of one type in a set's type: a concatenation has several.
 const TYPE_BITS: u32 = 6;
@@ -53,6 +53,7 @@ pub fn set(set: &nftwire::Set<'_>) -> Set {
         comment: userdata.comment.map(Into::into),
         statements: Decompiler::stateful(&set.expressions),
         elements: Vec::new(),
+        origin: SetOrigin::default(),
     }
 }
 

@@ -11,6 +11,8 @@ use std::collections::HashMap;
 use std::fmt::{self, Display, Write};
 use std::net::IpAddr;
 
+use nftwire::uapi;
+
 use crate::{BaseChain, Chain, DataType, Family, Name, Rule, Ruleset, Statement, Table};
 pub use names::hook_name;
 pub(crate) use names::{ct_name, meta_name, policy_name, priority_name};
@@ -156,6 +158,9 @@ impl Printer<'_> {
         }
         let priority = self.priority(family, hook, priority);
         self.put(format_args!(" priority {priority}; policy {};\n", policy_name(policy)));
+        if chain.flags & uapi::NFT_CHAIN_HW_OFFLOAD != 0 {
+            self.out.push_str("\t\tflags offload;\n");
+        }
     }
 
     /// A priority by its name, where it has one and names are wanted.

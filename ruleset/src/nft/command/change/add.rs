@@ -4,7 +4,7 @@ use nftwire::expr::Immediate;
 use nftwire::{BatchPosition, ChainFlags, Expr, Family, Position, Socket, Verdict, uapi};
 
 use super::{Change, Subject, failure};
-use crate::nft::compile::{Compiled, NotCompiled, comment, compile_with, named_set, table as wire};
+use crate::nft::compile::{Compiled, NotCompiled, compile_with, named_set, table as wire};
 use crate::nft::parse::evaluate::{ANONYMOUS_CHAIN, Item, ItemData};
 use crate::nft::parse::source::Fault;
 use crate::nft::parse::syntax::{RulePosition, Verb};
@@ -20,7 +20,7 @@ impl Change {
         let create = verb == Verb::Create;
         match &data {
             ItemData::Table(model) => {
-                let userdata = comment(model.comment.as_ref()).map_err(refuse)?;
+                let userdata = model.userdata.with(model.comment.as_ref()).map_err(refuse)?;
                 let message = wire::table(model, &userdata);
                 self.push(subject, |batch| match create {
                     true => batch.create_table(&message),
@@ -31,7 +31,7 @@ impl Change {
                 self.push(subject, |batch| batch.set_policy(family, &table, &model.name, *policy));
             }
             ItemData::Chain(model, policy) => {
-                let userdata = comment(model.comment.as_ref()).map_err(refuse)?;
+                let userdata = model.userdata.with(model.comment.as_ref()).map_err(refuse)?;
                 let message = wire::chain(family, (&table).into(), model, *policy, &userdata);
                 self.push(subject, |batch| match create {
                     true => batch.create_chain(&message),
@@ -39,7 +39,7 @@ impl Change {
                 });
             }
             ItemData::Object(model) => {
-                let userdata = comment(model.comment.as_ref()).map_err(refuse)?;
+                let userdata = model.userdata.with(model.comment.as_ref()).map_err(refuse)?;
                 let message = wire::object(family, (&table).into(), model, &userdata).map_err(refuse)?;
                 self.push(subject, |batch| match create {
                     true => batch.create_object(&message),

@@ -9,7 +9,7 @@ use nftwire::{Expr, Family, ObjectKind, SetFlags, SetPolicy, Text};
 
 use super::{NotCompiled, SetFault, load, stateful};
 use crate::nft::decompile::type_of::VERDICT;
-use crate::{DataType, Element, Expression, Name, Selector, Set, SetType, SetValue};
+use crate::{DataType, Element, Expression, Name, Selector, Set, SetOrigin, SetType, SetValue};
 
 use element::Ranges;
 pub(super) use element::moved;
@@ -186,6 +186,16 @@ impl AnonymousSet {
 }
 
 impl NamedSet {
+    /// The elements in an order in which the kernel takes them. A set that is to take little memory becomes a tree even where
+    /// it has no ranges, and there the kernel takes a key for the beginning of a range in which no higher key may begin
+    /// (`__nft_rbtree_insert` in net/netfilter/nft_set_rbtree.c, Linux 6.18): the highest goes first.
+    pub(crate) fn elements(&self) -> impl Iterator<Item = nftwire::Element<'_>> + Clone {
+        let is_tree = self.policy == SetPolicy::Memory && !self.flags.contains(SetFlags::INTERVAL);
+        let last = self.keys.len().saturating_sub(1);
+        let keys = (0..self.keys.len()).map(move |index| if is_tree { last - index } else { index });
+        keys.filter_map(|index| self.keys.get(index)).map(SetKey::element)
+    }
+
     /// The set as the kernel wants it, without its elements.
     #[must_use]
     pub fn head<'a>(
@@ -221,7 +231,12 @@ impl NamedSet {
 /// It has something that only can be shown.
 pub fn named_set(set: &Set) -> Result<NamedSet, NotCompiled> {
     let Set { name: _, handle: _, key, value, flags, size, timeout, gc_interval, .. } = set;
-    let Set { memory_policy, auto_merge, comment, statements, elements, .. } = set;
+    let Set { memory_policy, auto_merge, comment, statements, elements, origin, .. } = set;
+    match origin {
+        SetOrigin::Written => {}
+        SetOrigin::Kernel(original) => return original.compile(set),
+        SetOrigin::Inexact => return Err(SetFault::Inexact.into()),
+    }
     let flags = SetFlags(*flags);
     let interval = flags.contains(SetFlags::INTERVAL);
     let keys = match key.types.as_slice() {

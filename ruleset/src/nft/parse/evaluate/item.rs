@@ -10,7 +10,7 @@ use super::super::syntax::{
 use super::{Evaluated, Evaluator};
 use crate::model::object::{Flowtable, Object, ObjectData};
 use crate::model::statement::{Limit, Quota, Synproxy};
-use crate::{BaseChain, Chain, ChainKind, Rule, Set, SetValue, Table};
+use crate::{BaseChain, Chain, ChainKind, Rule, Set, SetValue, Table, Userdata};
 
 /// One object of the kernel's that a command adds.
 #[derive(Clone, Debug)]
@@ -283,9 +283,6 @@ impl Evaluator<'_> {
     }
 
     fn chain(&mut self, name: &Name, block: &ChainBlock) -> Evaluated<ItemData> {
-        if block.offload {
-            return Err(Fault::new(name.span, "chains with the flag offload are not supported"));
-        }
         let policy = block.policy.as_ref().map(policy).transpose()?;
         let mut devices = Vec::new();
         let base = match &block.hook {
@@ -296,7 +293,8 @@ impl Evaluator<'_> {
             None => None,
         };
         let comment = block.comment.as_ref().map(|comment| comment.text.clone().into());
-        let chain = Chain { name: (&name.text).into(), comment, base, devices, ..Chain::default() };
+        let flags = if block.offload { uapi::NFT_CHAIN_HW_OFFLOAD } else { 0 };
+        let chain = Chain { name: (&name.text).into(), comment, flags, base, devices, ..Chain::default() };
         Ok(ItemData::Chain(chain, policy))
     }
 
@@ -401,7 +399,7 @@ impl Evaluator<'_> {
             }
         };
         let comment = block.comment.as_ref().map(|comment| comment.text.clone().into());
-        Ok(Object { name: (&name.text).into(), handle: 0, comment, data })
+        Ok(Object { name: (&name.text).into(), handle: 0, comment, userdata: Userdata::default(), data })
     }
 }
 

@@ -1,0 +1,164 @@
+//! What a ruleset must be, beyond what the types say.
+//!
+//! The kernel does not look at all of this: since per-table validation (6.12) an uncommitted batch is not searched
+//! for loops, nor are statements compared with the hooks from which they can be reached, in tables that are new.
+//! And where it does look, its answer names no rule. So every ruleset is looked at here before it is sent.
+
+mod fault;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use nftwire::uapi;
+
+pub use self::fault::{Fault, Invalid, RulePlace};
+use self::walk::Walk;
+use crate::nft::compile::named_set;
+use crate::nft::compile::table::object as compile_object;
+use crate::{Chain, ChainKind, Hook, Name, Ruleset, Table};
+
+/// Where nat chains can be (`hook_mask` in net/netfilter/nft_chain_nat.c, Linux 6.12).
+const NAT_HOOKS: [Hook; 4] = [Hook::PreRouting, Hook::LocalIn, Hook::LocalOut, Hook::PostRouting];
+
+/// Looks at the whole ruleset.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn validate(ruleset: &Ruleset) -> Result<(), Invalid> {
+    let mut names = BTreeSet::new();
+    for table in &ruleset.tables {
+        let fail = |fault| Err(Invalid { place: table.to_string(), fault });
+        if !is_name(&table.name) {
+            return fail(Fault::Name(table.name.clone()));
+        }
+        if !names.insert((table.family, &table.name)) {
+            return fail(Fault::Duplicate);
+        }
+        if table.flags & (uapi::NFT_TABLE_F_OWNER | uapi::NFT_TABLE_F_PERSIST) == uapi::NFT_TABLE_F_OWNER {
+            return fail(Fault::Owned);
+        }
+        validate_table(table)?;
+    }
+    Ok(())
+}
+
+fn validate_table(table: &Table) -> Result<(), Invalid> {
+    table
+        .userdata
+        .with(table.comment.as_ref())
+        .map_err(|error| Invalid { place: table.to_string(), fault: error.into() })?;
+    validate_sets(table)?;
+    validate_objects(table)?;
+    let mut chains = BTreeMap::new();
+    for chain in &table.chains {
+        let fail = |fault| Err(Invalid { place: place(table, chain, None), fault });
+        if !is_name(&chain.name) {
+            return fail(Fault::Name(chain.name.clone()));
+        }
+        if chains.insert(&chain.name, chain).is_some() {
+            return fail(Fault::Duplicate);
+        }
+        if let Err(error) = chain.userdata.with(chain.comment.as_ref()) {
+            return fail(error.into());
+        }
+        if let Some(base) = &chain.base {
+            // NF_IP_PRI_CONNTRACK (nf_tables_api.c, nft_chain_parse_hook)
+            if base.kind == ChainKind::Nat && base.priority <= -200 {
+                return fail(Fault::NatPriority(base.priority));
+            }
+            let wrong = match base.kind {
+                ChainKind::Filter => false,
+                ChainKind::Nat => !NAT_HOOKS.contains(&base.hook),
+                ChainKind::Route => base.hook != Hook::LocalOut,
+            };
+            if wrong {
+                return fail(Fault::Hook {
+                    kind: base.kind.name(),
+                    hook: crate::nft::print::hook_name(table.family, base.hook),
+                });
+            }
+        }
+    }
+    for chain in &table.anonymous {
+        if chains.insert(&chain.name, chain).is_some() {
+            return Err(Invalid { place: place(table, chain, None), fault: Fault::Duplicate });
+        }
+    }
+    let sets = table.sets.iter().map(|set| &set.name).collect();
+    let walk = Walk { table, chains, sets };
+    walk.maps()?;
+    for chain in table.chains.iter().chain(&table.anonymous) {
+        walk.rules(chain)?;
+    }
+    walk.anonymous()?;
+    walk.nesting()?;
+    walk.statements()
+}
+
+fn validate_sets(table: &Table) -> Result<(), Invalid> {
+    let mut names = BTreeSet::new();
+    for set in &table.sets {
+        let fail = |fault| Err(Invalid { place: format!("set {} in {table}", set.name), fault });
+        if !is_name(&set.name) {
+            return fail(Fault::Name(set.name.clone()));
+        }
+        if !names.insert(&set.name) {
+            return fail(Fault::Duplicate);
+        }
+        if let Err(error) = named_set(set) {
+            return fail(error.into());
+        }
+    }
+    Ok(())
+}
+
+/// Objects, of which each kind has names of its own, and flowtables.
+fn validate_objects(table: &Table) -> Result<(), Invalid> {
+    let mut names = BTreeSet::new();
+    for object in &table.objects {
+        let kind = object.data.kind();
+        let fail = |fault| {
+            let place = format!("{} {} in {table}", kind.name(), object.name);
+            Err(Invalid { place, fault })
+        };
+        if !is_name(&object.name) {
+            return fail(Fault::Name(object.name.clone()));
+        }
+        if !names.insert((kind.number(), &object.name)) {
+            return fail(Fault::Duplicate);
+        }
+        let userdata = object.userdata.with(object.comment.as_ref());
+        let compiled = userdata.and_then(|userdata| {
+            compile_object(table.family, table.name.as_text(), object, &userdata).map(drop)
+        });
+        if let Err(error) = compiled {
+            return fail(error.into());
+        }
+    }
+    let mut names = BTreeSet::new();
+    for flowtable in &table.flowtables {
+        let fail = |fault| Err(Invalid { place: format!("flowtable {} in {table}", flowtable.name), fault });
+        if !is_name(&flowtable.name) {
+            return fail(Fault::Name(flowtable.name.clone()));
+        }
+        if !names.insert(&flowtable.name) {
+            return fail(Fault::Duplicate);
+        }
+    }
+    Ok(())
+}
+
+/// What nft's grammar takes as a name (nftables, src/scanner.l, `string`), and no longer than the kernel takes.
+fn is_name(name: &Name) -> bool {
+    let start = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
+    let bytes = name.as_bytes();
+    bytes.len() < uapi::NFT_NAME_MAXLEN
+        && bytes.first().is_some_and(start)
+        && bytes.iter().all(|byte| start(byte) || byte.is_ascii_digit() || b"/.-".contains(byte))
+}
+
+fn place(table: &Table, chain: &Chain, rule: Option<usize>) -> String {
+    RulePlace { family: table.family, table: &table.name, chain: &chain.name, rule }.to_string()
+}
