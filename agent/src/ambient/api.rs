@@ -6,7 +6,7 @@ use super::objects::{Namespace, Pod, annotation};
 use super::state::{PodView, Redirection};
 use crate::kubernetes::{ApiError, Client};
 
-/// Writes a pod's annotation, if it is still the same pod; a pod that is gone is no error.
+/// Writes a pod's annotation, if it is still the same pod; a pod that no longer exists is skipped.
 ///
 /// A merge patch of the status is what the chart's role allows; the status's own endpoint takes annotations, too. Never
 /// server-side apply: it would fight istiod for the field.
@@ -46,7 +46,7 @@ pub(super) async fn pod_and_namespace(
     Ok((pod, namespace))
 }
 
-/// Names are those of DNS (RFC 1123), which need no escaping in a URL; whatever else a plugin sends is no request.
+/// Names are those of DNS (RFC 1123), which need no escaping in a URL; whatever else a plugin sends is not a request.
 fn path(namespace: &str, name: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/pods/{name}")
 }

@@ -45,7 +45,7 @@ pub struct SettingError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingFault {
-    /// It has to be there
+    /// It must exist
     #[error("it is not set")]
     Missing,
     /// Neither of Go's words for true and false

@@ -81,7 +81,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(Failure::Usage(error)) => {
-            // `--help` and `--version` are no errors, and go to standard output.
+            // `--help` and `--version` are not errors, and go to standard output.
             let _ = error.print();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }

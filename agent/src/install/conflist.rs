@@ -34,7 +34,7 @@ impl Form {
     }
 }
 
-/// Why a file is no network configuration.
+/// Why a file is not a network configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConflistError {
@@ -300,7 +300,7 @@ mod tests {
                 ["bridge", "istio-cni"]
             );
         }
-        // A list that only reformats ours is no change.
+        // A list that only reformats ours is not a change.
         let text = r#"{"plugins":[{"type":"bridge"},{"type":"istio-cni","exclude_namespaces":["kube-system"],"name":"istio-cni"}]}"#;
         assert!(Network::parse(text.as_bytes(), Form::List).unwrap().has(&entry()));
     }

@@ -22,7 +22,7 @@ const UNCHAINED: &str = "YYY-istio-cni.conf";
 pub enum Placement {
     /// Into the primary CNI's list: the one of this name, or the first that the runtime reads.
     Chained(Option<String>),
-    /// Into a file of its own that is no list, with this name or Istio's.
+    /// Into a file of its own that is not a list, with this name or Istio's.
     Alone(Option<String>),
     /// Into a list of its own, which has the primary's plugins, too, and has to be read first.
     Owned {

@@ -69,7 +69,7 @@ struct Running {
 }
 
 impl Running {
-    /// Starts it once `begin` is true: what the plugin needs has to be there before its entry is.
+    /// Starts it once `begin` is true: what the plugin needs must exist before its entry does.
     fn start(
         installer: Arc<dyn Installer>,
         observer: Arc<dyn Observer>,

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 /// The pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Tells everyone who connects whether the plugin is installed, whenever that changes.
+/// Reports to everyone who connects whether the plugin is installed, whenever that changes.
 ///
 /// # Errors
 /// The name is taken: another installer runs in the pod.
@@ -25,7 +25,7 @@ pub(super) fn announce(name: &str, installed: watch::Receiver<bool>) -> io::Resu
     tokio::spawn(async move {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(tell(stream, installed.clone()))),
+                Ok((stream, _)) => drop(tokio::spawn(report(stream, installed.clone()))),
                 Err(_) => sleep(PAUSE).await,
             }
         }
@@ -33,7 +33,7 @@ pub(super) fn announce(name: &str, installed: watch::Receiver<bool>) -> io::Resu
     Ok(())
 }
 
-async fn tell(mut stream: UnixStream, mut installed: watch::Receiver<bool>) {
+async fn report(mut stream: UnixStream, mut installed: watch::Receiver<bool>) {
     loop {
         let byte = u8::from(*installed.borrow_and_update());
         if stream.write_all(&[byte]).await.is_err() || installed.changed().await.is_err() {

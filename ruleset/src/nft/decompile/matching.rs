@@ -1,4 +1,4 @@
-//! Comparisons and look-ups.
+//! Comparisons and lookups.
 
 use nftwire::Family;
 use nftwire::expr::{CmpOp, CtKey, MetaKey};
@@ -89,9 +89,9 @@ impl Decompiler<'_> {
         let layer = layer_of(field.protocol.base()).unwrap_or(TRANSPORT);
         let constant = Constant::new(data_type, value);
         let number = constant.number().and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
-        let tells = op == Op::Eq && field.is_protocol_key();
+        let is_protocol = op == Op::Eq && field.is_protocol_key();
         let mut about = layer + 1;
-        if tells {
+        if is_protocol {
             self.context.learn_field(&field, layer, number);
             if self.context.is_stacked(layer, number) {
                 about = layer;
@@ -108,7 +108,7 @@ impl Decompiler<'_> {
             constant.into()
         };
         self.push(Statement::Match { left: selector.into(), op, right });
-        if tells {
+        if is_protocol {
             let statement = self.statements.len() - 1;
             let left = DependencyOn::Payload(field);
             self.context.depend(about, Dependency { statement, left, value: number });
@@ -356,7 +356,7 @@ impl Decompiler<'_> {
     }
 }
 
-/// How a look-up names its set: its elements, if it belongs to the rule.
+/// How a lookup names its set: its elements, if it belongs to the rule.
 pub(super) fn reference(name: Text<'_>, set: &Set) -> Expression {
     if set.is_anonymous() { Expression::Set(set.elements.clone()) } else { Expression::SetName(name.into()) }
 }

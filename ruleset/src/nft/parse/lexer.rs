@@ -12,7 +12,7 @@ pub(super) enum Kind {
     Word,
     /// Digits, perhaps with 0x before
     Number,
-    /// An address, a time, or a pair of numbers: a value that is no word
+    /// An address, a time, or a pair of numbers: a value that is not a word
     Value,
     /// An IPv6 address in brackets
     Bracketed,
@@ -304,7 +304,7 @@ fn time(bytes: &[u8]) -> usize {
     for unit in ["d", "h", "m", "s", "ms"] {
         let digits = count(&bytes[at..], |byte| byte.is_ascii_digit());
         if digits > 0 && bytes[at + digits..].starts_with(unit.as_bytes()) {
-            // The m of ms is no minute.
+            // The m of ms is not a minute.
             if unit == "m" && bytes[at + digits..].starts_with(b"ms") {
                 continue;
             }

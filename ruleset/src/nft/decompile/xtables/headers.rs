@@ -113,7 +113,7 @@ fn mobility(info: &Info<'_>) -> Option<String> {
     }
 }
 
-/// The chunks of `struct xt_sctp_info`, where all of them have to be there, or one of one: `None` for other questions.
+/// The chunks of `struct xt_sctp_info`, where all of them have to be present, or one of one: `None` for other questions.
 pub(super) fn chunks(info: &Info<'_>, inverted: bool) -> Option<Vec<String>> {
     let (any, all) = (1, 2);
     let set: Vec<u32> = (0..256)

@@ -13,7 +13,7 @@ pub(super) struct Context {
     pub(super) family: Family,
     network: Option<Protocol>,
     transport: Option<Transport>,
-    /// What the link layer says comes next, where that is no network protocol
+    /// What the link layer says comes next, where that is not a network protocol
     ether_type: Option<u32>,
     /// The type of an ICMP or ICMPv6 message
     message: Option<u8>,

@@ -2,10 +2,10 @@
 
 use serde_json::Value as Json;
 
-use super::{JsonFault, Told, fail, member, number, object, only, quoted, string, word, words};
+use super::{JsonFault, Translated, fail, member, number, object, only, quoted, string, word, words};
 
 /// An expression as text; one with an operator is in parentheses, where it is part of another.
-pub(super) fn text(value: &Json, place: &str) -> Told<String> {
+pub(super) fn text(value: &Json, place: &str) -> Translated<String> {
     match value {
         Json::String(text) => symbol(text, place),
         Json::Number(_) => Ok(number(value, place)?.to_string()),
@@ -19,19 +19,19 @@ pub(super) fn text(value: &Json, place: &str) -> Told<String> {
     }
 }
 
-fn all(items: &[Json], place: &str) -> Told<Vec<String>> {
+fn all(items: &[Json], place: &str) -> Translated<Vec<String>> {
     items.iter().enumerate().map(|(index, item)| text(item, &format!("{place}[{index}]"))).collect()
 }
 
 /// A word, the name of a set, a wildcard, or text between quotes.
-fn symbol(text: &str, place: &str) -> Told<String> {
+fn symbol(text: &str, place: &str) -> Translated<String> {
     if text == "*" {
         return Ok(text.to_owned());
     }
     if let Some(set) = text.strip_prefix('@') {
         return Ok(format!("@{}", word(&Json::String(set.to_owned()), place)?));
     }
-    // An address is no text between quotes where a port follows it.
+    // An address is not a text between quotes where a port follows it.
     if text.parse::<std::net::Ipv6Addr>().is_ok() {
         return Ok(text.to_owned());
     }
@@ -42,7 +42,7 @@ fn symbol(text: &str, place: &str) -> Told<String> {
     quoted(text, place)
 }
 
-fn named(name: &str, value: &Json, place: &str) -> Told<String> {
+fn named(name: &str, value: &Json, place: &str) -> Translated<String> {
     match name {
         "concat" => Ok(array(value, place)?.join(" . ")),
         "set" => match value {
@@ -84,7 +84,7 @@ fn unquoted(text: &str) -> &str {
     text.trim_matches('"')
 }
 
-fn array(value: &Json, place: &str) -> Told<Vec<String>> {
+fn array(value: &Json, place: &str) -> Translated<Vec<String>> {
     match value {
         Json::Array(items) => all(items, place),
         _ => fail(place, JsonFault::Expected("an array")),
@@ -92,7 +92,7 @@ fn array(value: &Json, place: &str) -> Told<Vec<String>> {
 }
 
 /// The elements of a set or a map between braces.
-pub(super) fn elements(items: &[Json], place: &str) -> Told<String> {
+pub(super) fn elements(items: &[Json], place: &str) -> Translated<String> {
     let mut texts = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let place = format!("{place}[{index}]");
@@ -108,7 +108,7 @@ pub(super) fn elements(items: &[Json], place: &str) -> Told<String> {
 }
 
 /// An element with a time, a comment, or counters of its own.
-fn element(value: &Json, place: &str) -> Told<String> {
+fn element(value: &Json, place: &str) -> Translated<String> {
     let element = object(value, place)?;
     let mut out = text(member(element, "val", place)?, &format!("{place}.val"))?;
     for (name, value) in element {
@@ -126,14 +126,14 @@ fn element(value: &Json, place: &str) -> Told<String> {
     Ok(out)
 }
 
-fn selector(name: &str, value: &Json, place: &str) -> Told<String> {
+fn selector(name: &str, value: &Json, place: &str) -> Translated<String> {
     let members = || object(value, place);
-    let optional = |member: &str| -> Told<Option<&str>> {
+    let optional = |member: &str| -> Translated<Option<&str>> {
         members()?.get(member).map(|value| word(value, place)).transpose()
     };
     let needed = |name: &'static str| word(member(members()?, name, place)?, place);
     let count = |name: &'static str| number(member(members()?, name, place)?, place);
-    let offset = || -> Told<String> {
+    let offset = || -> Translated<String> {
         let offset = members()?.get("offset").map(|offset| number(offset, place)).transpose()?;
         Ok(offset.filter(|offset| *offset > 0).map_or(String::new(), |offset| format!(" offset {offset}")))
     };

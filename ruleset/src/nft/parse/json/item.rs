@@ -4,10 +4,10 @@ use serde_json::{Map, Value as Json};
 
 use super::expression::{elements, text};
 use super::statement::{is_set, statement};
-use super::{JsonFault, Told, fail, member, number, object, quoted, string, word, words};
+use super::{JsonFault, Translated, fail, member, number, object, quoted, string, word, words};
 
 /// One command as text.
-pub(super) fn command(verb: &str, kind: &str, value: &Json, place: &str) -> Told<String> {
+pub(super) fn command(verb: &str, kind: &str, value: &Json, place: &str) -> Translated<String> {
     if kind == "ruleset" {
         let family = value.as_object().and_then(|object| object.get("family"));
         let family = family.map(|family| word(family, place)).transpose()?;
@@ -44,19 +44,19 @@ impl Item<'_> {
         format!("{}.{name}", self.place)
     }
 
-    fn word(&self, name: &'static str) -> Told<&str> {
+    fn word(&self, name: &'static str) -> Translated<&str> {
         word(member(self.members, name, self.place)?, &self.at(name))
     }
 
-    fn optional(&self, name: &str) -> Told<Option<&str>> {
+    fn optional(&self, name: &str) -> Translated<Option<&str>> {
         self.members.get(name).map(|value| word(value, &self.at(name))).transpose()
     }
 
-    fn count(&self, name: &str) -> Told<Option<u64>> {
+    fn count(&self, name: &str) -> Translated<Option<u64>> {
         self.members.get(name).map(|value| number(value, &self.at(name))).transpose()
     }
 
-    fn comment(&self) -> Told<Option<String>> {
+    fn comment(&self) -> Translated<Option<String>> {
         let comment = self.members.get("comment").map(|value| string(value, &self.at("comment")));
         comment.transpose()?.map(|comment| quoted(comment, &self.at("comment"))).transpose()
     }
@@ -66,7 +66,7 @@ impl Item<'_> {
     }
 
     /// `VERB KIND FAMILY TABLE NAME`, or by the handle where there is no name.
-    fn head(&self) -> Told<String> {
+    fn head(&self) -> Translated<String> {
         let (family, table) = (self.word("family")?, self.word("table")?);
         let name = match (self.optional("name")?, self.count("handle")?) {
             (Some(name), _) => name.to_owned(),
@@ -76,7 +76,7 @@ impl Item<'_> {
         Ok(format!("{} {} {family} {table} {name}", self.verb, self.kind))
     }
 
-    fn table(&self) -> Told<String> {
+    fn table(&self) -> Translated<String> {
         let name = match (self.optional("name")?, self.count("handle")?) {
             (Some(name), _) => name.to_owned(),
             (None, Some(handle)) => format!("handle {handle}"),
@@ -96,7 +96,7 @@ impl Item<'_> {
         Ok(out)
     }
 
-    fn chain(&self) -> Told<String> {
+    fn chain(&self) -> Translated<String> {
         if self.verb == "rename" {
             let name = self.word("newname")?;
             return Ok(format!("{} {name}", self.head()?));
@@ -128,7 +128,7 @@ impl Item<'_> {
         Ok(out)
     }
 
-    fn rule(&self) -> Told<String> {
+    fn rule(&self) -> Translated<String> {
         let mut out = format!(
             "{} rule {} {} {}",
             self.verb,
@@ -159,7 +159,7 @@ impl Item<'_> {
         Ok(out)
     }
 
-    fn set(&self) -> Told<String> {
+    fn set(&self) -> Translated<String> {
         let mut out = self.head()?;
         if !self.changes() {
             return Ok(out);
@@ -206,7 +206,7 @@ impl Item<'_> {
         Ok(format!("{out} {{ {inside}; }}"))
     }
 
-    fn element(&self) -> Told<String> {
+    fn element(&self) -> Translated<String> {
         let head = self.head()?;
         match member(self.members, "elem", self.place)? {
             Json::Array(items) => Ok(format!("{head} {}", elements(items, &self.at("elem"))?)),
@@ -214,7 +214,7 @@ impl Item<'_> {
         }
     }
 
-    fn flowtable(&self) -> Told<String> {
+    fn flowtable(&self) -> Translated<String> {
         let out = self.head()?;
         if !self.changes() {
             return Ok(out);
@@ -230,7 +230,7 @@ impl Item<'_> {
         Ok(format!("{out} {{ {inside} }}"))
     }
 
-    fn object(&self) -> Told<String> {
+    fn object(&self) -> Translated<String> {
         let out = self.head()?;
         if !self.changes() {
             return Ok(out);
@@ -260,7 +260,7 @@ impl Item<'_> {
         }
     }
 
-    fn ct_object(&self) -> Told<String> {
+    fn ct_object(&self) -> Translated<String> {
         let protocol = self.word("protocol")?;
         let mut inside = match self.kind {
             "ct helper" => {
@@ -290,7 +290,7 @@ impl Item<'_> {
 }
 
 /// `type …` or `typeof …`
-fn set_type(value: &Json, place: &str) -> Told<String> {
+fn set_type(value: &Json, place: &str) -> Translated<String> {
     match value {
         Json::String(_) | Json::Array(_) => Ok(format!("type {}", words(value, place)?.join(" . "))),
         Json::Object(members) => match members.get("typeof") {
@@ -301,7 +301,7 @@ fn set_type(value: &Json, place: &str) -> Told<String> {
     }
 }
 
-pub(super) fn quota(quota: &Map<String, Json>, place: &str) -> Told<String> {
+pub(super) fn quota(quota: &Map<String, Json>, place: &str) -> Translated<String> {
     let unit = |name: &str| quota.get(name).map_or(Ok("bytes"), |unit| word(unit, place));
     let over = if is_set(quota, "inv") { "over " } else { "" };
     let mut out = format!("{over}{} {}", number(member(quota, "val", place)?, place)?, unit("val_unit")?);
@@ -311,7 +311,7 @@ pub(super) fn quota(quota: &Map<String, Json>, place: &str) -> Told<String> {
     Ok(out)
 }
 
-pub(super) fn limit(limit: &Map<String, Json>, place: &str) -> Told<String> {
+pub(super) fn limit(limit: &Map<String, Json>, place: &str) -> Translated<String> {
     let per = limit.get("per").map_or(Ok("second"), |per| word(per, place))?;
     let over = if is_set(limit, "inv") { "over " } else { "" };
     let rate = number(member(limit, "rate", place)?, place)?;
@@ -332,7 +332,7 @@ pub(super) fn limit(limit: &Map<String, Json>, place: &str) -> Told<String> {
     Ok(out)
 }
 
-pub(super) fn synproxy(value: &Json, place: &str) -> Told<String> {
+pub(super) fn synproxy(value: &Json, place: &str) -> Translated<String> {
     let synproxy = object(value, place)?;
     let mut out = String::new();
     for name in ["mss", "wscale"] {

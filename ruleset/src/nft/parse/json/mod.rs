@@ -40,7 +40,7 @@ pub enum JsonFault {
     Unsupported(String),
 }
 
-type Told<T> = Result<T, JsonError>;
+type Translated<T> = Result<T, JsonError>;
 
 /// The document's commands as text, one a line; `None` where it is not JSON.
 ///
@@ -77,37 +77,37 @@ fn commands(document: &Json) -> Result<String, JsonError> {
     Ok(text)
 }
 
-fn fail<T>(place: &str, fault: JsonFault) -> Told<T> {
+fn fail<T>(place: &str, fault: JsonFault) -> Translated<T> {
     Err(JsonError { place: place.to_owned(), fault })
 }
 
 /// The only member of an object.
-fn only<'j>(value: &'j Json, place: &str) -> Told<(&'j str, &'j Json)> {
+fn only<'j>(value: &'j Json, place: &str) -> Translated<(&'j str, &'j Json)> {
     match value.as_object().map(|object| (object.len(), object.iter().next())) {
         Some((1, Some((name, value)))) => Ok((name, value)),
         _ => fail(place, JsonFault::Expected("an object with one member")),
     }
 }
 
-fn object<'j>(value: &'j Json, place: &str) -> Told<&'j Map<String, Json>> {
+fn object<'j>(value: &'j Json, place: &str) -> Translated<&'j Map<String, Json>> {
     value.as_object().map_or_else(|| fail(place, JsonFault::Expected("an object")), Ok)
 }
 
-/// A member that has to be there.
-fn member<'j>(object: &'j Map<String, Json>, name: &'static str, place: &str) -> Told<&'j Json> {
+/// A member that must be present.
+fn member<'j>(object: &'j Map<String, Json>, name: &'static str, place: &str) -> Translated<&'j Json> {
     object.get(name).map_or_else(|| fail(place, JsonFault::Missing(name)), Ok)
 }
 
-fn string<'j>(value: &'j Json, place: &str) -> Told<&'j str> {
+fn string<'j>(value: &'j Json, place: &str) -> Translated<&'j str> {
     value.as_str().map_or_else(|| fail(place, JsonFault::Expected("a string")), Ok)
 }
 
-fn number(value: &Json, place: &str) -> Told<u64> {
+fn number(value: &Json, place: &str) -> Translated<u64> {
     value.as_u64().map_or_else(|| fail(place, JsonFault::Expected("a number")), Ok)
 }
 
 /// A string that is one word of the language.
-fn word<'j>(value: &'j Json, place: &str) -> Told<&'j str> {
+fn word<'j>(value: &'j Json, place: &str) -> Translated<&'j str> {
     let text = string(value, place)?;
     let start = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     if text.starts_with(start) && text.chars().all(|c| start(c) || c == '/' || c == '-') {
@@ -118,7 +118,7 @@ fn word<'j>(value: &'j Json, place: &str) -> Told<&'j str> {
 }
 
 /// A string between quotes.
-fn quoted(text: &str, place: &str) -> Told<String> {
+fn quoted(text: &str, place: &str) -> Translated<String> {
     if text.contains(['"', '\n']) {
         return fail(place, JsonFault::Text(text.to_owned()));
     }
@@ -126,7 +126,7 @@ fn quoted(text: &str, place: &str) -> Told<String> {
 }
 
 /// One string or several, as a list of words.
-fn words(value: &Json, place: &str) -> Told<Vec<String>> {
+fn words(value: &Json, place: &str) -> Translated<Vec<String>> {
     match value {
         Json::Array(items) => items.iter().map(|item| word(item, place).map(str::to_owned)).collect(),
         value => Ok(vec![word(value, place)?.to_owned()]),

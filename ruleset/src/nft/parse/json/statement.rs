@@ -4,16 +4,16 @@ use serde_json::{Map, Value as Json};
 
 use super::expression::text;
 use super::item;
-use super::{JsonFault, Told, fail, member, number, object, only, quoted, string, word, words};
+use super::{JsonFault, Translated, fail, member, number, object, only, quoted, string, word, words};
 
 /// A statement as text.
-pub(super) fn statement(value: &Json, place: &str) -> Told<String> {
+pub(super) fn statement(value: &Json, place: &str) -> Translated<String> {
     let (name, value) = only(value, place)?;
     named(name, value, place)
 }
 
 /// A statement by its name.
-pub(super) fn named(name: &str, value: &Json, place: &str) -> Told<String> {
+pub(super) fn named(name: &str, value: &Json, place: &str) -> Translated<String> {
     let inner = format!("{place}.{name}");
     match name {
         "match" => comparison(object(value, &inner)?, &inner),
@@ -113,7 +113,7 @@ fn has_expression(value: &Json) -> bool {
     value.as_object().is_some_and(|object| object.contains_key("map"))
 }
 
-fn named_object(name: &str, value: &Json, place: &str) -> Told<String> {
+fn named_object(name: &str, value: &Json, place: &str) -> Translated<String> {
     let object = text(value, place)?;
     Ok(match name {
         "ct helper" | "ct timeout" | "ct expectation" => format!("{name} set {object}"),
@@ -122,7 +122,7 @@ fn named_object(name: &str, value: &Json, place: &str) -> Told<String> {
     })
 }
 
-fn comparison(value: &Map<String, Json>, place: &str) -> Told<String> {
+fn comparison(value: &Map<String, Json>, place: &str) -> Translated<String> {
     let left = text(member(value, "left", place)?, &format!("{place}.left"))?;
     let right = text(member(value, "right", place)?, &format!("{place}.right"))?;
     let op = match value.get("op") {
@@ -136,7 +136,7 @@ fn comparison(value: &Map<String, Json>, place: &str) -> Told<String> {
     Ok(if op.is_empty() { format!("{left} {right}") } else { format!("{left} {op} {right}") })
 }
 
-fn log(value: &Json, place: &str) -> Told<String> {
+fn log(value: &Json, place: &str) -> Translated<String> {
     let mut out = "log".to_owned();
     if value.is_null() {
         return Ok(out);
@@ -171,7 +171,7 @@ fn log(value: &Json, place: &str) -> Told<String> {
     Ok(out)
 }
 
-fn reject(value: &Json, place: &str) -> Told<String> {
+fn reject(value: &Json, place: &str) -> Translated<String> {
     if value.is_null() {
         return Ok("reject".to_owned());
     }
@@ -186,7 +186,7 @@ fn reject(value: &Json, place: &str) -> Told<String> {
     }
 }
 
-fn nat(name: &str, value: &Json, place: &str) -> Told<String> {
+fn nat(name: &str, value: &Json, place: &str) -> Translated<String> {
     let mut out = name.to_owned();
     if value.is_null() {
         return Ok(out);
@@ -223,7 +223,7 @@ fn nat(name: &str, value: &Json, place: &str) -> Told<String> {
     Ok(out)
 }
 
-fn tproxy(tproxy: &Map<String, Json>, place: &str) -> Told<String> {
+fn tproxy(tproxy: &Map<String, Json>, place: &str) -> Translated<String> {
     let family = tproxy.get("family").map(|family| word(family, place)).transpose()?;
     let family = family.map_or(String::new(), |family| format!("{family} "));
     let address = tproxy.get("addr").map(|address| text(address, place)).transpose()?;
@@ -235,7 +235,7 @@ fn tproxy(tproxy: &Map<String, Json>, place: &str) -> Told<String> {
     Ok(format!("tproxy {family}to {address}{}", port.map_or(String::new(), |port| format!(":{port}"))))
 }
 
-fn queue(value: &Json, place: &str) -> Told<String> {
+fn queue(value: &Json, place: &str) -> Translated<String> {
     let mut out = "queue".to_owned();
     if value.is_null() {
         return Ok(out);
@@ -250,7 +250,7 @@ fn queue(value: &Json, place: &str) -> Told<String> {
     Ok(out)
 }
 
-fn update(update: &Map<String, Json>, place: &str) -> Told<String> {
+fn update(update: &Map<String, Json>, place: &str) -> Translated<String> {
     let op = match string(member(update, "op", place)?, place)? {
         op @ ("add" | "update" | "delete") => op,
         op => return fail(place, JsonFault::Unknown(op.to_owned())),

@@ -272,7 +272,7 @@ impl Parser<'_> {
         Ok(CommandKind::Delete { destroy, what })
     }
 
-    /// The word that was taken last is nothing that may be there.
+    /// The word that was taken last may not be here.
     fn unexpected_before(&mut self) -> super::Fault {
         let text = self.sources.slice(self.last).to_owned();
         let kind = if text == "\n" { Kind::Newline } else { Kind::Word };
