@@ -6,6 +6,9 @@
 //!
 //! Its parts: [`protocol`] is the CNI itself, [`kubernetes`] the one GET, [`istio`] and [`linkerd`] what each mesh's
 //! plugin makes of them.
+//!
+//! The library is for the executable and its tests. Its items are not a public interface and have no stable versions; what is
+//! public are the CNI protocol, the configuration and the files.
 
 mod add;
 mod doctor;

@@ -1,7 +1,8 @@
 //! The crate's public surface is the one in its `public-api.txt`, so that no commit changes it unseen: what goes or changes
 //! there breaks users and needs a new major version (before 1.0: minor), what comes does not.
 //!
-//! `UPDATE_PUBLIC_API=1 cargo test -p PACKAGE --test public_api` writes the file. nftwire, nft-ruleset and meshwire have it.
+//! `UPDATE_PUBLIC_API=1 cargo test -p PACKAGE --test public_api` writes the file. nftwire, nft-ruleset and meshwire have it;
+//! the libraries of the executables meshwire-cni and meshwire-agent are not for others.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 

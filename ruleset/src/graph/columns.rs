@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
+use nftwire::uapi::NFT_JUMP_STACK_SIZE as DEPTH;
+
 use super::layout::{LANE, ROW, node_height};
 use super::{Node, targets};
 
-/// The kernel follows jumps as deep as that (`NFT_JUMP_STACK_SIZE` in include/net/netfilter/nf_tables.h).
-const DEPTH: usize = 16;
 /// No column is folded that is not higher than that, in pixels.
 const LEAST: usize = 2000;
 /// How wide a column is, roughly, with the lines next to it, in pixels: what makes a large picture about as high as wide.

@@ -2,7 +2,7 @@
 
 pub use nftwire::{ObjectKind, OtherVerdict};
 
-use nftwire::Family;
+use nftwire::{Family, uapi};
 
 use super::{DataType, Expression, Name, Selector};
 
@@ -332,7 +332,7 @@ pub struct Nat {
 
 impl Nat {
     /// `NF_NAT_RANGE_NETMAP`: the prefix is changed, the rest of the address stays
-    pub const NETMAP: u32 = 1 << 6;
+    pub const NETMAP: u32 = uapi::NF_NAT_RANGE_NETMAP;
 
     /// Nothing but the kind.
     #[must_use]
@@ -343,10 +343,12 @@ impl Nat {
     /// nft's names for the flags.
     pub fn flag_names(&self) -> impl Iterator<Item = &'static str> + use<> {
         let flags = self.flags;
-        [(1 << 2, "random"), (1 << 4, "fully-random"), (1 << 3, "persistent")]
-            .into_iter()
-            .filter(move |(flag, _)| flags & flag != 0)
-            .map(|(_, name)| name)
+        let names = [
+            (uapi::NF_NAT_RANGE_PROTO_RANDOM, "random"),
+            (uapi::NF_NAT_RANGE_PROTO_RANDOM_FULLY, "fully-random"),
+            (uapi::NF_NAT_RANGE_PERSISTENT, "persistent"),
+        ];
+        names.into_iter().filter(move |(flag, _)| flags & flag != 0).map(|(_, name)| name)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Statements with an effect.
 
 use nftwire::expr::{LimitKind, NatKind as WireNatKind, Objref, QueueNumber, RejectKind};
-use nftwire::{Expr, Family, Register};
+use nftwire::{Expr, Family, Register, uapi};
 
 use super::context::{NETWORK, TRANSPORT};
 use super::interval;
@@ -193,7 +193,7 @@ impl Decompiler<'_> {
         let port = if several { None } else { self.ends(ports, DataType::InetService) };
         let shown = (self.context.family == Family::Inet || several || ranges)
             && matches!(family, Family::Ipv4 | Family::Ipv6);
-        let implied = nftwire::uapi::NF_NAT_RANGE_MAP_IPS | nftwire::uapi::NF_NAT_RANGE_PROTO_SPECIFIED;
+        let implied = uapi::NF_NAT_RANGE_MAP_IPS | uapi::NF_NAT_RANGE_PROTO_SPECIFIED;
         self.push(Statement::Nat(Box::new(Nat {
             kind,
             family: shown.then_some(family),
@@ -338,7 +338,8 @@ impl Decompiler<'_> {
             }
             QueueNumber::Register(register) => self.value(register, DataType::Integer),
         };
-        let (bypass, fanout) = (queue.flags & 1 != 0, queue.flags & 2 != 0);
+        let has = |flag| queue.flags & flag != 0;
+        let (bypass, fanout) = (has(uapi::NFT_QUEUE_FLAG_BYPASS), has(uapi::NFT_QUEUE_FLAG_CPU_FANOUT));
         self.push(Statement::Queue(Box::new(Queue { number, bypass, fanout })));
     }
 
@@ -391,7 +392,7 @@ pub(super) fn limit(limit: &nftwire::expr::Limit) -> Limit {
 }
 
 pub(super) fn quota(quota: &nftwire::expr::Quota) -> Quota {
-    Quota { bytes: quota.bytes, used: quota.consumed, over: quota.flags & 1 != 0 }
+    Quota { bytes: quota.bytes, used: quota.consumed, over: quota.flags & uapi::NFT_QUOTA_F_INV != 0 }
 }
 
 pub(super) fn synproxy(synproxy: &nftwire::expr::Synproxy) -> Synproxy {

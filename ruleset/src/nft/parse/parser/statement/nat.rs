@@ -1,6 +1,6 @@
 //! Statements that send packets elsewhere: to other addresses, to a proxy, to a queue, through another device.
 
-use nftwire::Family;
+use nftwire::{Family, uapi};
 
 use super::super::super::lexer::Sign;
 use super::super::super::syntax::{Nat, NatShape, StmtKind, Tproxy};
@@ -64,11 +64,10 @@ impl Parser<'_> {
                 return Err(self.unexpected());
             }
         }
-        // `NF_NAT_RANGE_*` (include/uapi/linux/netfilter/nf_nat.h)
         while let Some(flag) = match self.word() {
-            "random" => Some(1 << 2),
-            "fully-random" => Some(1 << 4),
-            "persistent" => Some(1 << 3),
+            "random" => Some(uapi::NF_NAT_RANGE_PROTO_RANDOM),
+            "fully-random" => Some(uapi::NF_NAT_RANGE_PROTO_RANDOM_FULLY),
+            "persistent" => Some(uapi::NF_NAT_RANGE_PERSISTENT),
             _ => None,
         } {
             self.next();
