@@ -19,6 +19,17 @@ pub(super) struct Existing {
     known: bool,
 }
 
+/// Why ranges cannot be added or taken out, in nft's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unfit {
+    /// They overlap, with each other or with what the set has
+    #[error("conflicting intervals specified")]
+    Overlap,
+    /// The set has no such range
+    #[error("element does not exist")]
+    Missing,
+}
+
 /// What is sent.
 #[derive(Debug)]
 pub(super) struct Plan<'s> {
@@ -76,7 +87,7 @@ impl Existing {
     }
 
     /// What has to be sent so that the set has these elements, too.
-    pub(super) fn add<'s>(&self, set: &'s Set) -> Result<Plan<'s>, String> {
+    pub(super) fn add<'s>(&self, set: &'s Set) -> Result<Plan<'s>, Unfit> {
         if !self.known || self.elements.is_empty() {
             if self.known && !set.auto_merge {
                 refuse_overlaps(set)?;
@@ -101,7 +112,7 @@ impl Existing {
                 continue;
             }
             if !set.auto_merge {
-                return Err("conflicting intervals specified".to_owned());
+                return Err(Unfit::Overlap);
             }
             let (mut from, mut to) = span;
             for index in touched {
@@ -120,7 +131,7 @@ impl Existing {
     }
 
     /// What has to be sent so that the set has none of these any more: of a merged range, the rest stays.
-    pub(super) fn delete(&self, set: &Set) -> Result<Plan<'static>, String> {
+    pub(super) fn delete(&self, set: &Set) -> Result<Plan<'static>, Unfit> {
         let with = |elements| Set { elements, ..set.clone() };
         if !self.known || !set.auto_merge {
             return Ok(Plan { gone: None, added: Cow::Owned(with(Vec::new())), starts: false });
@@ -133,7 +144,7 @@ impl Existing {
             };
             let around = self.spans.iter().position(|span| span.0 <= from && to <= span.1);
             let Some(index) = around else {
-                return Err("element does not exist".to_owned());
+                return Err(Unfit::Missing);
             };
             gone.push(self.elements[index].clone());
             let (first, last) = &self.spans[index];
@@ -160,14 +171,14 @@ impl Existing {
 }
 
 /// Two elements that are added at once must not overlap, unless they are the same.
-fn refuse_overlaps(set: &Set) -> Result<(), String> {
+fn refuse_overlaps(set: &Set) -> Result<(), Unfit> {
     let mut spans: Vec<_> = set.elements.iter().filter_map(|element| ends(&element.key, set).ok()).collect();
     spans.sort_unstable();
     let conflict = spans.windows(2).any(|pair| match pair[0].cmp(&pair[1]) {
         Ordering::Equal => false,
         _ => pair[1].0 <= pair[0].1,
     });
-    if conflict { Err("conflicting intervals specified".to_owned()) } else { Ok(()) }
+    if conflict { Err(Unfit::Overlap) } else { Ok(()) }
 }
 
 /// The first and the last value, most significant byte first.

@@ -24,7 +24,7 @@ impl Change {
             }
             false => Existing::default(),
         };
-        let plan = existing.add(set).map_err(|message| Fault::new(subject.name, message))?;
+        let plan = existing.add(set).map_err(|unfit| Fault::new(subject.name, unfit.to_string()))?;
         let list = ElementList::new(family, table, &set.name, 0);
         let compile = |set: &Set| named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()));
         if let Some(gone) = &plan.gone {
@@ -57,7 +57,7 @@ impl Change {
             }
             false => Existing::default(),
         };
-        let plan = existing.delete(set).map_err(|message| Fault::new(subject.name, message))?;
+        let plan = existing.delete(set).map_err(|unfit| Fault::new(subject.name, unfit.to_string()))?;
         let list = ElementList::new(family, table, &set.name, 0);
         let compile = |set: &Set| named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()));
         let gone = compile(plan.gone.as_ref().unwrap_or(set))?;
