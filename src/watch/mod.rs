@@ -108,8 +108,8 @@ impl Explain for WatchError {
 
 /// Where no quiet moment comes, what several looks have seen counts. A difference that lasts for a period lasts for all of
 /// one of these parts of it, and some time is left for the looks themselves: with looks as long as they may be, two parts in a
-/// row take ten twelfths of a period.
-const WINDOWS: u32 = 3;
+/// row take two thirds of a period.
+const WINDOWS: u32 = 4;
 /// The part of a period for which a look may seek a proof.
 const LOOK_LIMIT: u32 = 12;
 /// The part of a period that is kept free for a look without an event, at least.
