@@ -288,7 +288,7 @@ mod tests {
     fn refusal(message: Option<usize>, errno: Errno, expression: Option<&str>) -> Refusal {
         let expression = expression.map(|name| (4, name.to_owned()));
         let attribute = expression.is_some().then_some((4, "expressions"));
-        let location = Location { attribute, expression };
+        let location = Location { attribute, expression, element: None };
         Refusal { message, errno: errno as i32, location, text: None }
     }
 

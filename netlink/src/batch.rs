@@ -304,7 +304,7 @@ mod tests {
     use super::*;
     use crate::expr::{Counter, Immediate, Tproxy};
     use crate::testing::{assert_bytes, bytes, split};
-    use crate::{Data, Verdict};
+    use crate::{Data, ElementPlace, Verdict};
 
     const TABLE: Table<'static> = Table {
         family: Family::Inet,
@@ -485,12 +485,12 @@ mod tests {
     }
 
     fn attribute(number: u16, name: &'static str) -> Location {
-        Location { attribute: Some((number, name)), expression: None }
+        Location { attribute: Some((number, name)), ..Location::default() }
     }
 
     fn expression(index: usize, name: &str) -> Location {
         let attribute = Some((uapi::NFTA_RULE_EXPRESSIONS, "expressions"));
-        Location { attribute, expression: Some((index, name.to_owned())) }
+        Location { attribute, expression: Some((index, name.to_owned())), element: None }
     }
 
     #[test]
@@ -509,6 +509,22 @@ mod tests {
         assert_eq!(locate(111), expression(1, "tproxy"));
         assert_eq!(locate(112), expression(2, "immediate"));
         assert_eq!(locate(159), expression(2, "immediate"));
+    }
+
+    /// Headers to 20, table to 28, set to 36, list from 36 on: the first of two elements from 40 (16 bytes).
+    #[test]
+    fn offsets_lead_to_elements() {
+        let mut batch = Batch::new();
+        let list = ElementList::new(Family::Inet, "t", "s", 0);
+        let end = Element { interval_end: true, ..Element::new(Data::new(&[10, 0, 0, 2])) };
+        batch.add_elements(&list, [Element::new(Data::new(&[10, 0, 0, 1])), end]);
+        let place = |offset| batch.locate(0, offset).element;
+        let first = ElementPlace { index: 0, key: Data::new(&[10, 0, 0, 1]), interval_end: false };
+        let second = ElementPlace { index: 1, key: Data::new(&[10, 0, 0, 2]), interval_end: true };
+        assert_eq!(place(28), None);
+        assert_eq!(place(40), Some(first.clone()));
+        assert_eq!(place(55), Some(first));
+        assert_eq!(place(56), Some(second));
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl<'a> Element<'a> {
         });
     }
 
-    fn decode(attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(attributes: AttrReader<'a>) -> Result<Self, DecodeError> {
         let mut element = Self::default();
         for attribute in attributes {
             let attribute = attribute?;

@@ -149,11 +149,15 @@ impl Refusal {
         self.text.as_ref().map_or_else(|| errno.clone(), |text| format!("{errno} ({text})"))
     }
 
-    /// The expression or the attribute that it is about: `expression 5 (tproxy)`, `attribute 7 (type)`.
+    /// The expression, the element or the attribute that it is about: `expression 5 (tproxy)`, `element 3`,
+    /// `attribute 7 (type)`.
     #[must_use]
     pub fn part(&self) -> Option<String> {
         if let Some((index, name)) = &self.location.expression {
             return Some(format!("expression {} ({name})", index + 1));
+        }
+        if let Some(element) = &self.location.element {
+            return Some(format!("element {}", element.index + 1));
         }
         self.location.attribute.map(|(number, name)| match name {
             "" => format!("attribute {number}"),
@@ -188,13 +192,13 @@ mod tests {
     #[test]
     fn refusals_say_where_and_why() {
         let expression = Some((4, "tproxy".to_owned()));
-        let location = Location { attribute: Some((4, "expressions")), expression };
+        let location = Location { attribute: Some((4, "expressions")), expression, ..Location::default() };
         assert_eq!(
             Refusal { location, ..refusal() }.to_string(),
             "the kernel refused message 7 of the transaction, expression 5 (tproxy): \
              EOPNOTSUPP: Operation not supported on transport endpoint"
         );
-        let location = Location { attribute: Some((3, "")), expression: None };
+        let location = Location { attribute: Some((3, "")), ..Location::default() };
         let text = Some("Attribute failed policy validation".to_owned());
         assert_eq!(
             Refusal { errno: 22, location, text, ..refusal() }.to_string(),

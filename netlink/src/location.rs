@@ -1,7 +1,7 @@
-//! From an offset in a message to the attribute and the expression at that offset.
+//! From an offset in a message to the attribute and the expression or the element at that offset.
 
 use crate::expr::name_of;
-use crate::{AttrReader, uapi};
+use crate::{Attr, AttrReader, Data, Element, uapi};
 
 /// Where in a message the kernel's extended reply points.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,15 +11,30 @@ pub struct Location {
     pub attribute: Option<(u16, &'static str)>,
     /// The expression of a rule: its number from 0, and its name.
     pub expression: Option<(usize, String)>,
+    /// The element of a list
+    pub element: Option<ElementPlace>,
+}
+
+/// An element in a message with several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ElementPlace {
+    /// Its number in the message, from 0
+    pub index: usize,
+    /// Its key
+    pub key: Data,
+    /// Whether the key is the first value after a range
+    pub interval_end: bool,
 }
 
 /// What is `offset` bytes into the attributes of a message of this kind (`NFT_MSG_*`).
 pub(crate) fn at(kind: u8, attributes: &[u8], offset: usize) -> Option<Location> {
     let (attribute, value, offset) = find(attributes, offset)?;
     let is_rule = (kind, attribute) == (uapi::NFT_MSG_NEWRULE, uapi::NFTA_RULE_EXPRESSIONS);
+    let is_list = has_elements(kind) && attribute == uapi::NFTA_SET_ELEM_LIST_ELEMENTS;
     Some(Location {
         attribute: Some((attribute, name(kind, attribute))),
         expression: if is_rule { expression_at(value, offset) } else { None },
+        element: if is_list { element_at(value, offset) } else { None },
     })
 }
 
@@ -40,15 +55,32 @@ fn find(attributes: &[u8], offset: usize) -> Option<(u16, &[u8], usize)> {
 
 /// The expression of a rule's list that `offset` points into. The kernel never points deeper than that.
 fn expression_at(list: &[u8], offset: usize) -> Option<(usize, String)> {
+    let (index, expression) = item_at(list, offset)?;
+    Some((index, name_of(expression.nested()).unwrap_or_default().to_owned()))
+}
+
+/// The element of a list that `offset` points into.
+fn element_at(list: &[u8], offset: usize) -> Option<ElementPlace> {
+    let (index, element) = item_at(list, offset)?;
+    let element = Element::decode(element.nested()).ok()?;
+    Some(ElementPlace { index, key: element.key, interval_end: element.interval_end })
+}
+
+/// The item of a list that `offset` points into, and its number.
+fn item_at(list: &[u8], offset: usize) -> Option<(usize, Attr<'_>)> {
     let mut end = 0;
-    for (index, element) in AttrReader::new(list).enumerate() {
-        let element = element.ok()?;
-        end += (4 + element.value.len()).next_multiple_of(4);
+    for (index, item) in AttrReader::new(list).enumerate() {
+        let item = item.ok()?;
+        end += (4 + item.value.len()).next_multiple_of(4);
         if offset < end {
-            return Some((index, name_of(element.nested()).unwrap_or_default().to_owned()));
+            return Some((index, item));
         }
     }
     None
+}
+
+fn has_elements(kind: u8) -> bool {
+    matches!(kind, uapi::NFT_MSG_NEWSETELEM | uapi::NFT_MSG_DELSETELEM | uapi::NFT_MSG_DESTROYSETELEM)
 }
 
 /// The name of an attribute in a message of this kind (`include/uapi/linux/netfilter/nf_tables.h`).
@@ -92,7 +124,7 @@ fn name(kind: u8, attribute: u16) -> &'static str {
             (uapi::NFTA_SET_TIMEOUT, "timeout"),
             (uapi::NFTA_SET_USERDATA, "userdata"),
         ],
-        uapi::NFT_MSG_NEWSETELEM | uapi::NFT_MSG_DELSETELEM => &[
+        kind if has_elements(kind) => &[
             (uapi::NFTA_SET_ELEM_LIST_TABLE, "table"),
             (uapi::NFTA_SET_ELEM_LIST_SET, "set"),
             (uapi::NFTA_SET_ELEM_LIST_ELEMENTS, "elements"),

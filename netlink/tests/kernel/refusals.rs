@@ -25,7 +25,11 @@ fn counter() -> Expr<'static> {
 #[track_caller]
 fn assert_expression(refusal: &Refusal, message: usize, errno: Errno, index: usize, name: &str) {
     let expression = Some((index, name.to_owned()));
-    let location = Location { attribute: Some((uapi::NFTA_RULE_EXPRESSIONS, "expressions")), expression };
+    let location = Location {
+        attribute: Some((uapi::NFTA_RULE_EXPRESSIONS, "expressions")),
+        expression,
+        ..Location::default()
+    };
     assert_eq!(
         (refusal.message, Errno::from_raw(refusal.errno), &refusal.location),
         (Some(message), errno, &location)
@@ -125,7 +129,7 @@ fn a_chain_in_an_unknown_table() {
         batch.add_chain(&Chain::new(FAMILY, "nowhere", "c"));
         let refusal = refused(&mut Socket::open().unwrap(), &mut batch);
         assert_eq!((refusal.message, refusal.errno), (Some(1), ENOENT));
-        let location = Location { attribute: Some((uapi::NFTA_CHAIN_TABLE, "table")), expression: None };
+        let location = Location { attribute: Some((uapi::NFTA_CHAIN_TABLE, "table")), ..Location::default() };
         assert_eq!(refusal.location, location);
         assert_eq!(
             refusal.to_string(),
