@@ -71,20 +71,19 @@ fuzz_target!(|input: &str| {
     let mut names = Names;
     let mut evaluator = Evaluator::new(&mut names);
     for command in &commands {
-        match evaluator.additions(command) {
-            Ok(items) => {
-                for item in items {
-                    match item.data {
-                        ItemData::Rule { rule, .. } => {
-                            black_box(rule.to_string());
-                            let _ = black_box(compile(item.family, &rule, 1));
-                        }
-                        ItemData::Set(set) | ItemData::Elements(set) => drop(black_box(named_set(&set))),
-                        _ => {}
-                    }
+        let added = evaluator.additions(command, &mut |item| {
+            match item.data {
+                ItemData::Rule { rule, .. } => {
+                    black_box(rule.to_string());
+                    let _ = black_box(compile(item.family, &rule, 1));
                 }
+                ItemData::Set(set) | ItemData::Elements(set) => drop(black_box(named_set(&set))),
+                _ => {}
             }
-            Err(faults) => faults.iter().for_each(|fault| drop(black_box(fault.render(&sources)))),
+            Ok(())
+        });
+        if let Err(faults) = added {
+            faults.iter().for_each(|fault| drop(black_box(fault.render(&sources))));
         }
     }
 });

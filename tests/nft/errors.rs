@@ -60,16 +60,54 @@ const SAME: &[&str] = &[
     "add rule",
 ];
 
+/// Sets, each with an element.
+const SETS: &str = "add set inet t s { type ipv4_addr; elements = { 1.1.1.1 } ; }
+    add set inet t i { type ipv4_addr; flags interval; elements = { 10.0.0.0/8 } ; }
+    add map inet t m { type ipv4_addr : verdict; elements = { 1.1.1.1 : drop } ; }
+    add map inet t v { type ipv4_addr : inet_service; elements = { 1.1.1.1 : 80 } ; }
+    add set inet t o { type ipv4_addr . inet_service; size 2; }
+";
+
+/// As [`SAME`], of elements: the one is named that is wrong.
+const ELEMENTS: &[&str] = &[
+    "create element inet t s { 2.2.2.2, 1.1.1.1, 3.3.3.3 }",
+    "delete element inet t s { 1.1.1.1, 4.4.4.4 }",
+    "add element inet t m { 2.2.2.2 : drop, 1.1.1.1 : accept }",
+    "add element inet t m { 2.2.2.2 : jump nosuch, 3.3.3.3 : drop }",
+    "add element inet t v { 2.2.2.2 : 8, 1.1.1.1 : 81 }",
+    "create element inet t v { 2.2.2.2 : 8, 1.1.1.1 comment \"x\" : 80 }",
+    "create element inet t i { 12.0.0.0/8, 10.0.0.0/8 }",
+    "add element inet t o { 1.1.1.1 . 1, 1.1.1.1 . 2, 1.1.1.1 . 3 }",
+    "delete element inet t o { 1.1.1.1 . 5 }",
+    "table inet t { map m { type ipv4_addr : verdict; elements = { 9.9.9.9 : accept, 1.1.1.1 : accept } ; }; }",
+    "add element inet t i { 11.0.0.0/8, 10.1.0.0/16 }",
+    "add element inet t i { 10.0.0.0/7 }",
+    "add element inet t i { 12.0.0.0/8,  10.0.0.0/8, 10.1.0.0/16 }",
+    "add element inet t i { 11.0.0.0/8, 11.1.0.0/16 }",
+    "add element inet t i { 11.1.0.0/16, 11.0.0.0/8 }",
+    "add set inet t k { type ipv4_addr; flags interval; elements = { 1.0.0.0/8, 1.2.3.4 } ; }",
+];
+
 #[test]
 fn errors_are_nfts() {
+    assert_same_errors(TABLE, SAME);
+}
+
+#[test]
+fn errors_about_elements_are_nfts() {
+    assert_same_errors(&format!("{TABLE}{SETS}"), ELEMENTS);
+}
+
+#[track_caller]
+fn assert_same_errors(before: &str, lines: &[&str]) {
     if !can_run() {
         return;
     }
     let mut wrong = String::new();
-    for line in SAME {
+    for line in lines {
         let said = |nft: Nft| {
             inside(|| {
-                assert!(Nft::Theirs.load(TABLE).status.success());
+                assert!(Nft::Theirs.load(before).status.success());
                 let output = nft.load(&format!("{line}\n"));
                 (output.status.code(), text(&output.stderr))
             })

@@ -35,6 +35,78 @@ fn link_layers_and_constant_sets() {
     TEXTS_OF_THEIR_OWN.iter().for_each(|text| assert_same(&[text]));
 }
 
+/// Long sets are evaluated and sent some elements at a time, with words alone kept in another way than all others; ranges of one
+/// field are not, because they may become one. An element is repeated far from its first time.
+#[test]
+fn long_sets_leave_the_same_state() {
+    if !can_run() {
+        return;
+    }
+    let each = |format: &dyn Fn(u32, u32) -> String| -> String {
+        let elements: Vec<_> = (0..9_000_u32).chain([5, 8_999]).map(|i| format(i >> 8, i & 0xff)).collect();
+        elements.join(",\n")
+    };
+    let sets = [
+        ("set", "ipv4_addr", each(&|high, low| format!("10.0.{high}.{low}"))),
+        ("set", "mark", each(&|high, low| format!("{}", high << 8 | low))),
+        ("set", "ipv4_addr; flags interval", each(&|high, low| format!("10.{high}.{low}.0/24"))),
+        ("set", "ipv4_addr; flags interval; auto-merge", each(&|high, low| format!("10.{high}.{low}.0/24"))),
+        ("set", "ipv4_addr . inet_service", each(&|high, low| format!("10.0.{high}.{low} . 80"))),
+        (
+            "set",
+            "ipv4_addr . inet_service; flags interval",
+            each(&|high, low| format!("10.0.{high}.{low} . {}-{}", low + 1, low + 2)),
+        ),
+        ("map", "ipv4_addr : verdict", each(&|high, low| format!("10.0.{high}.{low} : drop"))),
+        // The first are words, the others are not.
+        (
+            "set",
+            "ipv4_addr; timeout 1d",
+            format!("9.9.9.9, {}, 8.8.8.8 comment \"x\", 7.7.7.7", each(&|h, l| format!("10.0.{h}.{l}"))),
+        ),
+    ];
+    for (kind, of, elements) in sets {
+        let declared = format!("add table ip t; add {kind} ip t s {{ type {of}; }}\n");
+        assert_same(&[&declared, &format!("add element ip t s {{ {elements} }}\n")]);
+        assert_same(&[&format!(
+            "table ip t {{\n{kind} s {{\ntype {of}\nelements = {{ {elements} }}\n}}\n}}\n"
+        )]);
+    }
+}
+
+/// What a text adds to a set of ranges depends on what the set has by then: not on what the text has flushed or deleted before.
+#[test]
+fn ranges_meet_those_that_the_text_has_left() {
+    if !can_run() {
+        return;
+    }
+    let table = |of: &str, elements: &str| {
+        format!(
+            "table ip t {{\nset s {{\ntype ipv4_addr\nflags interval\n{of}elements = {{ {elements} }}\n}}\n}}\n"
+        )
+    };
+    for of in ["", "auto-merge\n"] {
+        let (before, after) = (table(of, "10.0.0.0/8, 12.0.0.1"), table(of, "10.0.0.0/9, 12.0.0.0/16"));
+        for emptied in [
+            "flush ruleset\n",
+            "flush ruleset ip\n",
+            "delete table ip t\n",
+            "flush set ip t s\n",
+            "delete set ip t s\n",
+        ] {
+            assert_same(&[&before, &format!("{emptied}{after}")]);
+        }
+        assert_same(&[&before, "flush set ip t s\nadd element ip t s { 10.10.10.10, 12.0.0.0/8 }\n"]);
+    }
+    let merged = table("auto-merge\n", "10.0.0.0/8, 12.0.0.1");
+    assert_same(&[&merged, "delete element ip t s { 10.0.0.0/8 }\nadd element ip t s { 10.0.0.0/9 }\n"]);
+    // Those that one text adds by several commands are not merged with each other, but match the same.
+    let neighbours: String =
+        (0..4).map(|part| format!("add element ip t s {{ 11.{part}.0.0/16 }}\n")).collect();
+    let state = loaded(Nft::Ours, &[&merged, &neighbours, "add element ip t s { 9.0.0.0/8 }\n"]);
+    assert!(state.is_ok(), "{state:?}");
+}
+
 /// Rules of the chain `c`.
 const RULES: &[&str] = &[
     "accept",

@@ -5,6 +5,7 @@ mod monitor;
 mod options;
 mod world;
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, BufRead, Read, Write};
 use std::process::ExitCode;
@@ -120,6 +121,12 @@ fn interactive(session: &mut Session<'_>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Whether a command shows something, which may be a device.
+fn shows(command: &syntax::Command) -> bool {
+    use CommandKind::{Describe, GetElements, List, Monitor, Reset};
+    matches!(command.kind, List(_) | Reset(_) | GetElements(..) | Describe(_) | Monitor { .. })
+}
+
 /// Texts that are run one after the other.
 struct Session<'a> {
     options: &'a Options,
@@ -178,7 +185,9 @@ impl<'a> Session<'a> {
     }
 
     fn execute(&self, commands: &[syntax::Command], socket: &mut Socket) -> ExitCode {
-        let interfaces = interfaces().unwrap_or_default();
+        // What adds something costs no listing of devices: it is often called, and by itself takes a millisecond.
+        let shows = self.options.echo || self.options.debug || commands.iter().any(shows);
+        let interfaces = if shows { interfaces().unwrap_or_default() } else { HashMap::new() };
         let echo = self.options.echo.then(|| gettid().as_raw().unsigned_abs());
         let settings = Settings {
             check: self.options.check,

@@ -1,7 +1,7 @@
 //! Ranges that are added to a set which has some, and taken out of it (nftables, src/intervals.c).
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use nftwire::{Error, Family, Socket, uapi};
 
@@ -13,21 +13,12 @@ use crate::{Data, DataType, Element, Expression, Set};
 /// The ranges that a set has.
 #[derive(Debug, Default)]
 pub(super) struct Existing {
+    /// In the order of their ends
     elements: Vec<Element>,
+    /// Their first and last values; none overlaps with another
     spans: Vec<(Data, Data)>,
     /// Whether they were read
     known: bool,
-}
-
-/// Why ranges cannot be added or taken out, in nft's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unfit {
-    /// They overlap, with each other or with what the set has
-    #[error("conflicting intervals specified")]
-    Overlap,
-    /// The set has no such range
-    #[error("element does not exist")]
-    Missing,
 }
 
 /// What is sent.
@@ -39,6 +30,15 @@ pub(super) struct Plan<'s> {
     pub(super) added: Cow<'s, Set>,
     /// Whether the set had nothing: the kernel wants to know where no range is before the first
     pub(super) starts: bool,
+}
+
+/// Ranges that cannot be added or deleted.
+#[derive(Debug)]
+pub(super) struct Conflict {
+    pub(super) message: &'static str,
+    pub(super) element: Element,
+    /// The other one, where both are written
+    pub(super) related: Option<Element>,
 }
 
 /// Whether what is sent depends on what the set has.
@@ -71,23 +71,48 @@ impl Existing {
         });
         match read {
             Ok(()) => {}
-            Err(error) if super::is_missing(&error) => return Ok(Self { known: true, ..Self::default() }),
+            Err(error) if super::is_missing(&error) => return Ok(Self::nothing()),
             Err(error) => return Err(error),
         }
         let elements = reader.finish().elements;
-        let mut kept = Vec::with_capacity(elements.len());
-        let mut spans = Vec::with_capacity(elements.len());
-        for element in elements {
-            if let Ok(span) = ends(&element.key, set) {
-                kept.push(element);
-                spans.push(span);
+        let with_ends = |element: Element| Some((ends(&element.key, set).ok()?, element));
+        let mut found: Vec<_> = elements.into_iter().filter_map(with_ends).collect();
+        found.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        let (spans, elements) = found.into_iter().unzip();
+        Ok(Self { elements, spans, known: true })
+    }
+
+    /// What a set has that is new, or was emptied.
+    pub(super) fn nothing() -> Self {
+        Self { known: true, ..Self::default() }
+    }
+
+    /// What the set has when these are gone, and those are added; ranges that become one are one.
+    pub(super) fn changed(self, set: &Set, gone: Option<&Set>, added: Option<&Set>) -> Self {
+        let Self { elements, spans, known } = self;
+        let with_ends = |element: &Element| Some((ends(&element.key, set).ok()?, element.clone()));
+        let all = |set: Option<&Set>| -> Vec<_> {
+            set.into_iter().flat_map(|set| &set.elements).filter_map(with_ends).collect()
+        };
+        let gone: HashSet<_> = all(gone).into_iter().map(|(span, _)| span).collect();
+        let kept = spans.into_iter().zip(elements).filter(|(span, _)| !gone.contains(span));
+        let mut found: Vec<_> = kept.chain(all(added)).collect();
+        found.sort_by(|one, other| one.0.cmp(&other.0));
+        found.dedup_by(|(span, _), (last, element)| {
+            let touches =
+                set.auto_merge && (span.0 <= last.1 || successor(&last.1).is_some_and(|next| span.0 == next));
+            if touches && span.1 > last.1 {
+                last.1 = span.1.clone();
+                element.key = expression(&last.0, &last.1, set);
             }
-        }
-        Ok(Self { elements: kept, spans, known: true })
+            touches || span == last
+        });
+        let (spans, elements) = found.into_iter().unzip();
+        Self { elements, spans, known }
     }
 
     /// What has to be sent so that the set has these elements, too.
-    pub(super) fn add<'s>(&self, set: &'s Set) -> Result<Plan<'s>, Unfit> {
+    pub(super) fn add<'s>(&self, set: &'s Set) -> Result<Plan<'s>, Conflict> {
         if !self.known || self.elements.is_empty() {
             if self.known && !set.auto_merge {
                 refuse_overlaps(set)?;
@@ -101,8 +126,8 @@ impl Existing {
                 added.push(element.clone());
                 continue;
             };
-            let touched: Vec<_> = self.touching(&span, set.auto_merge).collect();
-            if touched.iter().any(|index| self.spans[*index] == span) {
+            let touched = self.touching(&span, set.auto_merge);
+            if self.spans[touched.clone()].contains(&span) {
                 // The kernel knows it; it is sent all the same, for what belongs to it.
                 added.push(element.clone());
                 continue;
@@ -112,7 +137,8 @@ impl Existing {
                 continue;
             }
             if !set.auto_merge {
-                return Err(Unfit::Overlap);
+                let message = "interval overlaps with an existing one";
+                return Err(Conflict { message, element: element.clone(), related: None });
             }
             let (mut from, mut to) = span;
             for index in touched {
@@ -131,7 +157,7 @@ impl Existing {
     }
 
     /// What has to be sent so that the set has none of these any more: of a merged range, the rest stays.
-    pub(super) fn delete(&self, set: &Set) -> Result<Plan<'static>, Unfit> {
+    pub(super) fn delete(&self, set: &Set) -> Result<Plan<'static>, Conflict> {
         let with = |elements| Set { elements, ..set.clone() };
         if !self.known || !set.auto_merge {
             return Ok(Plan { gone: None, added: Cow::Owned(with(Vec::new())), starts: false });
@@ -142,10 +168,12 @@ impl Existing {
                 gone.push(element.clone());
                 continue;
             };
-            let around = self.spans.iter().position(|span| span.0 <= from && to <= span.1);
-            let Some(index) = around else {
-                return Err(Unfit::Missing);
-            };
+            let index = self.spans.partition_point(|span| span.1 < from);
+            let around = self.spans.get(index).is_some_and(|span| span.0 <= from && to <= span.1);
+            if !around {
+                let message = "element does not exist";
+                return Err(Conflict { message, element: element.clone(), related: None });
+            }
             gone.push(self.elements[index].clone());
             let (first, last) = &self.spans[index];
             if *first < from {
@@ -160,25 +188,30 @@ impl Existing {
     }
 
     /// The ranges that overlap with one, and those next to it where they are to become one.
-    fn touching<'s>(&'s self, span: &'s (Data, Data), merge: bool) -> impl Iterator<Item = usize> + 's {
+    fn touching(&self, span: &(Data, Data), merge: bool) -> std::ops::Range<usize> {
         let next = successor(&span.1);
-        self.spans.iter().enumerate().filter_map(move |(index, (from, to))| {
-            let overlaps = *from <= span.1 && span.0 <= *to;
-            let beside = merge && (next.as_ref() == Some(from) || successor(to).as_ref() == Some(&span.0));
-            (overlaps || beside).then_some(index)
-        })
+        let is_before = |to: &Data| *to < span.0 && !(merge && successor(to).as_ref() == Some(&span.0));
+        let is_after = |from: &Data| *from > span.1 && !(merge && next.as_ref() == Some(from));
+        let start = self.spans.partition_point(|(_, to)| is_before(to));
+        start..start + self.spans[start..].partition_point(|(from, _)| !is_after(from))
     }
 }
 
 /// Two elements that are added at once must not overlap, unless they are the same.
-fn refuse_overlaps(set: &Set) -> Result<(), Unfit> {
-    let mut spans: Vec<_> = set.elements.iter().filter_map(|element| ends(&element.key, set).ok()).collect();
-    spans.sort_unstable();
-    let conflict = spans.windows(2).any(|pair| match pair[0].cmp(&pair[1]) {
-        Ordering::Equal => false,
-        _ => pair[1].0 <= pair[0].1,
-    });
-    if conflict { Err(Unfit::Overlap) } else { Ok(()) }
+fn refuse_overlaps(set: &Set) -> Result<(), Conflict> {
+    let elements = set.elements.iter();
+    let mut spans: Vec<_> =
+        elements.filter_map(|element| Some((ends(&element.key, set).ok()?, element))).collect();
+    spans.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    let conflict = spans.windows(2).find(|pair| pair[0].0 != pair[1].0 && pair[1].0.0 <= pair[0].0.1);
+    match conflict {
+        Some([first, second]) => Err(Conflict {
+            message: "conflicting intervals specified",
+            element: second.1.clone(),
+            related: Some(first.1.clone()),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The first and the last value, most significant byte first.

@@ -5,7 +5,9 @@ mod events;
 mod interval;
 mod list;
 mod optimize;
+mod place;
 mod positions;
+mod ranges;
 mod trace;
 mod updates;
 
@@ -92,25 +94,35 @@ pub fn run(
             CommandKind::Monitor { .. } => {
                 Err(vec![Fault::new(command.span, "this command cannot be part of several")])
             }
-            _ => evaluator.additions(command).and_then(|items| {
-                let items = match &command.kind {
-                    CommandKind::AddTable(..) if settings.optimize => {
-                        optimize::optimize(items, &mut outcome.merges)
-                    }
-                    _ => items,
+            CommandKind::AddTable(..) if settings.optimize => {
+                let mut items = Vec::new();
+                let mut collect = |item| {
+                    items.push(item);
+                    Ok(())
                 };
-                items.into_iter().try_for_each(|item| change.add(item, socket)).map_err(|fault| vec![fault])
-            }),
+                evaluator.additions(command, &mut collect).and_then(|()| {
+                    let mut items = optimize::optimize(items, &mut outcome.merges).into_iter();
+                    items.try_for_each(|item| change.add(item, socket)).map_err(|fault| vec![fault])
+                })
+            }
+            _ => evaluator.additions(command, &mut |item| change.add(item, socket)),
         };
         if let Err(faults) = added {
-            outcome.faults.extend(faults);
+            let refused = change.take_refused_element();
+            outcome.faults.extend(faults.into_iter().map(|fault| {
+                let about = refused.as_ref().filter(|place| fault.span == Some(place.set));
+                place::of_element(commands, about, &mut evaluator, fault)
+            }));
         }
     }
     if outcome.faults.is_empty() {
         outcome.output = change.take_debug();
         match commit(&mut change, socket, settings) {
             Ok(echo) => outcome.output.push_str(&echo),
-            Err(fault) => outcome.faults.push(fault),
+            Err(fault) => {
+                let refused = change.take_refused_element();
+                outcome.faults.push(place::of_element(commands, refused.as_ref(), &mut evaluator, fault));
+            }
         }
     }
     if !outcome.faults.is_empty() {

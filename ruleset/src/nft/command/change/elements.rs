@@ -2,7 +2,8 @@
 
 use nftwire::{ElementList, Family, Socket, Version};
 
-use super::super::interval::{self, Existing};
+use super::super::interval::{self, Conflict, Plan};
+use super::super::place::{Place, Which};
 use super::{Change, DESTROY, Subject, failure};
 use crate::Set;
 use crate::nft::compile::{SetKey, named_set};
@@ -18,13 +19,9 @@ impl Change {
         create: bool,
         socket: &mut Socket,
     ) -> Result<(), Fault> {
-        let existing = match interval::needs_existing(set) {
-            true => {
-                Existing::read(socket, family, table, set).map_err(|error| failure(subject.name, &error))?
-            }
-            false => Existing::default(),
-        };
-        let plan = existing.add(set).map_err(|unfit| Fault::new(subject.name, unfit.to_string()))?;
+        let existing = self.ranges.of(socket, family, table, set);
+        let existing = existing.map_err(|error| failure(subject.name, &error))?;
+        let plan = existing.add(set).map_err(|conflict| self.conflict(subject, conflict))?;
         let list = ElementList::new(family, table, &set.name, 0);
         let compile = |set: &Set| named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()));
         if let Some(gone) = &plan.gone {
@@ -39,6 +36,11 @@ impl Change {
             true => batch.create_elements(&list, elements),
             false => batch.add_elements(&list, elements),
         });
+        let Plan { gone, added, .. } = plan;
+        // The kernel cannot delete a value twice in a transaction that adds it in between: ranges that the text adds are not
+        // merged with those that it adds later.
+        let known = Some(&*added).filter(|_| !set.auto_merge);
+        self.ranges.change(family, table, set, existing, gone.as_ref(), known);
         Ok(())
     }
 
@@ -51,13 +53,9 @@ impl Change {
         destroy: bool,
         socket: &mut Socket,
     ) -> Result<(), Fault> {
-        let existing = match interval::needs_existing(set) {
-            true => {
-                Existing::read(socket, family, table, set).map_err(|error| failure(subject.name, &error))?
-            }
-            false => Existing::default(),
-        };
-        let plan = existing.delete(set).map_err(|unfit| Fault::new(subject.name, unfit.to_string()))?;
+        let existing = self.ranges.of(socket, family, table, set);
+        let existing = existing.map_err(|error| failure(subject.name, &error))?;
+        let plan = existing.delete(set).map_err(|conflict| self.conflict(subject, conflict))?;
         let list = ElementList::new(family, table, &set.name, 0);
         let compile = |set: &Set| named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()));
         let gone = compile(plan.gone.as_ref().unwrap_or(set))?;
@@ -76,6 +74,16 @@ impl Change {
             let elements = interval::without_start(&added.keys).iter().map(SetKey::element);
             self.push(subject, |batch| batch.add_elements(&list, elements));
         }
+        let gone = plan.gone.as_ref().unwrap_or(set);
+        self.ranges.change(family, table, set, existing, Some(gone), Some(&plan.added));
         Ok(())
+    }
+
+    fn conflict(&mut self, subject: Subject, conflict: Conflict) -> Fault {
+        let Conflict { message, element, related } = conflict;
+        let written = |element| Which::Written(Box::new(element));
+        let related = related.map(written);
+        self.refused_element = Some(Place { set: subject.name, element: written(element), related });
+        Fault::new(subject.name, message)
     }
 }

@@ -6,7 +6,9 @@ mod remove;
 
 use nftwire::{Batch, Error, Family, Refusal, Socket, Version};
 
+use super::place::{Place, Which};
 use super::positions::Positions;
+use super::ranges::Ranges;
 use super::updates::Updates;
 use super::{Settings, failure, is_missing, strerror};
 use crate::nft::compile::Compiled;
@@ -34,11 +36,14 @@ pub(super) struct Change {
     subjects: Vec<Subject>,
     positions: Positions,
     updates: Updates,
+    ranges: Ranges,
     /// The number of the next anonymous chain
     next_chain_id: u32,
     check: bool,
     /// The expressions of the rules so far, where they are to be shown
     debug: Option<String>,
+    /// What was refused, where that is one of several elements
+    refused_element: Option<Place>,
 }
 
 impl Change {
@@ -48,15 +53,22 @@ impl Change {
             subjects: Vec::new(),
             positions: Positions::new(commands),
             updates: Updates::new(commands),
+            ranges: Ranges::new(commands),
             next_chain_id: 1,
             check: settings.check,
             debug: settings.debug.then(String::new),
+            refused_element: None,
         }
     }
 
     /// The expressions of the rules, where they are to be shown.
     pub(super) fn take_debug(&mut self) -> String {
         self.debug.take().unwrap_or_default()
+    }
+
+    /// The element that the last fault is about, whose own place is the set's or the command's.
+    pub(super) fn take_refused_element(&mut self) -> Option<Place> {
+        self.refused_element.take()
     }
 
     fn note(
@@ -106,11 +118,13 @@ impl Change {
         Fault { span: self.subjects.first().map(|subject| subject.command), related: None, message }
     }
 
-    fn refused(&self, refusal: &Refusal) -> Fault {
+    fn refused(&mut self, refusal: &Refusal) -> Fault {
         let message = super::refused(refusal);
-        let Some(subject) = refusal.message.and_then(|message| self.subjects.get(message)) else {
-            return self.whole(message);
-        };
+        let subject = refusal.message.and_then(|message| self.subjects.get(message)).copied();
+        let Some(subject) = subject else { return self.whole(message) };
+        let element = refusal.location.element.clone();
+        self.refused_element =
+            element.map(|element| Place { set: subject.name, element: Which::Sent(element), related: None });
         let span = match refusal.location.attribute {
             Some((_, "table")) => subject.table,
             Some((_, "handle" | "position")) => subject.position,

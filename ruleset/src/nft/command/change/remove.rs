@@ -49,6 +49,7 @@ impl Change {
             Flush::Ruleset(family) => {
                 let family = family.unwrap_or(Family::Unspec);
                 self.positions.flush(family, None, None);
+                self.ranges.empty(family, None, None);
                 let subject = Subject { command: span, table: span, name: span, position: span };
                 self.push(subject, |batch| batch.flush_ruleset(family));
             }
@@ -65,6 +66,7 @@ impl Change {
             }
             Flush::Set(set) => {
                 let (family, table) = (set.table.family, &*set.table.name.text);
+                self.ranges.empty(family, Some(table.into()), Some((&set.name.text).into()));
                 let subject = Subject { name: set.name.span, ..of_table(span, &set.table) };
                 self.push(subject, |batch| batch.flush_set(family, table, &set.name.text));
             }
@@ -155,6 +157,13 @@ impl Change {
                 );
             }
         };
+        match removal {
+            Removal::Table(Reference::Name(table)) => self.ranges.empty(family, Some(table), None),
+            Removal::Set { table, set: Reference::Name(set) } => {
+                self.ranges.empty(family, Some(table), Some(set));
+            }
+            _ => {}
+        }
         if !destroy {
             self.push(subject, |batch| batch.remove(family, removal));
         } else if Version::of_release(&nftwire::release()).is_none_or(|version| version >= DESTROY) {

@@ -327,8 +327,10 @@ fn merge(spans: &mut Vec<Span>, touching: bool) -> Result<(), NotCompiled> {
     let mut overlap = false;
     spans.dedup_by(|span, last| {
         if last.details.is_some() || span.details.is_some() {
-            overlap |= span.from <= last.to;
-            return false;
+            // One that is repeated is the same one.
+            let repeated = (&span.from, &span.to, &span.details) == (&last.from, &last.to, &last.details);
+            overlap |= !repeated && span.from <= last.to;
+            return repeated;
         }
         let touches = || touching && successor(&last.to).is_some_and(|next| span.from == next);
         if span.from > last.to && !touches() {

@@ -1,7 +1,7 @@
 //! Elements of sets and maps.
 
 use super::super::source::{Fault, Span};
-use super::super::syntax::{self, Expr, ExprKind};
+use super::super::syntax::{self, Elements, Entry, Expr, ExprKind};
 use super::expression::verdict;
 use super::value::describe;
 use super::{Evaluated, Evaluator, Kind};
@@ -10,27 +10,47 @@ use nftwire::uapi;
 
 impl Evaluator<'_> {
     /// The elements with keys of these types; sets inside of the set become part of it.
-    pub(super) fn elements(
+    pub(super) fn elements<'e>(
         &mut self,
-        elements: &[syntax::Element],
+        elements: impl Iterator<Item = Entry<'e>>,
         keys: &[Kind],
         values: Option<&[Kind]>,
         set: Option<&Set>,
     ) -> Evaluated<Vec<Element>> {
-        let mut evaluated = Vec::with_capacity(elements.len());
-        for element in elements {
+        let mut evaluated = Vec::new();
+        for entry in elements {
+            let element = match (entry, keys) {
+                (Entry::Word(text, span), [kind]) => {
+                    let key = self.symbol(text, *kind, span)?;
+                    evaluated.push(Element { key, value: None, details: None });
+                    continue;
+                }
+                (entry, _) => entry.element(),
+            };
             if let ExprKind::Set(inner) = &element.key.kind {
                 let start = evaluated.len();
-                evaluated.extend(self.elements(inner, keys, values, set)?);
+                evaluated.extend(self.nested(inner, keys, values, set)?);
                 if let Some(value) = &element.value {
                     let value = self.element_value(value, values, set)?;
                     evaluated[start..].iter_mut().for_each(|element| element.value = Some(value.clone()));
                 }
                 continue;
             }
-            evaluated.push(self.element(element, keys, values, set)?);
+            evaluated.push(self.element(&element, keys, values, set)?);
         }
         Ok(evaluated)
+    }
+
+    /// As [`Self::elements`]; not generic, for it is called by it.
+    fn nested(
+        &mut self,
+        elements: &Elements,
+        keys: &[Kind],
+        values: Option<&[Kind]>,
+        set: Option<&Set>,
+    ) -> Evaluated<Vec<Element>> {
+        let all: &mut dyn Iterator<Item = Entry<'_>> = &mut elements.iter();
+        self.elements(all, keys, values, set)
     }
 
     fn element(

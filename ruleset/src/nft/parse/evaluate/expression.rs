@@ -246,7 +246,7 @@ impl Evaluator<'_> {
                 Expression::SetName(name.clone().into())
             }
             ExprKind::Set(elements) => {
-                let elements = self.elements(elements, &read.kinds, Some(values), None)?;
+                let elements = self.elements(elements.iter(), &read.kinds, Some(values), None)?;
                 if elements.is_empty() {
                     return Err(Fault::new(map.span, "Set is empty"));
                 }
@@ -292,7 +292,7 @@ impl Evaluator<'_> {
                     let [kind] = kinds.as_slice() else {
                         return Err(Fault::new(right.span, "a value for each part is needed"));
                     };
-                    return self.singleton(expression, op, value, *kind);
+                    return self.singleton(expression, op, &value, *kind);
                 }
                 if elements.is_empty() {
                     return Err(Fault::new(right.span, "Set is empty"));
@@ -301,7 +301,7 @@ impl Evaluator<'_> {
                 if is_unqualified(&expression) {
                     return Err(Fault::new(left.span, "specify either ip or ip6 for address matching"));
                 }
-                let elements = self.elements(elements, &kinds, None, None)?;
+                let elements = self.elements(elements.iter(), &kinds, None, None)?;
                 if let (Expression::Selector(selector), Op::Eq) = (&expression, op) {
                     for element in &elements {
                         if let Expression::Constant(constant) = &element.key {
@@ -442,8 +442,10 @@ pub(super) fn kind_of(selector: Selector) -> Kind {
 }
 
 /// The only value of a set that has one, with nothing else.
-fn only_value(elements: &[syntax::Element]) -> Option<&Expr> {
-    let [syntax::Element { key, value: None, details }] = elements else { return None };
+fn only_value(elements: &syntax::Elements) -> Option<Expr> {
+    let mut entries = elements.iter();
+    let (Some(only), None) = (entries.next(), entries.next()) else { return None };
+    let syntax::Element { key, value: None, details } = only.element().into_owned() else { return None };
     let counts = details.as_ref().is_some_and(|details| !details.statements.is_empty());
     let is_set = matches!(
         key.kind,

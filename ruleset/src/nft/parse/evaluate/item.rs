@@ -7,6 +7,7 @@ use super::super::syntax::{
     self, ChainBlock, CommandKind, ExprKind, FlowtableBlock, HookSpec, ItemSpec, Name, ObjectBlock,
     ObjectSpec, Priority, RulePosition, TableBlock, TableSpec, Verb,
 };
+use super::element::{key_kinds, value_kinds};
 use super::{Evaluated, Evaluator};
 use crate::model::object::{Flowtable, Object, ObjectData};
 use crate::model::statement::{Limit, Quota, Synproxy};
@@ -61,10 +62,16 @@ pub enum ItemData {
     },
 }
 
-/// Collects what a command adds, and what is wrong with it.
+/// Elements that are evaluated and handed over at a time, where they need not be seen together: the model of an element
+/// takes many times the bytes of its text.
+const ELEMENTS_AT_A_TIME: usize = 4096;
+
+/// Hands over what a command adds, and collects what is wrong with it.
 struct Collector<'c> {
-    items: &'c mut Vec<Item>,
-    faults: &'c mut Vec<Fault>,
+    sink: &'c mut dyn FnMut(Item) -> Result<(), Fault>,
+    /// Why the sink wants no more
+    refused: Option<Fault>,
+    faults: Vec<Fault>,
     family: Family,
     table: Box<str>,
     verb: Verb,
@@ -74,28 +81,37 @@ struct Collector<'c> {
 
 impl Collector<'_> {
     fn add(&mut self, name_span: Span, data: Evaluated<ItemData>) {
-        match data {
-            Ok(data) => self.items.push(Item {
-                family: self.family,
-                table: self.table.clone(),
-                verb: self.verb,
-                data,
-                span: self.span,
-                table_span: self.table_span,
-                name_span,
-            }),
-            Err(fault) => self.faults.push(fault),
+        let data = match data {
+            Ok(data) => data,
+            Err(fault) => return self.faults.push(fault),
+        };
+        // What is wrong is said of the whole command; what is right is of no use any more.
+        if self.refused.is_some() || !self.faults.is_empty() {
+            return;
         }
+        let item = Item {
+            family: self.family,
+            table: self.table.clone(),
+            verb: self.verb,
+            data,
+            span: self.span,
+            table_span: self.table_span,
+            name_span,
+        };
+        self.refused = (self.sink)(item).err();
     }
 }
 
 impl Evaluator<'_> {
-    /// What a command adds; nothing for one that adds nothing.
+    /// Hands what a command adds to `sink`, one after the other, until that fails; nothing for one that adds nothing.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
-    pub fn additions(&mut self, command: &syntax::Command) -> Result<Vec<Item>, Vec<Fault>> {
-        let (mut items, mut faults) = (Vec::new(), Vec::new());
+    /// Everything that is wrong with it, or else why the sink failed.
+    pub fn additions(
+        &mut self,
+        command: &syntax::Command,
+        sink: &mut dyn FnMut(Item) -> Result<(), Fault>,
+    ) -> Result<(), Vec<Fault>> {
         let (table, verb) = match &command.kind {
             CommandKind::AddTable(verb, table, _) => (table, *verb),
             CommandKind::AddChain(verb, item, _)
@@ -104,12 +120,13 @@ impl Evaluator<'_> {
             | CommandKind::AddObject(verb, item, _)
             | CommandKind::AddFlowtable(verb, item, _) => (&item.table, *verb),
             CommandKind::AddRule { chain, .. } => (&chain.table, Verb::Add),
-            _ => return Ok(items),
+            _ => return Ok(()),
         };
         self.enter(table.family, &table.name.text);
         let mut collector = Collector {
-            items: &mut items,
-            faults: &mut faults,
+            sink,
+            refused: None,
+            faults: Vec::new(),
             family: table.family,
             table: table.name.text.clone(),
             verb,
@@ -133,8 +150,10 @@ impl Evaluator<'_> {
                 self.add_set(&mut collector, &set.name, declared, block);
             }
             CommandKind::AddElements(_, set, elements) => {
-                let data = self.elements_of(set, elements).map(|set| ItemData::Elements(Box::new(set)));
-                collector.add(set.name.span, data);
+                match self.set_named(&set.name.text, set.name.span) {
+                    Ok(found) => self.add_elements(&mut collector, &set.name, &found, elements),
+                    Err(fault) => collector.faults.push(fault),
+                }
             }
             CommandKind::AddObject(_, object, block) => {
                 collector.add(object.name.span, self.object(&object.name, block).map(ItemData::Object));
@@ -145,7 +164,11 @@ impl Evaluator<'_> {
             }
             _ => {}
         }
-        if faults.is_empty() { Ok(items) } else { Err(faults) }
+        let Collector { refused, mut faults, .. } = collector;
+        if faults.is_empty() {
+            faults.extend(refused);
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
     /// Elements of a set that was declared or that the kernel holds.
@@ -155,8 +178,26 @@ impl Evaluator<'_> {
     pub fn elements_of(&mut self, set: &ItemSpec, elements: &syntax::Expr) -> Result<Set, Fault> {
         self.enter(set.table.family, &set.table.name.text);
         let mut found = self.set_named(&set.name.text, set.name.span)?;
-        found.elements = self.set_elements(&found, elements)?;
+        found.elements = self.all_elements(&found, elements)?;
         Ok(found)
+    }
+
+    /// A set that was declared or that the kernel holds, with this one element.
+    ///
+    /// # Errors
+    /// There is no such set, or the element is not of its type.
+    pub fn element_of(
+        &mut self,
+        family: Family,
+        table: &str,
+        set: &str,
+        entry: syntax::Entry<'_>,
+    ) -> Result<Set, Fault> {
+        self.enter(family, table);
+        let found = self.set_named(set, entry.span())?;
+        let (keys, values) = (key_kinds(&found), value_kinds(&found));
+        let elements = self.elements(std::iter::once(entry), &keys, values.as_deref(), Some(&found))?;
+        Ok(Set { elements, ..found })
     }
 
     /// Devices of a flowtable.
@@ -196,7 +237,9 @@ impl Evaluator<'_> {
             collector.add(name.span, self.flowtable(name, flowtable).map(ItemData::Flowtable));
         }
         for (name, set, block) in elements {
-            self.add_elements(collector, name, set, block);
+            if let Some(elements) = &block.elements {
+                self.add_elements(collector, name, &set, elements);
+            }
         }
         for (name, chain) in &block.chains {
             self.add_rules(collector, name, chain);
@@ -215,27 +258,30 @@ impl Evaluator<'_> {
                 set.size = self.constant_size(&set, block);
                 self.declare(&set);
                 collector.add(name.span, Ok(ItemData::Set(Box::new(set.clone()))));
-                self.add_elements(collector, name, set, block);
+                if let Some(elements) = &block.elements {
+                    self.add_elements(collector, name, &set, elements);
+                }
             }
             Err(fault) => collector.faults.push(fault),
         }
     }
 
+    /// Ranges of one field are sent together, because they may become one; others some at a time.
     fn add_elements(
         &mut self,
         collector: &mut Collector<'_>,
         name: &Name,
-        set: Set,
-        block: &syntax::SetBlock,
+        set: &Set,
+        elements: &syntax::Expr,
     ) {
-        let Some(elements) = &block.elements else { return };
-        let elements = self.set_elements(&set, elements);
-        match elements {
-            Ok(elements) if elements.is_empty() => {}
-            elements => {
-                let data = elements.map(|elements| ItemData::Elements(Box::new(Set { elements, ..set })));
-                collector.add(name.span, data);
-            }
+        let together = set.flags & uapi::NFT_SET_INTERVAL != 0 && set.key.types.len() == 1;
+        let at_a_time = if together { usize::MAX } else { ELEMENTS_AT_A_TIME };
+        let evaluated = self.set_elements(set, elements, at_a_time, &mut |elements| {
+            let set = Set { elements, ..set.clone() };
+            collector.add(name.span, Ok(ItemData::Elements(Box::new(set))));
+        });
+        if let Err(fault) = evaluated {
+            collector.faults.push(fault);
         }
     }
 
@@ -432,10 +478,10 @@ fn names(devices: &[syntax::Expr]) -> Evaluated<Vec<nftwire::Name>> {
         match &device.kind {
             ExprKind::Word(name) | ExprKind::Quoted(name) => names.push(name.into()),
             ExprKind::Set(elements) => {
-                for element in elements {
-                    match &element.key.kind {
+                for entry in elements.iter() {
+                    match &entry.element().key.kind {
                         ExprKind::Word(name) | ExprKind::Quoted(name) => names.push(name.into()),
-                        _ => return Err(Fault::new(element.key.span, "not a device's name")),
+                        _ => return Err(Fault::new(entry.span(), "not a device's name")),
                     }
                 }
             }

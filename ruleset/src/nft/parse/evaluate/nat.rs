@@ -71,7 +71,7 @@ impl Evaluator<'_> {
             ExprKind::SetName(name) => self.value_kinds(name, pair.1.span)?.len() > 1,
             ExprKind::Set(elements) => elements
                 .iter()
-                .any(|element| matches!(&element.value, Some(Expr { kind: ExprKind::Concat(_), .. }))),
+                .any(|entry| matches!(entry.element().value, Some(Expr { kind: ExprKind::Concat(_), .. }))),
             _ => false,
         };
         if with_port || shape == NatShape::AddressAndPort {

@@ -98,15 +98,35 @@ impl Evaluator<'_> {
     }
 
     /// The elements of a set that is known.
-    pub(super) fn set_elements(&mut self, set: &Set, elements: &Expr) -> Evaluated<Vec<Element>> {
+    pub(super) fn all_elements(&mut self, set: &Set, elements: &Expr) -> Evaluated<Vec<Element>> {
+        let mut all = Vec::new();
+        self.set_elements(set, elements, usize::MAX, &mut |elements| all = elements)?;
+        Ok(all)
+    }
+
+    /// Hands the elements of a set that is known to `sink`, so many at a time; never none.
+    pub(super) fn set_elements(
+        &mut self,
+        set: &Set,
+        elements: &Expr,
+        at_a_time: usize,
+        sink: &mut dyn FnMut(Vec<Element>),
+    ) -> Evaluated<()> {
         let ExprKind::Set(items) = &elements.kind else {
             let message = format!("Set {}: Unexpected initial type, missing {{ }}?", set.name);
             return Err(Fault::new(elements.span, message));
         };
         let (keys, values) = (key_kinds(set), value_kinds(set));
-        let evaluated = self.elements(items, &keys, values.as_deref(), Some(set))?;
-        check_timeouts(set, &evaluated, elements.span)?;
-        Ok(evaluated)
+        let mut items = items.iter();
+        loop {
+            let some = items.by_ref().take(at_a_time);
+            let evaluated = self.elements(some, &keys, values.as_deref(), Some(set))?;
+            if evaluated.is_empty() {
+                return Ok(());
+            }
+            check_timeouts(set, &evaluated, elements.span)?;
+            sink(evaluated);
+        }
     }
 
     /// How many elements a set is to have that never changes: those that it begins with, as nft counts them.
@@ -116,7 +136,7 @@ impl Evaluator<'_> {
             return set.size;
         }
         // What is wrong with them is said where they are added.
-        let Ok(elements) = self.set_elements(set, elements) else { return set.size };
+        let Ok(elements) = self.all_elements(set, elements) else { return set.size };
         let count = match set.flags & uapi::NFT_SET_INTERVAL {
             0 => elements.len(),
             _ => named_set(&Set { elements, ..set.clone() }).map_or(0, |compiled| compiled.keys.len()),

@@ -19,7 +19,9 @@ impl Evaluator<'_> {
     pub(super) fn statement(&mut self, statement: &Stmt) -> Evaluated<Statement> {
         let span = statement.span;
         Ok(match &statement.kind {
-            StmtKind::Match { left, op, right, mask } => self.comparison(left, *op, right, mask.as_ref())?,
+            StmtKind::Match { left, op, right, mask } => {
+                self.comparison(left, *op, right, mask.as_deref())?
+            }
             StmtKind::Verdict(found) => Statement::Verdict(verdict(found)),
             StmtKind::Block { goto, rules } => Statement::Verdict(self.block(*goto, rules)?),
             StmtKind::VerdictMap(key, map) => Statement::VerdictMap(self.verdict_map(key, map)?),

@@ -287,7 +287,10 @@ fn text_constant(text: &str, kind: Kind, span: Span) -> Evaluated<Expression> {
 
 fn class_id(text: &str) -> Option<u32> {
     let (major, minor) = text.split_once(':')?;
-    let part = |text: &str| if text.is_empty() { Some(0) } else { u16::from_str_radix(text, 16).ok() };
+    let part = |text: &str| match text.strip_prefix("0x").unwrap_or(text) {
+        "" => Some(0),
+        digits => u16::from_str_radix(digits, 16).ok(),
+    };
     Some(u32::from(part(major)?) << 16 | u32::from(part(minor)?))
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::lexer::{Kind, Sign};
 use super::super::source::Fault;
-use super::super::syntax::{Element, ElementDetails, Expr, ExprKind, Hash, Name, Verdict};
+use super::super::syntax::{Element, ElementDetails, Elements, Expr, ExprKind, Hash, Name, Verdict};
 use super::{Parsed, Parser, parse_number, unquoted};
 use crate::{Op, Operator};
 
@@ -120,21 +120,20 @@ impl Parser<'_> {
         Ok(value)
     }
 
-    /// Operations on bits: `|` binds least, then `^`, `&`, and shifts most.
-    pub(super) fn binary(&mut self, side: Side, level: usize) -> Parsed<Expr> {
-        const LEVELS: [&[Operator]; 4] = [
-            &[Operator::Or],
-            &[Operator::Xor],
-            &[Operator::And],
-            &[Operator::ShiftLeft, Operator::ShiftRight],
-        ];
-        let Some(operators) = LEVELS.get(level) else { return self.primary(side) };
-        let mut left = self.binary(side, level + 1)?;
-        while let Some(operator) = self.operator().filter(|operator| operators.contains(operator)) {
+    /// Operations on bits that bind at least so much: `|` binds least, then `^`, `&`, and shifts most.
+    pub(super) fn binary(&mut self, side: Side, level: u8) -> Parsed<Expr> {
+        let binds = |operator| match operator {
+            Operator::Or => 0,
+            Operator::Xor => 1,
+            Operator::And => 2,
+            Operator::ShiftLeft | Operator::ShiftRight => 3,
+        };
+        let mut left = self.primary(side)?;
+        while let Some(operator) = self.operator().filter(|operator| binds(*operator) >= level) {
             self.next();
             // What a packet's field is combined with is a value, unless both are read.
             let right = if side == Side::Left { Side::Value } else { side };
-            let right = self.binary(right, level + 1)?;
+            let right = self.binary(right, binds(operator) + 1)?;
             left = pair(|pair| ExprKind::Binary(operator, pair), left, right);
         }
         Ok(left)
@@ -270,21 +269,43 @@ impl Parser<'_> {
         self.nested(|parser| {
             let start = parser.peek().span;
             parser.expect(Sign::BraceOpen)?;
-            let mut elements = Vec::new();
+            let mut elements = Elements::default();
             loop {
                 parser.newlines();
                 if parser.sign(Sign::BraceClose) {
                     break;
                 }
-                elements.push(parser.element()?);
+                if !parser.word_element(&mut elements) {
+                    elements.push(parser.element()?);
+                }
                 parser.newlines();
                 if !parser.sign(Sign::Comma) {
                     parser.expect(Sign::BraceClose)?;
                     break;
                 }
             }
-            Ok(Expr { kind: ExprKind::Set(elements), span: start.to(parser.last) })
+            Ok(Expr { kind: ExprKind::Set(Box::new(elements)), span: start.to(parser.last) })
         })
+    }
+
+    /// Takes an element that is a word, an address or a number alone; returns whether one came next.
+    fn word_element(&mut self, elements: &mut Elements) -> bool {
+        let token = self.peek();
+        if !matches!(token.kind, Kind::Word | Kind::Value | Kind::Number) {
+            return false;
+        }
+        let alone = matches!(
+            self.peek_at(1).kind,
+            Kind::Newline | Kind::Sign(Sign::Comma) | Kind::Sign(Sign::BraceClose)
+        );
+        let text = self.text_of(token);
+        // Other numbers are not what they look like, or too large for one.
+        let plain = token.kind != Kind::Number || text == "0" || !text.starts_with('0') && text.len() < 20;
+        let taken = alone && plain && elements.push_word(text, token.span);
+        if taken {
+            self.next();
+        }
+        taken
     }
 
     fn element(&mut self) -> Parsed<Element> {
@@ -313,6 +334,7 @@ impl Parser<'_> {
 
     pub(super) fn element_details(&mut self) -> Parsed<Option<Box<ElementDetails>>> {
         let mut details: Option<Box<ElementDetails>> = None;
+        let start = self.peek().span;
         loop {
             match self.word() {
                 "timeout" => {
@@ -328,9 +350,13 @@ impl Parser<'_> {
                     let statement = self.stateful()?;
                     details.get_or_insert_default().statements.push(statement);
                 }
-                _ => return Ok(details),
+                _ => break,
             }
         }
+        if let Some(details) = &mut details {
+            details.span = start.to(self.last);
+        }
+        Ok(details)
     }
 
     /// A verdict, where one comes next.

@@ -197,6 +197,13 @@ impl Parser<'_> {
 
     /// The token after `skip` others. Texts that have ended are left for those that include them.
     fn peek_at(&mut self, skip: usize) -> Token {
+        // Most tokens are looked at several times.
+        if let Some(frame) = self.frames.last()
+            && let (Some(first), Some(token)) = (frame.ahead.front(), frame.ahead.get(skip))
+            && first.kind != Kind::End
+        {
+            return *token;
+        }
         loop {
             let Some(frame) = self.frames.last_mut() else {
                 return Token { kind: Kind::End, span: self.last };

@@ -2,10 +2,12 @@
 
 mod block;
 mod command;
+mod elements;
 mod statement;
 
 pub use block::*;
 pub use command::*;
+pub use elements::{Elements, Entry};
 pub use statement::*;
 
 use nftwire::expr::RtKey;
@@ -57,7 +59,7 @@ pub enum ExprKind {
     /// `one,other`
     List(Vec<Expr>),
     /// `{ one, other }`
-    Set(Vec<Element>),
+    Set(Box<Elements>),
     /// `@name`
     SetName(Box<str>),
     /// `key map …`
@@ -124,4 +126,6 @@ pub struct ElementDetails {
     pub comment: Option<Name>,
     /// Counters and limits of its own
     pub statements: Vec<Stmt>,
+    /// Where all that is
+    pub span: Span,
 }

@@ -27,7 +27,7 @@ pub enum StmtKind {
         /// With what
         right: Expr,
         /// `right / mask`
-        mask: Option<Expr>,
+        mask: Option<Box<Expr>>,
     },
     /// A verdict
     Verdict(Verdict),

@@ -34,6 +34,8 @@ impl Parser<'_> {
                 _ => statements.push(self.statement()?),
             }
         }
+        // A file may have many rules, and all of them are kept until the first is sent.
+        statements.shrink_to_fit();
         Ok(Rule { statements, comment, span: start.to(self.last) })
     }
 
@@ -131,7 +133,7 @@ impl Parser<'_> {
         let right = self.right_or_list()?;
         let mask = if self.sign(Sign::Slash) {
             let first = self.binary(Side::Right, 0)?;
-            Some(self.list_of(first)?)
+            Some(Box::new(self.list_of(first)?))
         } else {
             None
         };

@@ -1,0 +1,125 @@
+//! The elements of a set.
+
+use std::borrow::Cow;
+
+use super::super::source::Span;
+use super::{Element, Expr, ExprKind};
+
+/// The elements of a set, in their order. As long as they are words and numbers alone, as in most long sets, an element
+/// takes its text and eight bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Elements {
+    /// The texts of the words and numbers that come first, one after the other
+    text: String,
+    /// For each of them where it begins in its source, and where its text ends in `text`
+    words: Vec<(u32, u32)>,
+    /// Which source they are in
+    source: u32,
+    /// All from the first one on that is more than a word or a number
+    others: Vec<Element>,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+pub enum Entry<'e> {
+    /// A word, or digits of a decimal number
+    Word(&'e str, Span),
+    /// Any other
+    Other(&'e Element),
+}
+
+impl<'e> Entry<'e> {
+    /// The element by itself.
+    #[must_use]
+    pub fn element(self) -> Cow<'e, Element> {
+        match self {
+            Self::Word(text, span) => {
+                let kind = text.parse().map_or_else(|_| ExprKind::Word(text.into()), ExprKind::Number);
+                Cow::Owned(Element { key: Expr { kind, span }, value: None, details: None })
+            }
+            Self::Other(element) => Cow::Borrowed(element),
+        }
+    }
+
+    /// Where its key is, and what belongs to the key.
+    #[must_use]
+    pub fn span(self) -> Span {
+        match self {
+            Self::Word(_, span) => span,
+            Self::Other(Element { key, details: Some(details), .. }) => key.span.to(details.span),
+            Self::Other(element) => element.key.span,
+        }
+    }
+}
+
+impl Elements {
+    /// Adds one.
+    pub fn push(&mut self, element: Element) {
+        self.others.push(element);
+    }
+
+    /// Adds a word, or a decimal number without zeros before it; returns whether it could: only before all others.
+    pub(in super::super) fn push_word(&mut self, text: &str, span: Span) -> bool {
+        let end = u32::try_from(self.text.len() + text.len());
+        let Ok(end) = end else { return false };
+        if !self.others.is_empty() || !(self.words.is_empty() || self.source == span.source) {
+            return false;
+        }
+        self.source = span.source;
+        self.text.push_str(text);
+        self.words.push((span.start, end));
+        true
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.words.len() + self.others.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+        let mut start = 0;
+        let words = self.words.iter().map(move |&(place, end)| {
+            let text = bytes(start).zip(bytes(end)).and_then(|(start, end)| self.text.get(start..end));
+            let span = Span { source: self.source, start: place, end: place + (end - start) };
+            start = end;
+            Entry::Word(text.unwrap_or(""), span)
+        });
+        words.chain(self.others.iter().map(Entry::Other))
+    }
+}
+
+fn bytes(at: u32) -> Option<usize> {
+    usize::try_from(at).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_come_back_as_they_were_and_in_their_order() {
+        let mut elements = Elements::default();
+        let span = |start, end| Span { source: 3, start, end };
+        assert!(elements.push_word("10.0.0.1", span(2, 10)));
+        assert!(elements.push_word("80", span(12, 14)));
+        let other_source = Span { source: 4, start: 0, end: 1 };
+        assert!(!elements.push_word("x", other_source));
+        let wildcard = Expr { kind: ExprKind::Wildcard, span: span(16, 17) };
+        elements.push(Element { key: wildcard, value: None, details: None });
+        assert!(!elements.push_word("81", span(19, 21)));
+        let shown: Vec<_> =
+            elements.iter().map(|entry| (format!("{:?}", entry.element().key.kind), entry.span())).collect();
+        let expected =
+            [("Word(\"10.0.0.1\")", span(2, 10)), ("Number(80)", span(12, 14)), ("Wildcard", span(16, 17))];
+        assert_eq!(shown, expected.map(|(kind, span)| (kind.to_owned(), span)));
+        assert_eq!(elements.len(), 3);
+    }
+}
