@@ -60,6 +60,8 @@ fn listings_are_nfts() {
             "-j list counters",
             "get element inet t s { 1.1.1.1 }",
             "get element inet t p { 15 }",
+            "get element inet t p { 15-17, 12 }",
+            "get element inet t p { 30, 10-20 }",
         ] {
             let arguments: Vec<_> = line.split(' ').collect();
             let (theirs, ours) = (Nft::Theirs.run(&arguments), Nft::Ours.run(&arguments));

@@ -27,6 +27,17 @@ const TEXTS_OF_THEIR_OWN: &[&str] = &[
     "add table ip t; add set ip t s { type ipv4_addr; flags constant, interval; elements = { 1.1.1.0/24, 9.9.9.9 }; }\n",
 ];
 
+/// Variables inside of a text.
+#[test]
+fn a_prefix_names_variables() {
+    if !can_run() {
+        return;
+    }
+    let text = "define a = \"state\"\ndefine b = \"match, logging\"\ntable ip t {\nchain c {\nlog prefix \"invalid $a $b:\"\n\
+        log prefix \"$a\"\n}\n}\n";
+    assert_same(&[text]);
+}
+
 #[test]
 fn link_layers_and_constant_sets() {
     if !can_run() {

@@ -36,9 +36,9 @@ pub(super) struct Plan<'s> {
 #[derive(Debug)]
 pub(super) struct Conflict {
     pub(super) message: &'static str,
-    pub(super) element: Element,
+    pub(super) element: Box<Element>,
     /// The other one, where both are written
-    pub(super) related: Option<Element>,
+    pub(super) related: Option<Box<Element>>,
 }
 
 /// Whether what is sent depends on what the set has.
@@ -138,7 +138,7 @@ impl Existing {
             }
             if !set.auto_merge {
                 let message = "interval overlaps with an existing one";
-                return Err(Conflict { message, element: element.clone(), related: None });
+                return Err(Conflict { message, element: Box::new(element.clone()), related: None });
             }
             let (mut from, mut to) = span;
             for index in touched {
@@ -172,7 +172,7 @@ impl Existing {
             let around = self.spans.get(index).is_some_and(|span| span.0 <= from && to <= span.1);
             if !around {
                 let message = "element does not exist";
-                return Err(Conflict { message, element: element.clone(), related: None });
+                return Err(Conflict { message, element: Box::new(element.clone()), related: None });
             }
             gone.push(self.elements[index].clone());
             let (first, last) = &self.spans[index];
@@ -207,10 +207,27 @@ fn refuse_overlaps(set: &Set) -> Result<(), Conflict> {
     match conflict {
         Some([first, second]) => Err(Conflict {
             message: "conflicting intervals specified",
-            element: second.1.clone(),
-            related: Some(first.1.clone()),
+            element: Box::new(second.1.clone()),
+            related: Some(Box::new(first.1.clone())),
         }),
         _ => Ok(()),
+    }
+}
+
+/// A set with an element's first value.
+pub(super) fn beginning(element: &Element, set: &Set) -> Set {
+    let key = match ends(&element.key, set) {
+        Ok((from, _)) => expression(&from, &from, set),
+        Err(()) => element.key.clone(),
+    };
+    Set { elements: vec![Element { key, value: None, details: None }], ..set.clone() }
+}
+
+/// Whether one range has all values of another one.
+pub(super) fn covers(outer: &Element, inner: &Element, set: &Set) -> bool {
+    match (ends(&outer.key, set), ends(&inner.key, set)) {
+        (Ok(outer), Ok(inner)) => outer.0 <= inner.0 && inner.1 <= outer.1,
+        _ => outer.key == inner.key,
     }
 }
 

@@ -401,6 +401,9 @@ impl<'a> Lister<'a> {
         evaluator: &mut Evaluator<'_>,
     ) -> Result<String, Fault> {
         let set = evaluator.elements_of(spec, elements)?;
+        if interval::needs_existing(&set) {
+            return self.ranges(spec, &set, reset);
+        }
         let compiled = named_set(&set).map_err(|error| Fault::new(spec.name.span, error.to_string()))?;
         let keys: Vec<_> = interval::without_start(&compiled.keys).iter().map(SetKey::element).collect();
         let list = ElementList::new(spec.table.family, &spec.table.name.text, &spec.name.text, 0);
@@ -410,6 +413,33 @@ impl<'a> Lister<'a> {
                 Ok(())
             })
         })
+    }
+
+    /// The ranges that these are in. Each is asked for by itself and by its first value: of several, and of one that goes
+    /// beyond a range, the kernel gives ends that do not belong together.
+    fn ranges(self, spec: &ItemSpec, set: &Set, reset: bool) -> Result<String, Fault> {
+        let (family, table) = (spec.table.family, crate::Text::from(&spec.table.name.text));
+        let list = ElementList::new(family, table, &spec.name.text, 0);
+        let mut found = Vec::with_capacity(set.elements.len());
+        for element in &set.elements {
+            let compiled = named_set(&interval::beginning(element, set))
+                .map_err(|error| Fault::new(spec.name.span, error.to_string()))?;
+            let keys: Vec<_> = interval::without_start(&compiled.keys).iter().map(SetKey::element).collect();
+            let mut reader = SetReader::new(Set { elements: Vec::new(), ..set.clone() });
+            let read = self.socket.get_elements(&list, &keys, reset, |list| {
+                list.elements().try_for_each(|element| element.map(|element| reader.add(&element)))?;
+                Ok(())
+            });
+            read.map_err(|error| failure(spec.name.span, &error))?;
+            let mut around = reader.finish().elements.into_iter();
+            let around = around.find(|range| interval::covers(range, element, set));
+            found.push(around.ok_or_else(|| {
+                Fault::new(spec.name.span, "Could not process rule: No such file or directory")
+            })?);
+        }
+        let mut listed = Table::new(family, table);
+        listed.sets.push(Set { elements: found, ..set.clone() });
+        Ok(self.show(vec![listed], true))
     }
 
     /// A set with the elements that `read` gives.

@@ -81,9 +81,8 @@ impl Change {
 
     fn conflict(&mut self, subject: Subject, conflict: Conflict) -> Fault {
         let Conflict { message, element, related } = conflict;
-        let written = |element| Which::Written(Box::new(element));
-        let related = related.map(written);
-        self.refused_element = Some(Place { set: subject.name, element: written(element), related });
+        let (element, related) = (Which::Written(element), related.map(Which::Written));
+        self.refused_element = Some(Place { set: subject.name, element, related });
         Fault::new(subject.name, message)
     }
 }

@@ -35,10 +35,16 @@ pub enum JsonFault {
     /// A string that nft's language cannot have there.
     #[error("{0:?} cannot be a name or a text here")]
     Text(String),
+    /// A version of the schema that is newer than any that nft has.
+    #[error("schema version {0} is not supported, maximum supported version is {SCHEMA_VERSION}")]
+    Version(u64),
     /// Something that this program does not support.
     #[error("`{0}` is not supported")]
     Unsupported(String),
 }
+
+/// nftables, `JSON_SCHEMA_VERSION`.
+const SCHEMA_VERSION: u64 = 1;
 
 type Translated<T> = Result<T, JsonError>;
 
@@ -60,7 +66,12 @@ fn commands(document: &Json) -> Result<String, JsonError> {
         let place = format!("nftables[{index}]");
         let (name, value) = only(command, &place)?;
         if name == "metainfo" {
-            continue;
+            match value.get("json_schema_version").and_then(Json::as_u64) {
+                Some(version) if version > SCHEMA_VERSION => {
+                    return fail(&place, JsonFault::Version(version));
+                }
+                _ => continue,
+            }
         }
         let line = match name {
             "add" | "create" | "insert" | "replace" | "delete" | "destroy" | "list" | "reset" | "flush"
@@ -178,6 +189,10 @@ mod tests {
     #[test]
     fn what_is_not_in_the_schema_is_refused() {
         assert!(commands(&json!({})).is_err());
+        let of_version =
+            |version| commands(&json!({ "nftables": [{ "metainfo": { "json_schema_version": version } }] }));
+        assert_eq!(of_version(1).unwrap(), "");
+        assert!(of_version(2).unwrap_err().to_string().contains("schema version 2 is not supported"));
         assert!(line(&json!({ "add": { "chair": {} } })).unwrap_err().contains("`chair` is not known here"));
         let rule =
             json!({ "rule": { "family": "ip", "table": "t", "chain": "c", "expr": [{ "nothing": null }] } });

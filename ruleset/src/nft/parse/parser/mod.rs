@@ -182,7 +182,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn variable(&mut self, name: &Name) -> Parsed<Expr> {
+    fn variable(&self, name: &Name) -> Parsed<Expr> {
         if let Some(value) = self.scopes.iter().rev().find_map(|scope| scope.get(&name.text)) {
             return Ok(value.clone());
         }

@@ -22,7 +22,8 @@ impl Parser<'_> {
                             _ => return Err(Fault::new(value.span, "not a text")),
                         }
                     } else {
-                        self.string()?
+                        let prefix = self.string()?;
+                        self.with_variables(&prefix)?
                     });
                 }
                 "group" => {
@@ -48,6 +49,23 @@ impl Parser<'_> {
                 _ => return Ok(StmtKind::Log(Box::new(log))),
             }
         }
+    }
+
+    /// A text with the values of the variables that it names.
+    fn with_variables(&self, text: &Name) -> Parsed<Name> {
+        let mut parts = text.text.split('$');
+        let mut whole = parts.next().unwrap_or("").to_owned();
+        for part in parts {
+            let ends = |character: char| !(character.is_ascii_alphanumeric() || character == '_');
+            let (name, rest) = part.split_at(part.find(ends).unwrap_or(part.len()));
+            match self.variable(&Name { text: name.into(), span: text.span })?.kind {
+                ExprKind::Quoted(value) | ExprKind::Word(value) => whole.push_str(&value),
+                ExprKind::Number(value) => whole.push_str(&value.to_string()),
+                _ => return Err(Fault::new(text.span, "not a text")),
+            }
+            whole.push_str(rest);
+        }
+        Ok(Name { text: whole.into(), span: text.span })
     }
 
     /// `NF_LOG_*` (include/uapi/linux/netfilter/nf_log.h)
