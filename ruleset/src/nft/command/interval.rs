@@ -32,10 +32,24 @@ pub(super) struct Plan<'s> {
     pub(super) starts: bool,
 }
 
-/// Ranges that cannot be added or deleted.
+/// Why ranges cannot be added or taken out, in nft's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unfit {
+    /// They overlap with each other
+    #[error("conflicting intervals specified")]
+    Conflicting,
+    /// They overlap with what the set has
+    #[error("interval overlaps with an existing one")]
+    Overlap,
+    /// The set has no such range
+    #[error("element does not exist")]
+    Missing,
+}
+
+/// A range that cannot be added or deleted.
 #[derive(Debug)]
 pub(super) struct Conflict {
-    pub(super) message: &'static str,
+    pub(super) unfit: Unfit,
     pub(super) element: Box<Element>,
     /// The other one, where both are written
     pub(super) related: Option<Box<Element>>,
@@ -137,8 +151,8 @@ impl Existing {
                 continue;
             }
             if !set.auto_merge {
-                let message = "interval overlaps with an existing one";
-                return Err(Conflict { message, element: Box::new(element.clone()), related: None });
+                let unfit = Unfit::Overlap;
+                return Err(Conflict { unfit, element: Box::new(element.clone()), related: None });
             }
             let (mut from, mut to) = span;
             for index in touched {
@@ -171,8 +185,8 @@ impl Existing {
             let index = self.spans.partition_point(|span| span.1 < from);
             let around = self.spans.get(index).is_some_and(|span| span.0 <= from && to <= span.1);
             if !around {
-                let message = "element does not exist";
-                return Err(Conflict { message, element: Box::new(element.clone()), related: None });
+                let unfit = Unfit::Missing;
+                return Err(Conflict { unfit, element: Box::new(element.clone()), related: None });
             }
             gone.push(self.elements[index].clone());
             let (first, last) = &self.spans[index];
@@ -206,7 +220,7 @@ fn refuse_overlaps(set: &Set) -> Result<(), Conflict> {
     let conflict = spans.windows(2).find(|pair| pair[0].0 != pair[1].0 && pair[1].0.0 <= pair[0].0.1);
     match conflict {
         Some([first, second]) => Err(Conflict {
-            message: "conflicting intervals specified",
+            unfit: Unfit::Conflicting,
             element: Box::new(second.1.clone()),
             related: Some(Box::new(first.1.clone())),
         }),

@@ -80,9 +80,9 @@ impl Change {
     }
 
     fn conflict(&mut self, subject: Subject, conflict: Conflict) -> Fault {
-        let Conflict { message, element, related } = conflict;
+        let Conflict { unfit, element, related } = conflict;
         let (element, related) = (Which::Written(element), related.map(Which::Written));
         self.refused_element = Some(Place { set: subject.name, element, related });
-        Fault::new(subject.name, message)
+        Fault::new(subject.name, unfit.to_string())
     }
 }
