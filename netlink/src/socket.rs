@@ -57,8 +57,8 @@ pub struct Socket {
     lost_races: u32,
 }
 
-/// A transaction that was applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A transaction that was applied. The default is one that was not needed: nothing was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
     /// Messages in the batch, BATCH_BEGIN and BATCH_END not counted
     pub messages: usize,
