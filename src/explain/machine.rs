@@ -99,6 +99,18 @@ impl Machine {
             .map(|own| own.address)
     }
 
+    /// Somebody beyond this device, for where no sender is named: the kernel drops what arrives from no address before it is
+    /// routed (`ip_route_input_slow` in net/ipv4/route.c, Linux 6.18).
+    pub(super) fn neighbor(&self, device: u32, is_v4: bool) -> Option<IpAddr> {
+        let own = self.redirect_address(device, is_v4)?;
+        let near = |bit: u8| match own {
+            IpAddr::V4(own) => IpAddr::from((own.to_bits() ^ u32::from(bit)).to_be_bytes()),
+            IpAddr::V6(own) => IpAddr::from((own.to_bits() ^ u128::from(bit)).to_be_bytes()),
+        };
+        // The nearest address may be the network's broadcast address.
+        (1..=3).map(near).find(|other| self.address_type(*other) == Some(ResolvedRoute::UNICAST.into()))
+    }
+
     /// Who takes what comes to this address and port: the socket that is bound to the address before one bound to all.
     pub(super) fn listener(&self, protocol: u8, address: IpAddr, port: u16) -> Option<&Listener> {
         let mut fitting: Vec<_> = self

@@ -176,11 +176,13 @@ impl<'r> Walk<'r, '_> {
     /// Prerouting, the route, and input or forward.
     fn arrive(&self, way: Way<'r>, paths: &mut Vec<Path<'r>>) -> Result<(), MachineError> {
         let has_route = way.packet.input == self.machine.loopback();
+        let is_v4 = self.flow.destination.is_ipv4();
+        let source = self.flow.source.or_else(|| self.machine.neighbor(way.device, is_v4));
         for mut way in self.hook(vec![way], Hook::PreRouting, paths) {
             let to = way.packet.destination;
             let query = RouteQuery {
                 destination: to,
-                source: self.flow.source,
+                source,
                 input: Some(way.device),
                 mark: way.packet.mark.unwrap_or(0),
                 uid: None,

@@ -563,6 +563,8 @@ fn the_command_says_by_its_exit_code_what_it_found() {
             0,
             "by NAT: uid 1337 listens at 0.0.0.0:15006, transparent",
         ),
+        ("--in --to 10.0.0.2:80", 0, "by NAT: uid 1337 listens at 0.0.0.0:15006, transparent"),
+        ("--in --to [fd00::2]:81", 0, "by NAT: uid 1337 listens at [::]:15006, transparent"),
         ("--uid 1337 --to 10.0.0.1:80", 4, "leaves by eth0 to 10.0.0.1:80"),
         ("--uid 1000 --to 10.1.0.1:80", 4, "leaves by eth0 to 10.1.0.1:80"),
         ("--uid 1000 --to 10.0.0.1:80", 5, "arrives at 127.0.0.1:15009 by NAT: nobody listens there"),
