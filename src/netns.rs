@@ -19,15 +19,19 @@ use std::cell::Cell;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use nftwire::Socket;
 pub use nftwire::{Namespace, NamespaceError};
 
 use crate::network::{RouteError, RouteSocket};
 
-/// How many pieces of work are done at the same time. The work is the kernel's, and it does that of different namespaces
-/// side by side; where something is deleted each piece mostly waits, for an RCU grace period.
-const CONCURRENT: usize = 64;
+/// How many threads work at the same time at most.
+const MOST_THREADS: usize = 64;
+
+/// How long a fourth of the threads are given to begin another piece. Work that takes the processor's time is faster than
+/// that. Work that deletes something is not: it waits for an RCU grace period, and more threads can wait at once.
+const PATIENCE: Duration = Duration::from_millis(4);
 
 /// Does `work` with both sockets inside the namespace, on a thread that ends with it; the caller stays where it is.
 ///
@@ -70,7 +74,10 @@ pub fn named(text: &str) -> Result<Namespace, NamespaceError> {
     }
 }
 
-/// Does `work` with each of the items, many at once, and returns the results in the items' order.
+/// Does `work` with each of the items, several at once, and returns the results in the items' order.
+///
+/// It begins with as many threads as there are processors: more of them only wait for each other, in the kernel and for the
+/// heap. Where the work itself waits, it doubles their number, up to 64.
 pub fn in_each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
     let some = || {
@@ -80,16 +87,32 @@ pub fn in_each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> 
         };
         std::iter::from_fn(take).collect::<Vec<_>>()
     };
+    let caller = thread::current();
     let helper = || {
         ENDS_WITH_ITS_WORK.set(true);
-        some()
+        let results = some();
+        caller.unpark();
+        results
     };
+    let most = items.len().min(MOST_THREADS);
+    let mut wanted = thread::available_parallelism().map_or(1, usize::from).min(most);
     let mut results = thread::scope(|scope| {
-        // The caller's own thread works only where no other one can be had: what enters a namespace here starts one.
-        let helpers = 0..items.len().min(CONCURRENT);
+        let start = || thread::Builder::new().spawn_scoped(scope, helper).ok();
+        let mut helpers: Vec<_> = std::iter::from_fn(start).take(wanted).collect();
         // Where no more threads can be had, those that exist do it all.
-        let helpers: Vec<_> =
-            helpers.map_while(|_| thread::Builder::new().spawn_scoped(scope, helper).ok()).collect();
+        while helpers.len() == wanted && wanted < most {
+            let begun = next.load(Ordering::Relaxed);
+            thread::park_timeout(PATIENCE);
+            let now = next.load(Ordering::Relaxed);
+            if now >= items.len() {
+                break;
+            }
+            if now - begun < helpers.len().div_ceil(4) {
+                wanted = most.min(2 * wanted);
+                helpers.extend(std::iter::from_fn(start).take(wanted - helpers.len()));
+            }
+        }
+        // The caller's own thread works only where no other one can be had: what enters a namespace here starts one.
         let mut results = if helpers.is_empty() { some() } else { Vec::new() };
         for helper in helpers {
             results.extend(helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -110,5 +133,16 @@ mod tests {
         let doubled = in_each(&items, |item| 2 * item);
         assert_eq!(doubled, items.iter().map(|item| 2 * item).collect::<Vec<_>>());
         assert!(in_each(&[] as &[u32], |item| *item).is_empty());
+    }
+
+    #[test]
+    fn work_that_waits_gets_more_threads() {
+        let (waiting, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        in_each(&[(); 256], |()| {
+            most.fetch_max(1 + waiting.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+            thread::sleep(10 * PATIENCE);
+            waiting.fetch_sub(1, Ordering::Relaxed);
+        });
+        assert_eq!(most.into_inner(), MOST_THREADS);
     }
 }
