@@ -8,6 +8,7 @@ mod interception;
 mod object;
 
 use std::fmt;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -220,7 +221,8 @@ impl Client {
             let body = self.open(call).await?;
             let body = body.collect().await.map_err(|error| call.failed(error))?;
             // As it came in, without a copy in one piece: a list has some megabytes.
-            let reader = body.aggregate().reader();
+            // serde_json reads byte by byte, and each reading of the parts counts what all of them still have.
+            let reader = BufReader::new(body.aggregate().reader());
             serde_json::from_reader(reader).map_err(|error| call.failed(kube::Error::SerdeError(error)))
         };
         timeout(patience, exchange).await.unwrap_or_else(|_| {
