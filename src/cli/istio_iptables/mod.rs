@@ -150,8 +150,8 @@ pub(super) fn migrate(matches: &ArgMatches, netns: Option<&Given>, is_dry: bool)
 #[cfg(fuzzing)]
 pub(super) fn desired(
     matches: &ArgMatches,
-    environment: std::collections::BTreeMap<String, String>,
-) -> Result<crate::interception::Interception, String> {
+    environment: BTreeMap<String, String>,
+) -> Result<Interception, String> {
     let values = Values::with_environment(matches, environment);
     let options = Options::new(&values).map_err(|error| error.to_string())?;
     Ok(Sidecar { ipv6: options.dual_stack, ..options.sidecar }.interception())

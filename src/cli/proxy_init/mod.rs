@@ -84,7 +84,7 @@ pub(super) fn migrate(matches: &ArgMatches, netns: Option<&Given>, is_dry: bool)
 #[cfg(fuzzing)]
 pub(super) fn desired(
     matches: &ArgMatches,
-    environment: std::collections::BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
 ) -> Result<crate::interception::Interception, String> {
     let values = Values::with_environment(matches, environment);
     Options::new(&values).map(|options| options.desired).map_err(|error| error.to_string())
