@@ -1,6 +1,6 @@
 //! A batch of the kernel's objects made from the model's, and the way back from a message to what it stands for.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use nftwire::expr::Immediate;
@@ -24,7 +24,7 @@ pub struct Transaction<'a> {
     /// What goes, or from where
     removed: Vec<Subject>,
     /// The chains that belong to rules and are in the batch: their tables' numbers, and their own
-    anonymous: HashSet<(usize, usize)>,
+    anonymous: BTreeSet<(usize, usize)>,
     /// How many desired rules exist already and stay
     pub(super) kept_rules: usize,
 }
@@ -146,7 +146,7 @@ impl<'a> Transaction<'a> {
             desired,
             objects: Vec::new(),
             removed: Vec::new(),
-            anonymous: HashSet::new(),
+            anonymous: BTreeSet::new(),
             kept_rules: 0,
         }
     }
