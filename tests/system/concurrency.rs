@@ -149,25 +149,28 @@ fn listed_by_nft(namespace: &Namespace) -> String {
     namespace.command(&["nft", "-s", "list", "ruleset"])
 }
 
-/// Applies again and again what exists; then lists and verifies again and again.
+/// Applies again and again what exists but for one rule, which every other run has; then lists and verifies again and again.
 fn keeping(what: &str, interception: &Interception, table: &str, chain: &str) {
     let Some(namespace) = namespace() else { return };
-    let apply = |counters| {
+    let longer = with_another_rule(interception, table, chain);
+    let apply = |interception: &Interception, counters| {
         namespace.run(|| {
             let (mut nft, mut routes) = (Socket::open().unwrap(), RouteSocket::open().unwrap());
             interception.apply(&mut nft, &mut routes, counters).unwrap()
         })
     };
-    apply(Counters::Reset);
+    apply(interception, Counters::Reset);
     let whole = listed_by_nft(&namespace);
     let text = || namespace.run(|| list(&mut Socket::open().unwrap()));
     let ours = text();
     let disturbance = Disturbance { namespace: &namespace, check: interception, table, chain, set: None };
     let ((), attempts) = disturbance.beside(|| {
         repeat(&format!("{what}, runs"), RUNS, |run| {
-            let applied = apply(Counters::Keep);
-            assert!(!applied.lost_counters, "run {run}");
+            let desired = if run.is_multiple_of(2) { &longer } else { interception };
+            let applied = apply(desired, Counters::Keep);
+            assert!(!applied.lost_counters && applied.commit.messages > 0, "run {run}");
         });
+        let _ = apply(interception, Counters::Keep);
         assert_eq!(text(), ours);
         repeat(&format!("{what}, readings"), READINGS, |run| {
             assert_eq!(text(), ours, "reading {run}");
@@ -180,6 +183,17 @@ fn keeping(what: &str, interception: &Interception, table: &str, chain: &str) {
     });
     say(&format!("{what}: beside {attempts} checks and refused batches"));
     assert_eq!(listed_by_nft(&namespace), whole);
+}
+
+/// The same with one rule more at the end of the chain.
+fn with_another_rule(interception: &Interception, table: &str, chain: &str) -> Interception {
+    let mut longer = interception.clone();
+    let tables = &mut longer.ruleset.tables;
+    let chains = tables.iter_mut().find(|is| is.name == table).map(|table| &mut table.chains).unwrap();
+    let rules = chains.iter_mut().find(|is| is.name == chain).map(|chain| &mut chain.rules).unwrap();
+    let another = nft_ruleset::Rule { comment: Some("another".into()), ..rules.last().unwrap().clone() };
+    rules.push(another);
+    longer
 }
 
 fn list(nft: &mut Socket) -> String {
