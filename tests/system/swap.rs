@@ -5,7 +5,6 @@
 use std::fmt;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use nftwire::{Batch, Expr, Position, Socket};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::harness::{Namespace, privileged, say, skip};
+use crate::harness::{Namespace, privileged, say, skip, turn};
 
 /// Where all packets want to go.
 const PORT: u16 = 9000;
@@ -37,9 +36,6 @@ const TIME_LIMIT: Duration = Duration::from_secs(120);
 const CONTROL_PACKETS: u64 = 1_000_000;
 /// and gives up after so many times. On two CPUs of a virtual machine, about 100 pass at the first.
 const CONTROL_ROUNDS: usize = 30;
-
-/// Each race needs two CPUs to itself.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 #[test]
 fn no_packet_passes_while_rulesets_that_drop_are_swapped() {
@@ -200,7 +196,8 @@ impl Race {
 
     /// Swaps until all the packets are sent.
     fn run(&mut self, swap: Swap, packets: u64) -> Figures {
-        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each race needs two CPUs to itself.
+        let _turn = turn();
         let (swapper_cpu, sender_cpu) = (cpus()[0], cpus()[1]);
         let sockets = self.namespace.run(|| [(); SOURCES].map(|()| socket()));
         let [seen, passed, left] = self.counters();

@@ -12,7 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::harness::{Intercept, Namespace, full, oracle, owned_table, privileged, program, say, slowness};
+use crate::harness::{
+    Intercept, Namespace, full, oracle, owned_table, privileged, program, say, slowness, turn,
+};
 
 const PERIOD: Duration = Duration::from_secs(2);
 const SETTINGS: [&str; 7] = ["-u", "1337", "-i", "*", "-b", "*", "--dual-stack"];
@@ -267,6 +269,7 @@ fn in_two_steps(nft: &mut Socket, table: &str, pause: Duration) -> Duration {
 /// Others write without a pause: six on tables of their own, and two that add a chain to ours and take it away.
 #[test]
 fn among_eight_writers_only_lasting_differences_are_reported() {
+    let _turn = turn();
     let Some(namespace) = pod(&TPROXY) else { return };
     let watch = Watch::json(&namespace, &TPROXY);
     let (ended, slowest) = (AtomicBool::new(false), AtomicU64::new(0));

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::nft::{Parts, assert_same, meaning};
-use crate::harness::{Namespace, full, network, of_the_command, oracle, privileged, program, say};
+use crate::harness::{Namespace, full, network, of_the_command, oracle, privileged, program, say, turn};
 
 /// What the sidecar's writers want, all of it in the same tables. Between two of them, routes come and go.
 const SIDECARS: [&str; 4] = [
@@ -55,6 +55,7 @@ const OTHERS: [(&str, Run); 5] = [
 
 #[test]
 fn eight_writers_at_once() {
+    let _turn = turn();
     if !oracle("nft") || !oracle("ip") || !privileged() {
         return;
     }
@@ -91,6 +92,7 @@ fn eight_writers_at_once() {
 /// Two of them at a time, so that one's last word can be distinguished from the other's.
 #[test]
 fn of_two_sidecars_settings_one_is_there_as_a_whole() {
+    let _turn = turn();
     if !oracle("nft") || !oracle("ip") || !privileged() {
         return;
     }

@@ -31,13 +31,19 @@ pub(crate) use users::{Users, outside};
 
 use std::env;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Whether tests whose time is bounded take all the time that their figures need: it is asked for by
 /// `MESHWIRE_TEST_FULL` in the environment.
 pub(crate) fn full() -> bool {
     env::var_os("MESHWIRE_TEST_FULL").is_some()
+}
+
+/// Tests that keep all processors busy, and depend on when something happens, take turns: else one starves the other.
+pub(crate) fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How many times as long as on a machine of its own a program takes here to start: 1 or more. Emulated machines are slow, and
