@@ -97,6 +97,14 @@ pub enum End {
         /// The address and the port, after all translations
         to: SocketAddr,
     },
+    /// Leaves by this device from the loopback address, so that whoever receives it drops it (`ip6_rcv_core` in
+    /// net/ipv6/ip6_input.c, Linux 6.18); IPv4 does not route it
+    Martian {
+        /// Its name
+        device: String,
+        /// The address and the port, after all translations
+        to: SocketAddr,
+    },
     /// Has no route
     Unroutable {
         /// To this address

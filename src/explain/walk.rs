@@ -140,8 +140,10 @@ impl<'r> Walk<'r, '_> {
         let stays = way.packet.output == self.machine.loopback();
         for mut way in self.hook(vec![way], Hook::PostRouting, paths) {
             if !stays {
-                let to = address(&way.packet);
-                paths.push(Path { hops: way.hops, end: End::Leaves { device: way.packet.output.name, to } });
+                let (device, to) = (way.packet.output.name.clone(), address(&way.packet));
+                let is_martian = way.packet.source.is_loopback();
+                let end = if is_martian { End::Martian { device, to } } else { End::Leaves { device, to } };
+                paths.push(Path { hops: way.hops, end });
                 continue;
             }
             // The packet keeps its mark and its connection over lo, not its socket (loopback_xmit).

@@ -101,6 +101,7 @@ fn end(end: &End) -> Json {
             json!({ "kind": "delivered", "to": to.to_string(), "via": via, "listener": listener.as_ref().map(self::listener) })
         }
         End::Leaves { device, to } => json!({ "kind": "leaves", "device": device, "to": to.to_string() }),
+        End::Martian { device, to } => json!({ "kind": "martian", "device": device, "to": to.to_string() }),
         End::Unroutable { to } => json!({ "kind": "unroutable", "to": to.to_string() }),
         End::Dropped(fate) => json!({ "kind": "dropped", "verdict": self::fate(fate, None) }),
         End::Unknown(fate) => json!({ "kind": "unknown", "verdict": self::fate(fate, None) }),

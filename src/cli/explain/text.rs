@@ -151,6 +151,9 @@ fn end(end: &End) -> String {
             format!("arrives at {to}{via}: {}", listener.as_ref().map_or("nobody listens there".into(), who))
         }
         End::Leaves { device, to } => format!("leaves by {device} to {to}"),
+        End::Martian { device, to } => {
+            format!("leaves by {device} to {to}, from the loopback address: the receiver drops it")
+        }
         End::Unroutable { to } => format!("has no route to {to}"),
         End::Dropped(fate) => format!("ends here: {}", self::fate(fate, Some(Policy::Drop))),
         End::Unknown(fate) => format!("cannot be followed further: {}", self::fate(fate, None)),

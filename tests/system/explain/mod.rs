@@ -474,7 +474,7 @@ fn end(end: &End, flow: &Flow) -> Option<Result<SocketAddr, Outcome>> {
         End::Leaves { to, .. } if flow.protocol == TCP && !PEER.contains(&to.port()) => Err(Outcome::Refused),
         End::Leaves { to, .. } => Ok(*to),
         End::Dropped(Fate::Rejected(_)) => Err(Outcome::Refused),
-        End::Dropped(_) => Err(Outcome::Silence),
+        End::Dropped(_) | End::Martian { .. } => Err(Outcome::Silence),
         End::Unroutable { .. } | End::Unknown(_) => return None,
     })
 }
