@@ -474,8 +474,8 @@ fn end(end: &End, flow: &Flow) -> Option<Result<SocketAddr, Outcome>> {
         End::Leaves { to, .. } if flow.protocol == TCP && !PEER.contains(&to.port()) => Err(Outcome::Refused),
         End::Leaves { to, .. } => Ok(*to),
         End::Dropped(Fate::Rejected(_)) => Err(Outcome::Refused),
-        End::Dropped(_) | End::Martian { .. } => Err(Outcome::Silence),
-        End::Unroutable { .. } | End::Unknown(_) => return None,
+        End::Dropped(_) | End::Martian { .. } | End::Unroutable { .. } => Err(Outcome::Silence),
+        End::Unknown(_) => return None,
     })
 }
 
