@@ -10,7 +10,7 @@ const DOCS: &str = "docs";
 
 #[test]
 fn what_the_manual_shows_is_what_comes_of_it() {
-    if !(privileged() && oracle("nft") && oracle("ip")) {
+    if !(privileged() && oracle("nft") && oracle("ip") && oracle("wget")) {
         return;
     }
     let mut count = 0;

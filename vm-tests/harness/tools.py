@@ -29,6 +29,7 @@ def pack(cache: Path, architecture: Architecture) -> Path:
     old = Suite(cache, "Debian", OLD_SUITE, architecture.name).with_dependencies(OLD_PACKAGES)
     archive.program("/bin/busybox", find(old, "busybox"))
     archive.link("/sbin/modprobe", "/bin/busybox")
+    archive.link("/bin/wget", "/bin/busybox")
     # busybox' own shell prefers its own commands to those of the PATH.
     archive.link("/bin/sh", "/usr/bin/dash")
     for name in ("protocols", "services", *(f"iproute2/{names}" for names in ("group", "rt_dsfield", "rt_realms"))):
