@@ -3,8 +3,8 @@
 use nftwire::expr::Immediate;
 use nftwire::{BatchPosition, ChainFlags, Expr, Family, Position, Socket, Verdict, uapi};
 
-use super::{Change, Subject, failure};
-use crate::nft::compile::{Compiled, NotCompiled, compile_with, named_set, table as wire};
+use super::{Change, Subject, compiled, failure};
+use crate::nft::compile::{Compiled, NotCompiled, compile_with, table as wire};
 use crate::nft::parse::evaluate::{ANONYMOUS_CHAIN, Item, ItemData};
 use crate::nft::parse::source::Fault;
 use crate::nft::parse::syntax::{RulePosition, Verb};
@@ -77,9 +77,9 @@ impl Change {
         set: &Set,
         create: bool,
     ) -> Result<(), Fault> {
-        let compiled = named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()))?;
+        let named = compiled(subject, set)?;
         self.push(subject, |batch| {
-            let message = compiled.head(family, table, &set.name, batch.take_set_id());
+            let message = named.head(family, table, &set.name, batch.take_set_id());
             if create { batch.create_set(&message) } else { batch.add_set(&message) }
         });
         Ok(())

@@ -2,11 +2,11 @@
 
 use nftwire::{ElementList, Family, Socket, Version};
 
-use super::super::interval::{self, Conflict, Plan};
+use super::super::interval::{self, Conflict, Existing, Plan};
 use super::super::place::{Place, Which};
-use super::{Change, DESTROY, Subject, failure};
+use super::{Change, DESTROY, Subject, compiled, failure};
 use crate::Set;
-use crate::nft::compile::{SetKey, named_set};
+use crate::nft::compile::SetKey;
 use crate::nft::parse::source::Fault;
 
 impl Change {
@@ -19,18 +19,16 @@ impl Change {
         create: bool,
         socket: &mut Socket,
     ) -> Result<(), Fault> {
-        let existing = self.ranges.of(socket, family, table, set);
-        let existing = existing.map_err(|error| failure(subject.name, &error))?;
+        let existing = self.existing(subject, (family, table), set, socket)?;
         let plan = existing.add(set).map_err(|conflict| self.conflict(subject, conflict))?;
         let list = ElementList::new(family, table, &set.name, 0);
-        let compile = |set: &Set| named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()));
         if let Some(gone) = &plan.gone {
-            let gone = compile(gone)?;
+            let gone = compiled(subject, gone)?;
             let keys = interval::without_start(&gone.keys);
             self.push(subject, |batch| batch.del_elements(&list, keys.iter().map(SetKey::element)));
         }
-        let compiled = compile(&plan.added)?;
-        let keys = if plan.starts { &compiled.keys[..] } else { interval::without_start(&compiled.keys) };
+        let added = compiled(subject, &plan.added)?;
+        let keys = if plan.starts { &added.keys[..] } else { interval::without_start(&added.keys) };
         let elements = keys.iter().map(SetKey::element);
         self.push(subject, |batch| match create {
             true => batch.create_elements(&list, elements),
@@ -53,12 +51,10 @@ impl Change {
         destroy: bool,
         socket: &mut Socket,
     ) -> Result<(), Fault> {
-        let existing = self.ranges.of(socket, family, table, set);
-        let existing = existing.map_err(|error| failure(subject.name, &error))?;
+        let existing = self.existing(subject, (family, table), set, socket)?;
         let plan = existing.delete(set).map_err(|conflict| self.conflict(subject, conflict))?;
         let list = ElementList::new(family, table, &set.name, 0);
-        let compile = |set: &Set| named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()));
-        let gone = compile(plan.gone.as_ref().unwrap_or(set))?;
+        let gone = compiled(subject, plan.gone.as_ref().unwrap_or(set))?;
         let elements = interval::without_start(&gone.keys).iter().map(SetKey::element);
         let by_kernel = Version::of_release(&nftwire::release()).is_none_or(|version| version >= DESTROY);
         if destroy && !by_kernel {
@@ -70,13 +66,24 @@ impl Change {
             false => batch.del_elements(&list, elements),
         });
         if !plan.added.elements.is_empty() {
-            let added = compile(&plan.added)?;
+            let added = compiled(subject, &plan.added)?;
             let elements = interval::without_start(&added.keys).iter().map(SetKey::element);
             self.push(subject, |batch| batch.add_elements(&list, elements));
         }
         let gone = plan.gone.as_ref().unwrap_or(set);
         self.ranges.change(family, table, set, existing, Some(gone), Some(&plan.added));
         Ok(())
+    }
+
+    /// The ranges that the set has, as the commands so far have left them.
+    fn existing(
+        &mut self,
+        subject: Subject,
+        (family, table): (Family, crate::Text<'_>),
+        set: &Set,
+        socket: &mut Socket,
+    ) -> Result<Existing, Fault> {
+        self.ranges.of(socket, family, table, set).map_err(|error| failure(subject.name, &error))
     }
 
     fn conflict(&mut self, subject: Subject, conflict: Conflict) -> Fault {

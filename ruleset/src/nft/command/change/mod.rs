@@ -11,7 +11,8 @@ use super::positions::Positions;
 use super::ranges::Ranges;
 use super::updates::Updates;
 use super::{Settings, failure, is_missing, strerror};
-use crate::nft::compile::Compiled;
+use crate::Set;
+use crate::nft::compile::{Compiled, NamedSet, named_set};
 use crate::nft::parse::source::{Fault, Span};
 use crate::nft::parse::syntax::{Command, TableSpec};
 
@@ -141,4 +142,9 @@ const ERESTART: i32 = 85;
 fn of_table(command: Span, table: &TableSpec) -> Subject {
     let table = table.name.span;
     Subject { command, table, name: table, position: table }
+}
+
+/// A set or its elements, as the kernel takes them.
+fn compiled(subject: Subject, set: &Set) -> Result<NamedSet, Fault> {
+    named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()))
 }
