@@ -73,8 +73,8 @@ pub(super) fn during<T>(what: &str, work: impl FnOnce() -> T) -> T {
 /// Draws each message, from when it has lasted for the delay until it is over, until the sender is dropped.
 fn draw_all(receiver: &Receiver<Option<String>>, gone: &Sender<()>, delay: Duration, out: &mut impl Write) {
     let mut next = receiver.recv().ok();
-    while let Some(told_of) = next {
-        next = match told_of {
+    while let Some(message) = next {
+        next = match message {
             Some(what) => draw(receiver, &what, delay, out),
             None => {
                 let _ = gone.send(());

@@ -90,7 +90,7 @@ impl Snapshot {
         read(socket, scope, depth)
     }
 
-    /// That nothing is there, of any generation.
+    /// An empty ruleset, of any generation.
     #[must_use]
     pub fn nothing() -> Self {
         Self::of(Vec::new())
@@ -206,7 +206,7 @@ impl SetSnapshot {
         &self.set
     }
 
-    /// The message that tells of it.
+    /// The message that describes it.
     #[must_use]
     pub fn record(&self) -> &Record {
         &self.record

@@ -29,7 +29,7 @@ pub fn chain(chain: &nftwire::Chain<'_>) -> Chain {
             policy: base.policy.unwrap_or(Policy::Accept),
         })
     });
-    // The kernel tells them in the order in which they came.
+    // The kernel lists them in the order in which they were added.
     let mut devices: Vec<_> = chain.devices.iter().map(decompile::device).collect();
     devices.sort_unstable();
     Chain {
