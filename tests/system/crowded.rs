@@ -82,8 +82,8 @@ fn a_filled_table_is_emptied_without_reading_it() {
     let dump = namespace.run(raw_dump);
     let (applied, run) = namespace.run(|| keep(&pod));
     say(&format!("{MANY} rules of others: one raw dump {dump:.1?}, a run that keeps rules {run:.1?}"));
-    // A run that read them worked longer than two dumps.
-    assert!(3 * run < dump, "a run took {run:?}, a dump {dump:?}");
+    // A run that read them worked longer than two dumps: it proves what it reads by a second reading.
+    assert!(run < dump, "a run took {run:?}, a dump {dump:?}");
     let [(family, table)] = &applied.emptied[..] else { panic!("{:?}", applied.emptied) };
     assert_eq!((*family, table.to_string()), (Family::Inet, NAT_TABLE.to_owned()));
     let [warning] = &applied.warnings()[..] else { panic!("{:?}", applied.warnings()) };
