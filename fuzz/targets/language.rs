@@ -48,7 +48,7 @@ impl World for Names {
         true
     }
 
-    fn set(&mut self, _: Family, _: &str, _: &str) -> Result<Option<Set>, String> {
+    fn set(&mut self, _: Family, _: &str, _: &str) -> Result<Option<Set>, nftwire::Error> {
         Ok(None)
     }
 }

@@ -129,7 +129,7 @@ impl World for Nothing {
         true
     }
 
-    fn set(&mut self, _family: Family, _table: &str, _name: &str) -> Result<Option<Set>, String> {
+    fn set(&mut self, _family: Family, _table: &str, _name: &str) -> Result<Option<Set>, nftwire::Error> {
         Ok(None)
     }
 }

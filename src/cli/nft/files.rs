@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use nft_ruleset::nft::parse::Files;
+use nft_ruleset::nft::parse::{Files, IncludeError};
 
 /// Where nft looks for what has no path.
 const DEFAULT_PATH: &str = "/etc";
@@ -20,7 +20,7 @@ impl Includes {
     }
 
     /// The files that a pattern names, in the order of their names; `None` where it is not a pattern and names none.
-    fn matching(pattern: &str) -> Result<Option<Vec<String>>, String> {
+    fn matching(pattern: &str) -> Result<Option<Vec<String>>, IncludeError> {
         if !pattern.contains(['*', '?', '[']) {
             return Ok(Path::new(pattern).is_file().then(|| vec![pattern.to_owned()]));
         }
@@ -29,14 +29,20 @@ impl Includes {
             require_literal_separator: true,
             ..glob::MatchOptions::new()
         };
-        let found = glob::glob_with(pattern, options)
-            .map_err(|error| format!("Could not include \"{pattern}\": {error}"))?;
+        let found = glob::glob_with(pattern, options).map_err(|error| IncludeError::Pattern {
+            pattern: pattern.to_owned(),
+            position: error.pos,
+            what: error.msg,
+        })?;
         let mut names = Vec::new();
         for path in found {
-            let path = path.map_err(|error| format!("Could not include \"{pattern}\": {error}"))?;
+            let path = path.map_err(|error| IncludeError::Folder {
+                pattern: pattern.to_owned(),
+                folder: error.path().to_owned(),
+                error: error.into(),
+            })?;
             if path.is_file() {
-                let name =
-                    path.to_str().ok_or_else(|| format!("{}: the name is not UTF-8", path.display()))?;
+                let name = path.to_str().ok_or_else(|| IncludeError::Name(path.clone()))?;
                 // The pattern's beginning is dropped from names.
                 let dotted = pattern.starts_with("./") && !name.starts_with("./");
                 names.push(if dotted { format!("./{name}") } else { name.to_owned() });
@@ -48,7 +54,7 @@ impl Includes {
 }
 
 impl Files for Includes {
-    fn include(&mut self, path: &str) -> Result<Vec<(String, String)>, String> {
+    fn include(&mut self, path: &str) -> Result<Vec<(String, String)>, IncludeError> {
         let direct = path.starts_with(['/', '.']) || path.is_empty();
         let candidates = match direct {
             true => vec![path.to_owned()],
@@ -65,14 +71,12 @@ impl Files for Includes {
                 None => {}
             }
         }
-        let names = found.ok_or_else(|| format!("File not found: {path}"))?;
+        let names = found.ok_or_else(|| IncludeError::NotFound(path.to_owned()))?;
         names
             .into_iter()
-            .map(|name| {
-                let text = std::fs::read(&name).and_then(text);
-                let text =
-                    text.map_err(|error| format!("Could not open file \"{name}\": {}", words(&error)))?;
-                Ok((name, text))
+            .map(|name| match std::fs::read(&name).and_then(text) {
+                Ok(text) => Ok((name, text)),
+                Err(error) => Err(IncludeError::Open { name, error }),
             })
             .collect()
     }
@@ -81,10 +85,4 @@ impl Files for Includes {
 /// What was read, as text.
 pub(super) fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
-}
-
-/// An error in the words of strerror(3).
-pub(super) fn words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }

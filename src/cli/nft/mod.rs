@@ -13,8 +13,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command};
 use nft_ruleset::nft::command::{self, Outcome, Settings};
 use nft_ruleset::nft::parse::source::{Fault, Source, Sources};
-use nft_ruleset::nft::parse::syntax::{self, CommandKind};
-use nft_ruleset::nft::parse::{Variables, json, parse};
+use nft_ruleset::nft::parse::{self, IncludeError, Variables, json, parse};
 use nftwire::Socket;
 use nix::unistd::gettid;
 
@@ -88,8 +87,8 @@ fn execute(options: &Options) -> ExitCode {
         Some(path) => match read(path) {
             Ok((name, text)) => session.run(Some(name), text),
             Err(error) => {
-                let text = format!("Could not open file \"{path}\": {}", files::words(&error));
-                fail(&format!("internal:0:0-0: Error: {text}\n\n"))
+                let error = IncludeError::Open { name: path.clone(), error };
+                fail(&format!("internal:0:0-0: Error: {error}\n\n"))
             }
         },
         None if options.interactive => interactive(&mut session),
@@ -119,12 +118,6 @@ fn interactive(session: &mut Session<'_>) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
-}
-
-/// Whether a command shows something, which may be a device.
-fn shows(command: &syntax::Command) -> bool {
-    use CommandKind::{Describe, GetElements, List, Monitor, Reset};
-    matches!(command.kind, List(_) | Reset(_) | GetElements(..) | Describe(_) | Monitor { .. })
 }
 
 /// Texts that are run one after the other.
@@ -184,9 +177,9 @@ impl<'a> Session<'a> {
         code
     }
 
-    fn execute(&self, commands: &[syntax::Command], socket: &mut Socket) -> ExitCode {
+    fn execute(&self, commands: &[parse::Command], socket: &mut Socket) -> ExitCode {
         // What adds something costs no listing of devices: it is often called, and by itself takes a millisecond.
-        let shows = self.options.echo || self.options.debug || commands.iter().any(shows);
+        let shows = self.options.echo || self.options.debug || commands.iter().any(parse::Command::shows);
         let interfaces = if shows { interfaces().unwrap_or_default() } else { HashMap::new() };
         let echo = self.options.echo.then(|| gettid().as_raw().unsigned_abs());
         let settings = Settings {
@@ -202,15 +195,13 @@ impl<'a> Session<'a> {
             debug: self.options.debug,
             interfaces: Some(&interfaces),
         };
-        if let [syntax::Command { kind: CommandKind::Monitor { event, object, json }, .. }] = commands {
-            if object.as_ref().is_some_and(|object| &*object.text == "trace") {
-                return monitor::trace(socket, settings);
-            }
-            let watched = match monitor::watched(event.as_ref(), object.as_ref()) {
-                Ok(watched) => watched,
-                Err(fault) => return self.report(&[fault]),
+        if let [command] = commands
+            && let Some(monitored) = command::monitored(command)
+        {
+            return match monitored {
+                Ok(monitored) => monitor::run(socket, monitored, settings),
+                Err(fault) => self.report(&[fault]),
             };
-            return monitor::run(socket, watched, Settings { json: settings.json || *json, ..settings });
         }
         let Outcome { output, merges, faults } = progress::during("running the commands", || {
             command::run(commands, socket, &mut System::default(), settings)

@@ -73,10 +73,10 @@ impl World for System {
         }
     }
 
-    fn set(&mut self, family: Family, table: &str, name: &str) -> Result<Option<Set>, String> {
+    fn set(&mut self, family: Family, table: &str, name: &str) -> Result<Option<Set>, Error> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
-            none => none.insert(Socket::open().map_err(|error| error.to_string())?),
+            none => none.insert(Socket::open()?),
         };
         let mut found = None;
         let read = socket.set(family, table.into(), name.into(), |set| {
@@ -86,7 +86,7 @@ impl World for System {
         match read {
             Ok(()) => Ok(found),
             Err(Error::Refused(refusal)) if refusal.errno == Errno::ENOENT as i32 => Ok(None),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(error),
         }
     }
 }

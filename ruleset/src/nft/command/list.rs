@@ -123,7 +123,7 @@ impl<'a> Lister<'a> {
                 }
                 Ok(self.show(tables, false))
             }
-            ListWhat::Hooks(..) => Err(Fault::new(self.span, "`list hooks` is not supported")),
+            ListWhat::Hooks => Err(Fault::new(self.span, "`list hooks` is not supported")),
             ListWhat::Rules(..) | ListWhat::Rule(..) | ListWhat::Elements(..) => {
                 Err(Fault::new(self.span, "this can only be reset"))
             }
@@ -339,7 +339,7 @@ impl<'a> Lister<'a> {
                 }
                 Ok(self.show(tables, true))
             }
-            ListWhat::Rule(chain, handle, _) => {
+            ListWhat::Rule(chain, handle) => {
                 let mut table = Table::new(chain.table.family, &chain.table.name.text);
                 let key = ((&chain.name.text).into(), *handle);
                 self.reset_rules(&mut table, |socket, family, name, each| {

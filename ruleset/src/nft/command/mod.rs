@@ -4,6 +4,7 @@ mod change;
 mod events;
 mod interval;
 mod list;
+mod monitor;
 mod optimize;
 mod place;
 mod positions;
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 pub use events::{Lines, Part};
+pub use monitor::{Monitored, Watched, monitor, monitored};
 use nftwire::events::{Event, Events, Group};
 use nftwire::{Error, Refusal, Socket};
 pub use optimize::Merge;
@@ -187,50 +189,6 @@ fn echo(
     // As libnftables, which puts no metainfo here.
     let objects: Vec<_> = shown.lines().collect();
     Ok(format!("{{\"nftables\": [{}]}}\n", objects.join(", ")))
-}
-
-/// What events report, and how.
-#[derive(Clone, Copy, Debug)]
-pub struct Watched {
-    /// Only what is new (`Some(true)`), or only what is gone
-    pub added: Option<bool>,
-    /// Only this part of the ruleset
-    pub part: Option<Part>,
-}
-
-/// Hands a line for each event to `show`, until that returns false.
-///
-/// # Errors
-/// The subscription failed, or what events refer to could not be read.
-pub fn monitor(
-    socket: &mut Socket,
-    watched: Watched,
-    settings: Settings<'_>,
-    mut show: impl FnMut(&str) -> bool,
-) -> Result<(), Error> {
-    let json = settings.json;
-    let mut events = Events::open(&[Group::Ruleset])?;
-    let mut lines = Lines::new(settings.options(), json);
-    let wanted = |part: Part, added: bool| {
-        watched.part.is_none_or(|wanted| wanted == part) && watched.added.is_none_or(|wanted| wanted == added)
-    };
-    while let Some(event) = events.next(None)? {
-        let mut text = lines.push(socket, &event, wanted)?;
-        match &event {
-            Event::Missed => text.push_str("# ERROR: No buffer space available\n"),
-            Event::Generation { generation, writer, writer_name } if !json => {
-                let name = writer_name.as_deref().unwrap_or_default();
-                let name = crate::Text::from_bytes(name);
-                let writer = writer.unwrap_or(0);
-                text.push_str(&format!("# new generation {generation} by process {writer} ({name})\n"));
-            }
-            _ => {}
-        }
-        if !text.is_empty() && !show(&text) {
-            break;
-        }
-    }
-    Ok(())
 }
 
 /// An errno in the words of strerror(3).

@@ -5,6 +5,7 @@ pub mod json;
 mod lexer;
 mod parser;
 pub mod source;
-pub mod syntax;
+pub(crate) mod syntax;
 
-pub use parser::{Files, NoFiles, Variables, parse};
+pub use parser::{Files, IncludeError, NoFiles, Variables, parse};
+pub use syntax::{Command, RulePosition, Verb};

@@ -13,7 +13,7 @@ use crate::{DataType, Selector};
 impl Evaluator<'_> {
     /// The kind, the type and the named values of what is read from a packet, or of a type.
     #[must_use]
-    pub fn describe(&self, expr: &Expr) -> String {
+    pub(crate) fn describe(&self, expr: &Expr) -> String {
         let mut out = String::new();
         // A String takes everything.
         let _ = match &expr.kind {

@@ -175,7 +175,7 @@ impl Evaluator<'_> {
     ///
     /// # Errors
     /// There is no such set, or the elements are not of its type.
-    pub fn elements_of(&mut self, set: &ItemSpec, elements: &syntax::Expr) -> Result<Set, Fault> {
+    pub(crate) fn elements_of(&mut self, set: &ItemSpec, elements: &syntax::Expr) -> Result<Set, Fault> {
         self.enter(set.table.family, &set.table.name.text);
         let mut found = self.set_named(&set.name.text, set.name.span)?;
         found.elements = self.all_elements(&found, elements)?;
@@ -186,7 +186,7 @@ impl Evaluator<'_> {
     ///
     /// # Errors
     /// There is no such set, or the element is not of its type.
-    pub fn element_of(
+    pub(crate) fn element_of(
         &mut self,
         family: Family,
         table: &str,
@@ -204,7 +204,11 @@ impl Evaluator<'_> {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn flowtable_of(&mut self, flowtable: &ItemSpec, block: &FlowtableBlock) -> Result<Flowtable, Fault> {
+    pub(crate) fn flowtable_of(
+        &mut self,
+        flowtable: &ItemSpec,
+        block: &FlowtableBlock,
+    ) -> Result<Flowtable, Fault> {
         self.enter(flowtable.table.family, &flowtable.table.name.text);
         self.flowtable(&flowtable.name, block)
     }

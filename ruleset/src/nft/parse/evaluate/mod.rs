@@ -43,11 +43,11 @@ pub trait World {
     fn cgroup(&mut self, path: &str) -> Option<u64>;
     /// Whether local time is UTC.
     fn is_utc(&mut self) -> bool;
-    /// A set that the kernel holds, without its elements; `Err` says why it cannot be read.
+    /// A set that the kernel holds, without its elements.
     ///
     /// # Errors
-    /// The kernel could not be asked.
-    fn set(&mut self, family: Family, table: &str, name: &str) -> Result<Option<Set>, String>;
+    /// It cannot be read.
+    fn set(&mut self, family: Family, table: &str, name: &str) -> Result<Option<Set>, nftwire::Error>;
 }
 
 /// With a number, the name of an anonymous chain of an evaluated rule. A text cannot have such a name.
@@ -100,7 +100,7 @@ impl<'a> Evaluator<'a> {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn rule(
+    pub(crate) fn rule(
         &mut self,
         family: Family,
         table: &str,
@@ -162,7 +162,7 @@ impl<'a> Evaluator<'a> {
                 Ok(set)
             }
             Ok(None) => Err(Fault::new(span, "No such file or directory")),
-            Err(message) => Err(Fault::new(span, message)),
+            Err(error) => Err(Fault::new(span, error.to_string())),
         }
     }
 
@@ -173,7 +173,7 @@ impl<'a> Evaluator<'a> {
             match self.world.set(family, &self.table, name) {
                 Ok(Some(set)) => drop(self.sets.insert((family, self.table.clone(), name.into()), set)),
                 Ok(None) => return Ok(None),
-                Err(message) => return Err(Fault::new(span, message)),
+                Err(error) => return Err(Fault::new(span, error.to_string())),
             }
         }
         Ok(self.declared(name).cloned())

@@ -334,9 +334,11 @@ impl Parser<'_> {
             "flowtables" => ListWhat::Flowtables(self.explicit_family()),
             "flowtable" => ListWhat::Flowtable(self.item()?),
             "hooks" => {
-                let family = self.explicit_family();
-                let device = if self.keyword("device") { Some(self.string()?) } else { None };
-                ListWhat::Hooks(family, device)
+                self.explicit_family();
+                if self.keyword("device") {
+                    self.string()?;
+                }
+                ListWhat::Hooks
             }
             "ct" => {
                 let word = self.word().to_owned();
@@ -399,8 +401,8 @@ impl Parser<'_> {
             }
             "rule" => {
                 let chain = self.item()?;
-                let (handle, span) = self.handle()?;
-                ListWhat::Rule(chain, handle, span)
+                let (handle, _) = self.handle()?;
+                ListWhat::Rule(chain, handle)
             }
             "set" => ListWhat::Set(SetKind::Set, self.item()?),
             "map" => ListWhat::Set(SetKind::Map, self.item()?),

@@ -9,6 +9,7 @@ mod statement;
 mod words;
 
 use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
 
 use super::lexer::{self, Kind, Sign, Token};
 use super::source::{Fault, Source, Sources, Span};
@@ -19,8 +20,54 @@ pub trait Files {
     /// The files that an `include` names, in their order, each with its name and text; a pattern may name none.
     ///
     /// # Errors
-    /// What keeps a file from being read, in nft's words.
-    fn include(&mut self, path: &str) -> Result<Vec<(String, String)>, String>;
+    /// What keeps a file from being found or read.
+    fn include(&mut self, path: &str) -> Result<Vec<(String, String)>, IncludeError>;
+}
+
+/// Why a file is not included, in nft's words.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IncludeError {
+    /// There is none
+    #[error("File not found: {0}")]
+    NotFound(String),
+    /// It cannot be read
+    #[error("Could not open file \"{name}\": {}", without_number(error))]
+    Open {
+        /// The file's name
+        name: String,
+        /// Why
+        error: std::io::Error,
+    },
+    /// A pattern is none, as a bracket in it is not closed
+    #[error("Could not include \"{pattern}\": Pattern syntax error near position {position}: {what}")]
+    Pattern {
+        /// The pattern
+        pattern: String,
+        /// The character that is wrong, from 0
+        position: usize,
+        /// What is wrong with it
+        what: &'static str,
+    },
+    /// A folder in which a pattern may match cannot be read
+    #[error("Could not include \"{pattern}\": {}: {error}", folder.display())]
+    Folder {
+        /// The pattern
+        pattern: String,
+        /// The folder
+        folder: PathBuf,
+        /// Why
+        error: std::io::Error,
+    },
+    /// A pattern matches a file whose name is not UTF-8
+    #[error("{}: the name is not UTF-8", .0.display())]
+    Name(PathBuf),
+}
+
+/// An error in the words of strerror(3).
+fn without_number(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// No files: every `include` fails.
@@ -28,8 +75,8 @@ pub trait Files {
 pub struct NoFiles;
 
 impl Files for NoFiles {
-    fn include(&mut self, path: &str) -> Result<Vec<(String, String)>, String> {
-        Err(format!("File not found: {path}"))
+    fn include(&mut self, path: &str) -> Result<Vec<(String, String)>, IncludeError> {
+        Err(IncludeError::NotFound(path.to_owned()))
     }
 }
 
@@ -174,7 +221,7 @@ impl Parser<'_> {
         if self.frames.len() > MAX_INCLUDES {
             return Err(Fault::new(span, format!("Include nested too deeply, max {MAX_INCLUDES} levels")));
         }
-        let files = self.files.include(path).map_err(|message| Fault::new(span, message))?;
+        let files = self.files.include(path).map_err(|error| Fault::new(span, error.to_string()))?;
         for (name, text) in files.into_iter().rev() {
             let source = self.sources.add(Source { name: Some(name), text, included: Some(span) });
             self.frames.push(Frame { source, at: 0, ahead: VecDeque::new() });

@@ -8,96 +8,96 @@ use super::{Expr, Name, Rule, Stmt};
 
 /// What is between the braces of a table.
 #[derive(Clone, Debug, Default)]
-pub struct TableBlock {
+pub(crate) struct TableBlock {
     /// `dormant`, `owner`, …
-    pub flags: Vec<Name>,
+    pub(crate) flags: Vec<Name>,
     /// The comment
-    pub comment: Option<Name>,
+    pub(crate) comment: Option<Name>,
     /// Chains
-    pub chains: Vec<(Name, ChainBlock)>,
+    pub(crate) chains: Vec<(Name, ChainBlock)>,
     /// Sets and maps
-    pub sets: Vec<(Name, SetBlock)>,
+    pub(crate) sets: Vec<(Name, SetBlock)>,
     /// Objects
-    pub objects: Vec<(Name, ObjectBlock)>,
+    pub(crate) objects: Vec<(Name, ObjectBlock)>,
     /// Flowtables
-    pub flowtables: Vec<(Name, FlowtableBlock)>,
+    pub(crate) flowtables: Vec<(Name, FlowtableBlock)>,
 }
 
 /// What is between the braces of a chain.
 #[derive(Clone, Debug, Default)]
-pub struct ChainBlock {
+pub(crate) struct ChainBlock {
     /// `type … hook … priority …`
-    pub hook: Option<HookSpec>,
+    pub(crate) hook: Option<HookSpec>,
     /// `policy`
-    pub policy: Option<Expr>,
+    pub(crate) policy: Option<Expr>,
     /// `flags offload`
-    pub offload: bool,
+    pub(crate) offload: bool,
     /// The comment
-    pub comment: Option<Name>,
+    pub(crate) comment: Option<Name>,
     /// The rules
-    pub rules: Vec<Rule>,
+    pub(crate) rules: Vec<Rule>,
 }
 
 /// `type … hook … devices … priority …`
 #[derive(Clone, Debug)]
-pub struct HookSpec {
+pub(crate) struct HookSpec {
     /// `filter`, `nat`, `route`
-    pub kind: Name,
+    pub(crate) kind: Name,
     /// The hook
-    pub hook: Name,
+    pub(crate) hook: Name,
     /// The devices
-    pub devices: Vec<Expr>,
+    pub(crate) devices: Vec<Expr>,
     /// The priority
-    pub priority: Priority,
+    pub(crate) priority: Priority,
     /// Where all that is
-    pub span: Span,
+    pub(crate) span: Span,
 }
 
 /// A priority: a number, or a name with something added.
 #[derive(Clone, Debug)]
-pub struct Priority {
+pub(crate) struct Priority {
     /// The name, or a variable's value
-    pub base: Option<Expr>,
+    pub(crate) base: Option<Expr>,
     /// The number, or what is added to the name
-    pub offset: i64,
+    pub(crate) offset: i64,
     /// Where it is
-    pub span: Span,
+    pub(crate) span: Span,
 }
 
 /// What is between the braces of a set or a map.
 #[derive(Clone, Debug, Default)]
-pub struct SetBlock {
+pub(crate) struct SetBlock {
     /// Whether it is a map
-    pub map: bool,
+    pub(crate) map: bool,
     /// The key
-    pub key: Option<TypeSpec>,
+    pub(crate) key: Option<TypeSpec>,
     /// What a map has for a key
-    pub value: Option<ValueSpec>,
+    pub(crate) value: Option<ValueSpec>,
     /// `NFT_SET_*`
-    pub flags: u32,
+    pub(crate) flags: u32,
     /// `auto-merge`
-    pub auto_merge: bool,
+    pub(crate) auto_merge: bool,
     /// Milliseconds
-    pub timeout: Option<u64>,
+    pub(crate) timeout: Option<u64>,
     /// Milliseconds
-    pub gc_interval: Option<u64>,
+    pub(crate) gc_interval: Option<u64>,
     /// `size`
-    pub size: Option<u64>,
+    pub(crate) size: Option<u64>,
     /// `policy memory`
-    pub memory_policy: Option<bool>,
+    pub(crate) memory_policy: Option<bool>,
     /// The comment
-    pub comment: Option<Name>,
+    pub(crate) comment: Option<Name>,
     /// Counters and limits of each element
-    pub statements: Vec<Stmt>,
+    pub(crate) statements: Vec<Stmt>,
     /// The elements
-    pub elements: Option<Expr>,
+    pub(crate) elements: Option<Expr>,
     /// Where all that is
-    pub span: Span,
+    pub(crate) span: Span,
 }
 
 /// `type …` or `typeof …`
 #[derive(Clone, Debug)]
-pub enum TypeSpec {
+pub(crate) enum TypeSpec {
     /// Names of types
     Names(Vec<Name>),
     /// Expressions
@@ -106,7 +106,7 @@ pub enum TypeSpec {
 
 /// What a map has for a key.
 #[derive(Clone, Debug)]
-pub enum ValueSpec {
+pub(crate) enum ValueSpec {
     /// A value, or with `interval` a range
     Data(TypeSpec, bool),
     /// An object
@@ -115,18 +115,18 @@ pub enum ValueSpec {
 
 /// An object.
 #[derive(Clone, Debug)]
-pub struct ObjectBlock {
+pub(crate) struct ObjectBlock {
     /// What it is
-    pub data: ObjectSpec,
+    pub(crate) data: ObjectSpec,
     /// The comment
-    pub comment: Option<Name>,
+    pub(crate) comment: Option<Name>,
     /// Where it is
-    pub span: Span,
+    pub(crate) span: Span,
 }
 
 /// What an object is.
 #[derive(Clone, Debug)]
-pub enum ObjectSpec {
+pub(crate) enum ObjectSpec {
     /// `counter`
     Counter(crate::model::statement::Counter),
     /// `quota`
@@ -172,13 +172,13 @@ pub enum ObjectSpec {
 
 /// What is between the braces of a flowtable.
 #[derive(Clone, Debug, Default)]
-pub struct FlowtableBlock {
+pub(crate) struct FlowtableBlock {
     /// `hook`
-    pub hook: Option<Name>,
+    pub(crate) hook: Option<Name>,
     /// `priority`
-    pub priority: Option<Priority>,
+    pub(crate) priority: Option<Priority>,
     /// The devices
-    pub devices: Vec<Expr>,
+    pub(crate) devices: Vec<Expr>,
     /// `NFT_FLOWTABLE_*`
-    pub flags: u32,
+    pub(crate) flags: u32,
 }

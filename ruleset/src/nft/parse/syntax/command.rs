@@ -8,38 +8,47 @@ use super::{ChainBlock, Expr, FlowtableBlock, Name, ObjectBlock, Rule, SetBlock,
 
 /// A table by its name or its handle.
 #[derive(Clone, Debug)]
-pub struct TableSpec {
+pub(crate) struct TableSpec {
     /// The family
-    pub family: Family,
+    pub(crate) family: Family,
     /// The name; with a handle, empty
-    pub name: Name,
+    pub(crate) name: Name,
 }
 
 /// Something in a table, by its name.
 #[derive(Clone, Debug)]
-pub struct ItemSpec {
+pub(crate) struct ItemSpec {
     /// The table
-    pub table: TableSpec,
+    pub(crate) table: TableSpec,
     /// Its name
-    pub name: Name,
+    pub(crate) name: Name,
 }
 
 /// A name, or the kernel's handle.
 #[derive(Clone, Debug)]
-pub enum NameOrHandle {
+pub(crate) enum NameOrHandle {
     /// A name
     Name(Name),
     /// A handle
     Handle(u64, Span),
 }
 
-/// A command.
+/// A command that was read, to be [carried out](crate::nft::command::run).
 #[derive(Clone, Debug)]
 pub struct Command {
     /// What it is
-    pub kind: CommandKind,
+    pub(crate) kind: CommandKind,
     /// Where it is
-    pub span: Span,
+    pub(crate) span: Span,
+}
+
+impl Command {
+    /// Whether it shows something, which may be a device's name or number.
+    #[must_use]
+    pub fn shows(&self) -> bool {
+        use CommandKind::{Describe, GetElements, List, Monitor, Reset};
+        matches!(self.kind, List(_) | Reset(_) | GetElements(..) | Describe(_) | Monitor { .. })
+    }
 }
 
 /// How something is added.
@@ -53,7 +62,7 @@ pub enum Verb {
 
 /// A command.
 #[derive(Clone, Debug)]
-pub enum CommandKind {
+pub(crate) enum CommandKind {
     /// `add table`, `create table`
     AddTable(Verb, TableSpec, Option<Box<TableBlock>>),
     /// `add chain`, `create chain`
@@ -126,7 +135,7 @@ pub enum RulePosition {
 
 /// What is deleted.
 #[derive(Clone, Debug)]
-pub enum Deletion {
+pub(crate) enum Deletion {
     /// A table
     Table(Family, NameOrHandle),
     /// A chain
@@ -147,7 +156,7 @@ pub enum Deletion {
 
 /// What is emptied.
 #[derive(Clone, Debug)]
-pub enum Flush {
+pub(crate) enum Flush {
     /// Every table of a family, or of all
     Ruleset(Option<Family>),
     /// The rules of a table
@@ -160,7 +169,7 @@ pub enum Flush {
 
 /// Which kind of set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetKind {
+pub(crate) enum SetKind {
     /// `set`
     Set,
     /// `map`
@@ -171,7 +180,7 @@ pub enum SetKind {
 
 /// What is listed or reset.
 #[derive(Clone, Debug)]
-pub enum ListWhat {
+pub(crate) enum ListWhat {
     /// `ruleset`
     Ruleset(Option<Family>),
     /// `tables`
@@ -199,7 +208,7 @@ pub enum ListWhat {
     /// `rules`, of all tables, of one or of a chain
     Rules(Option<Family>, Option<TableSpec>, Option<Name>),
     /// `rule`
-    Rule(ItemSpec, u64, Span),
+    Rule(ItemSpec, u64),
     /// `hooks`
-    Hooks(Option<Family>, Option<Name>),
+    Hooks,
 }

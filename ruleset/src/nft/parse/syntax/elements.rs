@@ -8,7 +8,7 @@ use super::{Element, Expr, ExprKind};
 /// The elements of a set, in their order. As long as they are words and numbers alone, as in most long sets, an element
 /// takes its text and eight bytes.
 #[derive(Clone, Debug, Default)]
-pub struct Elements {
+pub(crate) struct Elements {
     /// The texts of the words and numbers that come first, one after the other
     text: String,
     /// For each of them where it begins in its source, and where its text ends in `text`
@@ -21,7 +21,7 @@ pub struct Elements {
 
 /// One of them.
 #[derive(Clone, Copy, Debug)]
-pub enum Entry<'e> {
+pub(crate) enum Entry<'e> {
     /// A word, or digits of a decimal number
     Word(&'e str, Span),
     /// Any other
@@ -31,7 +31,7 @@ pub enum Entry<'e> {
 impl<'e> Entry<'e> {
     /// The element by itself.
     #[must_use]
-    pub fn element(self) -> Cow<'e, Element> {
+    pub(crate) fn element(self) -> Cow<'e, Element> {
         match self {
             Self::Word(text, span) => {
                 let kind = text.parse().map_or_else(|_| ExprKind::Word(text.into()), ExprKind::Number);
@@ -43,7 +43,7 @@ impl<'e> Entry<'e> {
 
     /// Where its key is, and what belongs to the key.
     #[must_use]
-    pub fn span(self) -> Span {
+    pub(crate) fn span(self) -> Span {
         match self {
             Self::Word(_, span) => span,
             Self::Other(Element { key, details: Some(details), .. }) => key.span.to(details.span),
@@ -54,7 +54,7 @@ impl<'e> Entry<'e> {
 
 impl Elements {
     /// Adds one.
-    pub fn push(&mut self, element: Element) {
+    pub(crate) fn push(&mut self, element: Element) {
         self.others.push(element);
     }
 
@@ -73,18 +73,18 @@ impl Elements {
 
     /// How many there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.words.len() + self.others.len()
     }
 
     /// Whether there are none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Each of them.
-    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
         let mut start = 0;
         let words = self.words.iter().map(move |&(place, end)| {
             let text = bytes(start).zip(bytes(end)).and_then(|(start, end)| self.text.get(start..end));

@@ -1,14 +1,18 @@
-//! What a text says, before names and values are looked up: commands, statements and expressions with their places.
+//! What a text says, before names and values are looked up: commands, statements and expressions with their places. It
+//! follows nft's grammar and grows with it, so it is nobody's outside: others hand [`Command`]s on as they are.
 
 mod block;
 mod command;
 mod elements;
 mod statement;
 
-pub use block::*;
-pub use command::*;
-pub use elements::{Elements, Entry};
-pub use statement::*;
+pub(crate) use block::*;
+pub use command::{Command, RulePosition, Verb};
+pub(crate) use command::{
+    CommandKind, Deletion, Flush, ItemSpec, ListWhat, NameOrHandle, SetKind, TableSpec,
+};
+pub(crate) use elements::{Elements, Entry};
+pub(crate) use statement::*;
 
 use nftwire::expr::RtKey;
 
@@ -21,25 +25,25 @@ pub(super) const NEXT_HOP: RtKey = RtKey::from_number(u32::MAX);
 
 /// A word that names something.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name {
+pub(crate) struct Name {
     /// The word
-    pub text: Box<str>,
+    pub(crate) text: Box<str>,
     /// Where it is
-    pub span: Span,
+    pub(crate) span: Span,
 }
 
 /// Something that has a value.
 #[derive(Clone, Debug)]
-pub struct Expr {
+pub(crate) struct Expr {
     /// What it is
-    pub kind: ExprKind,
+    pub(crate) kind: ExprKind,
     /// Where it is
-    pub span: Span,
+    pub(crate) span: Span,
 }
 
 /// Something that has a value.
 #[derive(Clone, Debug)]
-pub enum ExprKind {
+pub(crate) enum ExprKind {
     /// Digits
     Number(u64),
     /// A word or an address
@@ -76,20 +80,20 @@ pub enum ExprKind {
 
 /// `jhash OF mod MODULUS seed SEED offset OFFSET`
 #[derive(Clone, Debug)]
-pub struct Hash {
+pub(crate) struct Hash {
     /// Of what
-    pub of: Expr,
+    pub(crate) of: Expr,
     /// How many values
-    pub modulus: u32,
+    pub(crate) modulus: u32,
     /// What the hash begins with
-    pub seed: Option<u32>,
+    pub(crate) seed: Option<u32>,
     /// The lowest value
-    pub offset: u32,
+    pub(crate) offset: u32,
 }
 
 /// A verdict.
 #[derive(Clone, Debug)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// `accept`
     Accept,
     /// `drop`
@@ -106,26 +110,26 @@ pub enum Verdict {
 
 /// An element of a set or a map.
 #[derive(Clone, Debug)]
-pub struct Element {
+pub(crate) struct Element {
     /// The key
-    pub key: Expr,
+    pub(crate) key: Expr,
     /// What a map has for it
-    pub value: Option<Expr>,
+    pub(crate) value: Option<Expr>,
     /// The rest, which few have
-    pub details: Option<Box<ElementDetails>>,
+    pub(crate) details: Option<Box<ElementDetails>>,
 }
 
 /// What few elements have.
 #[derive(Clone, Debug, Default)]
-pub struct ElementDetails {
+pub(crate) struct ElementDetails {
     /// Milliseconds after which it expires
-    pub timeout: Option<u64>,
+    pub(crate) timeout: Option<u64>,
     /// Milliseconds until it expires
-    pub expires: Option<u64>,
+    pub(crate) expires: Option<u64>,
     /// The comment
-    pub comment: Option<Name>,
+    pub(crate) comment: Option<Name>,
     /// Counters and limits of its own
-    pub statements: Vec<Stmt>,
+    pub(crate) statements: Vec<Stmt>,
     /// Where all that is
-    pub span: Span,
+    pub(crate) span: Span,
 }

@@ -8,16 +8,16 @@ use super::{Element, Expr, Name, Verdict};
 
 /// A step of a rule.
 #[derive(Clone, Debug)]
-pub struct Stmt {
+pub(crate) struct Stmt {
     /// What it is
-    pub kind: StmtKind,
+    pub(crate) kind: StmtKind,
     /// Where it is
-    pub span: Span,
+    pub(crate) span: Span,
 }
 
 /// A step of a rule.
 #[derive(Clone, Debug)]
-pub enum StmtKind {
+pub(crate) enum StmtKind {
     /// `left OP right`
     Match {
         /// What is read
@@ -106,24 +106,24 @@ pub enum StmtKind {
 
 /// `log …`
 #[derive(Clone, Debug, Default)]
-pub struct Log {
+pub(crate) struct Log {
     /// `prefix`
-    pub prefix: Option<Name>,
+    pub(crate) prefix: Option<Name>,
     /// `group`
-    pub group: Option<u64>,
+    pub(crate) group: Option<u64>,
     /// `snaplen`
-    pub snaplen: Option<u64>,
+    pub(crate) snaplen: Option<u64>,
     /// `queue-threshold`
-    pub queue_threshold: Option<u64>,
+    pub(crate) queue_threshold: Option<u64>,
     /// `level`
-    pub level: Option<Name>,
+    pub(crate) level: Option<Name>,
     /// `flags`
-    pub flags: u32,
+    pub(crate) flags: u32,
 }
 
 /// `with …` of `reject`
 #[derive(Clone, Debug)]
-pub enum RejectWith {
+pub(crate) enum RejectWith {
     /// `tcp reset`
     TcpReset,
     /// `icmp …`
@@ -136,26 +136,26 @@ pub enum RejectWith {
 
 /// A change of addresses or ports.
 #[derive(Clone, Debug)]
-pub struct Nat {
+pub(crate) struct Nat {
     /// Which
-    pub kind: NatKind,
+    pub(crate) kind: NatKind,
     /// `ip` or `ip6` before `to`
-    pub family: Option<Family>,
+    pub(crate) family: Option<Family>,
     /// The address
-    pub address: Option<Expr>,
+    pub(crate) address: Option<Expr>,
     /// The port
-    pub port: Option<Expr>,
+    pub(crate) port: Option<Expr>,
     /// `random`, `fully-random`, `persistent`, as bits
-    pub flags: u32,
+    pub(crate) flags: u32,
     /// `prefix`
-    pub prefix: bool,
+    pub(crate) prefix: bool,
     /// `interval`, and `addr . port`
-    pub shape: NatShape,
+    pub(crate) shape: NatShape,
 }
 
 /// What a map of `snat` or `dnat` has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NatShape {
+pub(crate) enum NatShape {
     /// As the map says
     Plain,
     /// `addr . port to …`
@@ -166,35 +166,35 @@ pub enum NatShape {
 
 /// `tproxy …`
 #[derive(Clone, Debug)]
-pub struct Tproxy {
+pub(crate) struct Tproxy {
     /// `ip` or `ip6` before `to`
-    pub family: Option<Family>,
+    pub(crate) family: Option<Family>,
     /// The address
-    pub address: Option<Expr>,
+    pub(crate) address: Option<Expr>,
     /// The port
-    pub port: Option<Expr>,
+    pub(crate) port: Option<Expr>,
 }
 
 /// `add @set { key : value }`
 #[derive(Clone, Debug)]
-pub struct Update {
+pub(crate) struct Update {
     /// What is done
-    pub op: UpdateOp,
+    pub(crate) op: UpdateOp,
     /// The set
-    pub set: Name,
+    pub(crate) set: Name,
     /// The key
-    pub key: Element,
+    pub(crate) key: Element,
     /// A set of the rule's own, with this size
-    pub meter: Option<Option<u64>>,
+    pub(crate) meter: Option<Option<u64>>,
 }
 
 /// A rule.
 #[derive(Clone, Debug)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// Its statements
-    pub statements: Vec<Stmt>,
+    pub(crate) statements: Vec<Stmt>,
     /// The comment
-    pub comment: Option<Name>,
+    pub(crate) comment: Option<Name>,
     /// Where it is
-    pub span: Span,
+    pub(crate) span: Span,
 }
