@@ -318,7 +318,7 @@ fn commit(
     let sent = retry_for(limit, || -> Result<_, ApplyError> {
         let plan = Plan::read_for(nft, desired, counters, limit)?;
         // What is proven to hold needs no transaction, and no second proof.
-        if counters == Counters::Keep && plan.is_empty()? {
+        if counters == Counters::Keep && plan.is_empty() {
             return Ok((Commit::default().into(), 0, plan.replaces()));
         }
         let (commit, kept) = send(nft, &plan, counters)?;
@@ -350,7 +350,7 @@ fn commit(
 /// Whether the kernel is known to hold what is desired.
 fn holds(nft: &mut Socket, desired: Desired<'_>) -> bool {
     let plan = Plan::read_for(nft, desired, Counters::Keep, PROVEN);
-    plan.is_ok_and(|plan| plan.is_empty().unwrap_or(false))
+    plan.is_ok_and(|plan| plan.is_empty())
 }
 
 /// Returns how many rules stayed, too.

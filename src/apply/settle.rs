@@ -42,6 +42,6 @@ impl Committed<'_> {
     /// Whether the kernel holds other rules by now. Where it cannot be read, nothing says so, and this run's commit counts:
     /// otherwise a reading that fails would leave what the run is to remove, and the run would report success.
     fn is_replaced(&self, nft: &mut Socket) -> bool {
-        Plan::read(nft, self.desired).is_ok_and(|plan| !plan.is_empty().unwrap_or(true))
+        Plan::read(nft, self.desired).is_ok_and(|plan| !plan.is_empty())
     }
 }

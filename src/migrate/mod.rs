@@ -131,7 +131,7 @@ impl Interception {
 fn remove_others(nft: &mut Socket, desired: Desired<'_>) -> Result<(Vec<Leftover>, Readings), MigrateError> {
     retry(|| {
         let ours = Plan::read(nft, desired)?;
-        if !ours.is_empty()? {
+        if !ours.is_empty() {
             return Err(MigrateError::NotInPlace);
         }
         let (generation, leftovers) = leftovers::read(nft)?;

@@ -366,6 +366,7 @@ fn what_no_text_says_arrives() {
             for counters in [Counters::Reset, Counters::Keep] {
                 let before = still(read());
                 let plan = Plan::read(&mut socket, desired).unwrap();
+                assert_eq!(plan.is_empty(), plan.differences().unwrap().is_empty(), "round {round}");
                 let mut transaction = plan.transaction(counters).unwrap();
                 let committed = socket.commit(transaction.batch());
                 if let Err(nftwire::Error::Refused(refusal)) = &committed {

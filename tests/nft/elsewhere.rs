@@ -3,9 +3,12 @@
 use meshwire::apply::Counters;
 use meshwire::interception::Interception;
 use meshwire::network::RouteSocket;
+use nft_ruleset::desired::{Desired, Owned};
 use nft_ruleset::plan::Plan;
 use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
-use nft_ruleset::{Family, Flowtable, Object, ObjectData, Ruleset, SetOrigin, Table, Userdata};
+use nft_ruleset::{
+    Chain, Family, Flowtable, Object, ObjectData, Policy, Ruleset, SetOrigin, Table, Userdata,
+};
 use nftwire::Socket;
 use serde_json::Value as Json;
 
@@ -191,11 +194,120 @@ fn everything_that_is_read_arrives() {
                 assert_same(&as_held, &held());
                 let plan = Plan::read(&mut nft, interception.desired()).unwrap();
                 assert_eq!(plan.differences().unwrap(), []);
+                assert!(plan.is_empty());
                 // With their handles: nothing was replaced that is equal.
                 assert!(counters == Counters::Reset || before == still(read()));
             }
             interception.remove(&mut nft, &mut routes).unwrap();
             assert_eq!(read(), Ruleset::default());
+        });
+    }
+}
+
+/// Whether anything differs is seen without what differs being read: both say the same of every part of a table.
+#[test]
+fn what_is_empty_has_no_differences() {
+    if !can_run() {
+        return;
+    }
+    type Change = (&'static str, fn(&mut Table));
+    let changes: &[Change] = &[
+        ("nothing", |_| {}),
+        ("flags", |table| table.flags ^= 1),
+        ("comment", |table| table.comment = Some("another".into())),
+        ("userdata", |table| table.userdata = Userdata::read(b"\x63\x01a")),
+        ("one object less", |table| drop(table.objects.pop())),
+        ("an object's comment", |table| {
+            table.objects.iter_mut().for_each(|object| object.comment = Some("other".into()));
+        }),
+        ("an object's name", |table| {
+            table.objects.iter_mut().for_each(|object| object.name = "other".into());
+        }),
+        ("one set less", |table| drop(table.sets.pop())),
+        ("one set's size", |table| table.sets.iter_mut().for_each(|set| set.size ^= 1)),
+        ("one element less", |table| table.sets.iter_mut().for_each(|set| drop(set.elements.pop()))),
+        ("one chain less", |table| drop(table.chains.pop())),
+        ("one chain more", |table| table.chains.push(Chain { name: "more".into(), ..Chain::default() })),
+        ("a chain's comment", |table| table.chains[0].comment = Some("other".into())),
+        ("a chain's devices", |table| table.chains[0].devices.push("lo".into())),
+        ("policies", |table| {
+            for base in table.chains.iter_mut().filter_map(|chain| chain.base.as_mut()) {
+                base.policy = if base.policy == Policy::Drop { Policy::Accept } else { Policy::Drop };
+            }
+        }),
+        ("one rule less", |table| table.chains.iter_mut().for_each(|chain| drop(chain.rules.pop()))),
+        ("one rule twice", |table| {
+            table.chains.iter_mut().for_each(|chain| chain.rules.extend(chain.rules.first().cloned()));
+        }),
+        ("one rule of a rule's chain less", |table| {
+            table.anonymous.iter_mut().for_each(|chain| drop(chain.rules.pop()));
+        }),
+        ("another table", |table| table.name = "another".into()),
+    ];
+    let (mut same, mut changed) = (0, 0);
+    for nft in TEXTS {
+        inside(|| {
+            assert!(Nft::Theirs.load(nft).status.success());
+            let (ruleset, mut socket) = (read(), Socket::open().unwrap());
+            for (name, change) in changes {
+                let mut desired = ruleset.clone();
+                change(&mut desired.tables[0]);
+                for set in desired.tables.iter_mut().flat_map(|table| &mut table.sets) {
+                    set.origin = SetOrigin::Written;
+                }
+                let owned = Owned::default().and(&ruleset).and(&desired);
+                let Ok(plan) = Plan::read(&mut socket, Desired::new(&desired, &owned)) else { continue };
+                let differences = plan.differences().unwrap();
+                assert_eq!(plan.is_empty(), differences.is_empty(), "{name}: {differences:?}");
+                *(if plan.is_empty() { &mut same } else { &mut changed }) += 1;
+            }
+            // What is to go is a difference, too.
+            let (nothing, owned) = (Ruleset::default(), Owned::default().and(&ruleset));
+            assert!(!Plan::read(&mut socket, Desired::new(&nothing, &owned)).unwrap().is_empty());
+        });
+    }
+    assert!(same >= TEXTS.len() && changed > 10 * TEXTS.len(), "{same} and {changed}");
+}
+
+/// A set that is not declared dynamic and that a rule fills has a size that it was not made with, and could not be.
+#[test]
+fn a_set_that_rules_fill_arrives() {
+    if !can_run() {
+        return;
+    }
+    let (ruleset, as_held) = inside(|| {
+        for text in [
+            "table ip t {
+                set filled { type ipv4_addr . ipv4_addr; elements = { 10.0.0.1 . 10.0.0.2 } }
+                map emptied { type ipv4_addr : mark; }
+                set sized { type ipv4_addr; size 65535; }
+                chain c { ip saddr @sized accept; }
+            }",
+            "add rule ip t c add @filled { ip saddr . ip daddr }",
+            "add rule ip t c tcp dport 80 jump { delete @emptied { ip saddr : 0x1 }; }",
+        ] {
+            let output = Nft::Theirs.load(text);
+            assert!(output.status.success(), "{text}: {}", self::text(&output.stderr));
+        }
+        (read(), held())
+    });
+    let mut written = ruleset.clone();
+    for set in &mut written.tables[0].sets {
+        (set.size, set.origin) = (if set.name == "sized" { 65_535 } else { 0 }, SetOrigin::Written);
+    }
+    assert_eq!(ruleset.tables[0].sets.iter().map(|set| set.size).collect::<Vec<_>>(), [65_535; 3]);
+    for ruleset in [ruleset, written] {
+        inside(|| {
+            let interception = Interception { ruleset, ..Interception::default() };
+            let (mut nft, mut routes) = (Socket::open().unwrap(), RouteSocket::open().unwrap());
+            for counters in [Counters::Reset, Counters::Keep] {
+                let before = still(read());
+                interception.apply(&mut nft, &mut routes, counters).unwrap();
+                assert_same(&as_held, &held());
+                let plan = Plan::read(&mut nft, interception.desired()).unwrap();
+                assert_eq!(plan.differences().unwrap(), []);
+                assert!(counters == Counters::Reset || before == still(read()));
+            }
         });
     }
 }
@@ -286,6 +398,7 @@ fn what_differs_is_mended_and_the_rest_stays() {
             let wanted = interception(ruleset);
             let plan = Plan::read(&mut nft, wanted.desired()).unwrap();
             assert_ne!(plan.differences().unwrap(), [], "{comment} {chain} {elements} {own}");
+            assert!(!plan.is_empty(), "{comment} {chain} {elements} {own}");
             let transaction = plan.transaction(Counters::Keep).unwrap();
             assert_eq!(transaction.kept_rules(), kept, "{comment} {chain} {elements} {own}");
             wanted.apply(&mut nft, &mut routes, Counters::Keep).unwrap();

@@ -199,18 +199,13 @@ impl CurrentTable {
         self.family == desired.family && self.name == desired.name
     }
 
-    /// Whether nothing differs from what is desired, for a table of nothing but chains and rules; for others this is false, and
-    /// the long way says whether something does.
-    pub(super) fn is_plainly(&self, desired: &Table, matches: &[Option<Match>]) -> bool {
-        let Table { sets, objects, flowtables, anonymous, chains, flags, .. } = desired;
-        let is_plain = sets.is_empty()
-            && objects.is_empty()
-            && flowtables.is_empty()
-            && anonymous.is_empty()
-            && self.named_sets.is_empty()
-            && self.objects.is_empty()
-            && self.flowtables.is_empty();
-        let is_same = |(chain, matched): (&Chain, &Option<Match>)| {
+    /// Whether nothing differs from what is desired: of the rules, the comparison in `matches` says so, and of all else what
+    /// was noted when it was read.
+    pub(super) fn holds(&self, desired: &Table, matches: &[Option<Match>]) -> bool {
+        // Chains that belong to rules are part of the rules' fingerprints.
+        let Table { family: _, name: _, handle: _, anonymous: _, flags, comment, userdata, .. } = desired;
+        let Table { objects, sets, flowtables, chains, .. } = desired;
+        let is_same_chain = |(chain, matched): (&Chain, &Option<Match>)| {
             matched.as_ref().is_some_and(|matched| {
                 let there = &self.chains[matched.current];
                 let pairs = matched.pairs.len();
@@ -219,11 +214,18 @@ impl CurrentTable {
                     && (pairs, pairs) == (there.handles.len(), chain.rules.len())
             })
         };
-        is_plain
-            && self.flags == *flags
-            && self.kept.is_of(&desired.comment, &desired.userdata)
+        let is_same_set = |set: &Set| self.keeps(&set.name) || self.same_of_set(&set.name) == Same::All;
+        let is_expected = |there: &CurrentSet| there.stays || sets.iter().any(|set| set.name == there.name);
+        self.flags == *flags
+            && self.kept.is_of(comment, userdata)
             && self.chains.len() == chains.len()
-            && chains.iter().zip(matches).all(is_same)
+            && chains.iter().zip(matches).all(is_same_chain)
+            && sets.iter().all(is_same_set)
+            && self.named_sets.iter().all(is_expected)
+            && self.objects.len() == objects.len()
+            && self.objects.iter().all(|there| there.is_desired)
+            && self.flowtables.len() == flowtables.len()
+            && self.flowtables.iter().all(|there| there.is_desired)
     }
 
     /// Whether there is a set of this name that stays with its elements, whatever is desired.

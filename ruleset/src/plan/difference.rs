@@ -175,20 +175,19 @@ impl Plan<'_> {
         Ok(differences)
     }
 
-    /// Whether the kernel holds what is desired.
-    ///
-    /// # Errors
-    /// As [`Plan::differences`].
-    pub fn is_empty(&self) -> Result<bool, PlanError> {
+    /// Whether the kernel holds what is desired: [`Plan::differences`] has none. Nothing is decompiled for it. A plan that was
+    /// read without rules does not know, and neither does one of a crowded table: for both it is false.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         let desired = &self.desired.ruleset().tables;
-        let is_plainly = |(table, matches): (&Table, &Vec<Option<Match>>)| {
-            let there = self.current.iter().find(|current| current.is_same_table(table));
-            there.is_some_and(|there| there.is_plainly(table, matches))
+        let is_left = |there: &CurrentTable| {
+            there.has_only_sets_that_stay() || desired.iter().any(|table| there.is_same_table(table))
         };
-        // Nothing has to be decompiled where the current rule is exactly the desired one.
-        let is_same =
-            self.current.len() == desired.len() && desired.iter().zip(&self.matches).all(is_plainly);
-        Ok(is_same || self.differences()?.is_empty())
+        let is_held = |(table, matches): (&Table, &Vec<Option<Match>>)| {
+            let there = self.current.iter().find(|current| current.is_same_table(table));
+            there.is_some_and(|there| there.holds(table, matches))
+        };
+        self.current.iter().all(is_left) && desired.iter().zip(&self.matches).all(is_held)
     }
 }
 
