@@ -16,4 +16,5 @@ mod json;
 mod knftables;
 mod load;
 mod monitor;
+mod own_lines;
 mod random;

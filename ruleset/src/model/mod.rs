@@ -162,6 +162,16 @@ impl Table {
         }
     }
 
+    /// Whether a rule adds elements to this set or deletes some.
+    pub(crate) fn updates(&self, set: &Name) -> bool {
+        let rules = self.chains.iter().chain(&self.anonymous).flat_map(|chain| &chain.rules);
+        let is_update = |statement: &Statement| match statement {
+            Statement::Update(update) => update.meter.is_none() && update.set == *set,
+            _ => false,
+        };
+        rules.flat_map(|rule| &rule.statements).any(is_update)
+    }
+
     /// Whether both are the same table to the kernel.
     #[must_use]
     pub fn is_same_table(&self, other: &Self) -> bool {

@@ -10,7 +10,7 @@ use super::fingerprint::{
 };
 use crate::desired::Desired;
 use crate::model::object::same_devices;
-use crate::nft::compile::{NamedSet, SetKey, named_set};
+use crate::nft::compile::{NamedSet, SetKey};
 use crate::nft::decompile;
 use crate::snapshot::{SetSnapshot, TableSnapshot};
 use crate::{BaseChain, Chain, Family, Flowtable, Name, Object, Policy, Set, Table, Text, Userdata};
@@ -113,14 +113,13 @@ impl CurrentTable {
         let named = table.sets.iter().filter(|set| !set.set.is_anonymous());
         let wanted = desired.ruleset().tables.iter().find(|wanted| wanted.is_same_table(&table.table));
         let compared = wanted.filter(|_| compared && !table.is_crowded);
-        let wanted_sets = compared.map_or(&[][..], |table| &table.sets);
         let mut current = Self {
             family,
             flags: table.table.flags,
             is_crowded: table.is_crowded,
             chains: Vec::new(),
             kept: Kept::of(&table.table.comment, &table.table.userdata),
-            named_sets: named.map(|set| CurrentSet::new(set, kept, wanted_sets)).collect::<Result<_, _>>()?,
+            named_sets: named.map(|set| CurrentSet::new(set, kept, compared)).collect::<Result<_, _>>()?,
             objects: Vec::new(),
             flowtables: Vec::new(),
             name,
@@ -299,11 +298,14 @@ impl Kept {
 }
 
 impl CurrentSet {
-    fn new(set: &SetSnapshot, kept: &[Set], desired: &[Set]) -> Result<Self, DecodeError> {
+    fn new(set: &SetSnapshot, kept: &[Set], table: Option<&Table>) -> Result<Self, DecodeError> {
         let name = &set.set.name;
         let stays = kept.iter().any(|kept| kept.name == *name && kept.is_alike(&set.set));
-        let desired = desired.iter().find(|desired| desired.name == *name).filter(|_| !stays);
-        let same = match desired.map(named_set) {
+        let desired = table.filter(|_| !stays).and_then(|table| {
+            let desired = table.sets.iter().find(|desired| desired.name == *name)?;
+            Some(NamedSet::listed(table, desired))
+        });
+        let same = match desired {
             Some(Ok(desired)) => NamedSet::read(set)?.map_or(Same::Nothing, |there| same(&there, &desired)),
             _ => Same::Nothing,
         };

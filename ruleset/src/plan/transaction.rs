@@ -7,7 +7,7 @@ use nftwire::expr::Immediate;
 use nftwire::{Batch, ChainFlags, ElementList, Expr, Position, Verdict};
 
 use crate::model::statement::ObjectKind;
-use crate::nft::compile::{self, AnonymousSet, NotCompiled, SetKey, compile_in, named_set};
+use crate::nft::compile::{self, AnonymousSet, NamedSet, NotCompiled, SetKey, compile_in, named_set};
 use crate::validate::RulePlace;
 use crate::{Chain, Family, Name, Rule, Ruleset};
 use nftwire::Text;
@@ -262,7 +262,7 @@ impl<'a> Transaction<'a> {
         let desired = &self.desired.tables[table];
         let (family, table_name) = (desired.family, desired.name.as_text());
         let name = desired.sets[set].name.as_text();
-        let compiled = named_set(&desired.sets[set])?;
+        let compiled = NamedSet::sent(desired, &desired.sets[set])?;
         self.push(Object::Set { table, set }, |batch| {
             let id = batch.take_set_id();
             batch.add_set(&compiled.head(family, table_name, name, id));

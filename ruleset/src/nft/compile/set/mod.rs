@@ -9,7 +9,7 @@ use nftwire::{Expr, Family, ObjectKind, SetFlags, SetPolicy, Text};
 
 use super::{NotCompiled, SetFault, load, stateful};
 use crate::nft::decompile::type_of::VERDICT;
-use crate::{DataType, Element, Expression, Name, Selector, Set, SetOrigin, SetType, SetValue};
+use crate::{DataType, Element, Expression, Name, Selector, Set, SetOrigin, SetType, SetValue, Table};
 
 use element::Ranges;
 pub(super) use element::moved;
@@ -222,6 +222,38 @@ impl NamedSet {
             userdata: &self.userdata,
             ..nftwire::Set::new(family, table, name, self.key_len)
         }
+    }
+}
+
+/// What a set without a size has once a rule is loaded that adds to it (`nft_dynset_init` in net/netfilter/nft_dynset.c,
+/// Linux 6.18).
+const SIZE_OF_UPDATED: u32 = 0xffff;
+
+impl NamedSet {
+    /// Compiles a table's set as it is sent. With a size, and not declared dynamic, a set is one that no rule can change:
+    /// where one does, the kernel has given it the size.
+    ///
+    /// # Errors
+    /// As [`named_set`].
+    pub(crate) fn sent(table: &Table, set: &Set) -> Result<Self, NotCompiled> {
+        let mut compiled = named_set(set)?;
+        let has_size = compiled.size == SIZE_OF_UPDATED && !compiled.flags.contains(SetFlags::EVAL);
+        if has_size && table.updates(&set.name) {
+            compiled.size = 0;
+        }
+        Ok(compiled)
+    }
+
+    /// Compiles a table's set as the kernel lists it after the table's rules were loaded.
+    ///
+    /// # Errors
+    /// As [`named_set`].
+    pub(crate) fn listed(table: &Table, set: &Set) -> Result<Self, NotCompiled> {
+        let mut compiled = named_set(set)?;
+        if compiled.size == 0 && table.updates(&set.name) {
+            compiled.size = SIZE_OF_UPDATED;
+        }
+        Ok(compiled)
     }
 }
 
