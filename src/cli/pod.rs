@@ -8,7 +8,7 @@ use super::flag::{Flag, Given, UsageError, Values};
 use super::node::StatusError;
 use super::pod_spec::PodSpec;
 use crate::diagnostic::{Explain, Explanation};
-use crate::pods::{Node, PodsError};
+use crate::pods::{self, Node, PodsError};
 
 pub(super) static POD: Flag<Option<Given>> =
     Flag::text("pod", "NAMESPACE/NAME", || None, |given| Ok(Some(given.clone()))).help(
@@ -70,16 +70,10 @@ pub(super) fn with_settings(pod: &Given) -> Result<(Given, PodSpec), Failure> {
 }
 
 fn names(pod: &Given) -> Result<(&str, &str), UsageError> {
-    let names = pod.text.split_once('/').filter(|(one, other)| is_name(one) && is_name(other));
-    names.ok_or_else(|| pod.fault(format_args!("{:?} is not NAMESPACE/NAME", pod.text)))
+    pods::namespace_and_name(&pod.text)
+        .ok_or_else(|| pod.fault(format_args!("{:?} is not NAMESPACE/NAME", pod.text)))
 }
 
 fn located(pod: &Given, path: String) -> Given {
     Given::new(format!("--{} {}", POD.name(), pod.text), path)
-}
-
-/// A DNS subdomain (RFC 1123), as all names of pods and namespaces are.
-fn is_name(text: &str) -> bool {
-    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-    (1..=253).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('.')
 }

@@ -155,6 +155,15 @@ impl Node {
     }
 }
 
+/// A pod's namespace and name, of `NAMESPACE/NAME`; `None` unless both are DNS subdomains (RFC 1123), as all of them are.
+#[must_use]
+pub fn namespace_and_name(text: &str) -> Option<(&str, &str)> {
+    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+    let is_name =
+        |text: &str| (1..=253).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('.');
+    text.split_once('/').filter(|(namespace, name)| is_name(namespace) && is_name(name))
+}
+
 /// Each network namespace that a process of this proc file system is in, the node's own too, by its oldest process, the
 /// oldest first.
 ///

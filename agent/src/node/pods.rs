@@ -8,6 +8,7 @@ use std::thread;
 use hyper::StatusCode;
 use meshwire::mesh::istio::Interface;
 use meshwire::mesh::istio::ambient::PodInterception;
+use meshwire::pods;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -44,9 +45,7 @@ impl Pods {
     }
 
     async fn one(&self, pod: &str) -> Result<Value, Reply> {
-        let Some((namespace, name)) =
-            pod.split_once('/').filter(|(namespace, name)| is_name(namespace) && is_name(name))
-        else {
+        let Some((namespace, name)) = pods::namespace_and_name(pod) else {
             return Err(Reply::failed(StatusCode::BAD_REQUEST, format!("{pod:?} is not NAMESPACE/NAME")));
         };
         let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
@@ -129,12 +128,6 @@ fn ambient(settings: &PodInterception) -> Value {
 
 fn bad_gateway(error: &ApiError) -> Reply {
     Reply::failed(StatusCode::BAD_GATEWAY, error.to_string())
-}
-
-/// A DNS subdomain (RFC 1123), as all names of pods and namespaces are.
-fn is_name(text: &str) -> bool {
-    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-    (1..=253).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('.')
 }
 
 /// Looks for their network namespaces on a thread that ends: it visits them.
