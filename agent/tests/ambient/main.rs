@@ -14,6 +14,7 @@ mod common;
 mod chaos;
 mod harness;
 mod measure;
+mod mesh;
 mod migration;
 mod program;
 mod traffic;

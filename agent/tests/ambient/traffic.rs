@@ -25,6 +25,7 @@ use tokio::net::{self, TcpSocket};
 use tokio::task::JoinSet;
 
 use super::harness::{Namespace, Node, Sandbox, run, within};
+use super::mesh::Mesh;
 
 /// What ztunnel's own packets have, so that they are not intercepted again.
 const MARK: u32 = 0x539;
@@ -35,7 +36,7 @@ const APPLICATION: u16 = 80;
 /// Makes bytes others than those that the application wrote, and back: what TLS is here.
 const KEY: u8 = 0x5a;
 /// How long anything on the wire may take: pods on the same machine, on a busy one.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// A pod that talks.
 pub(super) struct Talker {
@@ -79,13 +80,15 @@ impl Traffic {
         let mut rules = "table bridge wire {\n".to_owned();
         let mut chain = String::new();
         for (pair, two) in talkers.chunks(2).enumerate() {
-            rules += &format!("counter pair{pair} {{ }}\n");
-            for (from, to, port) in [(&two[0], &two[1], "dport"), (&two[1], &two[0], "sport")] {
-                // What is longer than its headers says something.
-                chain += &format!(
-                    "ip saddr {} ip daddr {} tcp {port} {APPLICATION} meta length > 60 counter name pair{pair}\n",
-                    from.address, to.address
-                );
+            for (form, number) in [("plain", APPLICATION), ("tunnel", TUNNEL)] {
+                rules += &format!("counter {form}{pair} {{ }}\n");
+                for (from, to, port) in [(&two[0], &two[1], "dport"), (&two[1], &two[0], "sport")] {
+                    // What is longer than its headers says something.
+                    chain += &format!(
+                        "ip saddr {} ip daddr {} tcp {port} {number} meta length > 60 counter name {form}{pair}\n",
+                        from.address, to.address
+                    );
+                }
             }
         }
         wire.feed(
@@ -104,20 +107,16 @@ impl Traffic {
             let to = SocketAddrV4::new(two[1].address, APPLICATION);
             let inside = Netns::from_path(two[0].sandbox.namespace.path()).unwrap();
             inside.enter(|| connect(to).and_then(|mut stream| exchange(&mut stream)).unwrap()).unwrap();
-            assert!(self.plaintext(pair) > 0, "plain text is not seen");
+            assert!(self.seen("plain", pair) > 0, "plain text is not seen");
         }
         self.wire.output("nft reset counters");
     }
 
-    /// Starts ztunnel's proxies, for as long as it has them, and the applications.
-    pub(super) fn start(&mut self, ztunnel: Arc<Ztunnel>) {
-        let pods =
-            self.talkers.iter().map(|pod| (pod.uid.clone(), (pod.sandbox.namespace.path(), pod.address)));
-        let (pods, over) = (pods.collect(), Arc::clone(&self.over));
-        let (sender, all_run) = mpsc::channel();
-        self.threads.push(thread::spawn(move || proxies(&ztunnel, &pods, &over, &sender)));
-        // As ztunnel acknowledges a pod once its proxy listens.
-        all_run.recv_timeout(2 * LIMIT).unwrap();
+    /// Starts the applications, and the proxies that the testkit's ztunnel lacks, for as long as it has them.
+    pub(super) fn start(&mut self, mesh: &Mesh) {
+        if let Mesh::Peer(ztunnel) = mesh {
+            self.start_proxies(Arc::clone(ztunnel));
+        }
         for two in self.talkers.chunks(2) {
             let ledger = Arc::new(Ledger::default());
             self.ledgers.push(Arc::clone(&ledger));
@@ -127,6 +126,16 @@ impl Traffic {
         }
     }
 
+    fn start_proxies(&mut self, ztunnel: Arc<Ztunnel>) {
+        let pods =
+            self.talkers.iter().map(|pod| (pod.uid.clone(), (pod.sandbox.namespace.path(), pod.address)));
+        let (pods, over) = (pods.collect(), Arc::clone(&self.over));
+        let (sender, all_run) = mpsc::channel();
+        self.threads.push(thread::spawn(move || proxies(&ztunnel, &pods, &over, &sender)));
+        // As ztunnel acknowledges a pod once its proxy listens.
+        all_run.recv_timeout(2 * LIMIT).unwrap();
+    }
+
     /// Ends all connections, and waits until there are others.
     pub(super) fn connect_anew(&self) {
         self.ledgers.iter().for_each(|ledger| ledger.renew.store(true, Ordering::Relaxed));
@@ -134,9 +143,9 @@ impl Traffic {
         within(2 * LIMIT, "all connections are new ones", is_new);
     }
 
-    /// How many bytes of a pair were seen in plain text so far, with their headers.
-    pub(super) fn plaintext(&self, pair: usize) -> u64 {
-        let listed = self.wire.output(&format!("nft -j list counter bridge wire pair{pair}"));
+    /// How many bytes of a pair were seen on the wire so far, `plain` or in the `tunnel`, with their headers.
+    pub(super) fn seen(&self, form: &str, pair: usize) -> u64 {
+        let listed = self.wire.output(&format!("nft -j list counter bridge wire {form}{pair}"));
         let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
         let counters =
             listed["nftables"].as_array().unwrap().iter().filter_map(|object| object.get("counter"));
