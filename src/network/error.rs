@@ -33,6 +33,12 @@ pub enum Attempt {
     AddRule(PolicyRule),
     /// A policy rule.
     RemoveRule(PolicyRule),
+    /// The rules for probes of a pod with a branch interface.
+    AddProbeRules(IpAddr),
+    /// The rules for probes of a pod with a branch interface.
+    RemoveProbeRules(IpAddr),
+    /// The dump of a table's routes.
+    ReadTable(Family, u32),
     /// The dump that finds out which default route a table has.
     ReadRoutes(LocalRoute),
     /// A table's local default route.
@@ -46,9 +52,11 @@ impl Attempt {
     fn family(self) -> Option<Family> {
         match self {
             Self::ListAddresses | Self::ListLinks | Self::ReadLinkSettings(_) => None,
-            Self::Resolve(address) => Some(if address.is_ipv4() { Family::V4 } else { Family::V6 }),
+            Self::Resolve(address) | Self::AddProbeRules(address) | Self::RemoveProbeRules(address) => {
+                Some(Family::of(address))
+            }
             Self::AddAddress(_) | Self::RemoveAddress(_) => Some(Family::V6),
-            Self::ListRules(family) => Some(family),
+            Self::ListRules(family) | Self::ReadTable(family, _) => Some(family),
             Self::AddRule(rule) | Self::RemoveRule(rule) => Some(rule.family),
             Self::ReadRoutes(route) | Self::AddRoute(route) | Self::RemoveRoute(route) => Some(route.family),
         }
@@ -61,18 +69,37 @@ impl Attempt {
             | Self::ReadLinkSettings(_)
             | Self::Resolve(_)
             | Self::ListRules(_)
+            | Self::ReadTable(..)
             | Self::ReadRoutes(_) => false,
             Self::AddAddress(_)
             | Self::RemoveAddress(_)
             | Self::AddRule(_)
             | Self::RemoveRule(_)
+            | Self::AddProbeRules(_)
+            | Self::RemoveProbeRules(_)
             | Self::AddRoute(_)
             | Self::RemoveRoute(_) => true,
         }
     }
 
     fn is_about_rules(self) -> bool {
-        matches!(self, Self::ListRules(_) | Self::AddRule(_) | Self::RemoveRule(_))
+        match self {
+            Self::ListRules(_)
+            | Self::AddRule(_)
+            | Self::RemoveRule(_)
+            | Self::AddProbeRules(_)
+            | Self::RemoveProbeRules(_) => true,
+            Self::ListAddresses
+            | Self::ListLinks
+            | Self::ReadLinkSettings(_)
+            | Self::Resolve(_)
+            | Self::AddAddress(_)
+            | Self::RemoveAddress(_)
+            | Self::ReadTable(..)
+            | Self::ReadRoutes(_)
+            | Self::AddRoute(_)
+            | Self::RemoveRoute(_) => false,
+        }
     }
 }
 
@@ -88,6 +115,9 @@ impl fmt::Display for Attempt {
             Self::ListRules(family) => write!(f, "list the {family} rules"),
             Self::AddRule(rule) => write!(f, "add the {rule}"),
             Self::RemoveRule(rule) => write!(f, "remove the {rule}"),
+            Self::AddProbeRules(address) => write!(f, "add the rules for probes of {address}"),
+            Self::RemoveProbeRules(address) => write!(f, "remove the rules for probes of {address}"),
+            Self::ReadTable(family, table) => write!(f, "read the {family} routes of table {table}"),
             Self::ReadRoutes(route) => write!(f, "read the {} routes of table {}", route.family, route.table),
             Self::AddRoute(route) => write!(f, "add the {route}"),
             Self::RemoveRoute(route) => write!(f, "remove the {route}"),

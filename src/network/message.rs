@@ -161,12 +161,19 @@ pub(super) fn table_of_mark(found: &Fibmsg, mark: u32) -> Option<u32> {
 fn does_nothing_more(found: &Fibmsg) -> bool {
     !found.fib_flags().contains(Frf::INVERT)
         && (*found.fib_dst_len(), *found.fib_src_len(), *found.fib_tos()) == (0, 0, 0)
-        && found.rtattrs().iter().all(|attribute| match attribute.rta_type() {
-            Frattr::Fwmark | Frattr::Fwmask | Frattr::Table | Frattr::Priority | Frattr::Protocol => true,
-            // Reported with every rule; all ones is "off".
-            Frattr::SuppressPrefixlen => native_u32(attribute.rta_payload().as_ref()) == Some(u32::MAX),
-            _ => false,
+        && found.rtattrs().iter().all(|attribute| {
+            matches!(attribute.rta_type(), Frattr::Fwmark | Frattr::Fwmask) || is_in_every_rule(attribute)
         })
+}
+
+/// Whether the attribute is one that every rule has, and is no condition.
+pub(super) fn is_in_every_rule(attribute: &Rtattr<Frattr, Buffer>) -> bool {
+    match attribute.rta_type() {
+        Frattr::Table | Frattr::Priority | Frattr::Protocol => true,
+        // All ones is "off".
+        Frattr::SuppressPrefixlen => native_u32(attribute.rta_payload().as_ref()) == Some(u32::MAX),
+        _ => false,
+    }
 }
 
 fn copy(found: &Fibmsg) -> Encoded<Fibmsg> {
@@ -188,10 +195,10 @@ fn mask(rule: &PolicyRule) -> u32 {
     rule.mask.unwrap_or(u32::MAX)
 }
 
-/// A request for all routes of this route's family and table.
-pub(super) fn any_route(route: LocalRoute) -> Encoded<Rtmsg> {
-    let table = RtBuffer::from_iter([attribute(Rta::Table, route.table)?]);
-    route_message(route.family, Rtn::Unspec, RtScope::Universe, Rtprot::Unspec, table)
+/// A request for all routes of a family and table.
+pub(super) fn any_route(family: Family, table: u32) -> Encoded<Rtmsg> {
+    let table = RtBuffer::from_iter([attribute(Rta::Table, table)?]);
+    route_message(family, Rtn::Unspec, RtScope::Universe, Rtprot::Unspec, table)
 }
 
 /// The route itself. `protocol` says who adds it, or when removing, whose may be removed (Unspec: anyone's).
@@ -234,11 +241,6 @@ const RTA_UID: u16 = 25;
 
 /// `ip route get`: what the kernel does with a packet such as this.
 pub(super) fn route_query(query: &RouteQuery) -> Encoded<Rtmsg> {
-    let octets = |address: IpAddr| match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    };
-    let bits = |address: IpAddr| if address.is_ipv4() { 32 } else { 128 };
     let mut attributes = RtBuffer::from_iter([
         attribute(Rta::Dst, octets(query.destination))?,
         attribute(Rta::Mark, query.mark)?,
@@ -252,9 +254,8 @@ pub(super) fn route_query(query: &RouteQuery) -> Encoded<Rtmsg> {
     if let Some(uid) = query.uid {
         attributes.push(attribute(Rta::from(RTA_UID), uid)?);
     }
-    let family = if query.destination.is_ipv4() { Family::V4 } else { Family::V6 };
     Ok(RtmsgBuilder::default()
-        .rtm_family(address_family(family))
+        .rtm_family(address_family(Family::of(query.destination)))
         .rtm_dst_len(bits(query.destination))
         .rtm_src_len(query.source.map_or(0, bits))
         .rtm_tos(0)
@@ -306,25 +307,37 @@ impl FoundRoute {
     }
 }
 
-fn address_family(family: Family) -> RtAddrFamily {
+pub(super) fn address_family(family: Family) -> RtAddrFamily {
     match family {
         Family::V4 => RtAddrFamily::Inet,
         Family::V6 => RtAddrFamily::Inet6,
     }
 }
 
-fn attribute<T: RtaType, V: Size + ToBytes>(kind: T, value: V) -> Encoded<Rtattr<T, Buffer>> {
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// The length of a prefix that is one address.
+pub(super) fn bits(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+pub(super) fn attribute<T: RtaType, V: Size + ToBytes>(kind: T, value: V) -> Encoded<Rtattr<T, Buffer>> {
     Ok(RtattrBuilder::default().rta_type(kind).rta_payload(value).build()?)
 }
 
-fn find<T: RtaType>(attributes: &RtBuffer<T, Buffer>, kind: T) -> Option<&[u8]> {
+pub(super) fn find<T: RtaType>(attributes: &RtBuffer<T, Buffer>, kind: T) -> Option<&[u8]> {
     attributes
         .iter()
         .find(|attribute| *attribute.rta_type() == kind)
         .map(|found| found.rta_payload().as_ref())
 }
 
-fn native_u32(bytes: &[u8]) -> Option<u32> {
+pub(super) fn native_u32(bytes: &[u8]) -> Option<u32> {
     bytes.first_chunk().copied().map(u32::from_ne_bytes)
 }
 

@@ -6,6 +6,7 @@
 //!
 //! Numbers, attributes and their meaning: rtnetlink(7), linux/rtnetlink.h, linux/fib_rules.h.
 
+mod branch;
 mod desired;
 mod error;
 mod lock;
@@ -21,6 +22,7 @@ use neli::consts::rtnl::{Rtm, Rtprot};
 
 use wire::Wire;
 
+pub use branch::BranchRoute;
 pub use desired::Network;
 pub use error::{Attempt, FoundRoute, RouteError};
 pub(crate) use lock::Lock;
@@ -37,6 +39,12 @@ pub enum Family {
     V4,
     /// IPv6.
     V6,
+}
+
+impl Family {
+    fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
 }
 
 impl fmt::Display for Family {
@@ -339,7 +347,7 @@ impl RouteSocket {
     /// first.
     fn default_routes(&mut self, route: LocalRoute) -> Result<Vec<FoundRoute>, RouteError> {
         let attempt = Attempt::ReadRoutes(route);
-        self.0.dump(attempt, Rtm::Getroute, message::any_route(route), |found| {
+        self.0.dump(attempt, Rtm::Getroute, message::any_route(route.family, route.table), |found| {
             message::found_in_place_of(found, route)
         })
     }

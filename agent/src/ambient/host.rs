@@ -16,6 +16,7 @@ use meshwire::mesh::istio::ambient::HostInterception;
 use meshwire::probes::{self, PodUid, PodUidError, ProbesError};
 use meshwire::verify::verify;
 
+use super::branch::Branches;
 use super::netns::{Netns, NetnsError};
 use super::settings::Settings;
 use super::state::{Input, Uid};
@@ -74,8 +75,15 @@ pub(super) fn start(
     results: impl Fn(Input) + Send + 'static,
 ) -> std::io::Result<mpsc::Sender<Job>> {
     let (sender, jobs) = mpsc::channel();
-    let mut host =
-        Host { netns, proc: settings.proc.clone(), settings, metrics, kubelets: None, is_taken_over: false };
+    let mut host = Host {
+        netns,
+        proc: settings.proc.clone(),
+        settings,
+        metrics,
+        kubelets: None,
+        is_taken_over: false,
+        branches: Branches::default(),
+    };
     thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
         for job in jobs {
             if let Some(result) = host.work(job) {
@@ -94,6 +102,7 @@ struct Host {
     kubelets: Option<(Vec<u32>, Instant)>,
     /// Whether nothing is left of an agent that was here before
     is_taken_over: bool,
+    branches: Branches,
 }
 
 impl Host {
@@ -119,8 +128,7 @@ impl Host {
                 return None;
             }
             Job::Destroy(reply) => {
-                let destroyed = self.netns.enter(|nft, _| Ok(HostInterception::destroy(nft)?));
-                let _ = reply.send(text(destroyed.map(drop).map_err(HostError::from)));
+                let _ = reply.send(text(self.destroy()));
                 return None;
             }
         })
@@ -139,8 +147,32 @@ impl Host {
         let elements = probes?.into_iter();
         // What has no owner's name is somebody else's.
         let owned = elements.filter_map(|probe| Some((probe.address, Uid::from(&*probe.pod_uid?))));
+        let owned: Vec<_> = owned.collect();
+        self.keep_probes_on_the_node(&owned);
         // Rules of iptables next to intact ones of ours have to go, too.
-        Ok((intact && is_taken_over, owned.collect()))
+        Ok((intact && is_taken_over, owned))
+    }
+
+    /// Makes what is missing of the rules of pods that an agent before this one has added, or whose rules somebody removed.
+    fn keep_probes_on_the_node(&mut self, probes: &[(IpAddr, Uid)]) {
+        let (branches, wanted, proc) = (&mut self.branches, self.settings.branch_interfaces, &self.proc);
+        let made = self.netns.enter(|_, routes| {
+            branches.look(wanted, proc);
+            Ok(branches.add(routes, probes.iter().map(|(address, _)| *address))?)
+        });
+        if let Err(error) = made {
+            tracing::warn!(target: "cni-agent", "probes of pods with a branch interface may fail, which is looked at again in 30 s: {error}");
+        }
+    }
+
+    fn destroy(&mut self) -> Result<(), HostError> {
+        let branches = &mut self.branches;
+        self.netns.enter(|nft, routes| {
+            branches.clear(routes)?;
+            HostInterception::destroy(nft)?;
+            Ok(())
+        })?;
+        Ok(())
     }
 
     fn program(&mut self) -> Result<(), HostError> {
@@ -150,17 +182,31 @@ impl Host {
         Ok(())
     }
 
-    fn add(&self, uid: &Uid, addresses: &BTreeSet<IpAddr>) -> Result<(), HostError> {
+    fn add(&mut self, uid: &Uid, addresses: &BTreeSet<IpAddr>) -> Result<(), HostError> {
         let owner = PodUid::new(uid.as_ref())?;
         let addresses: Vec<_> = addresses.iter().copied().collect();
-        self.netns.enter(|nft, _| Ok(probes::add(nft, &addresses, owner)))??;
+        let branches = &mut self.branches;
+        self.netns.enter(|nft, routes| {
+            let added = probes::add(nft, &addresses, owner);
+            branches.add(routes, addresses)?;
+            Ok(added)
+        })??;
         Ok(())
     }
 
-    fn remove(&self, uid: &Uid, addresses: &BTreeSet<IpAddr>) -> Result<(), HostError> {
+    fn remove(&mut self, uid: &Uid, addresses: &BTreeSet<IpAddr>) -> Result<(), HostError> {
         let owner = PodUid::new(uid.as_ref())?;
         let addresses: Vec<_> = addresses.iter().copied().collect();
-        let removal = self.netns.enter(|nft, _| Ok(probes::remove(nft, &addresses, Some(owner))))??;
+        let branches = &mut self.branches;
+        let removal = self.netns.enter(|nft, routes| {
+            let removal = probes::remove(nft, &addresses, Some(owner));
+            if let Ok(removal) = &removal {
+                let is_others =
+                    |address: &IpAddr| removal.others.iter().any(|probe| probe.address == *address);
+                branches.remove(routes, addresses.into_iter().filter(|address| !is_others(address)))?;
+            }
+            Ok(removal)
+        })??;
         for probe in removal.others {
             let other = probe.pod_uid.as_deref().unwrap_or("nobody");
             tracing::warn!(target: "cni-agent", "{} has become {other}'s, not pod {uid}'s: it stays", probe.address);

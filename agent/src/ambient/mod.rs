@@ -2,6 +2,7 @@
 
 mod api;
 mod backoff;
+mod branch;
 pub mod cluster;
 pub mod handover;
 mod host;

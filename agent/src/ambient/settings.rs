@@ -21,6 +21,8 @@ pub struct Settings {
     pub system_namespace: String,
     /// What pods get that say nothing themselves
     pub pod: PodInterception,
+    /// Whether probes of pods with a branch interface of AWS are kept on the node
+    pub branch_interfaces: bool,
     /// Where ztunnel connects
     pub zds_socket: PathBuf,
     /// The directory of the socket for the plugin's events
@@ -77,11 +79,12 @@ impl Settings {
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingError> {
         let variable = |name: &'static str| variable(name).filter(|value| !value.is_empty());
         let text = |name, default: &str| variable(name).unwrap_or_else(|| default.to_owned());
-        let switch = |name| match variable(name) {
+        let switch_or = |name, default| match variable(name) {
             Some(value) => boolean(&value)
                 .map_err(|_| SettingError { variable: name, fault: SettingFault::Boolean(value) }),
-            None => Ok(false),
+            None => Ok(default),
         };
+        let switch = |name| switch_or(name, false);
         let node = variable("NODE_NAME")
             .ok_or(SettingError { variable: "NODE_NAME", fault: SettingFault::Missing })?;
         let selectors = match variable("AMBIENT_ENABLEMENT_SELECTOR") {
@@ -109,6 +112,7 @@ impl Settings {
                 native_nftables: switch("NATIVE_NFTABLES")?,
                 ..PodInterception::default()
             },
+            branch_interfaces: switch_or("AMBIENT_ENABLE_AWS_BRANCH_ENI_PROBE", true)?,
             zds_socket: text("ZTUNNEL_UDS_ADDRESS", "/var/run/ztunnel/ztunnel.sock").into(),
             run_directory: text("CNI_AGENT_RUN_DIR", "/var/run/istio-cni").into(),
             proc: text("HOST_PROC_DIR", "/host/proc").into(),
@@ -243,6 +247,7 @@ mod tests {
         assert_eq!(settings.selectors, default_selectors());
         assert_eq!(settings.event_socket(), PathBuf::from("/var/run/istio-cni/pluginevent.sock"));
         assert_eq!(settings.pod, PodInterception::default());
+        assert!(settings.branch_interfaces);
         // An empty variable is what a chart leaves where a value is not set.
         assert_eq!(read(&[("AMBIENT_IPV6", ""), ("HOST_PROBE_SNAT_IP", "")]).unwrap().pod, settings.pod);
     }
@@ -270,8 +275,10 @@ mod tests {
             ("EXCLUDE_NAMESPACES", "kube-system, other"),
             ("HOST_PROBE_SNAT_IP", "169.254.1.1"),
             ("HOST_PROBE_SNAT_IPV6", "fd00::1"),
+            ("AMBIENT_ENABLE_AWS_BRANCH_ENI_PROBE", "false"),
         ])
         .unwrap();
+        assert!(!settings.branch_interfaces);
         assert!(settings.pod.ipv6 && settings.pod.dns);
         assert_eq!(settings.excluded_namespaces, ["kube-system", "other"]);
         let host = settings.host(vec![7]);

@@ -11,6 +11,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod branch;
 mod chaos;
 mod harness;
 mod measure;
