@@ -18,6 +18,7 @@ mod measure;
 mod mesh;
 mod migration;
 mod program;
+mod real;
 mod traffic;
 
 use std::io::{Read, Write};

@@ -31,7 +31,7 @@ impl Mesh {
     pub(super) fn start(node: &Node, pods: impl Iterator<Item = (String, Vec<String>)>) -> Self {
         match env::var_os("MESHWIRE_ZTUNNEL") {
             None => Self::Peer(Arc::new(node.ztunnel())),
-            Some(path) => Self::Program(Program::start(path.into(), node, pods)),
+            Some(path) => Self::Program(Program::start(path.into(), node, &cluster(pods, &[]))),
         }
     }
 
@@ -69,6 +69,36 @@ impl Mesh {
     }
 }
 
+/// Pods and services, as text of YAML: a pod has a name and addresses; a service a name, an address, and a pod, whose port 80
+/// is the service's.
+pub(super) fn cluster(
+    pods: impl Iterator<Item = (String, Vec<String>)>,
+    services: &[(&str, &str, &str)],
+) -> String {
+    let hostname = |service: &str| format!("{service}.default.svc.cluster.local");
+    let workloads: Vec<_> = pods
+        .map(|(name, addresses)| {
+            let own = services.iter().filter(|(_, _, pod)| *pod == name);
+            let own: Value =
+                own.map(|(name, ..)| (format!("default/{}", hostname(name)), json!({ "80": 80 }))).collect();
+            json!({
+                "uid": format!("cluster//Pod/default/{name}"), "name": name, "namespace": "default",
+                "serviceAccount": "sa", "workloadIps": addresses, "protocol": "HBONE", "node": "node",
+                "services": own,
+            })
+        })
+        .collect();
+    let service = |(name, address, _): &(&str, &str, &str)| {
+        json!({
+            "name": name, "namespace": "default", "hostname": hostname(name),
+            "vips": [format!("/{address}")], "ports": { "80": 80 },
+        })
+    };
+    let services: Vec<_> = services.iter().map(service).collect();
+    // Ports are numbers, which names in JSON cannot be.
+    json!({ "workloads": workloads, "services": services }).to_string().replace(r#""80":80"#, "80: 80")
+}
+
 /// ztunnels of an executable, each in a network namespace of its own, as its pod is.
 pub(super) struct Program {
     path: PathBuf,
@@ -90,18 +120,10 @@ struct Instance {
 }
 
 impl Program {
-    fn start(path: PathBuf, node: &Node, pods: impl Iterator<Item = (String, Vec<String>)>) -> Self {
-        let workloads: Vec<_> = pods
-            .map(|(name, addresses)| {
-                json!({
-                    "uid": format!("cluster//Pod/default/{name}"), "name": name, "namespace": "default",
-                    "serviceAccount": "sa", "workloadIps": addresses, "protocol": "HBONE", "node": "node",
-                    "services": {},
-                })
-            })
-            .collect();
+    /// Starts the first one, which reads what it knows of the cluster from a file.
+    pub(super) fn start(path: PathBuf, node: &Node, text: &str) -> Self {
         let cluster = node.files.path("cluster.yaml");
-        fs::write(&cluster, json!({ "workloads": workloads }).to_string()).unwrap();
+        fs::write(&cluster, text).unwrap();
         let socket = node.files.path("ztunnel/ztunnel.sock");
         let program = Self {
             path,
@@ -125,7 +147,7 @@ impl Program {
         Instance { child: command.spawn().unwrap(), namespace }
     }
 
-    fn proxies(&self) -> BTreeSet<String> {
+    pub(super) fn proxies(&self) -> BTreeSet<String> {
         let instances = self.instances.lock().unwrap();
         let dump = instances.running.last().and_then(|newest| newest.get(15000, "/config_dump"));
         let dump: Value = dump.and_then(|dump| serde_json::from_str(&dump).ok()).unwrap_or_default();
@@ -137,24 +159,38 @@ impl Program {
         self.instances.lock().unwrap().end_those_that_are_replaced();
         match random % 60 {
             0 => self.replace(),
-            1 => {
-                let mut instances = self.instances.lock().unwrap();
-                instances.killed += 1;
-                instances.running.drain(..).for_each(|mut old| old.kill());
-                instances.running.push(self.instance());
-            }
+            1 => self.kill(),
             2 => self.stop_for_a_while(),
             _ => {}
         }
     }
 
     /// As its DaemonSet does: another one is started, and once that is ready the old one ends.
-    fn replace(&self) {
+    pub(super) fn replace(&self) {
         let mut instances = self.instances.lock().unwrap();
         if let [_] = instances.running[..] {
             instances.replaced += 1;
             instances.running.push(self.instance());
         }
+    }
+
+    /// Without a farewell; another one is started at once.
+    pub(super) fn kill(&self) {
+        let mut instances = self.instances.lock().unwrap();
+        instances.killed += 1;
+        instances.running.drain(..).for_each(|mut old| old.kill());
+        instances.running.push(self.instance());
+    }
+
+    /// What the newest one counts, as text for Prometheus.
+    pub(super) fn metrics(&self) -> String {
+        let instances = self.instances.lock().unwrap();
+        instances.running.last().and_then(|newest| newest.get(15020, "/metrics")).unwrap_or_default()
+    }
+
+    /// How many run.
+    pub(super) fn count(&self) -> usize {
+        self.instances.lock().unwrap().running.len()
     }
 
     /// Longer than the agent waits for an acknowledgement.
@@ -169,7 +205,7 @@ impl Program {
     }
 
     /// Waits until the newest one is ready, and alone.
-    fn settle(&self) {
+    pub(super) fn settle(&self) {
         within(Duration::from_secs(30), "ztunnel is ready, and alone", || {
             let mut instances = self.instances.lock().unwrap();
             instances.end_those_that_are_replaced();

@@ -32,7 +32,7 @@ const MARK: u32 = 0x539;
 const OUTBOUND: u16 = 15001;
 const INBOUND: u16 = 15006;
 const TUNNEL: u16 = 15008;
-const APPLICATION: u16 = 80;
+pub(super) const APPLICATION: u16 = 80;
 /// Makes bytes others than those that the application wrote, and back: what TLS is here.
 const KEY: u8 = 0x5a;
 /// How long anything on the wire may take: pods on the same machine, on a busy one.
@@ -63,7 +63,7 @@ pub(super) struct Ledger {
 
 /// Pods that talk in pairs: 0 to 1, 2 to 3, and so on.
 pub(super) struct Traffic {
-    wire: Namespace,
+    pub(super) wire: Namespace,
     pub(super) talkers: Vec<Talker>,
     pub(super) ledgers: Vec<Arc<Ledger>>,
     over: Arc<AtomicBool>,
@@ -239,14 +239,14 @@ fn talk(to: SocketAddrV4, ledger: &Ledger, over: &AtomicBool) {
     }
 }
 
-fn connect(to: SocketAddrV4) -> io::Result<TcpStream> {
+pub(super) fn connect(to: SocketAddrV4) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&to.into(), LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
 
-fn exchange(stream: &mut TcpStream) -> io::Result<()> {
+pub(super) fn exchange(stream: &mut TcpStream) -> io::Result<()> {
     stream.write_all(WORDS)?;
     let mut back = [0; WORDS.len()];
     stream.read_exact(&mut back)?;
