@@ -67,6 +67,7 @@ mod span;
 mod table;
 #[cfg(test)]
 mod testing;
+mod tunnel;
 pub mod uapi;
 pub mod userdata;
 mod version;
@@ -92,4 +93,5 @@ pub use rule::{Compat, Position, Rule};
 pub use set::{Set, SetFlags, SetPolicy};
 pub use socket::{Commit, Socket};
 pub use table::{Table, TableFlags};
+pub use tunnel::{GeneveOption, TunnelObject, TunnelOptions};
 pub use version::{Version, release};

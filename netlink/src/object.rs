@@ -4,7 +4,7 @@ use netlink_packet_core::NLM_F_CREATE;
 
 use crate::expr::{Connlimit, Counter, Limit, Quota, Synproxy};
 use crate::number::kernel_number;
-use crate::{AttrReader, AttrWriter, Batch, DecodeError, Family, Message, Text, uapi};
+use crate::{AttrReader, AttrWriter, Batch, DecodeError, Family, Message, Text, TunnelObject, uapi};
 
 kernel_number! {
     /// What an object is (`NFT_OBJECT_*`).
@@ -72,6 +72,8 @@ pub enum ObjectData<'a> {
     CtExpect(CtExpect),
     /// A security mark: the context, such as one of SELinux (from 4.20 on)
     Secmark(Text<'a>),
+    /// The metadata of a tunnel
+    Tunnel(Box<TunnelObject>),
     /// An object that this crate has no type for, as it was received
     Unknown {
         /// What it is
@@ -133,6 +135,7 @@ impl ObjectData<'_> {
             Self::CtTimeout(_) => ObjectKind::CtTimeout,
             Self::CtExpect(_) => ObjectKind::CtExpectation,
             Self::Secmark(_) => ObjectKind::Secmark,
+            Self::Tunnel(_) => ObjectKind::Tunnel,
             Self::Unknown { kind, .. } => *kind,
         }
     }
@@ -218,7 +221,8 @@ impl Batch {
 }
 
 impl ObjectKind {
-    /// The name in nft's grammar: `counter`, `ct helper`, …; `unknown` where it has no word.
+    /// The name in nft's grammar: `counter`, `ct helper`, …. For `connlimit` nft has no word; this is the kernel's.
+    /// `unknown` where there is none at all.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -230,6 +234,8 @@ impl ObjectKind {
             Self::Secmark => "secmark",
             Self::CtExpectation => "ct expectation",
             Self::Synproxy => "synproxy",
+            Self::Tunnel => "tunnel",
+            Self::Connlimit => "connlimit",
             _ => "unknown",
         }
     }
@@ -247,6 +253,9 @@ impl<'a> ObjectData<'a> {
             ObjectKind::CtTimeout => CtTimeout::decode(attributes).map(Self::CtTimeout),
             ObjectKind::CtExpectation => CtExpect::decode(attributes).map(Self::CtExpect),
             ObjectKind::Secmark => decode_secmark(attributes).map(Self::Secmark),
+            ObjectKind::Tunnel => {
+                TunnelObject::parse(attributes).map(|tunnel| Self::Tunnel(Box::new(tunnel)))
+            }
             _ => Ok(Self::Unknown { kind, attributes: attributes.as_bytes() }),
         }
     }
@@ -262,6 +271,7 @@ impl<'a> ObjectData<'a> {
             Self::CtTimeout(timeout) => timeout.encode(writer),
             Self::CtExpect(expectation) => expectation.encode(writer),
             Self::Secmark(context) => writer.put_text(uapi::NFTA_SECMARK_CTX, context),
+            Self::Tunnel(tunnel) => tunnel.encode(writer),
             Self::Unknown { attributes, .. } => writer.raw(attributes),
         }
     }

@@ -371,6 +371,37 @@ pub const NFTA_CT_EXPECT_SIZE: u16 = 5;
 // enum nft_secmark_attributes
 pub const NFTA_SECMARK_CTX: u16 = 1;
 
+// enum nft_tunnel_key_attributes
+pub const NFTA_TUNNEL_KEY_ID: u16 = 1;
+pub const NFTA_TUNNEL_KEY_IP: u16 = 2;
+pub const NFTA_TUNNEL_KEY_IP6: u16 = 3;
+pub const NFTA_TUNNEL_KEY_FLAGS: u16 = 4;
+pub const NFTA_TUNNEL_KEY_TOS: u16 = 5;
+pub const NFTA_TUNNEL_KEY_TTL: u16 = 6;
+pub const NFTA_TUNNEL_KEY_SPORT: u16 = 7;
+pub const NFTA_TUNNEL_KEY_DPORT: u16 = 8;
+pub const NFTA_TUNNEL_KEY_OPTS: u16 = 9;
+
+// enum nft_tunnel_key_ip_attributes, and the same two of enum nft_tunnel_key_ip6_attributes
+pub const NFTA_TUNNEL_KEY_IP_SRC: u16 = 1;
+pub const NFTA_TUNNEL_KEY_IP_DST: u16 = 2;
+pub const NFTA_TUNNEL_KEY_IP6_FLOWLABEL: u16 = 3;
+
+// enum nft_tunnel_opts_attributes
+pub const NFTA_TUNNEL_KEY_OPTS_VXLAN: u16 = 1;
+pub const NFTA_TUNNEL_KEY_OPTS_ERSPAN: u16 = 2;
+pub const NFTA_TUNNEL_KEY_OPTS_GENEVE: u16 = 3;
+
+// enum nft_tunnel_opts_vxlan_attributes, _erspan_attributes, _geneve_attributes
+pub const NFTA_TUNNEL_KEY_VXLAN_GBP: u16 = 1;
+pub const NFTA_TUNNEL_KEY_ERSPAN_VERSION: u16 = 1;
+pub const NFTA_TUNNEL_KEY_ERSPAN_V1_INDEX: u16 = 2;
+pub const NFTA_TUNNEL_KEY_ERSPAN_V2_HWID: u16 = 3;
+pub const NFTA_TUNNEL_KEY_ERSPAN_V2_DIR: u16 = 4;
+pub const NFTA_TUNNEL_KEY_GENEVE_CLASS: u16 = 1;
+pub const NFTA_TUNNEL_KEY_GENEVE_TYPE: u16 = 2;
+pub const NFTA_TUNNEL_KEY_GENEVE_DATA: u16 = 3;
+
 // enum nft_flowtable_attributes
 pub const NFTA_FLOWTABLE_TABLE: u16 = 1;
 pub const NFTA_FLOWTABLE_NAME: u16 = 2;

@@ -16,5 +16,6 @@ mod json;
 mod knftables;
 mod load;
 mod monitor;
+mod newer;
 mod own_lines;
 mod random;

@@ -1,5 +1,6 @@
 //! What holds for everything that listing reads: what is written is read back, and no bytes make a reader panic.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::LazyLock;
 
 use proptest::option;
@@ -17,8 +18,8 @@ use crate::expr::{
 use crate::message::Datagram;
 use crate::{
     BaseChain, Chain, ChainFlags, Compat, CtExpect, CtHelper, CtTimeout, Data, Device, Element, ElementList,
-    Family, Flowtable, FlowtableFlags, Hook, Message, Object, ObjectData, ObjectKind, Position, Register,
-    Rule, Set, SetFlags, SetPolicy, Table, TableFlags, uapi,
+    Family, Flowtable, FlowtableFlags, GeneveOption, Hook, Message, Object, ObjectData, ObjectKind, Position,
+    Register, Rule, Set, SetFlags, SetPolicy, Table, TableFlags, TunnelObject, TunnelOptions, uapi,
 };
 
 static TEXT: LazyLock<String> =
@@ -294,12 +295,53 @@ fn object_data() -> impl Strategy<Value = ObjectData<'static>> {
             })
             .boxed(),
         text().prop_map(ObjectData::Secmark).boxed(),
+        tunnel().prop_map(|tunnel| ObjectData::Tunnel(Box::new(tunnel))).boxed(),
         (11..20u32, bytes())
             .prop_map(|(kind, attributes)| {
                 ObjectData::Unknown { kind: ObjectKind::from_number(kind), attributes }
             })
             .boxed(),
     ]
+}
+
+fn tunnel() -> impl Strategy<Value = TunnelObject> {
+    let geneve = any::<(u16, u8, [u8; 8])>().prop_map(|(class, kind, data)| GeneveOption {
+        class,
+        kind,
+        data: data.to_vec(),
+    });
+    let options = prop_oneof![
+        any::<u32>().prop_map(TunnelOptions::Vxlan),
+        any::<u32>().prop_map(|index| TunnelOptions::Erspan1 { index }),
+        any::<(u8, bool)>().prop_map(|(hardware, egress)| TunnelOptions::Erspan2 { hardware, egress }),
+        proptest::collection::vec(geneve, 1..4).prop_map(TunnelOptions::Geneve),
+    ];
+    let addresses = prop_oneof![
+        any::<(Option<Ipv4Addr>, Ipv4Addr)>().prop_map(|(source, destination)| (
+            source.map(IpAddr::V4),
+            IpAddr::V4(destination),
+            0
+        )),
+        any::<(Option<Ipv6Addr>, Ipv6Addr, u32)>().prop_map(|(source, destination, label)| (
+            source.map(IpAddr::V6),
+            IpAddr::V6(destination),
+            label
+        )),
+    ];
+    (addresses, any::<(u32, u32, u8, u8, u16, u16)>(), option::of(options)).prop_map(
+        |((source, destination, flow_label), (id, flags, tos, ttl, sport, dport), options)| TunnelObject {
+            id,
+            source,
+            destination: Some(destination),
+            flow_label,
+            flags,
+            tos,
+            ttl,
+            sport,
+            dport,
+            options,
+        },
+    )
 }
 
 fn object() -> impl Strategy<Value = Object<'static>> {

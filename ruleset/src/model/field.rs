@@ -39,6 +39,8 @@ pub enum Protocol {
     Esp,
     /// IP payload compression (RFC 3173)
     Comp,
+    /// Generic routing encapsulation (RFC 2784; nft 1.0.7)
+    Gre,
     /// Any transport header that begins with two ports
     Th,
     /// VXLAN (RFC 7348)
@@ -71,12 +73,13 @@ impl Protocol {
     pub const UDP: u8 = 17;
 
     /// The transport protocols with a header that nft has a name for, by their numbers (IPPROTO_*).
-    const TRANSPORT: [(u8, Self); 11] = [
+    const TRANSPORT: [(u8, Self); 12] = [
         (1, Self::Icmp),
         (2, Self::Igmp),
         (Self::TCP, Self::Tcp),
         (Self::UDP, Self::Udp),
         (33, Self::Dccp),
+        (47, Self::Gre),
         (50, Self::Esp),
         (51, Self::Ah),
         (58, Self::Icmp6),
@@ -116,6 +119,7 @@ impl Protocol {
             Self::Ah => "ah",
             Self::Esp => "esp",
             Self::Comp => "comp",
+            Self::Gre => "gre",
             Self::Th => "th",
             Self::Vxlan => "vxlan",
             Self::Geneve => "geneve",
@@ -153,6 +157,7 @@ impl Protocol {
             Self::Ah => AH,
             Self::Esp => ESP,
             Self::Comp => COMP,
+            Self::Gre => GRE,
             Self::Th => TH,
             Self::Vxlan => VXLAN,
             Self::Geneve => GENEVE,
@@ -354,6 +359,12 @@ const COMP: &[Field] = &[
     Field::new(Protocol::Comp, "nexthdr", 0, 8, DataType::InetProto),
     Field::new(Protocol::Comp, "flags", 8, 8, DataType::Bitmask),
     Field::new(Protocol::Comp, "cpi", 16, 16, DataType::NetworkInteger),
+];
+
+const GRE: &[Field] = &[
+    Field::new(Protocol::Gre, "flags", 0, 5, DataType::NetworkInteger),
+    Field::new(Protocol::Gre, "version", 13, 3, DataType::NetworkInteger),
+    Field::new(Protocol::Gre, "protocol", 16, 16, DataType::EtherType),
 ];
 
 const TH: &[Field] = &[

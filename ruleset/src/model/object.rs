@@ -1,5 +1,7 @@
 //! What a table has besides chains: sets, maps, objects and flowtables.
 
+use nftwire::TunnelObject;
+
 use super::statement::{Counter, Limit, ObjectKind, Quota, Statement, Synproxy};
 use super::{DataType, Element, Expression, Name, SetOrigin, Userdata};
 
@@ -129,6 +131,15 @@ pub enum ObjectData {
     Secmark(Name),
     /// Answers TCP handshakes in the place of the server
     Synproxy(Synproxy),
+    /// The metadata of a tunnel
+    Tunnel(Box<TunnelObject>),
+    /// Matches while there are at most `count` connections, or, `over`, when there are more
+    CtCount {
+        /// How many connections
+        count: u32,
+        /// Whether it matches above of that
+        over: bool,
+    },
     /// Of a kind that is not known
     Other(ObjectKind),
 }
@@ -166,6 +177,8 @@ impl ObjectData {
             Self::CtExpectation { .. } => ObjectKind::CtExpectation,
             Self::Secmark(_) => ObjectKind::Secmark,
             Self::Synproxy(_) => ObjectKind::Synproxy,
+            Self::Tunnel(_) => ObjectKind::Tunnel,
+            Self::CtCount { .. } => ObjectKind::Connlimit,
             Self::Other(kind) => *kind,
         }
     }

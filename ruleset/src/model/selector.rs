@@ -1,7 +1,7 @@
 //! What can be read from a packet or set on it.
 
 use nftwire::Family;
-use nftwire::expr::{CtKey, MetaKey, PayloadBase, RtKey, SocketKey};
+use nftwire::expr::{CtKey, MetaKey, PayloadBase, RtKey, SocketKey, TunnelKey};
 
 use super::option::OptionField;
 use super::{DataType, Field, Protocol};
@@ -37,6 +37,8 @@ pub enum Selector {
     SymmetricHash(HashRange),
     /// A part of the packet inside a tunnel's packet
     Inner(Inner),
+    /// What the kernel keeps of the tunnel through which the packet came or leaves (nft 1.1.6)
+    Tunnel(TunnelKey),
 }
 
 /// A part of the packet inside a tunnel's packet, or of the tunnel's own header (nft 1.1).
@@ -327,8 +329,9 @@ impl Selector {
             Self::Osf(_) => DataType::String,
             Self::Ipsec(Ipsec { key: 1 | 3, .. }) => DataType::Ipv4Addr,
             Self::Ipsec(Ipsec { key: 2 | 4, .. }) => DataType::Ipv6Addr,
+            Self::Tunnel(TunnelKey::Path) => DataType::Boolean,
             Self::Ipsec(Ipsec { key: 6, .. }) => DataType::NetworkInteger,
-            Self::Ipsec(_) | Self::Numgen(_) | Self::SymmetricHash(_) => DataType::Integer,
+            Self::Ipsec(_) | Self::Numgen(_) | Self::SymmetricHash(_) | Self::Tunnel(_) => DataType::Integer,
         }
     }
 }

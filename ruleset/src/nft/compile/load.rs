@@ -3,7 +3,7 @@
 use nftwire::expr::{
     Access, Bitwise, Byteorder, ByteorderOp, Ct, Exthdr, ExthdrOp, Fib, FibResult, Hash, HashKind, Immediate,
     Lookup, Meta, Numgen, NumgenKind, Operation, Osf, Payload, PayloadAction, PayloadBase, Rt, Socket,
-    SocketKey, Xfrm, XfrmKey,
+    SocketKey, Tunnel, Xfrm, XfrmKey,
 };
 use nftwire::{Register, SetFlags};
 
@@ -228,6 +228,7 @@ impl<'a> Compiler<'a, '_> {
             }
             Selector::Rt(key) => self.emit(Rt { key, dreg }),
             Selector::Inner(inner) => return Err(NotCompiled::Unknown(inner.tunnel.name().into())),
+            Selector::Tunnel(key) => self.emit(Tunnel { key, mode: None, dreg }),
             Selector::Osf(osf) => self.emit(Osf { dreg, ttl: osf.ttl, flags: u32::from(osf.version) }),
             Selector::Ipsec(ipsec) => self.emit(Xfrm {
                 key: XfrmKey::from_number(ipsec.key),

@@ -2,7 +2,7 @@
 //!
 //! The userdata of each is [its comment](super::comment), which the caller keeps for as long as it needs the message.
 
-use nftwire::expr::{Counter, Limit, LimitKind, Quota, Synproxy};
+use nftwire::expr::{Connlimit, Counter, Limit, LimitKind, Quota, Synproxy};
 use nftwire::{ChainFlags, CtExpect, CtHelper, CtTimeout, Device, Family, FlowtableFlags, TableFlags};
 
 use super::NotCompiled;
@@ -99,6 +99,10 @@ pub(crate) fn object<'a>(
             wscale: synproxy.wscale,
             flags: synproxy.flags,
         }),
+        ObjectData::Tunnel(tunnel) => nftwire::ObjectData::Tunnel(tunnel.clone()),
+        ObjectData::CtCount { count, over } => {
+            nftwire::ObjectData::Connlimit(Connlimit { count: *count, inverted: *over })
+        }
         ObjectData::Other(number) => return Err(NotCompiled::Object(*number)),
     };
     Ok(nftwire::Object { userdata, ..nftwire::Object::new(family, table, name, data) })

@@ -8,7 +8,7 @@ use super::payload::{complete, slice, split, trim};
 use super::{Constant, Data, DataType, Decompiler, Expression, Operator, Selector, Statement};
 use crate::model::expression::reversed;
 use crate::model::selector::RawPayload;
-use crate::{Map, Op, Prefix, Range, Set, Text};
+use crate::{Map, Op, Prefix, Protocol, Range, Set, Text};
 
 impl Decompiler<'_> {
     /// Adds a statement. One with an effect keeps the matches before it where they are.
@@ -44,7 +44,9 @@ impl Decompiler<'_> {
     pub(super) fn imply(&mut self, selector: &Selector) {
         let Selector::Payload(field) = selector else { return };
         let Some(layer) = layer_of(field.protocol.base()) else { return };
-        if self.context.field_implies(field, layer) {
+        // Ports do not say which protocol has them. (nft 1.0.6 loses `meta l4proto 99` before `th dport`.)
+        let says_nothing = field.protocol == Protocol::Th && self.context.protocol(layer).is_none();
+        if !says_nothing && self.context.field_implies(field, layer) {
             self.release(layer);
         }
     }

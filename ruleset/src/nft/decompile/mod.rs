@@ -19,7 +19,7 @@ mod xtables;
 
 use std::collections::HashMap;
 
-use nftwire::expr::{Access, Operation, PayloadAction};
+use nftwire::expr::{Access, Operation, PayloadAction, TunnelKey, TunnelMode};
 use nftwire::{DecodeError, Expr, Family, userdata};
 
 use self::context::Context;
@@ -164,6 +164,12 @@ impl<'t> Decompiler<'t> {
                 (fib.dreg, Selector::Fib(Fib { flags: fib.flags, result: fib.result.number() }))
             }
             Expr::Rt(rt) => (rt.dreg, Selector::Rt(rt.key)),
+            // nft has no word for one way alone.
+            Expr::Tunnel(nftwire::expr::Tunnel {
+                key: key @ (TunnelKey::Path | TunnelKey::Id),
+                mode: None | Some(TunnelMode::None),
+                dreg,
+            }) => (*dreg, Selector::Tunnel(*key)),
             Expr::Osf(osf) => (osf.dreg, Selector::Osf(Osf { ttl: osf.ttl, version: osf.flags & 1 != 0 })),
             Expr::Xfrm(xfrm) => (
                 xfrm.dreg,

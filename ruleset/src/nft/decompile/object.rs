@@ -42,7 +42,9 @@ pub fn object(object: &nftwire::Object<'_>) -> Object {
             size: expect.size,
         },
         Wire::Secmark(context) => ObjectData::Secmark(context.to_name()),
-        Wire::Connlimit(_) | Wire::Unknown { .. } => ObjectData::Other(object.data.kind()),
+        Wire::Tunnel(tunnel) => ObjectData::Tunnel(tunnel.clone()),
+        Wire::Connlimit(limit) => ObjectData::CtCount { count: limit.count, over: limit.inverted },
+        Wire::Unknown { .. } => ObjectData::Other(object.data.kind()),
     };
     Object {
         name: object.name.to_name(),

@@ -1,7 +1,7 @@
 //! What the registers hold.
 
 use nftwire::Register;
-use nftwire::expr::{CtKey, MetaKey, SocketKey};
+use nftwire::expr::{CtKey, MetaKey, SocketKey, TunnelKey};
 
 use crate::model::selector::CtOf;
 use crate::{DataType, Expression, Selector};
@@ -116,6 +116,7 @@ pub(crate) fn len(selector: Selector) -> u32 {
         Selector::Meta(MetaKey::NfTrace) => 1,
         Selector::Meta(MetaKey::BriIifPvid) | Selector::Rt(nftwire::expr::RtKey::TcpMss) => 2,
         Selector::Socket(SocketKey::Transparent | SocketKey::Wildcard, _) => 1,
+        Selector::Tunnel(TunnelKey::Path) => 1,
         selector => match (selector.data_type(), selector.data_type().size()) {
             (DataType::String, _) => 16,
             (_, 0) => 4,

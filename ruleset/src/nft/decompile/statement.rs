@@ -1,6 +1,6 @@
 //! Statements with an effect.
 
-use nftwire::expr::{LimitKind, NatKind as WireNatKind, Objref, QueueNumber, RejectKind};
+use nftwire::expr::{LimitKind, NatKind as WireNatKind, Objref, QueueNumber, RejectKind, TunnelMode};
 use nftwire::{Expr, Family, Register, uapi};
 
 use super::context::{NETWORK, TRANSPORT};
@@ -14,6 +14,7 @@ use crate::model::statement::{
     Counter, Forward, Limit, Log, Nat, NatKind, ObjectKind, Queue, Quota, Reject, RejectWith, Synproxy,
     Tproxy, Update, UpdateOp, Verdict,
 };
+use crate::nft::print::tunnel_name;
 use crate::{Map, Protocol, Range, SetValue};
 
 impl Decompiler<'_> {
@@ -49,6 +50,11 @@ impl Decompiler<'_> {
             Expr::Unknown(unknown) => {
                 let bytes: Vec<_> = unknown.attributes.iter().map(|byte| format!("{byte:02x}")).collect();
                 return self.unknown_load(unknown.name, &bytes.join(""));
+            }
+            Expr::Tunnel(tunnel) => {
+                let key = tunnel_name(tunnel.key);
+                let mode = tunnel.mode.map_or(0, TunnelMode::number);
+                return self.unknown_load("tunnel", &format!("{key} for mode {mode}"));
             }
             other => return self.unknown_load(other.name(), &format!("{other:?}")),
         };

@@ -6,7 +6,7 @@ use super::StatementWriter;
 use super::write::{Json, Members};
 use crate::model::option::{OptionField, OptionKind};
 use crate::model::selector::HashRange;
-use crate::nft::print::{ct_name, meta_name};
+use crate::nft::print::{ct_name, meta_name, tunnel_name};
 use crate::{Constant, DataType, Element, Expression, Selector, Verdict};
 
 impl StatementWriter<'_> {
@@ -189,6 +189,7 @@ impl StatementWriter<'_> {
                 }
             }),
             Selector::Rt(key) => rt(*key, json),
+            Selector::Tunnel(key) => keyed("tunnel", tunnel_name(*key), json),
             Selector::Osf(osf) => json.object_of("osf", |object| {
                 object.text("key", if osf.version { "version" } else { "name" });
                 match osf.ttl {

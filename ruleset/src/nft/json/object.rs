@@ -1,11 +1,11 @@
 //! Sets, objects and flowtables.
 
-use nftwire::uapi;
+use nftwire::{TunnelObject, TunnelOptions, uapi};
 
 use super::statement::{counter, named_limit, synproxy_flags};
 use super::write::Members;
 use super::{Flowtable, Object, Objects, Set, StatementWriter, Table, Writer, handle};
-use crate::nft::print::{family_name, timeouts};
+use crate::nft::print::{direction, family_name, hexadecimal, timeouts};
 use crate::{Constant, Data, DataType, Name, ObjectData, SetType, SetValue};
 
 impl Writer<'_> {
@@ -102,6 +102,11 @@ impl Writer<'_> {
                     object.number("wscale", synproxy.wscale);
                     synproxy_flags(*synproxy, object);
                 }
+                ObjectData::Tunnel(tunnel) => self::tunnel(tunnel, object),
+                ObjectData::CtCount { count, over } => {
+                    object.number("val", *count);
+                    object.member("inv").boolean(*over);
+                }
                 ObjectData::Other(_) => {}
             }
         });
@@ -116,6 +121,56 @@ impl Writer<'_> {
             object.number("prio", flowtable.priority);
             object.names("dev", &flowtable.devices);
         });
+    }
+}
+
+/// As nft 1.1.6 has it.
+fn tunnel(tunnel: &TunnelObject, object: &mut Members<'_>) {
+    object.number("id", tunnel.id);
+    for (v4, v6, address) in
+        [("src-ipv4", "src-ipv6", tunnel.source), ("dst-ipv4", "dst-ipv6", tunnel.destination)]
+    {
+        if let Some(address) = address {
+            object.text(if address.is_ipv4() { v4 } else { v6 }, address);
+        }
+    }
+    object.number("sport", tunnel.sport);
+    object.number("dport", tunnel.dport);
+    object.number("tos", tunnel.tos);
+    object.number("ttl", tunnel.ttl);
+    match &tunnel.options {
+        None => {}
+        Some(TunnelOptions::Vxlan(policy)) => {
+            object.text("type", "vxlan");
+            object.member("tunnel").object(|options| options.number("gbp", *policy));
+        }
+        Some(TunnelOptions::Erspan1 { index }) => {
+            object.text("type", "erspan");
+            object.member("tunnel").object(|options| {
+                options.number("version", 1);
+                options.number("index", *index);
+            });
+        }
+        Some(TunnelOptions::Erspan2 { hardware, egress }) => {
+            object.text("type", "erspan");
+            object.member("tunnel").object(|options| {
+                options.number("version", 2);
+                options.text("dir", direction(*egress));
+                options.number("hwid", *hardware);
+            });
+        }
+        Some(TunnelOptions::Geneve(options)) => {
+            object.text("type", "geneve");
+            object.member("tunnel").array(|items| {
+                for option in options {
+                    items.item().object(|object| {
+                        object.number("class", option.class);
+                        object.number("opt-type", option.kind);
+                        object.text("data", hexadecimal(&option.data));
+                    });
+                }
+            });
+        }
     }
 }
 

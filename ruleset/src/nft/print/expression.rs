@@ -1,7 +1,7 @@
 //! Expressions.
 
 use nftwire::Family;
-use nftwire::expr::{CtKey, RtKey, SocketKey};
+use nftwire::expr::{CtKey, RtKey, SocketKey, TunnelKey};
 
 use super::{Printer, ct_name, meta_name};
 use crate::model::option::{OptionField, OptionKind};
@@ -190,6 +190,7 @@ impl Printer<'_> {
                 }
                 self.selector(&inner.part.selector());
             }
+            Selector::Tunnel(key) => self.put(format_args!("tunnel {}", tunnel_name(*key))),
             Selector::Osf(osf) => {
                 let ttl = ["", "ttl loose ", "ttl skip "].get(usize::from(osf.ttl)).unwrap_or(&"");
                 self.put(format_args!("osf {ttl}{}", if osf.version { "version" } else { "name" }));
@@ -273,6 +274,14 @@ fn socket_name(key: SocketKey, level: u32) -> String {
         SocketKey::Wildcard => "wildcard".to_owned(),
         SocketKey::CgroupV2 => format!("cgroupv2 level {level}"),
         key => format!("unknown {}", key.number()),
+    }
+}
+
+pub(crate) fn tunnel_name(key: TunnelKey) -> &'static str {
+    match key {
+        TunnelKey::Path => "path",
+        TunnelKey::Id => "id",
+        _ => "unknown",
     }
 }
 

@@ -14,9 +14,10 @@ use std::net::IpAddr;
 use nftwire::uapi;
 
 use crate::{BaseChain, Chain, DataType, Family, Name, Rule, Ruleset, Statement, Table};
+pub(crate) use expression::tunnel_name;
 pub use names::hook_name;
 pub(crate) use names::{ct_name, meta_name, policy_name, priority_name};
-pub(crate) use object::family_name;
+pub(crate) use object::{direction, family_name, hexadecimal};
 pub(crate) use statement::{level_name, scaled, timeouts};
 pub(crate) use value::{date, hour, ipv6};
 

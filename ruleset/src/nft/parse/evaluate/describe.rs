@@ -46,6 +46,7 @@ fn word(selector: &Selector) -> &'static str {
         Selector::Fib(_) => "fib",
         Selector::Rt(_) => "rt",
         Selector::Osf(_) => "osf",
+        Selector::Tunnel(_) => "tunnel",
         Selector::Ipsec(_) => "xfrm",
         Selector::Numgen(_) => "numgen",
         Selector::SymmetricHash(_) => "hash",

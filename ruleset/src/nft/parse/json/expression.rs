@@ -203,6 +203,7 @@ fn selector(name: &str, value: &Json, place: &str) -> Translated<String> {
                 level.map_or(String::new(), |level| format!(" level {level}"))
             ))
         }
+        "tunnel" => Ok(format!("tunnel {}", needed("key")?)),
         "osf" => {
             let ttl = optional("ttl")?.map_or(String::new(), |ttl| format!("ttl {ttl} "));
             Ok(format!("osf {ttl}{}", needed("key")?))

@@ -50,7 +50,7 @@ pub(super) fn named(name: &str, value: &Json, place: &str) -> Translated<String>
             let key = text(member(map, "key", &inner)?, &inner)?;
             Ok(format!("{key} vmap {}", text(member(map, "data", &inner)?, &inner)?))
         }
-        "ct helper" | "ct timeout" | "ct expectation" | "secmark" | "synproxy"
+        "ct helper" | "ct timeout" | "ct expectation" | "secmark" | "synproxy" | "tunnel"
             if value.is_string() || has_expression(value) =>
         {
             named_object(name, value, &inner)

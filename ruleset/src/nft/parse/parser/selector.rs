@@ -1,7 +1,7 @@
 //! What is read from a packet, by nft's names for it.
 
 use nftwire::Family;
-use nftwire::expr::{CtKey, MetaKey, PayloadBase, RtKey, SocketKey};
+use nftwire::expr::{CtKey, MetaKey, PayloadBase, RtKey, SocketKey, TunnelKey};
 
 use super::super::lexer::{Kind, Sign};
 use super::super::source::Fault;
@@ -12,7 +12,7 @@ use crate::model::selector::{CtOf, Fib, HashRange, Ipsec, Numgen, Osf, RawPayloa
 use crate::nft::print::{ct_name, meta_name};
 use crate::{Protocol, Selector};
 
-const PROTOCOLS: [Protocol; 17] = [
+const PROTOCOLS: [Protocol; 18] = [
     Protocol::Ether,
     Protocol::Vlan,
     Protocol::Arp,
@@ -29,6 +29,7 @@ const PROTOCOLS: [Protocol; 17] = [
     Protocol::Ah,
     Protocol::Esp,
     Protocol::Comp,
+    Protocol::Gre,
     Protocol::Th,
 ];
 
@@ -85,13 +86,14 @@ impl Parser<'_> {
         let second = self.word_at(1).to_owned();
         match self.word() {
             word @ ("ether" | "vlan" | "arp" | "ip" | "ip6" | "tcp" | "udp" | "icmp" | "icmpv6" | "igmp"
-            | "udplite" | "dccp" | "sctp" | "ah" | "esp" | "comp" | "th") => {
+            | "udplite" | "dccp" | "sctp" | "ah" | "esp" | "comp" | "gre" | "th") => {
                 let named =
                     |field: &&'static crate::Field| field.name.split(' ').next() == Some(second.as_str());
                 protocol(word).is_some_and(|protocol| protocol.fields().iter().any(|field| named(&field)))
                     || matches!(second.as_str(), "option" | "chunk")
             }
             "meta" | "ct" | "numgen" | "jhash" | "symhash" | "socket" | "osf" | "rt" | "fib" => true,
+            "tunnel" => matches!(second.as_str(), "path" | "id"),
             word => unqualified(word).is_some(),
         }
     }
@@ -111,6 +113,12 @@ impl Parser<'_> {
             "fib" => self.fib()?,
             "socket" => self.socket()?,
             "osf" => self.osf()?,
+            "tunnel" if matches!(self.word_at(1), "path" | "id") => {
+                self.next();
+                let key = if self.word() == "id" { TunnelKey::Id } else { TunnelKey::Path };
+                self.next();
+                Selector::Tunnel(key)
+            }
             "numgen" => self.numgen()?,
             "symhash" => {
                 self.next();

@@ -79,6 +79,11 @@ impl Parser<'_> {
             "meter" => self.meter(),
             "flow" => self.flow_table(),
             "synproxy" => self.synproxy(),
+            "tunnel" if self.word_at(1) == "name" => {
+                self.next();
+                self.next();
+                Ok(StmtKind::Object(ObjectKind::Tunnel, self.value()?))
+            }
             "reset" if self.word_at(1) == "tcp" => {
                 self.next();
                 self.next();
