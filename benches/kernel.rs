@@ -155,7 +155,7 @@ fn dump() {
                 Ok(())
             };
             let started = Instant::now();
-            decoding.rules(FAMILY, TABLE, count).unwrap();
+            decoding.rules(FAMILY, Some(TABLE.into()), count).unwrap();
             black_box(expressions);
             started.elapsed()
         });

@@ -1,4 +1,4 @@
-//! What an error says besides its text: the errno, the place by its parts, and what to do.
+//! What an error says besides its text: the errno, the location by its parts, and what to do.
 
 use std::error::Error;
 use std::io;
@@ -25,7 +25,7 @@ pub struct Explanation {
     /// The errno
     pub errno: Option<i32>,
     /// Where and what: `table`, `rule`, `expression`, …
-    pub(crate) place: Map<String, Json>,
+    pub(crate) location: Map<String, Json>,
     /// What to do, in one line; of no program, and of no flag
     pub help: Option<String>,
     /// What this library can do about it
@@ -61,17 +61,17 @@ pub enum Remedy {
 }
 
 impl Explanation {
-    /// With one more part of the place.
+    /// With one more part of the location.
     #[must_use]
     pub fn at(mut self, part: &str, value: impl Into<JsonValue>) -> Self {
-        self.place.insert(part.to_owned(), value.into().0);
+        self.location.insert(part.to_owned(), value.into().0);
         self
     }
 
     /// Where and what: an object of `table`, `rule`, `expression`, …
     #[must_use]
-    pub fn place(&self) -> JsonValue {
-        JsonValue(Json::Object(self.place.clone()))
+    pub fn location(&self) -> JsonValue {
+        JsonValue(Json::Object(self.location.clone()))
     }
 
     /// With this help.
@@ -99,8 +99,8 @@ impl Explanation {
         if let Some(errno) = self.errno {
             object.insert("errno".to_owned(), json!(errno_name(errno)));
         }
-        if !self.place.is_empty() {
-            object.insert("place".to_owned(), Json::Object(self.place.clone()));
+        if !self.location.is_empty() {
+            object.insert("place".to_owned(), Json::Object(self.location.clone()));
         }
         if let Some(help) = &self.help {
             object.insert("help".to_owned(), json!(help));
@@ -197,6 +197,7 @@ impl Explain for nftwire::Error {
     fn explanation(&self) -> Explanation {
         use nftwire::Error;
         match self {
+            Error::Namespace(error) => error.explanation(),
             Error::Open(error) => {
                 let explanation = error.explanation();
                 match error.raw_os_error().map(Errno::from_raw) {
@@ -269,7 +270,7 @@ impl Explain for NamespaceError {
 
 impl Explain for Invalid {
     fn explanation(&self) -> Explanation {
-        Explanation::default().at("place", self.place.as_str())
+        Explanation::default().at("place", self.location.as_str())
     }
 }
 
@@ -373,7 +374,7 @@ mod tests {
             explained.help.as_deref(),
             Some("on the node: sysctl -w net.core.wmem_max=500017 (or more)")
         );
-        assert_eq!(explained.place["needed_bytes"], 1_000_033);
-        assert_eq!(explained.place["granted_bytes"], 425_984);
+        assert_eq!(explained.location["needed_bytes"], 1_000_033);
+        assert_eq!(explained.location["granted_bytes"], 425_984);
     }
 }

@@ -181,7 +181,7 @@ fn rules_of(reader: &mut Reader<'_>, leftover: &Leftover) -> Result<Vec<Leftover
     let mut decompiler = Decompiler::new(leftover.family, &sets);
     let (mut rules, mut others) = (Vec::new(), Vec::new());
     let mut place: (Name, usize) = Default::default();
-    reader.rules(leftover.family, &leftover.table, |rule| {
+    reader.rules(leftover.family, Some((&leftover.table).into()), |rule| {
         place.1 = if place.0 == rule.chain { place.1 + 1 } else { 1 };
         place.0 = rule.chain.to_name();
         let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;

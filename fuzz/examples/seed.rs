@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         whole.extend(dump(&mut socket, family, Query::Flowtables { table: name })?);
         let mut sets = Vec::new();
-        socket.sets(family, table.as_text(), |set: Set<'_>| {
+        socket.sets(family, Some(table.as_text()), |set: Set<'_>| {
             sets.push(Name::new(set.name.as_bytes()));
             Ok(())
         })?;

@@ -11,7 +11,7 @@ use nix::sched::{CloneFlags, unshare};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut socket = match std::env::args().nth(1) {
-        Some(process) => Socket::open_in(&Namespace::from_pid(process.parse()?)?)??,
+        Some(process) => Socket::open_in(&Namespace::from_pid(process.parse()?)?)?,
         None => own_namespace()?,
     };
     // All dumps are of one generation of the ruleset, or they are read again.
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         })?;
         for (family, name) in tables {
             lines.push(format!("table {family} {name}"));
-            socket.rules(family, &name, |rule| {
+            socket.rules(family, Some((&name).into()), |rule| {
                 let names = rule.expressions().map(|expression| Ok(expression?.name().to_owned()));
                 let names = names.collect::<Result<Vec<_>, nftwire::Error>>()?.join(", ");
                 lines.push(format!("  chain {}, rule {}: {names}", rule.chain, rule.handle));

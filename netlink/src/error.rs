@@ -4,7 +4,7 @@ use std::io;
 
 use nix::errno::Errno;
 
-use crate::Location;
+use crate::{Location, NamespaceError};
 
 /// An errno by name and in words: `ENOENT: No such file or directory`, and by its number where it has no name.
 #[must_use]
@@ -65,6 +65,9 @@ pub enum DecodeError {
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The network namespace in which the socket was to be opened cannot be entered.
+    #[error("{0}")]
+    Namespace(NamespaceError),
     /// No netlink socket could be opened.
     #[error("cannot open a netlink socket for netfilter: {}", io_text(.0))]
     Open(io::Error),
@@ -111,6 +114,12 @@ pub enum Error {
     /// The kernel answered with something that is not nf_tables' protocol.
     #[error("cannot understand the kernel's reply: {0}")]
     Decode(DecodeError),
+}
+
+impl From<NamespaceError> for Error {
+    fn from(error: NamespaceError) -> Self {
+        Self::Namespace(error)
+    }
 }
 
 impl From<DecodeError> for Error {

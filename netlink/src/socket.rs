@@ -16,10 +16,7 @@ use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use crate::dump::Progress;
 use crate::message::{self, Datagram, Header};
 use crate::reply::Reply;
-use crate::{
-    AttrWriter, Batch, DecodeError, Error, Family, Location, Message, Namespace, NamespaceError, Received,
-    Refusal,
-};
+use crate::{AttrWriter, Batch, DecodeError, Error, Family, Location, Message, Namespace, Received, Refusal};
 
 pub(crate) const NLMSG_ERROR: u16 = 2;
 pub(crate) const NLMSG_DONE: u16 = 3;
@@ -113,9 +110,9 @@ impl Socket {
     /// Opens a socket in another network namespace; the caller stays in its own.
     ///
     /// # Errors
-    /// The namespace cannot be entered; inside, as [`Socket::open`].
-    pub fn open_in(namespace: &Namespace) -> Result<Result<Self, Error>, NamespaceError> {
-        namespace.enter(Self::open)
+    /// [`Error::Namespace`] if the namespace cannot be entered; inside, as [`Socket::open`].
+    pub fn open_in(namespace: &Namespace) -> Result<Self, Error> {
+        namespace.enter(Self::open)?
     }
 
     /// Applies the batch as one atomic transaction.

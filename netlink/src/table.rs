@@ -13,6 +13,20 @@ impl TableFlags {
     pub const OWNER: Self = Self(uapi::NFT_TABLE_F_OWNER);
     /// `NFT_TABLE_F_PERSIST`: it stays when its owner's socket closes (from 6.9 on)
     pub const PERSIST: Self = Self(uapi::NFT_TABLE_F_PERSIST);
+
+    /// Whether all of `other`'s flags are set here.
+    #[must_use]
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl std::ops::BitOr for TableFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 /// A table.

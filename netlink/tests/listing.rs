@@ -87,7 +87,7 @@ fn rules_decoded_elsewhere() {
         // As many as the other way.
         let mut rules = 0;
         socket
-            .rules(FAMILY, TABLE, |_| {
+            .rules(FAMILY, Some(TABLE.into()), |_| {
                 rules += 1;
                 Ok(())
             })
@@ -104,7 +104,7 @@ fn an_error_in_the_middle_leaves_the_socket_usable() {
         let query = Query::Rules { table: None, chain: None };
         let raw = socket.dump(Family::Unspec, query, |_| Err(Error::Unconfirmed));
         assert!(matches!(raw, Err(Error::Unconfirmed)), "{raw:?}");
-        let typed = socket.rules(FAMILY, TABLE, |_| Err(Error::Unconfirmed));
+        let typed = socket.rules(FAMILY, Some(TABLE.into()), |_| Err(Error::Unconfirmed));
         assert!(matches!(typed, Err(Error::Unconfirmed)), "{typed:?}");
         assert!(socket.generation().unwrap() > 0);
         assert_eq!(dump_in_two_threads(&mut socket).unwrap().len(), 2000);
@@ -180,7 +180,7 @@ fn packets(socket: &mut Socket, reset: bool) -> Result<Vec<u64>, Error> {
     if reset {
         socket.reset_rules(FAMILY, TABLE, Some(CHAIN.into()), each)?;
     } else {
-        socket.rules(FAMILY, TABLE, each)?;
+        socket.rules(FAMILY, Some(TABLE.into()), each)?;
     }
     Ok(packets)
 }
@@ -274,7 +274,7 @@ fn expressions_that_nft_cannot_write() {
         }
         let mut rules = 0;
         socket
-            .rules(FAMILY, TABLE, |rule| {
+            .rules(FAMILY, Some(TABLE.into()), |rule| {
                 assert_eq!(rule.expressions().collect::<Result<Vec<_>, _>>()?, expressions);
                 rules += 1;
                 Ok(())
@@ -381,7 +381,7 @@ fn copy(socket: &mut Socket) -> Result<Batch, Error> {
     })?;
     for (family, table) in &tables {
         let mut sets = Vec::new();
-        socket.sets(*family, table, |set| {
+        socket.sets(*family, Some(table.into()), |set| {
             let id = batch.take_set_id();
             batch.add_set(&Set { id, ..set.clone() });
             sets.push((set.name.to_name(), id));
@@ -394,7 +394,7 @@ fn copy(socket: &mut Socket) -> Result<Batch, Error> {
                 Ok(())
             })?;
         }
-        socket.rules(*family, table, |rule| {
+        socket.rules(*family, Some(table.into()), |rule| {
             let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
             let known = |expression: &Expr<'_>| !matches!(expression, Expr::Unknown(_));
             assert!(expressions.iter().all(known), "{expressions:?}");

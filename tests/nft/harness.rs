@@ -94,7 +94,7 @@ pub(crate) fn state() -> String {
             })?;
             for (family, name) in &tables {
                 let mut sets = Vec::new();
-                reader.sets(*family, name, |set| {
+                reader.sets(*family, Some(name.into()), |set| {
                     // What nft keeps with anonymous sets, no listing needs; and of values that a text repeats nft
                     // counts each into the size.
                     let anonymous = set.flags.contains(nftwire::SetFlags::ANONYMOUS);
@@ -118,7 +118,7 @@ pub(crate) fn state() -> String {
                     elements.sort();
                     lines.push(format!("{head} {}", elements.join(" ")));
                 }
-                reader.rules(*family, name, |rule| {
+                reader.rules(*family, Some(name.into()), |rule| {
                     let mut line = format!("rule {} {} {:?}", rule.table, rule.chain, rule.userdata);
                     for expression in rule.expressions() {
                         match expression? {

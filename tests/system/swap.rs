@@ -83,8 +83,8 @@ fn swapped(kind: ChainKind, priority: i32, rules: Vec<Rule>, regular: Vec<Chain>
     table(SWAPPED, base.into_iter().chain(regular).collect())
 }
 
-/// Counts what wants to go to the port, before the swapped chains and after them, and what comes there at all; and lets
-/// none of it out. Connection tracking forgets a connection whose first packet is dropped, so each packet is a new one.
+/// Counts the packets to the port, before the swapped chains and after them, and drops all of them. Connection tracking
+/// forgets a connection whose first packet is dropped, so each packet is a new one.
 fn witness() -> Ruleset {
     let after = vec![to_port().counter(), Rule::new().counter().drop()];
     let chains = [("before", -300, vec![to_port().counter()]), ("after", 100, after)];
@@ -242,7 +242,7 @@ impl Race {
             }
             Ok(())
         };
-        self.nft.rules(FAMILY, WITNESS, count).unwrap();
+        self.nft.rules(FAMILY, Some(WITNESS.into()), count).unwrap();
         counters.try_into().unwrap()
     }
 }

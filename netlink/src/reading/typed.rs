@@ -34,31 +34,32 @@ macro_rules! typed_readings {
                 hand_out(&self.read(family, Query::Chains)?, Chain::decode, each)
             }
 
-            /// Hands every rule of a table to `each`, chain by chain, in the order of evaluation. None if there is no such table.
+            /// Hands every rule of a table, or of all tables, to `each`, chain by chain, in the order of evaluation. None if
+            /// there is no such table.
             ///
             /// # Errors
             /// As `tables`.
-            pub fn rules<'n>(
+            pub fn rules(
                 &mut self,
                 family: Family,
-                table: impl Into<Text<'n>>,
+                table: Option<Text<'_>>,
                 each: impl FnMut(Rule<'_>) -> Result<(), Error>,
             ) -> Result<(), Error> {
-                let query = Query::Rules { table: Some(table.into()), chain: None };
+                let query = Query::Rules { table, chain: None };
                 hand_out(&self.read(family, query)?, Rule::decode, each)
             }
 
-            /// Hands every set of a table to `each`, anonymous ones included.
+            /// Hands every set of a table, or of all tables, to `each`, anonymous ones included.
             ///
             /// # Errors
             /// As `tables`; ENOENT if there is no such table.
-            pub fn sets<'n>(
+            pub fn sets(
                 &mut self,
                 family: Family,
-                table: impl Into<Text<'n>>,
+                table: Option<Text<'_>>,
                 each: impl FnMut(Set<'_>) -> Result<(), Error>,
             ) -> Result<(), Error> {
-                hand_out(&self.read(family, Query::Sets { table: Some(table.into()) })?, Set::decode, each)
+                hand_out(&self.read(family, Query::Sets { table })?, Set::decode, each)
             }
 
             /// Hands the elements of a set to `each`.

@@ -82,13 +82,13 @@ fn names_that_are_empty() {
             })
             .unwrap();
         socket
-            .rules(FAMILY, "", |rule| {
+            .rules(FAMILY, None, |rule| {
                 seen.push(rule.chain.len());
                 Ok(())
             })
             .unwrap();
         socket
-            .sets(FAMILY, "", |set| {
+            .sets(FAMILY, None, |set| {
                 seen.push(set.name.len());
                 Ok(())
             })
@@ -154,7 +154,7 @@ fn sets() {
         socket.commit(&mut batch).unwrap();
         let mut read = 0;
         socket
-            .sets(FAMILY, TABLE, |set| {
+            .sets(FAMILY, Some(TABLE.into()), |set| {
                 assert_ne!(set.handle, 0);
                 // The id is the batch's own.
                 let expected = Set { id: 0, ..sets[read].clone() };
@@ -219,15 +219,16 @@ fn unknown_objects() {
         let mut socket = Socket::open().unwrap();
         let mut nothing = 0;
         socket
-            .rules(FAMILY, "nowhere", |_| {
+            .rules(FAMILY, Some("nowhere".into()), |_| {
                 nothing += 1;
                 Ok(())
             })
             .unwrap();
         assert_eq!(nothing, 0);
-        for result in
-            [socket.sets(FAMILY, "nowhere", |_| Ok(())), socket.elements(FAMILY, "nowhere", "s", |_| Ok(()))]
-        {
+        for result in [
+            socket.sets(FAMILY, Some("nowhere".into()), |_| Ok(())),
+            socket.elements(FAMILY, "nowhere", "s", |_| Ok(())),
+        ] {
             let Err(Error::Refused(refusal)) = result else { panic!("{result:?}") };
             assert_eq!((refusal.message, refusal.errno), (None, nix::errno::Errno::ENOENT as i32));
         }
@@ -251,7 +252,7 @@ fn a_reader_that_gives_up() {
         let mut socket = Socket::open().unwrap();
         large(&mut socket);
         let mut calls = 0;
-        let given_up = socket.rules(FAMILY, TABLE, |_| {
+        let given_up = socket.rules(FAMILY, Some(TABLE.into()), |_| {
             calls += 1;
             Err(Error::Decode(DecodeError::MessageLength))
         });
@@ -350,7 +351,7 @@ fn reads_among_transactions() {
 
 fn counters(reader: &mut Reader<'_>) -> Result<Vec<u64>, Error> {
     let mut counters = Vec::new();
-    reader.rules(FAMILY, TABLE, |rule| {
+    reader.rules(FAMILY, Some(TABLE.into()), |rule| {
         for expression in rule.expressions() {
             let Expr::Counter(counter) = expression? else { panic!("no counter") };
             counters.push(counter.packets);

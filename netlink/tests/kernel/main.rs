@@ -74,7 +74,7 @@ fn tables(socket: &mut Socket) -> Vec<String> {
 fn rules(socket: &mut Socket, chain: &str) -> Vec<(u64, String)> {
     let mut rules = Vec::new();
     socket
-        .rules(FAMILY, TABLE, |rule| {
+        .rules(FAMILY, Some(TABLE.into()), |rule| {
             if rule.chain == chain {
                 let first = rule.expressions().next().transpose()?;
                 rules.push((rule.handle, first.map_or("", |expression| expression.name()).to_owned()));

@@ -315,7 +315,7 @@ fn every_expression() {
 
         let mut rest = cases.iter();
         socket
-            .rules(FAMILY, TABLE, |rule| {
+            .rules(FAMILY, Some(TABLE.into()), |rule| {
                 let case = rest.next().unwrap();
                 let expected: Vec<_> = case.sent.iter().cloned().map(as_dumped).collect();
                 assert_eq!(
@@ -349,7 +349,7 @@ fn bitwise_with_two_registers() {
         batch.add_rule(&rule(INPUT), Position::Append, &sent);
         match socket.commit(&mut batch) {
             Ok(_) => socket
-                .rules(FAMILY, TABLE, |rule| {
+                .rules(FAMILY, Some(TABLE.into()), |rule| {
                     assert_eq!(rule.expressions().collect::<Result<Vec<_>, _>>()?, sent);
                     Ok(())
                 })
@@ -490,7 +490,7 @@ fn copy(socket: &mut Socket) -> Batch {
     for (family, table) in &tables {
         let mut sets = Vec::new();
         socket
-            .sets(*family, table, |set| {
+            .sets(*family, Some(table.into()), |set| {
                 let id = batch.take_set_id();
                 batch.add_set(&Set { id, ..set.clone() });
                 sets.push((set.name.to_name(), id));
@@ -507,7 +507,7 @@ fn copy(socket: &mut Socket) -> Batch {
                 .unwrap();
         }
         socket
-            .rules(*family, table, |rule| {
+            .rules(*family, Some(table.into()), |rule| {
                 let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
                 batch.add_rule(&rule, Position::Append, &expressions);
                 Ok(())

@@ -11,7 +11,7 @@ fn counter(packets: u64) -> [Expr<'static>; 1] {
 fn counters(socket: &mut Socket) -> Vec<(u64, u64)> {
     let mut read = Vec::new();
     socket
-        .rules(FAMILY, TABLE, |rule| {
+        .rules(FAMILY, Some(TABLE.into()), |rule| {
             for expression in rule.expressions() {
                 let Expr::Counter(counter) = expression? else { panic!("no counter") };
                 read.push((counter.packets, rule.handle));
@@ -139,7 +139,7 @@ fn an_anonymous_map_of_verdicts() {
 
         let mut names = Vec::new();
         socket
-            .sets(FAMILY, TABLE, |read| {
+            .sets(FAMILY, Some(TABLE.into()), |read| {
                 assert_eq!((read.flags, read.key_len, read.data_type), (flags, 4, 0xffff_ff00));
                 names.push(read.name.to_name());
                 Ok(())
@@ -158,7 +158,7 @@ fn an_anonymous_map_of_verdicts() {
             .unwrap();
         assert_eq!(seen, 1);
         socket
-            .rules(FAMILY, TABLE, |rule| {
+            .rules(FAMILY, Some(TABLE.into()), |rule| {
                 // The dump has its present name, and no number.
                 let expected = expr::Lookup { set: "__map0".into(), set_id: 0, ..lookup };
                 assert_eq!(rule.expressions().nth(1), Some(Ok(expected.into())));

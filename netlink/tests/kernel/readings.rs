@@ -40,7 +40,7 @@ fn ruleset() -> Batch {
     batch
 }
 
-/// Adds to everything that is read, and to another table; whatever becomes of it.
+/// Adds to everything that is read, and to another table; the results are ignored.
 fn addition(count: u32) -> Batch {
     let mut batch = Batch::new();
     for number in 0..count {
@@ -167,7 +167,7 @@ fn each_rule_names_the_one_before_it() {
 
         let (mut chain, mut previous, mut seen) = (String::new(), 0, 0);
         socket
-            .rules(FAMILY, TABLE, |rule| {
+            .rules(FAMILY, Some(TABLE.into()), |rule| {
                 if rule.chain != chain {
                     (chain, previous) = (rule.chain.to_string(), 0);
                 }

@@ -315,7 +315,7 @@ fn a_set_that_exists_with_other_flags() {
             Err(Error::Refused(refusal)) => assert_eq!(refusal.message, Some(0)),
             // Before 6.2 (commit f6594c372afd) it was taken, and changed nothing.
             Ok(_) => socket
-                .sets(FAMILY, TABLE, |set| {
+                .sets(FAMILY, Some(TABLE.into()), |set| {
                     assert_eq!(set.flags, SetFlags::default());
                     Ok(())
                 })

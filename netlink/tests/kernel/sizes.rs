@@ -163,7 +163,7 @@ fn a_dump_that_is_larger_than_the_receive_buffer() {
         socket.commit(&mut batch).unwrap();
         let mut read = Vec::new();
         socket
-            .rules(FAMILY, TABLE, |rule| {
+            .rules(FAMILY, Some(TABLE.into()), |rule| {
                 for expression in rule.expressions() {
                     let Expr::Counter(counter) = expression? else { panic!("no counter") };
                     read.push(counter.packets);

@@ -108,7 +108,7 @@ fn a_generation_that_is_required() {
         batch.add_table(&Table::new(FAMILY, "ours"));
         ours.commit(&mut batch).unwrap();
         assert_eq!(tables(&mut ours), [TABLE, "ours"]);
-        // It is no longer the current one now, through ourselves.
+        // Our own commit made it stale.
         assert!(matches!(ours.commit(&mut batch), Err(Error::GenerationChanged)));
         assert!(matches!(ours.check(&mut batch), Err(Error::GenerationChanged)));
     });
@@ -139,7 +139,7 @@ fn another_namespace() {
         let outside = Namespace::from_path("/proc/thread-self/ns/net").unwrap();
         in_new_namespace(|| {
             // The thread stays where it is; the socket is where it was opened.
-            let mut socket = Socket::open_in(&outside).unwrap().unwrap();
+            let mut socket = Socket::open_in(&outside).unwrap();
             assert_eq!(tables(&mut socket), [TABLE]);
             assert!(tables(&mut Socket::open().unwrap()).is_empty());
         });

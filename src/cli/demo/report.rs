@@ -30,7 +30,7 @@ type Packets = HashMap<(String, String), Vec<u64>>;
 pub(super) fn packets(nft: &mut Socket, ruleset: &Ruleset) -> Result<Packets, Error> {
     let mut packets = Packets::new();
     for table in &ruleset.tables {
-        nft.rules(table.family, &table.name, |rule| {
+        nft.rules(table.family, Some((&table.name).into()), |rule| {
             let mut count = 0;
             for expression in rule.expressions() {
                 if let Expr::Counter(counter) = expression? {
