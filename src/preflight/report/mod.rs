@@ -1,5 +1,7 @@
 //! What the facts mean: for each a verdict and what to do, and for each profile whether it can run.
 
+mod modules;
+mod nf_tables;
 #[cfg(test)]
 mod tests;
 
@@ -7,15 +9,15 @@ use serde_json::{Value as Json, json};
 
 use super::Profile;
 use super::facts::{Access, Facts, Ipv6};
-use super::modules::{Module, State};
 use super::probe::{Answer, Stage};
-use crate::diagnostic::{Remedy, errno_name, no_nf_tables};
+use crate::diagnostic::Remedy;
 use crate::json::JsonValue;
 use crate::mesh;
-use crate::privilege::{NET_ADMIN, SYS_ADMIN, missing_net_admin};
-use nftwire::Version;
-use nftwire::feature::{Feature, Kind};
+use crate::privilege::{NET_ADMIN, missing_net_admin};
+use nftwire::feature::Feature;
 
+use self::modules::{modules, modules_of_iptables};
+use self::nf_tables::{named, nf_tables};
 use super::OLDEST;
 use crate::network::Family;
 
@@ -195,116 +197,6 @@ fn network(facts: &Facts) -> Finding {
     }
 }
 
-fn nf_tables(facts: &Facts) -> Finding {
-    let version = facts.version();
-    let asked = &facts.asked;
-    let answers = asked.answers.iter();
-    let works = answers.clone().filter(|(_, answer)| *answer == Answer::Works).count();
-    let missing: Vec<_> =
-        answers.clone().filter(|(_, answer)| matches!(answer, Answer::Missing(_))).collect();
-    let unknown: Vec<_> = answers
-        .clone()
-        .filter(|(_, answer)| matches!(answer, Answer::NotProbed | Answer::Unknown(_)))
-        .map(|(feature, _)| named(feature))
-        .collect();
-    let list: Vec<_> = answers.map(|(feature, answer)| feature_json(feature, answer, version)).collect();
-    let stage = match asked.stage {
-        Stage::Throwaway => "throwaway namespace",
-        Stage::Here => "here",
-        Stage::Nowhere => "nowhere",
-    };
-    let json = json!({ "asked": stage, "features": list, "loaded_by_asking": facts.loaded_by_asking });
-    let subject = "nf_tables";
-    if facts.access == Access::NoNfTables {
-        return finding(subject, Verdict::No, "not in this kernel", json).advise(no_nf_tables());
-    }
-    let verdict = match (missing.is_empty(), unknown.is_empty()) {
-        (false, _) => Verdict::Warning,
-        (true, false) => Verdict::Unknown,
-        (true, true) if asked.stage == Stage::Nowhere => Verdict::Unknown,
-        (true, true) => Verdict::Ok,
-    };
-    let says = match asked.stage {
-        Stage::Nowhere => "not asked what of it there is".to_owned(),
-        _ => format!("{works} of {}: {}", asked.answers.len(), list_of(facts)),
-    };
-    let mut finding = finding(subject, verdict, says, json);
-    for (feature, _) in &missing {
-        finding = finding.advise(feature.help(version));
-    }
-    if asked.stage == Stage::Nowhere {
-        let (advice, remedy) = not_asked(facts);
-        finding = Finding { remedy, ..finding.advise(advice) };
-    } else if !unknown.is_empty() {
-        finding = finding.advise(format!("not known: {}", unknown.join(", ")));
-    }
-    let milliseconds = asked.elapsed.as_secs_f64() * 1000.0;
-    match asked.stage {
-        Stage::Throwaway => {
-            finding =
-                finding.advise(format!("probed in a throwaway network namespace, {milliseconds:.1} ms"));
-        }
-        Stage::Here => {
-            finding = finding.advise(format!("probed here, without a commit, {milliseconds:.1} ms"));
-        }
-        Stage::Nowhere => {}
-    }
-    if !facts.loaded_by_asking.is_empty() {
-        finding = finding.advise(format!("loaded by the probe: {}", facts.loaded_by_asking.join(", ")));
-    }
-    finding
-}
-
-/// What works, by its kind: `family inet; chain types filter, nat; expressions cmp, ct`.
-fn list_of(facts: &Facts) -> String {
-    let works = facts.asked.answers.iter().filter(|(_, answer)| *answer == Answer::Works);
-    let mut kinds: Vec<(Kind, Vec<&str>)> = Vec::new();
-    for (feature, _) in works {
-        match kinds.last_mut() {
-            Some((kind, names)) if *kind == feature.kind => names.push(feature.name),
-            _ => kinds.push((feature.kind, vec![feature.name])),
-        }
-    }
-    let list = kinds.iter().map(|(kind, names)| {
-        let plural = if names.len() > 1 { "s" } else { "" };
-        format!("{}{plural} {}", kind.word(), names.join(", "))
-    });
-    list.collect::<Vec<_>>().join("; ")
-}
-
-/// What to do where nothing was asked.
-fn not_asked(facts: &Facts) -> (&'static str, Option<Remedy>) {
-    if facts.capabilities.is_some_and(|set| set.has(NET_ADMIN) && !set.has(SYS_ADMIN)) {
-        let advice = "a namespace to ask in takes CAP_SYS_ADMIN; to ask in this one takes some 10 ms, registers hooks for a \
-                      moment and turns connection tracking on";
-        (advice, Some(Remedy::ProbeHere))
-    } else {
-        ("it takes root, or a user who may make user namespaces", None)
-    }
-}
-
-fn named(feature: &Feature) -> String {
-    format!("{} {}", feature.kind.word(), feature.name)
-}
-
-fn feature_json(feature: &Feature, answer: &Answer, version: Option<Version>) -> Json {
-    let (answer, reason) = match answer {
-        Answer::Works => ("works", None),
-        Answer::Missing(errno) => ("missing", Some(errno_name(*errno))),
-        Answer::NotProbed => ("not asked", None),
-        Answer::Unknown(text) => ("unknown", Some(text.clone())),
-    };
-    json!({
-        "kind": feature.kind.word(),
-        "name": feature.name,
-        "answer": answer,
-        "reason": reason,
-        "option": feature.option,
-        "module": feature.module_in(version),
-        "since": feature.since.to_string(),
-    })
-}
-
 fn ipv6(facts: &Facts) -> Finding {
     let (verdict, says, advice) = match facts.ipv6 {
         Ipv6::On => (Verdict::Ok, "on", None),
@@ -378,61 +270,6 @@ fn conntrack(facts: &Facts) -> Finding {
     finding(subject, Verdict::Ok, says, json)
 }
 
-fn modules(facts: &Facts) -> Finding {
-    let states = &facts.for_nftables;
-    let missing = of_state(states, State::Absent);
-    let loadable = of_state(states, State::Loadable);
-    let unknown = of_state(states, State::Unknown);
-    let verdict = match (missing.is_empty(), unknown.is_empty()) {
-        (false, _) => Verdict::Warning,
-        (true, false) => Verdict::Unknown,
-        (true, true) => Verdict::Ok,
-    };
-    let mut finding = finding("modules", verdict, summary(states), states_json(states));
-    if !loadable.is_empty() && facts.selinux_enforces {
-        finding = finding.advise(format!(
-            "SELinux may keep the kernel from loading them on demand: modprobe {} on the node",
-            loadable.join(" ")
-        ));
-    }
-    finding
-}
-
-fn modules_of_iptables(facts: &Facts) -> Finding {
-    let states = &facts.for_iptables;
-    let json = states_json(states);
-    finding("… of iptables", Verdict::Ok, format!("{}; meshwire needs none", summary(states)), json)
-}
-
-/// `7 built in, 2 loadable (nft_tproxy, nft_socket)`: all that is not simply there has its name, as long as it is short.
-fn summary(states: &[(&'static Module, State)]) -> String {
-    let count = |state| of_state(states, state);
-    let parts =
-        [State::BuiltIn, State::Loaded, State::Loadable, State::Absent, State::Unknown].map(|state| {
-            let names = count(state);
-            let names_count = names.len();
-            let is_there = matches!(state, State::BuiltIn | State::Loaded);
-            match names_count {
-                0 => String::new(),
-                1..=4 if !is_there => format!("{names_count} {} ({})", state.word(), names.join(", ")),
-                _ => format!("{names_count} {}", state.word()),
-            }
-        });
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
-}
-
-fn of_state(states: &[(&'static Module, State)], desired: State) -> Vec<&'static str> {
-    states.iter().filter(|(_, state)| *state == desired).map(|(module, _)| module.name).collect()
-}
-
-fn states_json(states: &[(&'static Module, State)]) -> Json {
-    states
-        .iter()
-        .map(|(module, state)| (module.name.to_owned(), json!(state.word())))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
-}
-
 fn of_meshes(facts: &Facts) -> Finding {
     let tables = facts.owners.as_ref().map(|owners| {
         owners
@@ -494,7 +331,7 @@ fn judge(facts: &Facts, profile: Profile) -> Judgement {
         Access::Granted => {}
         Access::Denied => no.push("no privilege over the rules here".to_owned()),
         Access::NoNfTables => no.push("no nf_tables".to_owned()),
-        Access::NotProbed => maybe.push("nf_tables was not asked".to_owned()),
+        Access::NotProbed => maybe.push("nf_tables was not probed".to_owned()),
         Access::Unknown(text) => maybe.push(text.clone()),
     }
     if facts.access == Access::Granted || facts.access == Access::NotProbed {
@@ -515,7 +352,7 @@ fn judge(facts: &Facts, profile: Profile) -> Judgement {
         no.push(format!("missing: {}", missing.join(", ")));
     }
     if facts.asked.stage == Stage::Nowhere && facts.access == Access::Granted {
-        maybe.push("not asked what of nf_tables there is".to_owned());
+        maybe.push("nf_tables was not probed".to_owned());
     } else if !unknown.is_empty() && facts.access != Access::NoNfTables {
         maybe.push(format!("not known: {}", some_of(&unknown)));
     }
@@ -525,7 +362,7 @@ fn judge(facts: &Facts, profile: Profile) -> Judgement {
             (_, Some(true)) => {}
             (Family::V4, Some(false)) => no.push("no policy routing".to_owned()),
             (Family::V6, Some(false)) => less.push("without IPv6: no policy routing for it".to_owned()),
-            (_, None) => maybe.push(format!("{family} policy routing could not be asked")),
+            (_, None) => maybe.push(format!("{family} policy routing could not be probed")),
         }
     }
     if facts.ipv6 == Ipv6::OffOnLoopback || facts.ipv6 == Ipv6::Absent {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::*;
-use crate::preflight::modules::{FOR_IPTABLES, FOR_NFTABLES};
+use crate::preflight::modules::{FOR_IPTABLES, FOR_NFTABLES, State};
 use crate::preflight::owners::Owner;
 use crate::preflight::probe::Probed;
 use crate::privilege::Capabilities;
@@ -122,7 +122,7 @@ fn what_was_not_asked_is_unknown_and_no_promise() {
     assert_eq!(finding.remedy, Some(Remedy::ProbeHere));
     assert_eq!(verdicts(&facts), [Verdict::Unknown; Profile::ALL.len()]);
     assert!(!Report::new(&facts, &Profile::ALL).all_can_run());
-    let why = "not asked what of nf_tables there is".to_owned();
+    let why = "nf_tables was not probed".to_owned();
     assert_eq!(reasons(&facts, Profile::SidecarRedirect), (Verdict::Unknown, why));
     // One that is unknown leaves open only those that take it.
     let mut facts = healthy();
