@@ -32,7 +32,7 @@ fn timed(work: impl FnOnce()) -> Duration {
 }
 
 #[test]
-#[ignore = "a measurement: it wants a release build and a quiet machine"]
+#[ignore = "a measurement: needs a release build and a quiet machine"]
 fn many_pods_beside_nft_in_each() {
     let ruleset =
         PodInterception { ipv6: true, dns: true, ..PodInterception::default() }.ruleset().to_string();
@@ -64,7 +64,7 @@ fn many_pods_beside_nft_in_each() {
 }
 
 #[test]
-#[ignore = "a measurement: it wants a release build and a quiet machine"]
+#[ignore = "a measurement: needs a release build and a quiet machine"]
 fn the_probe_set_against_the_kernels_own_time() {
     let pods: Vec<(Ipv4Addr, String)> = (0..ADDRESSES)
         .map(|number| ((0x0a00_0000 + number).into(), format!("{number:08x}-0000-4000-8000-{number:012x}")))

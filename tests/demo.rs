@@ -180,7 +180,7 @@ fn assert_lines(text: &str, expected: &[&str]) {
     for expected in expected {
         assert!(
             lines.any(|line| is_like(line, expected)),
-            "{expected:?} is not there, or not in its place:\n{text}"
+            "{expected:?} is missing or out of order:\n{text}"
         );
     }
 }

@@ -443,7 +443,7 @@ fn corpus() -> Vec<PathBuf> {
     let entries = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
     let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert!(files.len() > 20, "the corpus is there");
+    assert!(files.len() > 20, "the corpus exists");
     files
 }
 

@@ -17,7 +17,7 @@ use nftwire::{Family, Query, Socket};
 const RUNS: usize = 11;
 
 #[test]
-#[ignore = "a measurement: it wants a release build and a quiet machine"]
+#[ignore = "a measurement: needs a release build and a quiet machine"]
 fn listings_beside_raw_dumps_and_nft() {
     let rulesets = [
         ("10,000 rules", rules(10_000)),

@@ -264,7 +264,7 @@ impl Visit for Fields {
 }
 
 /// Logs what the plugin has sent: a JSON array of strings, each of which is one of its lines. Returns how many of them had
-/// a message, a level and a time; the others are dropped. `None` if it is no such array.
+/// a message, a level and a time; the others are dropped. `None` if it is not such an array.
 pub fn relay(body: &[u8]) -> Option<usize> {
     let lines: Vec<String> = serde_json::from_slice(body).ok()?;
     let mut relayed = 0;

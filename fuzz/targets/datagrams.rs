@@ -1,4 +1,4 @@
-//! Datagrams as a socket receives them: split into messages, read as a dump and as the answers to a transaction.
+//! Datagrams as a socket receives them: split into messages, read as a dump and as the replies to a transaction.
 
 #![no_main]
 

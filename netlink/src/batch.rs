@@ -304,7 +304,7 @@ mod tests {
     use super::*;
     use crate::expr::{Counter, Immediate, Tproxy};
     use crate::testing::{assert_bytes, bytes, split};
-    use crate::{Data, ElementPlace, Verdict};
+    use crate::{Data, ElementLocation, Verdict};
 
     const TABLE: Table<'static> = Table {
         family: Family::Inet,
@@ -480,7 +480,7 @@ mod tests {
         let mut rule = Rule::new(Family::Inet, "t", "c");
         rule.userdata = b"\x00\x02x\x00";
         batch.add_rule(&rule, Position::Append, &expressions);
-        batch.del_table(Family::Inet, "behind");
+        batch.del_table(Family::Inet, "after");
         batch.locate(1, offset)
     }
 
@@ -519,8 +519,8 @@ mod tests {
         let end = Element { interval_end: true, ..Element::new(Data::new(&[10, 0, 0, 2])) };
         batch.add_elements(&list, [Element::new(Data::new(&[10, 0, 0, 1])), end]);
         let place = |offset| batch.locate(0, offset).element;
-        let first = ElementPlace { index: 0, key: Data::new(&[10, 0, 0, 1]), interval_end: false };
-        let second = ElementPlace { index: 1, key: Data::new(&[10, 0, 0, 2]), interval_end: true };
+        let first = ElementLocation { index: 0, key: Data::new(&[10, 0, 0, 1]), interval_end: false };
+        let second = ElementLocation { index: 1, key: Data::new(&[10, 0, 0, 2]), interval_end: true };
         assert_eq!(place(28), None);
         assert_eq!(place(40), Some(first.clone()));
         assert_eq!(place(55), Some(first));

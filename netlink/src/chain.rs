@@ -42,7 +42,7 @@ impl Policy {
     }
 }
 
-/// A chain's flags, but for `NFT_CHAIN_BASE`, which goes without saying.
+/// A chain's flags except `NFT_CHAIN_BASE`, which `Chain::base` implies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChainFlags(pub u32);
 

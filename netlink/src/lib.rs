@@ -83,7 +83,7 @@ pub use element::{Element, ElementData, ElementList};
 pub use error::{DecodeError, Error, Refusal, errno_text, io_text};
 pub use expr::Expr;
 pub use flowtable::{Flowtable, FlowtableFlags};
-pub use location::{ElementPlace, Location};
+pub use location::{ElementLocation, Location};
 pub use message::{Family, Message, UnknownFamilyError};
 pub use name::{Name, Quoted, Text};
 pub use netns::{Namespace, NamespaceError};

@@ -12,12 +12,12 @@ pub struct Location {
     /// The expression of a rule: its number from 0, and its name.
     pub expression: Option<(usize, String)>,
     /// The element of a list
-    pub element: Option<ElementPlace>,
+    pub element: Option<ElementLocation>,
 }
 
 /// An element in a message with several.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ElementPlace {
+pub struct ElementLocation {
     /// Its number in the message, from 0
     pub index: usize,
     /// Its key
@@ -60,10 +60,10 @@ fn expression_at(list: &[u8], offset: usize) -> Option<(usize, String)> {
 }
 
 /// The element of a list that `offset` points into.
-fn element_at(list: &[u8], offset: usize) -> Option<ElementPlace> {
+fn element_at(list: &[u8], offset: usize) -> Option<ElementLocation> {
     let (index, element) = item_at(list, offset)?;
     let element = Element::decode(element.nested()).ok()?;
-    Some(ElementPlace { index, key: element.key, interval_end: element.interval_end })
+    Some(ElementLocation { index, key: element.key, interval_end: element.interval_end })
 }
 
 /// The item of a list that `offset` points into, and its number.

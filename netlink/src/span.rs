@@ -1,4 +1,4 @@
-//! A span for each transaction, for whoever subscribes: what it is about, and what came of it.
+//! A span for each transaction, for subscribers: what it is about, and its outcome.
 
 use std::collections::BTreeSet;
 use std::fmt;

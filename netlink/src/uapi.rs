@@ -35,6 +35,7 @@ pub const NF_NAT_RANGE_PROTO_SPECIFIED: u32 = 2;
 pub const NF_NAT_RANGE_PROTO_RANDOM: u32 = 0x4;
 pub const NF_NAT_RANGE_PERSISTENT: u32 = 0x8;
 pub const NF_NAT_RANGE_PROTO_RANDOM_FULLY: u32 = 0x10;
+pub const NF_NAT_RANGE_PROTO_OFFSET: u32 = 0x20;
 pub const NF_NAT_RANGE_NETMAP: u32 = 0x40;
 
 // enum nft_registers

@@ -60,7 +60,7 @@ fn surface() -> Option<String> {
         .arg(&target)
         .args(["--", "-Z", "unstable-options", "--output-format", "json", "--cap-lints", "allow"])
         .current_dir(CRATE)
-        // The format is unstable, so a stable rustdoc wants to be asked like this.
+        // The format is unstable, so a stable rustdoc writes it only with this variable.
         .env("RUSTC_BOOTSTRAP", "1")
         .output()
         .unwrap();

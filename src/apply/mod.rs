@@ -129,7 +129,7 @@ impl Explain for ApplyError {
             }
             Self::NotUndone { error, undo } => error
                 .explanation()
-                .at("left", undo.explanation().place())
+                .at("left", undo.explanation().location())
                 .help("routes and addresses that this run added remain")
                 .remedy(Remedy::CleanUp),
         }

@@ -68,7 +68,7 @@ impl Task {
 /// Where it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// In a pod, in which a mesh's older rules are in the way
+    /// In a pod, where a mesh's older rules would take effect first
     Pod,
     /// On a node, where they may be in use
     Node,
@@ -208,7 +208,7 @@ pub(super) fn perform(
             plan(action, interception, place, &mut Socket::open()?, &mut routes)
         })?;
         for warning in &planned.warnings {
-            Log::beside(output == Output::Json).warn(warning);
+            Log::for_output(output == Output::Json).warn(warning);
         }
         return report("nothing was changed", &planned.text(output, None));
     }
@@ -222,7 +222,7 @@ pub(super) fn perform(
     // It may be the lock, and standard output may be slow.
     drop(routes);
     for warning in &done.warnings {
-        Log::beside(output == Output::Json).warn(warning);
+        Log::for_output(output == Output::Json).warn(warning);
     }
     report(done.word, &format!("{}\n", done.line(output, None)))
 }

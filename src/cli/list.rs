@@ -19,7 +19,7 @@ use super::progress;
 use crate::diagnostic::{Explain, Explanation};
 use crate::mesh;
 use nft_ruleset::Ruleset;
-use nft_ruleset::listing::{self, Moved};
+use nft_ruleset::listing::{self, CountedRule};
 use nft_ruleset::nft::json as schema;
 use nft_ruleset::nft::print::Options;
 use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
@@ -143,7 +143,7 @@ impl<'a> What<'a> {
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     let values = Values::new(matches);
-    let log = Log::beside(Output::is_json(&values));
+    let log = Log::for_output(Output::is_json(&values));
     end(execute(matches, &values, log).map(|()| ExitCode::SUCCESS), log)
 }
 
@@ -170,9 +170,9 @@ fn list(request: &Request<'_>, log: Log) -> Result<String, Failure> {
     };
     let scope = request.what.scope();
     if request.counters {
-        let moved = listing::moved(&mut socket, scope, options).map_err(ReadError)?;
-        let moved = moved.ok_or_else(|| MissingObjectError(name(scope)))?;
-        return Ok(if request.json() { moved_json(&moved) } else { moved_text(&moved) });
+        let counted = listing::counted_rules(&mut socket, scope, options).map_err(ReadError)?;
+        let counted = counted.ok_or_else(|| MissingObjectError(name(scope)))?;
+        return Ok(if request.json() { counted_json(&counted) } else { counted_text(&counted) });
     }
     let listing = match request.json() {
         true => listing::json(&mut socket, scope, options),
@@ -205,27 +205,27 @@ fn name(scope: Scope<'_>) -> String {
     }
 }
 
-/// Columns: packets, bytes, the place and the rule.
-fn moved_text(moved: &[Moved]) -> String {
-    let counts = |rule: &Moved| [rule.counter.packets.to_string(), rule.counter.bytes.to_string()];
-    let rows = moved.iter().map(|rule| {
+/// Columns: packets, bytes, the location and the rule.
+fn counted_text(counted: &[CountedRule]) -> String {
+    let counts = |rule: &CountedRule| [rule.counter.packets.to_string(), rule.counter.bytes.to_string()];
+    let rows = counted.iter().map(|rule| {
         let [packets, bytes] = counts(rule);
-        [packets, bytes, rule.place.clone(), rule.text.clone()]
+        [packets, bytes, rule.location.clone(), rule.text.clone()]
     });
     let heading = ["packets", "bytes", "table, chain and rule", ""].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(heading).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let (packets, bytes, place) = (width(0), width(1), width(2));
+    let (packets, bytes, location) = (width(0), width(1), width(2));
     let line = |row: &[String; 4]| {
-        let line = format!("{:>packets$}  {:>bytes$}  {:<place$}  {}", row[0], row[1], row[2], row[3]);
+        let line = format!("{:>packets$}  {:>bytes$}  {:<location$}  {}", row[0], row[1], row[2], row[3]);
         format!("{}\n", line.trim_end())
     };
     rows.iter().map(line).collect()
 }
 
-fn moved_json(moved: &[Moved]) -> String {
+fn counted_json(counted: &[CountedRule]) -> String {
     let mut objects = schema::Objects::document();
-    moved.iter().for_each(|rule| objects.append(&rule.json));
+    counted.iter().for_each(|rule| objects.append(&rule.json));
     objects.finish() + "\n"
 }
 

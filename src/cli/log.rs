@@ -30,8 +30,8 @@ pub(super) enum Log {
 }
 
 impl Log {
-    /// Where the result is JSON, so is what is said besides it.
-    pub(super) fn beside(output_is_json: bool) -> Self {
+    /// JSON where the result is JSON, plain text otherwise.
+    pub(super) fn for_output(output_is_json: bool) -> Self {
         if output_is_json { Self::Json } else { Self::Plain }
     }
 

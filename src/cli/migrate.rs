@@ -102,7 +102,7 @@ pub(super) fn perform(desired: &Interception, is_dry: bool, output: Output) -> R
     let migrated = progress::during("migrating", || desired.migrate(&mut nft, &mut routes));
     let migrated = migrated.map_err(Refused::new)?;
     for warning in migrated.applied.warnings() {
-        Log::beside(output == Output::Json).warn(&warning);
+        Log::for_output(output == Output::Json).warn(&warning);
     }
     report("migrated", &migrated_text(&migrated, output))?;
     Ok(ExitCode::SUCCESS)

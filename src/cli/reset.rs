@@ -37,7 +37,7 @@ pub(super) fn command() -> Command {
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     let Some((COUNTERS, matches)) = matches.subcommand() else { return ExitCode::from(USAGE) };
     let values = Values::new(matches);
-    let log = Log::beside(Output::is_json(&values));
+    let log = Log::for_output(Output::is_json(&values));
     end(execute(matches, &values, log).map(|()| ExitCode::SUCCESS), log)
 }
 

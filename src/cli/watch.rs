@@ -1,4 +1,4 @@
-//! `meshwire watch MESH FLAGS…`: what becomes of a mesh's rules, until it is stopped.
+//! `meshwire watch MESH FLAGS…`: reports changes of a mesh's rules until it is stopped.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -47,7 +47,7 @@ pub enum Origin {
     Outside,
 }
 
-/// What becomes of a connection.
+/// The fate of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation<'r> {
     /// Each way that it can go; at least one

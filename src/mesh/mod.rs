@@ -20,12 +20,12 @@ const CHAINS: [&str; 2] = ["ISTIO_", "PROXY_INIT_"];
 /// The end of the names of tables that stand in for others during a migration.
 const BRIDGE: &str = "-bridge";
 
-/// The name of the table that stands in for this one; those of a mesh are texts.
+/// The name of the table that temporarily replaces this one; those of a mesh are texts.
 pub(crate) fn bridge_name(table: &Name) -> Name {
     format!("{table}{BRIDGE}").into()
 }
 
-/// Whether a mesh's table of this name stands in for another one.
+/// Whether a mesh's table of this name temporarily replaces another one.
 pub(crate) fn is_bridge(table: &Name) -> bool {
     owns_name(table.as_bytes()) && table.as_bytes().ends_with(BRIDGE.as_bytes())
 }

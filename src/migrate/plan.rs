@@ -216,7 +216,7 @@ pub(super) fn readings(leftovers: &Leftovers) -> Readings {
             readings.0.push(Reading {
                 family: leftover.family,
                 table: leftover.table.to_string(),
-                place: CounterLocation::Rule {
+                location: CounterLocation::Rule {
                     chain: rule.chain.to_string(),
                     number: rule.number,
                     handle: rule.handle,

@@ -478,7 +478,7 @@ mod tests {
     #[test]
     fn what_was_attempted_is_a_part_of_its_own() {
         let explanation = refusal(Attempt::AddAddress(Ipv6Addr::from(6)), Errno::EPERM).explanation();
-        assert_eq!(explanation.place().0["attempt"], "add ::6/128 to lo");
+        assert_eq!(explanation.location().0["attempt"], "add ::6/128 to lo");
         assert_eq!(explanation.errno, Some(Errno::EPERM as i32));
     }
 }

@@ -38,7 +38,7 @@ pub enum LockError {
     /// A process of the same network namespace has had it all the time: another run that was stopped, or anybody.
     #[error(
         "another process has held the lock, netlink port {port:#x}, for {limit:?}: a run that was stopped, or one that \
-         wants to delay others"
+         intends to delay others"
     )]
     Held {
         /// The netlink port ID

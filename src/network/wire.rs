@@ -87,7 +87,7 @@ impl Wire {
         Ok(())
     }
 
-    /// The one object that `message` names, as `read` sees it; `None` if `read` wants nothing of it.
+    /// The one object that `message` names, as `read` sees it; `None` if `read` skips it.
     pub(super) fn get<M: Message, T>(
         &mut self,
         attempt: Attempt,
@@ -98,8 +98,8 @@ impl Wire {
         Ok(self.exchange(attempt, kind, NlmF::empty(), message, read)?.pop())
     }
 
-    /// All objects of a kind, in the kernel's order, as `read` sees them, without those that it wants nothing
-    /// of. They are of one moment: a dump that something changed under is started over.
+    /// All objects of a kind, in the kernel's order, as `read` sees them, without those that it
+    /// skips. They are of one moment: a dump that something changed under is started over.
     pub(super) fn dump<M: Message, T>(
         &mut self,
         attempt: Attempt,

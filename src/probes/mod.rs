@@ -70,7 +70,7 @@ pub struct Probe {
     pub pod_uid: Option<Box<str>>,
 }
 
-/// What came of [`remove`].
+/// The outcome of [`remove`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
     /// How many addresses were removed

@@ -55,7 +55,7 @@ pub enum RedirectCheckError {
         timeout: Duration,
         /// How many connections were made
         attempts: u32,
-        /// What became of the last one
+        /// The outcome of the last one
         last: Missed,
     },
     /// No connection could be made in time, for want of a route or of an address.
@@ -107,7 +107,7 @@ impl Explain for RedirectCheckError {
     }
 }
 
-/// What became of a connection that did not arrive at a listener.
+/// The outcome of a connection that did not arrive at a listener.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Missed {
@@ -192,8 +192,8 @@ fn listeners(address: IpAddr, ports: &[u16]) -> Result<Vec<TcpListener>, Redirec
     if listeners.is_empty() { Err(RedirectCheckError::NoListener { failures }) } else { Ok(listeners) }
 }
 
-/// With SO_REUSEPORT, for a proxy of the same user may hold the port in the same way; with SO_REUSEADDR, as every
-/// listener of Go has it, for old connections of another user may be in the way.
+/// With SO_REUSEPORT, because a proxy of the same user may hold the port in the same way; with SO_REUSEADDR, as every
+/// listener of Go has it, because old connections of another user may still occupy the port.
 fn listener(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = nonblocking_socket(address)?;
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;

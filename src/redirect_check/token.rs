@@ -157,7 +157,7 @@ fn token() -> Vec<u8> {
     format!("{:016x}{:016x}\n", random(), random()).into_bytes()
 }
 
-/// Sends the token to one who has connected, whoever that is, and hangs up.
+/// Sends the token to the peer of a new connection, and closes it.
 fn hand_out(token: &[u8], listener: &TcpListener) -> io::Result<()> {
     if let Some(mut connection) = accept(listener)? {
         // A new connection has room for so little. One that is gone already was not ours.

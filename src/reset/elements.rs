@@ -61,8 +61,8 @@ fn reset_set(
             if let Some(counter) = counter(element) {
                 let mut key = String::new();
                 Printer { out: &mut key, options: Options::default() }.expression(&element.key);
-                let place = CounterLocation::Element { set: set.name.to_string(), key: key.clone() };
-                readings.add(&mut seen, key, Reading::new(family, table, place, counter));
+                let location = CounterLocation::Element { set: set.name.to_string(), key: key.clone() };
+                readings.add(&mut seen, key, Reading::new(family, table, location, counter));
             }
         }
         read

@@ -100,8 +100,8 @@ fn reset_objects(
     retry(|| {
         socket.reset_objects(family, Some(table.into()), Some(ObjectKind::Counter), |object| {
             if let ObjectData::Counter(counter) = object.data {
-                let place = CounterLocation::Named(object.name.to_string());
-                readings.add(&mut seen, (object.handle, 0), Reading::new(family, table, place, counter));
+                let location = CounterLocation::Named(object.name.to_string());
+                readings.add(&mut seen, (object.handle, 0), Reading::new(family, table, location, counter));
             }
             Ok(())
         })
@@ -188,9 +188,9 @@ fn reset_chain(
                 let text = decompiler.rule(&rule)?.to_string();
                 for (index, counter) in counters {
                     let chain = chain.to_string();
-                    let place =
+                    let location =
                         CounterLocation::Rule { chain, number, handle: rule.handle, text: text.clone() };
-                    let reading = Reading::new(family, table, place, counter);
+                    let reading = Reading::new(family, table, location, counter);
                     readings.add(&mut seen, (rule.handle, index), reading);
                 }
             }

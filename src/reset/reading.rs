@@ -18,7 +18,7 @@ pub struct Reading {
     /// The name of its table
     pub table: String,
     /// Where in the table it is
-    pub place: CounterLocation,
+    pub location: CounterLocation,
     /// Packets
     pub packets: u64,
     /// Bytes, network headers included
@@ -55,8 +55,8 @@ pub enum CounterLocation {
 pub struct Readings(pub Vec<Reading>);
 
 impl Reading {
-    pub(super) fn new(family: Family, table: &Name, place: CounterLocation, counter: Counter) -> Self {
-        Self { family, table: table.to_string(), place, packets: counter.packets, bytes: counter.bytes }
+    pub(super) fn new(family: Family, table: &Name, location: CounterLocation, counter: Counter) -> Self {
+        Self { family, table: table.to_string(), location, packets: counter.packets, bytes: counter.bytes }
     }
 }
 
@@ -69,7 +69,7 @@ impl Readings {
             Some(before) => {
                 before.packets = before.packets.saturating_add(reading.packets);
                 before.bytes = before.bytes.saturating_add(reading.bytes);
-                before.place = reading.place;
+                before.location = reading.location;
             }
             None => self.0.push(reading),
         }
@@ -91,7 +91,7 @@ fn counter(reading: &Reading) -> Json {
         "packets": reading.packets,
         "bytes": reading.bytes,
     });
-    match &reading.place {
+    match &reading.location {
         CounterLocation::Named(name) => object["name"] = name.as_str().into(),
         CounterLocation::Element { set, key } => {
             object["set"] = set.as_str().into();
@@ -124,7 +124,7 @@ impl Readings {
                 writeln!(f, "table {} {}", reading.family, reading.table)?;
             }
             let (packets, bytes) = (reading.packets, reading.bytes);
-            match &reading.place {
+            match &reading.location {
                 CounterLocation::Named(name) => {
                     writeln!(f, "  counter {name}: packets {packets} bytes {bytes}")?;
                 }
@@ -156,9 +156,9 @@ mod tests {
     #[test]
     fn what_an_attempt_has_read_before_its_repetition_is_added() {
         let reading = |number, packets| {
-            let place =
+            let location =
                 CounterLocation::Rule { chain: "c".into(), number, handle: 7, text: "counter".into() };
-            Reading::new(Family::Inet, &"t".into(), place, Counter { packets, bytes: 10 * packets })
+            Reading::new(Family::Inet, &"t".into(), location, Counter { packets, bytes: 10 * packets })
         };
         let mut readings = Readings(vec![reading(9, 9)]);
         let mut seen = HashMap::new();

@@ -74,8 +74,8 @@ fn replace_in(
         let text = decompiler.rule(&rule)?.to_string();
         readings.extend(counters(&expressions).map(|counter| {
             let (chain, text) = (rule.chain.to_string(), text.clone());
-            let place = CounterLocation::Rule { chain, number: *number, handle: rule.handle, text };
-            Reading::new(family, name, place, counter)
+            let location = CounterLocation::Rule { chain, number: *number, handle: rule.handle, text };
+            Reading::new(family, name, location, counter)
         }));
         for expression in &mut expressions {
             renew(table, batch, expression)?;

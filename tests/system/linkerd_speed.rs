@@ -31,7 +31,7 @@ fn chart() -> ProxyInit {
 }
 
 #[test]
-#[ignore = "a measurement: it wants a quiet machine"]
+#[ignore = "a measurement: needs a quiet machine"]
 fn one_process_instead_of_two_dozen() {
     if !privileged() || !oracle("iptables-nft") {
         return;

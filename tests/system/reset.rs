@@ -101,7 +101,7 @@ fn run(namespace: &Namespace, args: &[&str]) -> (i32, String, String) {
 }
 
 fn of_rules(readings: &Readings) -> Vec<u64> {
-    let rules = readings.0.iter().filter(|reading| matches!(reading.place, CounterLocation::Rule { .. }));
+    let rules = readings.0.iter().filter(|reading| matches!(reading.location, CounterLocation::Rule { .. }));
     rules.map(|reading| reading.packets).collect()
 }
 
@@ -221,7 +221,7 @@ fn the_same_readings_both_ways() {
     let rules: Vec<_> = ours
         .0
         .iter()
-        .filter(|reading| matches!(reading.place, CounterLocation::Rule { .. }))
+        .filter(|reading| matches!(reading.location, CounterLocation::Rule { .. }))
         .cloned()
         .collect();
     assert_eq!(rules, replaced.0);

@@ -109,7 +109,7 @@ fn ip(namespace: &Namespace, command: &str) {
     namespace.command(&words);
 }
 
-/// The handle of the first rule of a chain, and the rule as nft wants it to add it again.
+/// The handle of the first rule of a chain, and the rule in the form in which nft adds it again.
 fn first_rule(namespace: &Namespace, table: &str, chain: &str) -> (String, String) {
     let listing = namespace.command(&["nft", "-a", "-s", "list", "chain", "inet", table, chain]);
     let rule = listing.lines().find(|line| line.contains(" # handle ") && !line.contains('{')).unwrap();

@@ -1,4 +1,4 @@
-"""What the host has, and whether it wants to stop."""
+"""What the host has, and whether it has been asked to stop."""
 
 import json
 import os

@@ -15,7 +15,7 @@ use super::host;
 use super::netns::{Netns, NetnsError};
 use super::state::Writer;
 
-/// How often it is seen whether anybody still wants to know.
+/// How often it is checked whether anybody still listens.
 const ALIVE: Duration = Duration::from_secs(5);
 
 /// Something about the node's ruleset.

@@ -27,7 +27,7 @@ const LONGEST_EVENT: usize = 64 << 10;
 /// Something asked on the socket.
 #[derive(Debug)]
 pub(super) enum Call {
-    /// A pod's sandbox was made: program it, and answer what came of it
+    /// A pod's sandbox was made: program it, and reply with the result
     Add(Event, oneshot::Sender<Result<(), String>>),
     /// The state of all pods, as JSON
     Status(oneshot::Sender<String>),
@@ -140,7 +140,7 @@ async fn connection(stream: UnixStream, calls: mpsc::Sender<Call>, metrics: Ambi
         let (calls, metrics) = (calls.clone(), metrics.clone());
         async move { Ok::<_, Infallible>(respond(request, calls, &metrics).await) }
     });
-    // A peer that hangs up is its own affair.
+    // A peer may close the connection at any time.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 

@@ -21,7 +21,7 @@ pub(super) static CA_FILE: Setting<Option<String>> =
 pub(super) static SKIP_VERIFY: Setting<bool> =
     Setting::switch("skip-tls-verify", false, "Whether the plugin verifies nothing");
 
-/// What becomes of the plugin's executable.
+/// What happens to the plugin's executable.
 pub(super) static REMOVE_BINARY: Setting<bool> =
     Setting::switch("remove-binary", false, "Whether an uninstallation removes the plugin's executable, too");
 

@@ -11,7 +11,7 @@ use crate::files::{self, Replaced};
 /// How often a file may change while it is edited.
 const ATTEMPTS: u32 = 20;
 
-/// What became of a file.
+/// What was done to a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edited {
     /// It was written

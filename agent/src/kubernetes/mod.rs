@@ -273,7 +273,7 @@ impl Client {
     }
 }
 
-/// The status in a reply that is no success.
+/// The status in a reply that is not a success.
 fn refusal(head: &hyper::http::response::Parts, body: &[u8]) -> Status {
     // What limits requests in front of the API server replies with a text.
     let mut status: Status = serde_json::from_slice(body)

@@ -214,7 +214,7 @@ fn duration() -> Duration {
     Duration::from_secs(seconds.unwrap_or(15))
 }
 
-/// What became of the connections. Where nobody touched the pods themselves, not one was cut and not a byte was plain text,
+/// The outcomes of the connections. Where nobody touched the pods themselves, not one was cut and not a byte was plain text,
 /// whatever happened to the agent, the node, ztunnel's connection and the API server. A ztunnel that ends takes its
 /// connections along; still not a byte is plain text.
 fn judge(mesh: &Mesh, traffic: &Traffic) {

@@ -46,7 +46,7 @@ pub(super) struct Talker {
     pub(super) address: Ipv4Addr,
 }
 
-/// What became of one pair's connections.
+/// The outcomes of one pair's connections.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// Bytes that came back

@@ -90,7 +90,7 @@ pub enum Fault {
         code: StatusCode,
         /// What the server says
         message: String,
-        /// When it wants to be asked again
+        /// When the request may be repeated
         retry_after: Option<Duration>,
     },
     /// The reply ended early

@@ -13,7 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env::args_os().nth(1).ok_or("usage: meshwire-manual FOLDER")?);
     let epoch = env::var("SOURCE_DATE_EPOCH").map_or(Ok(0), |text| text.parse())?;
     let time = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(epoch)).to_string();
-    let (date, _) = time.split_once('T').ok_or("SOURCE_DATE_EPOCH is no time")?;
+    let (date, _) = time.split_once('T').ok_or("SOURCE_DATE_EPOCH is not a time")?;
 
     let man = folder.join("man/man8");
     fs::create_dir_all(&man)?;

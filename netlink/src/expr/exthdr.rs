@@ -37,7 +37,7 @@ pub struct Exthdr {
     /// How many bytes; 0 where none are read or written
     pub len: u32,
     /// `NFT_EXTHDR_F_PRESENT`: reads one byte: whether the header exists at all (in Linux 6.12.117, `nft_exthdr_init`
-    /// wants a `len` of 1 with it)
+    /// requires a `len` of 1 with it)
     pub present: bool,
     /// Read or write; `None` removes a TCP option (from 5.18 on)
     pub access: Option<Access>,

@@ -119,7 +119,7 @@ impl<'s> Reader<'s> {
         match dumped {
             Ok(()) => Ok(identity.finish(&query).then_some(identity)),
             Err(Error::GenerationChanged) => Err(Error::GenerationChanged),
-            // It only confirms: what it cannot do is no error.
+            // It only confirms, so its failure is ignored.
             Err(_) => Ok(None),
         }
     }

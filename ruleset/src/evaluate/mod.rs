@@ -25,7 +25,7 @@ pub use packet::{Host, Interface, Owner, Packet, Tracking};
 /// One way through a base chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome<'r> {
-    /// What becomes of the packet
+    /// The packet's fate
     pub fate: Fate,
     /// The packet as the rules leave it. NAT is not done to it: [`Fate::Nat`] has what is asked for
     pub packet: Packet,
@@ -65,7 +65,7 @@ pub struct Assumption<'r> {
     pub passes: bool,
 }
 
-/// What becomes of a packet in a base chain.
+/// A packet's fate in a base chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// No rule decided: the chain's policy does
@@ -99,7 +99,7 @@ pub struct Translation {
     pub is_open: bool,
 }
 
-/// What becomes of `packet` when it enters the chain `base` of `table`. There is always at least one outcome.
+/// The fates of `packet` when it enters the chain `base` of `table`. There is always at least one outcome.
 #[must_use]
 pub fn evaluate<'r, 'n>(
     table: &'r Table,

@@ -102,7 +102,7 @@ pub trait Host {
     }
 
     /// The statements of a rule of this family's tables, in nft's language; xtables' matches and targets are evaluated by them.
-    /// Reading takes all of the language: a program that goes without it returns `None`.
+    /// Reading them links all of the language's parser: a program that does not need it returns `None`.
     fn statements(&self, family: Family, rule: &str) -> Option<Vec<Statement>> {
         super::xtables::read(family, rule)
     }

@@ -10,7 +10,7 @@ use crate::Text;
 use crate::statement::{Nat, NatKind, ObjectKind, Tproxy, UpdateOp, Xtables};
 use crate::{Chain, Element, Expression, Family, Map, Op, Rule, Selector, Statement, Table, Verdict};
 
-/// With so many outcomes, what is left stays [`Fate::Unknown`]: whoever reads them has lost the thread by then.
+/// With so many outcomes, what is left stays [`Fate::Unknown`]: more would not be readable.
 const OUTCOMES: usize = 256;
 
 /// The outcomes of the base chain; at least one.

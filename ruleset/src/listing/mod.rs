@@ -8,7 +8,7 @@ use nftwire::{DecodeError, Error, Socket};
 
 use crate::snapshot::{Depth, Scope, Snapshot, TableSnapshot};
 use crate::{Chain, Rule, Table};
-pub use counters::{Moved, moved};
+pub use counters::{CountedRule, counted_rules};
 pub use text::{json, text};
 pub use texts::RuleTexts;
 

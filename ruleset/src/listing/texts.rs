@@ -9,7 +9,7 @@ use crate::nft::print::{Options, Printer};
 use crate::snapshot::Scope;
 use crate::{Family, Name, Rule, Text};
 
-/// A rule's place: family, table, chain and handle.
+/// What identifies a rule: family, table, chain and handle.
 type Key = (Family, Name, Name, u64);
 
 /// Rules as nft shows them, as far as they were read; also those that are gone by now. A handle is never used again.

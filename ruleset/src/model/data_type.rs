@@ -141,7 +141,7 @@ data_types! {
 }
 
 impl DataType {
-    /// The type of verdicts in a map, as the kernel wants it (`NFT_DATA_VERDICT`).
+    /// The type of verdicts in a map, as the kernel expects it (`NFT_DATA_VERDICT`).
     pub const VERDICT: u32 = 0xffff_ff00;
 
     /// The number by which nft remembers the type in a set.

@@ -230,20 +230,20 @@ fn compare_table(
     let unwanted = |there: &&Chain| !desired.chains.iter().any(|chain| chain.name == there.name);
     chains.extend(there.chains.iter().filter(unwanted).cloned().map(ChainDifference::Extra));
     let sets: Vec<_> = desired.sets.iter().filter_map(|set| compare_set(set, there, current)).collect();
-    let mut beside = Beside::default();
-    beside.compare_sets(desired, current, there);
-    beside.compare(&desired.objects, &there.objects, Object::is_alike, |object| {
+    let mut parts = NamedParts::default();
+    parts.compare_sets(desired, current, there);
+    parts.compare(&desired.objects, &there.objects, Object::is_alike, |object| {
         (object.data.kind().name(), &object.name)
     });
-    beside.compare(&desired.flowtables, &there.flowtables, Flowtable::is_alike, |flowtable| {
+    parts.compare(&desired.flowtables, &there.flowtables, Flowtable::is_alike, |flowtable| {
         ("flowtable", &flowtable.name)
     });
     let (family, name) = (desired.family, desired.name.clone());
     let flags = (desired.flags != current.flags).then_some([desired.flags, current.flags]);
     let kept = KeptDifference::of([&desired.comment, &there.comment], [&desired.userdata, &there.userdata]);
-    let is_same = chains.is_empty() && sets.is_empty() && beside == Beside::default();
+    let is_same = chains.is_empty() && sets.is_empty() && parts == NamedParts::default();
     let is_same = is_same && flags.is_none() && kept.is_none();
-    let Beside { extra, missing, changed } = beside;
+    let NamedParts { extra, missing, changed } = parts;
     Ok((!is_same).then_some(ChangedTable {
         family,
         name,
@@ -266,13 +266,13 @@ impl ChangedChain {
 
 /// How a table differs in what it has besides chains and desired sets: nft's words for the kinds, and the names.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Beside {
+struct NamedParts {
     extra: Vec<(String, Name)>,
     missing: Vec<(String, Name)>,
     changed: Vec<(String, Name)>,
 }
 
-impl Beside {
+impl NamedParts {
     /// Sets that are neither desired nor stay anyway.
     fn compare_sets(&mut self, desired: &Table, current: &CurrentTable, there: &Table) {
         let expected =
@@ -288,20 +288,20 @@ impl Beside {
         desired: &[T],
         there: &[T],
         is_alike: impl Fn(&T, &T) -> bool,
-        place: impl Fn(&T) -> (&'static str, &Name),
+        identity: impl Fn(&T) -> (&'static str, &Name),
     ) {
         let named = |item: &T| {
-            let (kind, name) = place(item);
+            let (kind, name) = identity(item);
             (kind.to_owned(), name.clone())
         };
-        for wanted in desired {
-            match there.iter().find(|there| place(there) == place(wanted)) {
-                None => self.missing.push(named(wanted)),
-                Some(there) if !is_alike(wanted, there) => self.changed.push(named(wanted)),
+        for item in desired {
+            match there.iter().find(|there| identity(there) == identity(item)) {
+                None => self.missing.push(named(item)),
+                Some(there) if !is_alike(item, there) => self.changed.push(named(item)),
                 Some(_) => {}
             }
         }
-        let unwanted = |there: &&T| !desired.iter().any(|wanted| place(wanted) == place(there));
+        let unwanted = |there: &&T| !desired.iter().any(|item| identity(item) == identity(there));
         self.extra.extend(there.iter().filter(unwanted).map(named));
     }
 }

@@ -37,7 +37,7 @@ fn between(current: &[Fingerprint], desired: &[Fingerprint]) -> Vec<(usize, usiz
         return first_fit(current, desired, &old, &new);
     }
     let prints = |indices: &[usize], of: &'_ [Fingerprint]| -> Vec<u64> {
-        // Numbers compare faster than bytes, and each stands for one fingerprint.
+        // Numbers compare faster than bytes; each number is one fingerprint.
         let mut known: Vec<&Fingerprint> = current.iter().collect();
         known.sort_unstable();
         known.dedup();

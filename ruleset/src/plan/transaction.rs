@@ -1,4 +1,4 @@
-//! A batch of the kernel's objects made from the model's, and the way back from a message to what it stands for.
+//! A batch of the kernel's objects made from the model's, and from a message back to the object that it is about.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,7 +8,7 @@ use nftwire::{Batch, ChainFlags, ElementList, Expr, Position, Verdict};
 
 use crate::model::statement::ObjectKind;
 use crate::nft::compile::{self, AnonymousSet, NamedSet, NotCompiled, SetKey, compile_in, named_set};
-use crate::validate::RulePlace;
+use crate::validate::RuleLocation;
 use crate::{Chain, Family, Name, Rule, Ruleset};
 use nftwire::Text;
 use nftwire::feature::Feature;
@@ -87,7 +87,7 @@ impl fmt::Display for Subject {
         }
         let Some(chain) = &self.chain else { return write!(f, "table {family} {table}") };
         let rule = self.rule.as_ref();
-        let place = RulePlace {
+        let place = RuleLocation {
             family: self.family,
             table: &self.table,
             chain,

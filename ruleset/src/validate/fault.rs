@@ -9,10 +9,10 @@ use crate::{Family, Name};
 
 /// What is wrong with a ruleset, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {fault}")]
+#[error("{location}: {fault}")]
 pub struct Invalid {
     /// Where: `inet TABLE`, `chain NAME in inet TABLE`, or with `rule NUMBER of` before it
-    pub place: String,
+    pub location: String,
     /// What
     pub fault: Fault,
 }
@@ -94,7 +94,7 @@ pub enum Fault {
 
 /// Where something is in a ruleset, for a message: `rule 7 of istio-output in inet istio-proxy-nat`.
 #[derive(Clone, Copy, Debug)]
-pub struct RulePlace<'a> {
+pub struct RuleLocation<'a> {
     /// The family of the table
     pub family: Family,
     /// The name of the table
@@ -105,7 +105,7 @@ pub struct RulePlace<'a> {
     pub rule: Option<usize>,
 }
 
-impl fmt::Display for RulePlace<'_> {
+impl fmt::Display for RuleLocation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.rule {
             Some(index) => write!(f, "rule {} of {}", index + 1, self.chain)?,

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nftwire::uapi;
 
-pub use self::fault::{Fault, Invalid, RulePlace};
+pub use self::fault::{Fault, Invalid, RuleLocation};
 use self::walk::Walk;
 use crate::nft::compile::named_set;
 use crate::nft::compile::table::object as compile_object;
@@ -29,7 +29,7 @@ const NAT_HOOKS: [Hook; 4] = [Hook::PreRouting, Hook::LocalIn, Hook::LocalOut, H
 pub fn validate(ruleset: &Ruleset) -> Result<(), Invalid> {
     let mut names = BTreeSet::new();
     for table in &ruleset.tables {
-        let fail = |fault| Err(Invalid { place: table.to_string(), fault });
+        let fail = |fault| Err(Invalid { location: table.to_string(), fault });
         if !is_name(&table.name) {
             return fail(Fault::Name(table.name.clone()));
         }
@@ -48,12 +48,12 @@ fn validate_table(table: &Table) -> Result<(), Invalid> {
     table
         .userdata
         .with(table.comment.as_ref())
-        .map_err(|error| Invalid { place: table.to_string(), fault: error.into() })?;
+        .map_err(|error| Invalid { location: table.to_string(), fault: error.into() })?;
     validate_sets(table)?;
     validate_objects(table)?;
     let mut chains = BTreeMap::new();
     for chain in &table.chains {
-        let fail = |fault| Err(Invalid { place: place(table, chain, None), fault });
+        let fail = |fault| Err(Invalid { location: location(table, chain, None), fault });
         if !is_name(&chain.name) {
             return fail(Fault::Name(chain.name.clone()));
         }
@@ -83,7 +83,7 @@ fn validate_table(table: &Table) -> Result<(), Invalid> {
     }
     for chain in &table.anonymous {
         if chains.insert(&chain.name, chain).is_some() {
-            return Err(Invalid { place: place(table, chain, None), fault: Fault::Duplicate });
+            return Err(Invalid { location: location(table, chain, None), fault: Fault::Duplicate });
         }
     }
     let sets = table.sets.iter().map(|set| &set.name).collect();
@@ -100,7 +100,7 @@ fn validate_table(table: &Table) -> Result<(), Invalid> {
 fn validate_sets(table: &Table) -> Result<(), Invalid> {
     let mut names = BTreeSet::new();
     for set in &table.sets {
-        let fail = |fault| Err(Invalid { place: format!("set {} in {table}", set.name), fault });
+        let fail = |fault| Err(Invalid { location: format!("set {} in {table}", set.name), fault });
         if !is_name(&set.name) {
             return fail(Fault::Name(set.name.clone()));
         }
@@ -120,8 +120,8 @@ fn validate_objects(table: &Table) -> Result<(), Invalid> {
     for object in &table.objects {
         let kind = object.data.kind();
         let fail = |fault| {
-            let place = format!("{} {} in {table}", kind.name(), object.name);
-            Err(Invalid { place, fault })
+            let location = format!("{} {} in {table}", kind.name(), object.name);
+            Err(Invalid { location, fault })
         };
         if !is_name(&object.name) {
             return fail(Fault::Name(object.name.clone()));
@@ -139,7 +139,8 @@ fn validate_objects(table: &Table) -> Result<(), Invalid> {
     }
     let mut names = BTreeSet::new();
     for flowtable in &table.flowtables {
-        let fail = |fault| Err(Invalid { place: format!("flowtable {} in {table}", flowtable.name), fault });
+        let fail =
+            |fault| Err(Invalid { location: format!("flowtable {} in {table}", flowtable.name), fault });
         if !is_name(&flowtable.name) {
             return fail(Fault::Name(flowtable.name.clone()));
         }
@@ -159,6 +160,6 @@ fn is_name(name: &Name) -> bool {
         && bytes.iter().all(|byte| start(byte) || byte.is_ascii_digit() || b"/.-".contains(byte))
 }
 
-fn place(table: &Table, chain: &Chain, rule: Option<usize>) -> String {
-    RulePlace { family: table.family, table: &table.name, chain: &chain.name, rule }.to_string()
+fn location(table: &Table, chain: &Chain, rule: Option<usize>) -> String {
+    RuleLocation { family: table.family, table: &table.name, chain: &chain.name, rule }.to_string()
 }

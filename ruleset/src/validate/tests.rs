@@ -22,10 +22,10 @@ fn validated(chains: Vec<Chain>) -> Result<(), Invalid> {
     validate(&Ruleset { tables: vec![table("t", chains)] })
 }
 
-/// A table `t` with these chains is refused for this fault at this place.
+/// A table `t` with these chains is refused for this fault at this location.
 #[track_caller]
-fn refused(chains: Vec<Chain>, place: &str, fault: Fault) {
-    assert_eq!(validated(chains), Err(Invalid { place: place.to_owned(), fault }));
+fn refused(chains: Vec<Chain>, location: &str, fault: Fault) {
+    assert_eq!(validated(chains), Err(Invalid { location: location.to_owned(), fault }));
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn names_are_what_nft_takes() {
     }
     let too_long = "n".repeat(256);
     for bad in ["", "1st", "-a", "a b", "a\\b", "a*", "\u{e9}", &too_long] {
-        let invalid = Err(Invalid { place: format!("inet {bad}"), fault: Fault::Name(bad.into()) });
+        let invalid = Err(Invalid { location: format!("inet {bad}"), fault: Fault::Name(bad.into()) });
         assert_eq!(validate(&Ruleset { tables: vec![table(bad, vec![])] }), invalid);
     }
     refused(vec![regular("a b", &[])], "chain a b in inet t", Fault::Name("a b".into()));
@@ -59,7 +59,7 @@ fn names_are_what_nft_takes() {
 #[test]
 fn nothing_is_there_twice() {
     let twice = Ruleset { tables: vec![table("t", vec![]), table("t", vec![])] };
-    let invalid = Invalid { place: "inet t".to_owned(), fault: Fault::Duplicate };
+    let invalid = Invalid { location: "inet t".to_owned(), fault: Fault::Duplicate };
     assert_eq!(validate(&twice), Err(invalid));
     let other_family = Table { family: Family::Ipv4, ..table("t", vec![]) };
     assert_eq!(validate(&Ruleset { tables: vec![table("t", vec![]), other_family] }), Ok(()));
@@ -92,7 +92,7 @@ fn things_are_looked_up_in_sets_of_the_table() {
     };
     let set = Set::new("s", DataType::Ipv4Addr);
     assert_eq!(with(std::slice::from_ref(&set)), Ok(()));
-    let fault = |name: &str, fault| Err(Invalid { place: format!("set {name} in inet t"), fault });
+    let fault = |name: &str, fault| Err(Invalid { location: format!("set {name} in inet t"), fault });
     assert_eq!(with(&[set.clone(), set.clone()]), fault("s", Fault::Duplicate));
     assert_eq!(with(&[Set::new("a b", DataType::Mark)]), fault("a b", Fault::Name("a b".into())));
     let set = Set { comment: Some("c".repeat(300).into()), ..set };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nftwire::uapi;
 
 use super::fault::{Fault, Invalid};
-use super::place;
+use super::location;
 use crate::model::statement::{NatKind, ObjectKind};
 use crate::nft::compile::compile_in;
 use crate::{
@@ -22,7 +22,7 @@ impl<'a> Walk<'a> {
     /// Looks at each rule by itself.
     pub(super) fn rules(&self, chain: &Chain) -> Result<(), Invalid> {
         for (index, rule) in chain.rules.iter().enumerate() {
-            let fail = |fault| Err(Invalid { place: place(self.table, chain, Some(index)), fault });
+            let fail = |fault| Err(Invalid { location: location(self.table, chain, Some(index)), fault });
             let expressions = match compile_in(self.table, rule, 1) {
                 Ok(compiled) => compiled.expressions.len(),
                 Err(error) => return fail(error.into()),
@@ -57,7 +57,7 @@ impl<'a> Walk<'a> {
             let rules = jumps.iter().filter(|name| ***name == chain.name).count();
             if rules != 1 {
                 let fault = Fault::AnonymousChain { name: chain.name.clone(), rules };
-                return Err(Invalid { place: self.table.to_string(), fault });
+                return Err(Invalid { location: self.table.to_string(), fault });
             }
         }
         Ok(())
@@ -72,7 +72,7 @@ impl<'a> Walk<'a> {
                 _ => None,
             };
             if let Some(fault) = fault.or_else(|| set.elements.iter().find_map(object)) {
-                return Err(Invalid { place: format!("set {} in {}", set.name, self.table), fault });
+                return Err(Invalid { location: format!("set {} in {}", set.name, self.table), fault });
             }
         }
         Ok(())
@@ -119,7 +119,7 @@ impl<'a> Walk<'a> {
     pub(super) fn nesting(&self) -> Result<(), Invalid> {
         let mut depths = BTreeMap::new();
         for chain in self.table.chains.iter().chain(&self.table.anonymous) {
-            let fail = |chain, fault| Err(Invalid { place: place(self.table, chain, None), fault });
+            let fail = |chain, fault| Err(Invalid { location: location(self.table, chain, None), fault });
             if let Err((chain, fault)) = self.depth(chain, &mut Vec::new(), &mut depths) {
                 return fail(chain, fault);
             }
@@ -176,7 +176,7 @@ impl<'a> Walk<'a> {
                 }
                 for (index, rule) in chain.rules.iter().enumerate() {
                     if let Some(fault) = misplaced(rule, from) {
-                        return Err(Invalid { place: place(self.table, chain, Some(index)), fault });
+                        return Err(Invalid { location: location(self.table, chain, Some(index)), fault });
                     }
                 }
                 rest.extend(self.targets(chain));

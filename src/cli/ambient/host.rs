@@ -99,11 +99,11 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
     let interception = match subcommand {
         REMOVE => HostInterception::nothing(),
         DESTROY => HostInterception::nothing().without_kept_sets(),
-        _ => host(&values, Log::beside(output == Output::Json))?.interception(),
+        _ => host(&values, Log::for_output(output == Output::Json))?.interception(),
     };
     if action == Some(Action::PrintRemoval) {
         let sets = if subcommand == DESTROY { " and the probe set" } else { ", not the probe set" };
-        Log::beside(output == Output::Json)
+        Log::for_output(output == Output::Json)
             .info(&format!("a removal deletes the host's rules{sets}; nothing is changed"));
         return Ok(ExitCode::SUCCESS);
     }
@@ -139,7 +139,7 @@ fn with_desired(
     let values = Values::new(matches);
     let output = values.read(&OUTPUT)?;
     let netns = values.read(&NETNS)?;
-    let desired = host(&values, Log::beside(output == Output::Json))?.interception();
+    let desired = host(&values, Log::for_output(output == Output::Json))?.interception();
     let _deferred = signals::defer();
     netns::inside(in_place.or(netns.as_ref()), || work(desired, output))
 }

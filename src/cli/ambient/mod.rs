@@ -104,7 +104,7 @@ pub(super) fn migrate(matches: &ArgMatches, netns: Option<&Given>, is_dry: bool)
 }
 
 fn with_log(matches: &ArgMatches, work: impl FnOnce() -> Result<ExitCode, Failure>) -> ExitCode {
-    let log = Log::beside(wants_json(matches));
+    let log = Log::for_output(wants_json(matches));
     warn_of_old_kernel(|text| log.warn(text));
     end(work(), log)
 }

@@ -115,7 +115,7 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
             return Ok(ExitCode::SUCCESS);
         }
         Some(Action::PrintRemoval) => {
-            Log::beside(output == Output::Json)
+            Log::for_output(output == Output::Json)
                 .info("a removal deletes the pod's tables, policy rules and routes; nothing is changed");
             return Ok(ExitCode::SUCCESS);
         }
@@ -126,12 +126,12 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
     match namespaces.as_slice() {
         [] => {
             if task.is_guarded() {
-                let warn = |text: &str| Log::beside(output == Output::Json).warn(text);
+                let warn = |text: &str| Log::for_output(output == Output::Json).warn(text);
                 refuse_host_network(is_initial_namespace(), warn)?;
             }
             let outcome = task.carry_out(&mut Socket::open()?, &mut RouteSocket::open()?)?;
             for warning in outcome.warnings() {
-                Log::beside(output == Output::Json).warn(&warning);
+                Log::for_output(output == Output::Json).warn(&warning);
             }
             report("done", &outcome.text(output, None))?;
             Ok(differences::exit_code(!outcome.differs()))
@@ -145,7 +145,7 @@ pub(super) fn verify_in(matches: &ArgMatches, netns: Option<&Given>) -> Result<E
     let values = Values::new(matches);
     let output = values.read(&OUTPUT)?;
     let desired = desired_of(matches)?;
-    netns::inside(netns, || compare_here(&desired, output, Log::beside(output == Output::Json)))
+    netns::inside(netns, || compare_here(&desired, output, Log::for_output(output == Output::Json)))
 }
 
 pub(super) fn desired_of(matches: &ArgMatches) -> Result<Desired, Failure> {
@@ -174,7 +174,7 @@ pub(super) fn migrate(
     let (desired, output) = (pod(VERIFY, &values)?, values.read(&OUTPUT)?);
     let _deferred = signals::defer();
     let given = one_namespace(&values)?;
-    let warn = |text: &str| Log::beside(output == Output::Json).warn(text);
+    let warn = |text: &str| Log::for_output(output == Output::Json).warn(text);
     netns::inside_pod(netns.or(given.as_ref()), !is_dry, warn, || perform(&desired, is_dry, output))
 }
 
@@ -211,7 +211,7 @@ struct Task {
     allow_host_network: bool,
 }
 
-/// What came of it in one of them.
+/// The result in one of them.
 enum Outcome {
     Done(Done),
     Compared(PossibleDifferences),
@@ -289,7 +289,7 @@ fn in_several(task: &Task, namespaces: &[&str], output: Output) -> Result<ExitCo
     Ok(failed.unwrap_or_else(|| differences::exit_code(!differs)))
 }
 
-/// What came of it in those that are done.
+/// The results in those that are done.
 struct Reports {
     output: Output,
     host_is_unknown: bool,
@@ -299,7 +299,7 @@ struct Reports {
 
 impl Reports {
     fn log(&self) -> Log {
-        Log::beside(self.output == Output::Json)
+        Log::for_output(self.output == Output::Json)
     }
 
     /// Says once that the guard cannot do its work.
@@ -309,7 +309,7 @@ impl Reports {
         }
     }
 
-    /// Writes what came of it in one of them.
+    /// Writes the result in one of them.
     fn add(&mut self, netns: &str, outcome: Result<Outcome, Failure>) -> Result<(), Failure> {
         match outcome {
             Ok(outcome) => {

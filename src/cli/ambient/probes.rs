@@ -169,7 +169,8 @@ fn removal(output: Output, removal: &Removal, pod_uid: Option<PodUid<'_>>) -> Re
     for Probe { address, pod_uid: owner } in others {
         let owner = owner.as_deref().map_or_else(|| "nobody".to_owned(), |owner| format!("pod {owner}"));
         let asked = pod_uid.map_or_else(String::new, |pod_uid| format!(", not to pod {pod_uid}"));
-        Log::beside(output == Output::Json).error(&format!("{address} belongs to {owner}{asked}: it stays"));
+        Log::for_output(output == Output::Json)
+            .error(&format!("{address} belongs to {owner}{asked}: it stays"));
     }
     Ok(if others.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NOT_THE_OWNER) })
 }

@@ -25,7 +25,7 @@ use nft_ruleset::optimize::{Counting, optimize};
 use nft_ruleset::plan::{Counters, Plan};
 use nft_ruleset::{Chain, Family, Op, Rule, Ruleset, TCP_DPORT, Table};
 
-/// The address of the pod that the namespace stands for (TEST-NET-3 of RFC 5737).
+/// The address of the pod that the namespace represents (TEST-NET-3 of RFC 5737).
 pub(super) const POD: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
 
 /// Istio's own flags for a sidecar.

@@ -20,7 +20,7 @@ const TIMEOUT_SECONDS: i64 = 1;
 
 const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
 
-/// What became of one connection.
+/// The outcome of one connection.
 #[derive(Debug)]
 pub(super) struct Course {
     /// Who connected

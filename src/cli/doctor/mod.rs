@@ -85,7 +85,7 @@ impl Request {
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     let values = Values::new(matches);
-    end(execute(&values), Log::beside(Output::is_json(&values)))
+    end(execute(&values), Log::for_output(Output::is_json(&values)))
 }
 
 fn execute(values: &Values<'_>) -> Result<ExitCode, Failure> {

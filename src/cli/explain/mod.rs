@@ -73,7 +73,7 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     let values = Values::new(matches);
-    let log = Log::beside(Output::is_json(&values));
+    let log = Log::for_output(Output::is_json(&values));
     end(execute(&values), log)
 }
 

@@ -167,7 +167,7 @@ fn with_settings(matches: &ArgMatches, task: Task, netns: Option<&Given>, work: 
     // The quick parser knows only flags.
     let ignored = matches.try_get_many::<String>(IGNORED).ok().flatten();
     let ignored: Vec<_> = ignored.into_iter().flatten().collect();
-    let log = Log::beside(Output::is_json(&values) || values.read(&flags::LOG_AS_JSON) == Ok(true));
+    let log = Log::for_output(Output::is_json(&values) || values.read(&flags::LOG_AS_JSON) == Ok(true));
     for argument in ignored {
         log.warn(&format!("the argument {argument:?} is ignored"));
     }

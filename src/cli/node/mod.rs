@@ -126,9 +126,9 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     match matches.subcommand() {
         Some((STATUS, matches)) => {
             let values = Values::new(matches);
-            end(status::status(&values), Log::beside(Output::is_json(&values)))
+            end(status::status(&values), Log::for_output(Output::is_json(&values)))
         }
-        Some((RELEASE, matches)) => end(release::release(&Values::new(matches)), Log::beside(false)),
+        Some((RELEASE, matches)) => end(release::release(&Values::new(matches)), Log::for_output(false)),
         _ => ExitCode::from(USAGE),
     }
 }

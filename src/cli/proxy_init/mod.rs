@@ -97,7 +97,7 @@ impl<W: FnOnce(&Options, Filtered) -> Result<ExitCode, Failure> + Send> Work for
 /// `netns` is where, in place of what the settings say.
 fn with_settings(matches: &ArgMatches, task: Task, netns: Option<&Given>, work: impl Work) -> ExitCode {
     let values = Values::new(matches);
-    let log = Log::beside(Output::is_json(&values) || values.read(&flags::LOG_FORMAT) == Ok(Log::Json));
+    let log = Log::for_output(Output::is_json(&values) || values.read(&flags::LOG_FORMAT) == Ok(Log::Json));
     end(execute(&values, log, task, netns, work), log)
 }
 

@@ -31,14 +31,14 @@ pub(super) enum Settings {
 }
 
 /// A pod, or a network namespace that is none's: its name for people, where it is, and what its rules are to be.
-struct Place<'a> {
+struct Target<'a> {
     name: String,
     /// A file of it
     network: Option<PathBuf>,
-    desired: Wanted<'a>,
+    desired: Expected<'a>,
 }
 
-enum Wanted<'a> {
+enum Expected<'a> {
     Of(Desired),
     OfAll(&'a Desired),
     /// Its specification says that there are none, or cannot be used
@@ -50,7 +50,7 @@ enum Wanted<'a> {
 /// Pods by their UIDs in hexadecimal digits.
 type Names = BTreeMap<String, PodName>;
 
-/// What came of one.
+/// The outcome for one.
 enum Outcome {
     Compared(Box<PossibleDifferences>),
     /// It has no rules of a mesh
@@ -70,41 +70,41 @@ pub(super) fn verify(
     let networks = node.networks()?;
     // Without the kubelet's folders, pods have no names here.
     let names = node.names().unwrap_or_default();
-    let places = match settings {
+    let targets = match settings {
         Settings::OfAll(desired) => {
-            let place = |network| Place {
+            let target = |network| Target {
                 name: name(&names, &network),
                 network: Some(network.path),
-                desired: Wanted::OfAll(desired),
+                desired: Expected::OfAll(desired),
             };
-            networks.into_iter().map(place).collect()
+            networks.into_iter().map(target).collect()
         }
         Settings::OfEach(pods) => of_each(&names, pods, networks),
     };
-    let quiet = |place: &Place<'_>| compare(place, log).map_err(|failure| failure.at(&place.name));
-    let outcomes = progress::during("comparing in all pods", || in_each(&places, quiet));
-    report(&places, outcomes, output, log)
+    let quiet = |target: &Target<'_>| compare(target, log).map_err(|failure| failure.at(&target.name));
+    let outcomes = progress::during("comparing in all pods", || in_each(&targets, quiet));
+    report(&targets, outcomes, output, log)
 }
 
 /// The pods of a list, and what else has a network namespace.
-fn of_each<'a>(names: &Names, pods: &'a [PodSpec], networks: Vec<PodNetwork>) -> Vec<Place<'a>> {
+fn of_each<'a>(names: &Names, pods: &'a [PodSpec], networks: Vec<PodNetwork>) -> Vec<Target<'a>> {
     let is_of =
         |network: &PodNetwork, pod: &PodSpec| network.uid.as_ref().is_some_and(|uid| pod.uids.contains(uid));
-    let of_pod = |pod: &'a PodSpec| Place {
+    let of_pod = |pod: &'a PodSpec| Target {
         name: pod.name.clone(),
         network: pod.netns.clone().or_else(|| {
             networks.iter().find(|network| is_of(network, pod)).map(|network| network.path.clone())
         }),
-        desired: pod.desired().map_or_else(Wanted::Not, Wanted::Of),
+        desired: pod.desired().map_or_else(Expected::Not, Expected::Of),
     };
-    let mut places: Vec<_> = pods.iter().map(of_pod).collect();
+    let mut targets: Vec<_> = pods.iter().map(of_pod).collect();
     let others = networks.into_iter().filter(|network| !pods.iter().any(|pod| is_of(network, pod)));
-    places.extend(others.map(|network| Place {
+    targets.extend(others.map(|network| Target {
         name: name(names, &network),
         network: Some(network.path),
-        desired: Wanted::Unknown,
+        desired: Expected::Unknown,
     }));
-    places
+    targets
 }
 
 /// The pod's name where the kubelet's folders have it.
@@ -115,21 +115,21 @@ fn name(names: &Names, network: &PodNetwork) -> String {
     }
 }
 
-fn compare(place: &Place<'_>, log: Log) -> Result<Outcome, Failure> {
-    let Some(network) = &place.network else { return Ok(Outcome::NotHere) };
+fn compare(target: &Target<'_>, log: Log) -> Result<Outcome, Failure> {
+    let Some(network) = &target.network else { return Ok(Outcome::NotHere) };
     let namespace = match Namespace::from_path(network) {
         // It has ended meanwhile.
         Err(NamespaceError::Gone { .. }) => return Ok(Outcome::NotHere),
         namespace => namespace?,
     };
     inside(&namespace, |nft, routes| {
-        let desired = match &place.desired {
-            Wanted::Of(desired) => desired,
-            Wanted::OfAll(_) | Wanted::Unknown | Wanted::Not(_) if !has_rules(nft)? => {
+        let desired = match &target.desired {
+            Expected::Of(desired) => desired,
+            Expected::OfAll(_) | Expected::Unknown | Expected::Not(_) if !has_rules(nft)? => {
                 return Ok(Outcome::NoRules);
             }
-            Wanted::OfAll(desired) => desired,
-            Wanted::Unknown | Wanted::Not(_) => return Ok(Outcome::NoSettings),
+            Expected::OfAll(desired) => desired,
+            Expected::Unknown | Expected::Not(_) => return Ok(Outcome::NoSettings),
         };
         let desired = desired(routes, log)?;
         Ok(Outcome::Compared(Box::new(verify_possible(&desired, nft, routes)?)))
@@ -144,14 +144,14 @@ fn has_rules(nft: &mut Socket) -> Result<bool, nftwire::Error> {
 }
 
 fn report(
-    places: &[Place<'_>],
+    targets: &[Target<'_>],
     outcomes: Vec<Result<Outcome, Failure>>,
     output: Output,
     log: Log,
 ) -> Result<ExitCode, Failure> {
     let (mut text, mut failed, mut differs) = (String::new(), None, false);
-    for (place, outcome) in places.iter().zip(outcomes) {
-        let name = &place.name;
+    for (target, outcome) in targets.iter().zip(outcomes) {
+        let name = &target.name;
         let mut say = |result: &str, says: &str| match output {
             Output::Text => text += &format!("{name}: {says}\n"),
             Output::Json => text += &format!("{}\n", of(Some(name), json!({ "result": result }))),
@@ -169,8 +169,8 @@ fn report(
                 say("not_here", "not compared: no network namespace of its own on this node");
             }
             Ok(Outcome::NoSettings) => {
-                let reason = match &place.desired {
-                    Wanted::Not(failure) => failure.text(),
+                let reason = match &target.desired {
+                    Expected::Not(failure) => failure.text(),
                     _ => "no specification says what its rules are to be".to_owned(),
                 };
                 say("no_settings", &format!("not compared, and it has rules of a mesh: {reason}"));

@@ -27,7 +27,7 @@ use super::status::Failure;
 use super::target::{Query, Target};
 use super::{Received, Shared, discovery, verbs, watch};
 
-/// What the test wants of the listener; each is acknowledged.
+/// What the test asks the listener to do; each is acknowledged.
 #[derive(Debug)]
 pub(super) enum Command {
     /// New connections are refused, and those that exist end.

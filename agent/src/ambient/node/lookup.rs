@@ -107,7 +107,7 @@ impl Node {
                 let ids = found.iter().map(|(uid, netns)| (uid.clone(), netns.id)).collect();
                 self.namespaces.extend(found.into_values().map(|netns| (netns.id, netns)));
                 self.handle(Input::Scanned(ids));
-                // Whatever is of no use any more is closed here, so that it can go.
+                // What is no longer needed is closed here, so that the kernel can remove it.
                 let used: BTreeSet<_> = self.state.namespaces().collect();
                 self.namespaces.retain(|id, _| used.contains(id));
                 self.bound.retain(|_, (_, id)| used.contains(id));

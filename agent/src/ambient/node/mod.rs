@@ -44,7 +44,7 @@ pub type Members = BTreeMap<Uid, PodInterception>;
 pub type Query = oneshot::Sender<Option<Members>>;
 
 /// Runs until `stop` is ready, which says whether the node's rules go with the agent. Pods' rules stay, and ztunnel keeps
-/// its proxies. Whoever wants to know what rules pods are to have sends `queries`.
+/// its proxies. Other tasks ask by `queries` which rules pods are to have.
 ///
 /// # Errors
 /// See [`StartError`]; nothing was changed.

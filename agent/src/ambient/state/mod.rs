@@ -3,7 +3,7 @@
 //! It compares two things. Desired is what the API server says: which pods of this node belong to the mesh. Actual is
 //! what was seen: a pod's network namespace, the rules in it, ztunnel's acknowledgement on the newest connection, the
 //! elements of the host's probe set that have the pod's UID, and the annotation. [`State::actions`] names what may be
-//! started now to make the one the other, and marks it as under way; [`State::handle`] takes what came of it, and what
+//! started now to make the one the other, and marks it as under way; [`State::handle`] takes the results, and what
 //! else happens. Nothing depends on the order of what happens: a lost, repeated or failed step leaves a difference, and a
 //! difference leads to the step.
 //!

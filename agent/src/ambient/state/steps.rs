@@ -8,7 +8,7 @@ use super::{
 use crate::zds::Request;
 
 impl State {
-    /// Everything that may be started now. It counts as started; what comes of it is to be handed to
+    /// Everything that may be started now. It counts as started; its result is to be handed to
     /// [`State::handle`], whatever it is.
     pub fn actions(&mut self, now: Moment) -> Vec<Action> {
         let mut actions = Vec::new();

@@ -56,7 +56,7 @@ pub enum Redirection {
 pub struct PodView {
     /// Its UID
     pub uid: Uid,
-    /// Its names, as ztunnel wants to know them
+    /// Its names, as ztunnel gets them
     pub workload: Workload,
     /// Its addresses, of the families that the mesh has on this node
     pub addresses: BTreeSet<IpAddr>,
@@ -160,7 +160,7 @@ pub enum Action {
     Send(ConnectionId, Request, Option<NetnsId>),
     /// Answer the plugin
     Answer(u64, Result<(), String>),
-    /// Let users know; nothing comes of it
+    /// Let users know; it has no result
     Report(Report),
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Plan<'s> {
     pub(super) gone: Option<Set>,
     /// What is added
     pub(super) added: Cow<'s, Set>,
-    /// Whether the set had nothing: the kernel wants to know where no range is before the first
+    /// Whether the set was empty: then the kernel expects an element that ends the gap before the first range
     pub(super) starts: bool,
 }
 
@@ -142,7 +142,7 @@ impl Existing {
             };
             let touched = self.touching(&span, set.auto_merge);
             if self.spans[touched.clone()].contains(&span) {
-                // The kernel knows it; it is sent all the same, for what belongs to it.
+                // The kernel has it; it is sent nevertheless, with its comment, timeout and value.
                 added.push(element.clone());
                 continue;
             }

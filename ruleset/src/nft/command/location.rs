@@ -3,7 +3,7 @@
 //! Elements are sent in another order than they are written in, and as the ends of ranges. Where each of them was is not kept
 //! while they are many: when one is refused, they are evaluated once more, one after the other.
 
-use nftwire::{ElementPlace, Family};
+use nftwire::{ElementLocation, Family};
 
 use super::interval;
 use crate::nft::compile::named_set;
@@ -14,7 +14,7 @@ use crate::{Element, Set};
 
 /// The elements of a set that something is said of.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Location {
     /// Where the text names the set
     pub(super) set: Span,
     pub(super) element: Which,
@@ -26,30 +26,30 @@ pub(super) struct Place {
 #[derive(Clone, Debug)]
 pub(super) enum Which {
     /// By what was sent; of ranges that became one, the one that begins it
-    Sent(ElementPlace),
+    Sent(ElementLocation),
     /// By what it is
     Written(Box<Element>),
 }
 
-/// A fault with the place of the element that it is about; with its own where that is not found.
+/// A fault with the location of the element that it is about; with its own where that is not found.
 pub(super) fn of_element(
     commands: &[Command],
-    place: Option<&Place>,
+    location: Option<&Location>,
     evaluator: &mut Evaluator<'_>,
     fault: Fault,
 ) -> Fault {
-    let Some(place) = place else { return fault };
-    let Some((table, name, elements)) = commands.iter().find_map(|command| written(command, place.set))
+    let Some(location) = location else { return fault };
+    let Some((table, name, elements)) = commands.iter().find_map(|command| written(command, location.set))
     else {
         return fault;
     };
     let mut find = |which| within((table.family, &table.name.text, &name.text), elements, evaluator, which);
-    let span = find(&place.element);
-    let related = place.related.as_ref().and_then(find);
+    let span = find(&location.element);
+    let related = location.related.as_ref().and_then(find);
     Fault { span: span.or(fault.span), related: related.or(fault.related), ..fault }
 }
 
-/// The elements in a command of the set that is named at this place.
+/// The elements in a command of the set that is named at this location.
 fn written(command: &Command, set: Span) -> Option<(&TableSpec, &Name, &Expr)> {
     match &command.kind {
         CommandKind::AddTable(_, table, Some(block)) => {
@@ -89,11 +89,11 @@ fn within(
 
 /// Whether the only element of a set is this one.
 fn is(set: &Set, which: &Which) -> bool {
-    let place = match which {
+    let location = match which {
         Which::Written(element) => return set.elements.first() == Some(&**element),
-        Which::Sent(place) => place,
+        Which::Sent(location) => location,
     };
     let Ok(compiled) = named_set(set) else { return false };
     let mut keys = interval::without_start(&compiled.keys).iter();
-    keys.any(|key| key.key == place.key && key.end == place.interval_end)
+    keys.any(|key| key.key == location.key && key.end == location.interval_end)
 }

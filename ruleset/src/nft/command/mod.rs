@@ -4,9 +4,9 @@ mod change;
 mod events;
 mod interval;
 mod list;
+mod location;
 mod monitor;
 mod optimize;
-mod place;
 mod positions;
 mod ranges;
 mod trace;
@@ -112,8 +112,8 @@ pub fn run(
         if let Err(faults) = added {
             let refused = change.take_refused_element();
             outcome.faults.extend(faults.into_iter().map(|fault| {
-                let about = refused.as_ref().filter(|place| fault.span == Some(place.set));
-                place::of_element(commands, about, &mut evaluator, fault)
+                let about = refused.as_ref().filter(|location| fault.span == Some(location.set));
+                location::of_element(commands, about, &mut evaluator, fault)
             }));
         }
     }
@@ -123,7 +123,7 @@ pub fn run(
             Ok(echo) => outcome.output.push_str(&echo),
             Err(fault) => {
                 let refused = change.take_refused_element();
-                outcome.faults.push(place::of_element(commands, refused.as_ref(), &mut evaluator, fault));
+                outcome.faults.push(location::of_element(commands, refused.as_ref(), &mut evaluator, fault));
             }
         }
     }
@@ -197,7 +197,7 @@ fn strerror(errno: i32) -> String {
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
-/// Why a request failed, at a place.
+/// Why a request failed, and where.
 fn failure(span: Span, error: &Error) -> Fault {
     match error {
         Error::Refused(refusal) => Fault::new(span, refused(refusal)),

@@ -27,7 +27,7 @@ pub use set::{AnonymousSet, KeyDetails, Meter, NamedSet, SetKey, named_set};
 use crate::nft::decompile::context::Context;
 use crate::{Data, Expression, Family, Name, Op, Origin, Rule, Selector, Set, Statement, Table};
 
-/// A rule as the kernel wants it.
+/// A rule as the kernel expects it.
 #[derive(Debug)]
 pub struct Compiled<'a> {
     /// The expressions, in the order of evaluation

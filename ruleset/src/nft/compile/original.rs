@@ -263,7 +263,7 @@ impl AnonymousSet {
                 details.userdata = comment.map(|comment| comment.as_bytes().to_vec()).unwrap_or_default();
                 key.details.take_if(|details| **details == KeyDetails::default());
             }
-            keys.sort_by(|one, other| one.place().cmp(&other.place()));
+            keys.sort_by(|one, other| one.sort_key().cmp(&other.sort_key()));
             keys
         };
         head == (

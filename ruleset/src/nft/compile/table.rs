@@ -1,4 +1,4 @@
-//! Tables, chains, objects and flowtables as the kernel wants them. What they hold comes in messages of its own.
+//! Tables, chains, objects and flowtables as the kernel expects them. What they hold comes in messages of its own.
 //!
 //! The userdata of each is [its comment](super::comment), which the caller keeps for as long as it needs the message.
 

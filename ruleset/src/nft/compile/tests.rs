@@ -12,7 +12,7 @@ use crate::model::option::{OptionField, OptionKind};
 use crate::{DataType, Op, Operator, Selector};
 use crate::{Element, IP6_DADDR, IpPrefix, Operand, Range, Set, SetValue, TCP_DPORT, Target, UDP_DPORT};
 
-/// Beside each expression stands how `nft --debug=netlink` shows it, on a little endian machine.
+/// The comment next to each expression is what `nft --debug=netlink` shows for it, on a little endian machine.
 #[track_caller]
 fn compiles_in(family: Family, rule: &Rule, expressions: &[Expr<'_>]) {
     let first_set_id = 7;

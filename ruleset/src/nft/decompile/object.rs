@@ -10,12 +10,12 @@ use crate::{Flowtable, Name, Object, ObjectData, Userdata};
 #[must_use]
 pub fn object(object: &nftwire::Object<'_>) -> Object {
     use nftwire::ObjectData as Wire;
-    let l3proto = |told: Option<u16>| {
+    let l3proto = |listed: Option<u16>| {
         let own = match object.family {
             Family::Inet => Family::Unspec,
             family => family,
         };
-        told.and_then(|number| u8::try_from(number).ok()).unwrap_or(own.number())
+        listed.and_then(|number| u8::try_from(number).ok()).unwrap_or(own.number())
     };
     let data = match &object.data {
         Wire::Counter(counter) => {

@@ -59,7 +59,7 @@ pub fn set(set: &nftwire::Set<'_>) -> Set {
 
 fn set_type(number: u32, len: u32, fields: &[u32], order: Option<ByteOrder>, of: Option<SetType>) -> SetType {
     // nft leaves a concatenation unfinished where one of its parts is unknown.
-    let told = match of {
+    let known = match of {
         Some(of) if of.len() == len => return of,
         of => of.map_or(Vec::new(), |of| of.types),
     };
@@ -72,7 +72,7 @@ fn set_type(number: u32, len: u32, fields: &[u32], order: Option<ByteOrder>, of:
     numbers.reverse();
     let single = numbers.len() < 2;
     let types = numbers.iter().enumerate().map(|(index, &number)| {
-        let field = told.get(index).filter(|field| !single && field.data_type.set_number() == number);
+        let field = known.get(index).filter(|field| !single && field.data_type.set_number() == number);
         if let Some(field) = field {
             return *field;
         }

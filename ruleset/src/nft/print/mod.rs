@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::fmt::{self, Display, Write};
 use std::net::IpAddr;
 
-use nftwire::uapi;
+use nftwire::{TableFlags, uapi};
 
 use crate::{BaseChain, Chain, DataType, Family, Name, Rule, Ruleset, Statement, Table};
 pub(crate) use expression::tunnel_name;
@@ -28,7 +28,7 @@ pub struct Options<'a> {
     pub stateless: bool,
     /// With the kernel's handles (`nft -a`)
     pub handles: bool,
-    /// The names of the interfaces by their indices; an index that is not there is shown as a number
+    /// The names of the interfaces by their indices; an index without a name is shown as a number
     pub interfaces: Option<&'a HashMap<u32, String>>,
     /// The anonymous chains of the table, which are shown in the rules that jump to them
     pub anonymous: &'a [Chain],
@@ -218,8 +218,9 @@ pub(crate) fn is_pattern(device: &Name) -> bool {
 
 /// nft's names for a table's flags.
 pub fn table_flags(flags: u32) -> impl Iterator<Item = &'static str> {
-    let known = [(1, "dormant"), (2, "owner"), (4, "persist")];
-    known.into_iter().filter(move |(flag, _)| flags & flag != 0).map(|flag| flag.1)
+    let known =
+        [(TableFlags::DORMANT, "dormant"), (TableFlags::OWNER, "owner"), (TableFlags::PERSIST, "persist")];
+    known.into_iter().filter(move |(flag, _)| TableFlags(flags).contains(*flag)).map(|flag| flag.1)
 }
 
 fn display(f: &mut fmt::Formatter<'_>, print: impl FnOnce(&mut Printer<'_>)) -> fmt::Result {

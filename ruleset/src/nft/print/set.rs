@@ -88,7 +88,7 @@ impl Printer<'_> {
     }
 
     fn set_flags(&mut self, set: &Set) {
-        // That elements may expire goes without saying where they do.
+        // A default timeout implies the flag, so nft does not print it.
         let hidden = if set.timeout > 0 { uapi::NFT_SET_TIMEOUT } else { 0 };
         let names = [
             (uapi::NFT_SET_CONSTANT, "constant"),

@@ -8,7 +8,7 @@ use super::Printer;
 use crate::{Constant, DataType};
 
 impl Printer<'_> {
-    /// A constant; a `number` where it stands in a range, which has no names.
+    /// A constant; a `number` inside a range, whose ends have no names.
     pub(crate) fn constant(&mut self, constant: &Constant, number: bool) {
         let bytes = constant.data.as_bytes();
         if !number && self.system_name(constant) {
@@ -179,7 +179,7 @@ pub(crate) fn ipv6(octets: [u8; 16]) -> String {
     }
 }
 
-/// Text without its padding; an asterisk stands for the rest of a text that has none, and a real one is escaped.
+/// Text without its padding; an asterisk marks a text that is a prefix, and a real one is escaped.
 fn text_bytes(bytes: &[u8]) -> Vec<u8> {
     match bytes.iter().position(|&byte| byte == 0) {
         Some(end) => match bytes[..end].strip_suffix(b"*") {

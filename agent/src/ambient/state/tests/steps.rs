@@ -19,7 +19,7 @@ impl World {
         self.hand(input);
     }
 
-    /// Does it, or fails, and says what came of it.
+    /// Does it, or fails, and returns the result.
     pub(super) fn perform(&mut self, action: Action) -> Input {
         let fails = self.failing > 0 && !matches!(action, Action::Scan(_) | Action::Send(..));
         self.failing -= usize::from(fails);

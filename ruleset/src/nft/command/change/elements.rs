@@ -3,7 +3,7 @@
 use nftwire::{ElementList, Family, Socket, Version};
 
 use super::super::interval::{self, Conflict, Existing, Plan};
-use super::super::place::{Place, Which};
+use super::super::location::{Location, Which};
 use super::{Change, DESTROY, Subject, compiled, failure};
 use crate::Set;
 use crate::nft::compile::SetKey;
@@ -89,7 +89,7 @@ impl Change {
     fn conflict(&mut self, subject: Subject, conflict: Conflict) -> Fault {
         let Conflict { unfit, element, related } = conflict;
         let (element, related) = (Which::Written(element), related.map(Which::Written));
-        self.refused_element = Some(Place { set: subject.name, element, related });
+        self.refused_element = Some(Location { set: subject.name, element, related });
         Fault::new(subject.name, unfit.to_string())
     }
 }

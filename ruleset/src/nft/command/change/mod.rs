@@ -6,7 +6,7 @@ mod remove;
 
 use nftwire::{Batch, Error, Family, Refusal, Socket, Version};
 
-use super::place::{Place, Which};
+use super::location::{Location, Which};
 use super::positions::Positions;
 use super::ranges::Ranges;
 use super::updates::Updates;
@@ -44,7 +44,7 @@ pub(super) struct Change {
     /// The expressions of the rules so far, where they are to be shown
     debug: Option<String>,
     /// What was refused, where that is one of several elements
-    refused_element: Option<Place>,
+    refused_element: Option<Location>,
 }
 
 impl Change {
@@ -68,7 +68,7 @@ impl Change {
     }
 
     /// The element that the last fault is about, whose own place is the set's or the command's.
-    pub(super) fn take_refused_element(&mut self) -> Option<Place> {
+    pub(super) fn take_refused_element(&mut self) -> Option<Location> {
         self.refused_element.take()
     }
 
@@ -124,8 +124,11 @@ impl Change {
         let subject = refusal.message.and_then(|message| self.subjects.get(message)).copied();
         let Some(subject) = subject else { return self.whole(message) };
         let element = refusal.location.element.clone();
-        self.refused_element =
-            element.map(|element| Place { set: subject.name, element: Which::Sent(element), related: None });
+        self.refused_element = element.map(|element| Location {
+            set: subject.name,
+            element: Which::Sent(element),
+            related: None,
+        });
         let span = match refusal.location.attribute {
             Some((_, "table")) => subject.table,
             Some((_, "handle" | "position")) => subject.position,

@@ -58,7 +58,7 @@ impl SetKey {
         Self { catch_all: true, ..Self::new(Data::default(), false) }
     }
 
-    /// The key as the kernel wants it.
+    /// The key as the kernel expects it.
     #[must_use]
     pub fn element(&self) -> nftwire::Element<'_> {
         let Self { key, end, key_end, catch_all, details } = self;
@@ -82,9 +82,9 @@ impl SetKey {
         }
     }
 
-    /// By what keys are ordered: no other key of the set is at the same place.
+    /// By what keys are ordered; no two keys of a set have the same.
     #[must_use]
-    pub fn place(&self) -> (&Data, bool) {
+    pub fn sort_key(&self) -> (&Data, bool) {
         (&self.key, self.end)
     }
 
@@ -115,7 +115,7 @@ pub(super) fn of_fields(
     let mut keys = keys.collect::<Result<Vec<_>, _>>()?;
     // The kernel keeps ranges of several fields in the order in which they come, and so does nft.
     if !interval {
-        keys.sort_by(|one, other| one.place().cmp(&other.place()));
+        keys.sort_by(|one, other| one.sort_key().cmp(&other.sort_key()));
     }
     Ok(keys)
 }
@@ -172,7 +172,7 @@ pub(super) fn key_len(elements: &[Element]) -> Result<usize, NotCompiled> {
     first.map_or(Ok(0), |element| Ok(range(&element.key)?.0.as_bytes().len()))
 }
 
-/// What ranges a set may hold, and what becomes of those that touch.
+/// What ranges a set may hold, and whether those that touch are merged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ranges {
     /// There are none
@@ -344,7 +344,7 @@ fn merge(spans: &mut Vec<Span>, touching: bool) -> Result<(), NotCompiled> {
     if overlap { Err(SetFault::Overlap.into()) } else { Ok(()) }
 }
 
-/// What the kernel wants: the ends of the ranges, after one that says that nothing is before the first. With `shared`, a
+/// The keys as the kernel expects them: the ends of the ranges, preceded by one that ends the gap before the first. With `shared`, a
 /// range ends where the next one begins.
 fn ends(spans: Vec<Span>, key_len: usize, shared: bool) -> Result<Vec<SetKey>, NotCompiled> {
     let zero = Data::zero(key_len);

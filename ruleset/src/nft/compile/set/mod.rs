@@ -1,4 +1,4 @@
-//! Sets and maps as the kernel wants them: single values, or ranges by their ends.
+//! Sets and maps as the kernel expects them: single values, or ranges by their ends.
 
 mod element;
 mod type_of;
@@ -90,7 +90,7 @@ impl AnonymousSet {
         self.meter.as_ref().map_or(super::ANONYMOUS_SET_NAME.into(), |meter| meter.name.as_text())
     }
 
-    /// The set as the kernel wants it, without its elements.
+    /// The set as the kernel expects it, without its elements.
     #[must_use]
     pub fn head<'a>(&'a self, family: Family, table: impl Into<Text<'a>>, id: u32) -> nftwire::Set<'a> {
         let flag = |set: bool, flag| if set { flag } else { SetFlags::default() };
@@ -196,7 +196,7 @@ impl NamedSet {
         keys.filter_map(|index| self.keys.get(index)).map(SetKey::element)
     }
 
-    /// The set as the kernel wants it, without its elements.
+    /// The set as the kernel expects it, without its elements.
     #[must_use]
     pub fn head<'a>(
         &'a self,

@@ -1,6 +1,6 @@
 //! Targets.
 
-use nftwire::Family;
+use nftwire::{Family, uapi};
 
 use super::{Info, joined, network, range};
 
@@ -62,9 +62,10 @@ fn nat(info: &Info<'_>, name: &str, revision: u32, family: Family) -> Option<Str
     let old = family == Family::Ipv4 && revision == 0;
     let (flags, low, high, ports) = if old { (4, 8, 12, 16) } else { (0, 4, 20, 36) };
     let flags = info.u32(flags)?;
-    let (maps, has_ports) = (flags & 1 != 0, flags & 2 != 0);
-    // NF_NAT_RANGE_PROTO_OFFSET: ports move along with those that come, which nft has no words for.
-    if flags & 0x20 != 0 {
+    let maps = flags & uapi::NF_NAT_RANGE_MAP_IPS != 0;
+    let has_ports = flags & uapi::NF_NAT_RANGE_PROTO_SPECIFIED != 0;
+    // Ports move along with those that come, which nft has no words for.
+    if flags & uapi::NF_NAT_RANGE_PROTO_OFFSET != 0 {
         return None;
     }
     let mut to = String::new();

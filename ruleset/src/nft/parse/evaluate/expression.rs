@@ -454,7 +454,7 @@ fn only_value(elements: &syntax::Elements) -> Option<Expr> {
     (!counts && !is_set).then_some(key)
 }
 
-/// An address of a connection whose family only the table tells: it can be compared, but not looked up.
+/// An address of a connection whose family follows from the table alone: it can be compared, but not looked up.
 fn is_unqualified(expression: &Expression) -> bool {
     matches!(expression, Expression::Selector(Selector::CtOf(CtOf { key: CtKey::Src | CtKey::Dst, .. })))
 }

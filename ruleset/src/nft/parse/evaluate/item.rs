@@ -69,7 +69,7 @@ const ELEMENTS_AT_A_TIME: usize = 4096;
 /// Hands over what a command adds, and collects what is wrong with it.
 struct Collector<'c> {
     sink: &'c mut dyn FnMut(Item) -> Result<(), Fault>,
-    /// Why the sink wants no more
+    /// Why the sink refused an item
     refused: Option<Fault>,
     faults: Vec<Fault>,
     family: Family,

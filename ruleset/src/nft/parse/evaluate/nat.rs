@@ -96,7 +96,7 @@ fn is_prefix(expr: &Expr) -> bool {
     matches!(expr.kind, ExprKind::Prefix(..))
 }
 
-/// Whether a map is read by a field of a transport header, or by what tells which it is.
+/// Whether the key of a map has a field of a transport header, or the protocol's number.
 fn reads_transport(address: &Expr) -> bool {
     let ExprKind::Map(pair) = &address.kind else { return false };
     let ExprKind::Concat(parts) = &pair.0.kind else { return false };

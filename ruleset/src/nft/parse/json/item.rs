@@ -7,13 +7,13 @@ use super::statement::{is_set, statement};
 use super::{JsonFault, Translated, fail, member, number, object, quoted, string, word, words};
 
 /// One command as text.
-pub(super) fn command(verb: &str, kind: &str, value: &Json, place: &str) -> Translated<String> {
+pub(super) fn command(verb: &str, kind: &str, value: &Json, path: &str) -> Translated<String> {
     if kind == "ruleset" {
         let family = value.as_object().and_then(|object| object.get("family"));
-        let family = family.map(|family| word(family, place)).transpose()?;
+        let family = family.map(|family| word(family, path)).transpose()?;
         return Ok(format!("{verb} ruleset {}", family.unwrap_or("")).trim_end().to_owned());
     }
-    let item = Item { verb, kind, members: object(value, place)?, place };
+    let item = Item { verb, kind, members: object(value, path)?, path };
     match kind {
         "table" => item.table(),
         "chain" => item.chain(),
@@ -25,10 +25,10 @@ pub(super) fn command(verb: &str, kind: &str, value: &Json, place: &str) -> Tran
         | "ct expectation" => item.object(),
         "tables" | "chains" | "sets" | "maps" | "meters" | "counters" | "quotas" | "limits"
         | "flowtables" => {
-            let family = item.members.get("family").map(|family| word(family, place)).transpose()?;
+            let family = item.members.get("family").map(|family| word(family, path)).transpose()?;
             Ok(format!("{verb} {kind} {}", family.unwrap_or("")).trim_end().to_owned())
         }
-        kind => fail(place, JsonFault::Unknown(kind.to_owned())),
+        kind => fail(path, JsonFault::Unknown(kind.to_owned())),
     }
 }
 
@@ -36,16 +36,16 @@ struct Item<'j> {
     verb: &'j str,
     kind: &'j str,
     members: &'j Map<String, Json>,
-    place: &'j str,
+    path: &'j str,
 }
 
 impl Item<'_> {
     fn at(&self, name: &str) -> String {
-        format!("{}.{name}", self.place)
+        format!("{}.{name}", self.path)
     }
 
     fn word(&self, name: &'static str) -> Translated<&str> {
-        word(member(self.members, name, self.place)?, &self.at(name))
+        word(member(self.members, name, self.path)?, &self.at(name))
     }
 
     fn optional(&self, name: &str) -> Translated<Option<&str>> {
@@ -71,7 +71,7 @@ impl Item<'_> {
         let name = match (self.optional("name")?, self.count("handle")?) {
             (Some(name), _) => name.to_owned(),
             (None, Some(handle)) => format!("handle {handle}"),
-            (None, None) => return fail(self.place, JsonFault::Missing("name")),
+            (None, None) => return fail(self.path, JsonFault::Missing("name")),
         };
         Ok(format!("{} {} {family} {table} {name}", self.verb, self.kind))
     }
@@ -80,7 +80,7 @@ impl Item<'_> {
         let name = match (self.optional("name")?, self.count("handle")?) {
             (Some(name), _) => name.to_owned(),
             (None, Some(handle)) => format!("handle {handle}"),
-            (None, None) => return fail(self.place, JsonFault::Missing("name")),
+            (None, None) => return fail(self.path, JsonFault::Missing("name")),
         };
         let mut out = format!("{} table {} {name}", self.verb, self.word("family")?);
         let mut inside = String::new();
@@ -111,7 +111,7 @@ impl Item<'_> {
             let priority = match self.members.get("prio") {
                 Some(Json::Number(number)) => number.to_string(),
                 Some(Json::String(_)) => self.word("prio")?.to_owned(),
-                _ => return fail(self.place, JsonFault::Missing("prio")),
+                _ => return fail(self.path, JsonFault::Missing("prio")),
             };
             inside.push_str(&format!(" type {kind} hook {hook}{devices} priority {priority};"));
         }
@@ -141,17 +141,17 @@ impl Item<'_> {
             (Some(handle), _) if by_handle => out.push_str(&format!(" handle {handle}")),
             // A listing names handles of rules, which a new rule is not put at.
             (_, Some(index)) => out.push_str(&format!(" index {index}")),
-            _ if by_handle => return fail(self.place, JsonFault::Missing("handle")),
+            _ if by_handle => return fail(self.path, JsonFault::Missing("handle")),
             _ => {}
         }
         if !self.changes() {
             return Ok(out);
         }
-        let Json::Array(statements) = member(self.members, "expr", self.place)? else {
+        let Json::Array(statements) = member(self.members, "expr", self.path)? else {
             return fail(&self.at("expr"), JsonFault::Expected("an array"));
         };
         for (index, value) in statements.iter().enumerate() {
-            out.push_str(&format!(" {}", statement(value, &format!("{}.expr[{index}]", self.place))?));
+            out.push_str(&format!(" {}", statement(value, &format!("{}.expr[{index}]", self.path))?));
         }
         if let Some(comment) = self.comment()? {
             out.push_str(&format!(" comment {comment}"));
@@ -164,7 +164,7 @@ impl Item<'_> {
         if !self.changes() {
             return Ok(out);
         }
-        let kind = set_type(member(self.members, "type", self.place)?, &self.at("type"))?;
+        let kind = set_type(member(self.members, "type", self.path)?, &self.at("type"))?;
         let mut inside = match self.members.get("map") {
             None => kind.clone(),
             Some(value) => {
@@ -173,22 +173,22 @@ impl Item<'_> {
             }
         };
         for (name, value) in self.members {
-            let place = self.at(name);
+            let path = self.at(name);
             let line = match name.as_str() {
                 "family" | "table" | "name" | "handle" | "type" | "map" => continue,
-                "policy" => format!("policy {}", word(value, &place)?),
-                "flags" => format!("flags {}", words(value, &place)?.join(",")),
-                "timeout" | "gc-interval" => format!("{name} {}s", number(value, &place)?),
-                "size" => format!("size {}", number(value, &place)?),
+                "policy" => format!("policy {}", word(value, &path)?),
+                "flags" => format!("flags {}", words(value, &path)?.join(",")),
+                "timeout" | "gc-interval" => format!("{name} {}s", number(value, &path)?),
+                "size" => format!("size {}", number(value, &path)?),
                 "auto-merge" if value.as_bool() == Some(true) => "auto-merge".to_owned(),
                 "auto-merge" => continue,
-                "comment" => format!("comment {}", quoted(string(value, &place)?, &place)?),
+                "comment" => format!("comment {}", quoted(string(value, &path)?, &path)?),
                 "stmt" => {
                     let Json::Array(statements) = value else {
-                        return fail(&place, JsonFault::Expected("an array"));
+                        return fail(&path, JsonFault::Expected("an array"));
                     };
                     let lines: Vec<_> =
-                        statements.iter().map(|value| statement(value, &place)).collect::<Result<_, _>>()?;
+                        statements.iter().map(|value| statement(value, &path)).collect::<Result<_, _>>()?;
                     lines.join(" ")
                 }
                 "elem" => {
@@ -196,9 +196,9 @@ impl Item<'_> {
                         Json::Array(items) => items.as_slice(),
                         value => std::slice::from_ref(value),
                     };
-                    format!("elements = {}", elements(items, &place)?)
+                    format!("elements = {}", elements(items, &path)?)
                 }
-                name => return fail(self.place, JsonFault::Unknown(name.to_owned())),
+                name => return fail(self.path, JsonFault::Unknown(name.to_owned())),
             };
             inside.push_str(&format!("; {line}"));
         }
@@ -208,7 +208,7 @@ impl Item<'_> {
 
     fn element(&self) -> Translated<String> {
         let head = self.head()?;
-        match member(self.members, "elem", self.place)? {
+        match member(self.members, "elem", self.path)? {
             Json::Array(items) => Ok(format!("{head} {}", elements(items, &self.at("elem"))?)),
             value => Ok(format!("{head} {{ {} }}", text(value, &self.at("elem"))?)),
         }
@@ -221,7 +221,7 @@ impl Item<'_> {
         }
         let priority = match self.members.get("prio") {
             Some(Json::Number(number)) => number.to_string(),
-            _ => return fail(self.place, JsonFault::Missing("prio")),
+            _ => return fail(self.path, JsonFault::Missing("prio")),
         };
         let mut inside = format!("hook {} priority {priority};", self.word("hook")?);
         if let Some(devices) = self.members.get("dev") {
@@ -246,11 +246,9 @@ impl Item<'_> {
                 let over = if is_set(self.members, "inv") { "over " } else { "" };
                 format!("{over}{} bytes{used}", self.count("bytes")?.unwrap_or(0))
             }
-            "limit" => limit(self.members, self.place)?,
-            "secmark" => {
-                quoted(string(member(self.members, "context", self.place)?, self.place)?, self.place)?
-            }
-            "synproxy" => synproxy(&Json::Object(self.members.clone()), self.place)?,
+            "limit" => limit(self.members, self.path)?,
+            "secmark" => quoted(string(member(self.members, "context", self.path)?, self.path)?, self.path)?,
+            "synproxy" => synproxy(&Json::Object(self.members.clone()), self.path)?,
             _ => self.ct_object()?,
         };
         let comment = self.comment()?.map_or(String::new(), |comment| format!("; comment {comment}"));
@@ -264,20 +262,19 @@ impl Item<'_> {
         let protocol = self.word("protocol")?;
         let mut inside = match self.kind {
             "ct helper" => {
-                let helper =
-                    quoted(string(member(self.members, "type", self.place)?, self.place)?, self.place)?;
+                let helper = quoted(string(member(self.members, "type", self.path)?, self.path)?, self.path)?;
                 format!("type {helper} protocol {protocol}")
             }
             "ct timeout" => {
                 let mut states = Vec::new();
-                for (state, seconds) in object(member(self.members, "policy", self.place)?, self.place)? {
-                    let state = word(&Json::String(state.clone()), self.place)?.to_owned();
-                    states.push(format!("{state} : {}", number(seconds, self.place)?));
+                for (state, seconds) in object(member(self.members, "policy", self.path)?, self.path)? {
+                    let state = word(&Json::String(state.clone()), self.path)?.to_owned();
+                    states.push(format!("{state} : {}", number(seconds, self.path)?));
                 }
                 format!("protocol {protocol}; policy = {{ {} }}", states.join(", "))
             }
             _ => {
-                let count = |name: &'static str| number(member(self.members, name, self.place)?, self.place);
+                let count = |name: &'static str| number(member(self.members, name, self.path)?, self.path);
                 let (port, timeout, size) = (count("dport")?, count("timeout")?, count("size")?);
                 format!("protocol {protocol}; dport {port}; timeout {timeout}ms; size {size}")
             }
@@ -290,40 +287,40 @@ impl Item<'_> {
 }
 
 /// `type …` or `typeof …`
-fn set_type(value: &Json, place: &str) -> Translated<String> {
+fn set_type(value: &Json, path: &str) -> Translated<String> {
     match value {
-        Json::String(_) | Json::Array(_) => Ok(format!("type {}", words(value, place)?.join(" . "))),
+        Json::String(_) | Json::Array(_) => Ok(format!("type {}", words(value, path)?.join(" . "))),
         Json::Object(members) => match members.get("typeof") {
-            Some(of) => Ok(format!("typeof {}", text(of, place)?)),
-            None => fail(place, JsonFault::Expected("a type")),
+            Some(of) => Ok(format!("typeof {}", text(of, path)?)),
+            None => fail(path, JsonFault::Expected("a type")),
         },
-        _ => fail(place, JsonFault::Expected("a type")),
+        _ => fail(path, JsonFault::Expected("a type")),
     }
 }
 
-pub(super) fn quota(quota: &Map<String, Json>, place: &str) -> Translated<String> {
-    let unit = |name: &str| quota.get(name).map_or(Ok("bytes"), |unit| word(unit, place));
+pub(super) fn quota(quota: &Map<String, Json>, path: &str) -> Translated<String> {
+    let unit = |name: &str| quota.get(name).map_or(Ok("bytes"), |unit| word(unit, path));
     let over = if is_set(quota, "inv") { "over " } else { "" };
-    let mut out = format!("{over}{} {}", number(member(quota, "val", place)?, place)?, unit("val_unit")?);
+    let mut out = format!("{over}{} {}", number(member(quota, "val", path)?, path)?, unit("val_unit")?);
     if let Some(used) = quota.get("used") {
-        out.push_str(&format!(" used {} {}", number(used, place)?, unit("used_unit")?));
+        out.push_str(&format!(" used {} {}", number(used, path)?, unit("used_unit")?));
     }
     Ok(out)
 }
 
-pub(super) fn limit(limit: &Map<String, Json>, place: &str) -> Translated<String> {
-    let per = limit.get("per").map_or(Ok("second"), |per| word(per, place))?;
+pub(super) fn limit(limit: &Map<String, Json>, path: &str) -> Translated<String> {
+    let per = limit.get("per").map_or(Ok("second"), |per| word(per, path))?;
     let over = if is_set(limit, "inv") { "over " } else { "" };
-    let rate = number(member(limit, "rate", place)?, place)?;
+    let rate = number(member(limit, "rate", path)?, path)?;
     let unit =
-        limit.get("rate_unit").map(|unit| word(unit, place)).transpose()?.filter(|unit| *unit != "packets");
+        limit.get("rate_unit").map(|unit| word(unit, path)).transpose()?.filter(|unit| *unit != "packets");
     let mut out = match unit {
         None => format!("rate {over}{rate}/{per}"),
         Some(unit) => format!("rate {over}{rate} {unit}/{per}"),
     };
     if let Some(burst) = limit.get("burst") {
-        let burst = number(burst, place)?;
-        let burst_unit = limit.get("burst_unit").map(|unit| word(unit, place)).transpose()?;
+        let burst = number(burst, path)?;
+        let burst_unit = limit.get("burst_unit").map(|unit| word(unit, path)).transpose()?;
         let burst_unit = burst_unit.unwrap_or(if unit.is_some() { "bytes" } else { "packets" });
         if burst > 0 {
             out.push_str(&format!(" burst {burst} {burst_unit}"));
@@ -332,16 +329,16 @@ pub(super) fn limit(limit: &Map<String, Json>, place: &str) -> Translated<String
     Ok(out)
 }
 
-pub(super) fn synproxy(value: &Json, place: &str) -> Translated<String> {
-    let synproxy = object(value, place)?;
+pub(super) fn synproxy(value: &Json, path: &str) -> Translated<String> {
+    let synproxy = object(value, path)?;
     let mut out = String::new();
     for name in ["mss", "wscale"] {
         if let Some(value) = synproxy.get(name) {
-            out.push_str(&format!("{name} {} ", number(value, place)?));
+            out.push_str(&format!("{name} {} ", number(value, path)?));
         }
     }
     if let Some(flags) = synproxy.get("flags") {
-        for flag in words(flags, place)? {
+        for flag in words(flags, path)? {
             out.push_str(&format!("{flag} "));
         }
     }

@@ -11,10 +11,10 @@ use serde_json::{Map, Value as Json};
 
 /// What is wrong with a document, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {fault}")]
+#[error("{path}: {fault}")]
 pub struct JsonError {
     /// Where: `nftables[3].add.rule.expr[1]`
-    pub place: String,
+    pub path: String,
     /// What
     pub fault: JsonFault,
 }
@@ -63,12 +63,12 @@ fn commands(document: &Json) -> Result<String, JsonError> {
     };
     let mut text = String::new();
     for (index, command) in commands.iter().enumerate() {
-        let place = format!("nftables[{index}]");
-        let (name, value) = only(command, &place)?;
+        let path = format!("nftables[{index}]");
+        let (name, value) = only(command, &path)?;
         if name == "metainfo" {
             match value.get("json_schema_version").and_then(Json::as_u64) {
                 Some(version) if version > SCHEMA_VERSION => {
-                    return fail(&place, JsonFault::Version(version));
+                    return fail(&path, JsonFault::Version(version));
                 }
                 _ => continue,
             }
@@ -76,11 +76,11 @@ fn commands(document: &Json) -> Result<String, JsonError> {
         let line = match name {
             "add" | "create" | "insert" | "replace" | "delete" | "destroy" | "list" | "reset" | "flush"
             | "rename" => {
-                let place = format!("{place}.{name}");
-                let (kind, object) = only(value, &place)?;
-                item::command(name, kind, object, &format!("{place}.{kind}"))?
+                let path = format!("{path}.{name}");
+                let (kind, object) = only(value, &path)?;
+                item::command(name, kind, object, &format!("{path}.{kind}"))?
             }
-            kind => item::command("add", kind, value, &format!("{place}.{kind}"))?,
+            kind => item::command("add", kind, value, &format!("{path}.{kind}"))?,
         };
         text.push_str(&line);
         text.push('\n');
@@ -88,59 +88,59 @@ fn commands(document: &Json) -> Result<String, JsonError> {
     Ok(text)
 }
 
-fn fail<T>(place: &str, fault: JsonFault) -> Translated<T> {
-    Err(JsonError { place: place.to_owned(), fault })
+fn fail<T>(path: &str, fault: JsonFault) -> Translated<T> {
+    Err(JsonError { path: path.to_owned(), fault })
 }
 
 /// The only member of an object.
-fn only<'j>(value: &'j Json, place: &str) -> Translated<(&'j str, &'j Json)> {
+fn only<'j>(value: &'j Json, path: &str) -> Translated<(&'j str, &'j Json)> {
     match value.as_object().map(|object| (object.len(), object.iter().next())) {
         Some((1, Some((name, value)))) => Ok((name, value)),
-        _ => fail(place, JsonFault::Expected("an object with one member")),
+        _ => fail(path, JsonFault::Expected("an object with one member")),
     }
 }
 
-fn object<'j>(value: &'j Json, place: &str) -> Translated<&'j Map<String, Json>> {
-    value.as_object().map_or_else(|| fail(place, JsonFault::Expected("an object")), Ok)
+fn object<'j>(value: &'j Json, path: &str) -> Translated<&'j Map<String, Json>> {
+    value.as_object().map_or_else(|| fail(path, JsonFault::Expected("an object")), Ok)
 }
 
 /// A member that must be present.
-fn member<'j>(object: &'j Map<String, Json>, name: &'static str, place: &str) -> Translated<&'j Json> {
-    object.get(name).map_or_else(|| fail(place, JsonFault::Missing(name)), Ok)
+fn member<'j>(object: &'j Map<String, Json>, name: &'static str, path: &str) -> Translated<&'j Json> {
+    object.get(name).map_or_else(|| fail(path, JsonFault::Missing(name)), Ok)
 }
 
-fn string<'j>(value: &'j Json, place: &str) -> Translated<&'j str> {
-    value.as_str().map_or_else(|| fail(place, JsonFault::Expected("a string")), Ok)
+fn string<'j>(value: &'j Json, path: &str) -> Translated<&'j str> {
+    value.as_str().map_or_else(|| fail(path, JsonFault::Expected("a string")), Ok)
 }
 
-fn number(value: &Json, place: &str) -> Translated<u64> {
-    value.as_u64().map_or_else(|| fail(place, JsonFault::Expected("a number")), Ok)
+fn number(value: &Json, path: &str) -> Translated<u64> {
+    value.as_u64().map_or_else(|| fail(path, JsonFault::Expected("a number")), Ok)
 }
 
 /// A string that is one word of the language.
-fn word<'j>(value: &'j Json, place: &str) -> Translated<&'j str> {
-    let text = string(value, place)?;
+fn word<'j>(value: &'j Json, path: &str) -> Translated<&'j str> {
+    let text = string(value, path)?;
     let start = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     if text.starts_with(start) && text.chars().all(|c| start(c) || c == '/' || c == '-') {
         Ok(text)
     } else {
-        fail(place, JsonFault::Text(text.to_owned()))
+        fail(path, JsonFault::Text(text.to_owned()))
     }
 }
 
 /// A string between quotes.
-fn quoted(text: &str, place: &str) -> Translated<String> {
+fn quoted(text: &str, path: &str) -> Translated<String> {
     if text.contains(['"', '\n']) {
-        return fail(place, JsonFault::Text(text.to_owned()));
+        return fail(path, JsonFault::Text(text.to_owned()));
     }
     Ok(format!("\"{text}\""))
 }
 
 /// One string or several, as a list of words.
-fn words(value: &Json, place: &str) -> Translated<Vec<String>> {
+fn words(value: &Json, path: &str) -> Translated<Vec<String>> {
     match value {
-        Json::Array(items) => items.iter().map(|item| word(item, place).map(str::to_owned)).collect(),
-        value => Ok(vec![word(value, place)?.to_owned()]),
+        Json::Array(items) => items.iter().map(|item| word(item, path).map(str::to_owned)).collect(),
+        value => Ok(vec![word(value, path)?.to_owned()]),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is read from a packet, by nft's names for it.
 
-use nftwire::Family;
 use nftwire::expr::{CtKey, MetaKey, PayloadBase, RtKey, SocketKey, TunnelKey};
+use nftwire::{Family, uapi};
 
 use super::super::lexer::{Kind, Sign};
 use super::super::source::Fault;
@@ -400,14 +400,15 @@ impl Parser<'_> {
             }
         }
         let span = start.to(self.last);
-        let (addresses, devices) = (flags & 3, flags & 0x18);
-        if addresses == 0 {
+        const ADDRESSES: u32 = uapi::NFTA_FIB_F_SADDR | uapi::NFTA_FIB_F_DADDR;
+        const DEVICES: u32 = uapi::NFTA_FIB_F_IIF | uapi::NFTA_FIB_F_OIF;
+        if flags & ADDRESSES == 0 {
             return Err(Fault::new(span, "fib: need either saddr or daddr"));
         }
-        if addresses == 3 {
+        if flags & ADDRESSES == ADDRESSES {
             return Err(Fault::new(span, "fib: saddr and daddr are mutually exclusive"));
         }
-        if devices == 0x18 {
+        if flags & DEVICES == DEVICES {
             return Err(Fault::new(span, "fib: iif and oif are mutually exclusive"));
         }
         let result = match self.word() {
