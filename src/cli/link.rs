@@ -36,7 +36,7 @@ impl<T: Size + ToBytes + FromBytesWithInput<Input = usize>> Message for T {}
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// `ip link add NAME type veth peer name NAME netns OTHER`
-pub(super) fn add_cable(name: &str, other: &File) -> io::Result<()> {
+pub(super) fn add_veth_pair(name: &str, other: &File) -> io::Result<()> {
     let veth = || -> Result<Ifinfomsg, Error> {
         let peer = link([text(Ifla::Ifname, name)?, attribute(Ifla::NetNsFd, other.as_raw_fd())?])?;
         let data: RtBuffer<u16, Buffer> = RtBuffer::from_iter([attribute(VETH_INFO_PEER, peer)?]);

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use nftwire::expr::{CtKey, MetaKey};
+use nftwire::expr::{CtKey, FibResult, MetaKey};
+use nftwire::uapi;
 
 use super::compare;
 use super::packet::{Host, Owner, Packet, Tracking};
@@ -202,12 +203,9 @@ fn payload(packet: &Packet, field: Field) -> Result<Vec<u8>, Gap> {
 
 /// `fib daddr type` and `fib saddr type`, without a device or a mark.
 fn address_type(packet: &Packet, host: &dyn Host, fib: Fib) -> Result<Vec<u8>, Gap> {
-    const SADDR: u32 = 1;
-    const DADDR: u32 = 2;
-    const TYPE: u32 = 3;
     let address = match (fib.flags, fib.result) {
-        (SADDR, TYPE) => packet.source,
-        (DADDR, TYPE) => packet.destination,
+        (uapi::NFTA_FIB_F_SADDR, FibResult::AddrType) => packet.source,
+        (uapi::NFTA_FIB_F_DADDR, FibResult::AddrType) => packet.destination,
         _ => return Err(Gap::Unknown),
     };
     host.address_type(address).map(|kind| kind.to_ne_bytes().to_vec()).ok_or(Gap::Unknown)

@@ -1,7 +1,7 @@
 //! What can be read from a packet or set on it.
 
-use nftwire::Family;
-use nftwire::expr::{CtKey, MetaKey, PayloadBase, RtKey, SocketKey, TunnelKey};
+use nftwire::expr::{CtKey, FibResult, MetaKey, PayloadBase, RtKey, SocketKey, TunnelKey, XfrmKey};
+use nftwire::{Family, uapi};
 
 use super::option::OptionField;
 use super::{DataType, Field, Protocol};
@@ -186,19 +186,18 @@ pub struct CtOf {
 /// A route lookup (`enum nft_fib_flags`, `enum nft_fib_result`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fib {
-    /// What is looked up: 1 the source address, 2 the destination address, 4 the mark, 8 the input and 16 the output
-    /// device; 32 for whether there is a result
+    /// What is looked up (`NFTA_FIB_F_*`)
     pub flags: u32,
-    /// What is desired: 1 the device's index, 2 its name, 3 the type of the address
-    pub result: u32,
+    /// What of the route is read
+    pub result: FibResult,
 }
 
 impl Fib {
     /// `fib daddr type`: whether the destination is an address of this host, or what else (`RTN_*` of
     /// linux/rtnetlink.h)
-    pub const DADDR_TYPE: Self = Self { flags: 2, result: 3 };
+    pub const DADDR_TYPE: Self = Self { flags: uapi::NFTA_FIB_F_DADDR, result: FibResult::AddrType };
     /// `NFTA_FIB_F_PRESENT`
-    pub const PRESENT: u32 = 32;
+    pub const PRESENT: u32 = uapi::NFTA_FIB_F_PRESENT;
     /// nft's names for the flags, from the lowest bit on.
     pub const FLAGS: [&'static str; 5] = ["saddr", "daddr", "mark", "iif", "oif"];
 
@@ -206,9 +205,9 @@ impl Fib {
     #[must_use]
     pub fn result_name(self) -> &'static str {
         match self.result {
-            1 => "oif",
-            2 => "oifname",
-            3 => "type",
+            FibResult::Oif => "oif",
+            FibResult::OifName => "oifname",
+            FibResult::AddrType => "type",
             _ => "unknown",
         }
     }
@@ -232,8 +231,8 @@ pub struct Osf {
 /// What the kernel keeps of a packet's IPsec state (`enum nft_xfrm_keys`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipsec {
-    /// 1 and 2 the destination, 3 and 4 the source, IPv4 and IPv6; 5 the request's id, 6 the SPI
-    pub key: u32,
+    /// What of the state is read
+    pub key: XfrmKey,
     /// Whether it is the outgoing policy
     pub out: bool,
     /// Which of several states, from 0
@@ -245,12 +244,12 @@ impl Ipsec {
     #[must_use]
     pub fn key_name(self) -> (&'static str, Option<&'static str>) {
         match self.key {
-            1 => ("daddr", Some("ip")),
-            2 => ("daddr", Some("ip6")),
-            3 => ("saddr", Some("ip")),
-            4 => ("saddr", Some("ip6")),
-            5 => ("reqid", None),
-            6 => ("spi", None),
+            XfrmKey::DaddrIp4 => ("daddr", Some("ip")),
+            XfrmKey::DaddrIp6 => ("daddr", Some("ip6")),
+            XfrmKey::SaddrIp4 => ("saddr", Some("ip")),
+            XfrmKey::SaddrIp6 => ("saddr", Some("ip6")),
+            XfrmKey::ReqId => ("reqid", None),
+            XfrmKey::Spi => ("spi", None),
             _ => ("unknown", None),
         }
     }
@@ -317,8 +316,8 @@ impl Selector {
             Self::Socket(..) => DataType::Integer,
             Self::Fib(fib) if fib.flags & Fib::PRESENT != 0 => DataType::Boolean,
             Self::Fib(fib) => match fib.result {
-                1 => DataType::InterfaceIndex,
-                2 => DataType::InterfaceName,
+                FibResult::Oif => DataType::InterfaceIndex,
+                FibResult::OifName => DataType::InterfaceName,
                 _ => DataType::FibAddrType,
             },
             Self::Rt(RtKey::ClassId) => DataType::Realm,
@@ -327,10 +326,10 @@ impl Selector {
             Self::Rt(RtKey::Xfrm) => DataType::Boolean,
             Self::Rt(_) => DataType::Integer,
             Self::Osf(_) => DataType::String,
-            Self::Ipsec(Ipsec { key: 1 | 3, .. }) => DataType::Ipv4Addr,
-            Self::Ipsec(Ipsec { key: 2 | 4, .. }) => DataType::Ipv6Addr,
+            Self::Ipsec(Ipsec { key: XfrmKey::DaddrIp4 | XfrmKey::SaddrIp4, .. }) => DataType::Ipv4Addr,
+            Self::Ipsec(Ipsec { key: XfrmKey::DaddrIp6 | XfrmKey::SaddrIp6, .. }) => DataType::Ipv6Addr,
             Self::Tunnel(TunnelKey::Path) => DataType::Boolean,
-            Self::Ipsec(Ipsec { key: 6, .. }) => DataType::NetworkInteger,
+            Self::Ipsec(Ipsec { key: XfrmKey::Spi, .. }) => DataType::NetworkInteger,
             Self::Ipsec(_) | Self::Numgen(_) | Self::SymmetricHash(_) | Self::Tunnel(_) => DataType::Integer,
         }
     }

@@ -34,7 +34,7 @@ impl Stage {
         let users = if APP.is_possible() && PROXY.is_possible() { Users::Own } else { Users::One };
         let outside =
             new_namespace().context("make a second network namespace (it takes a mounted /proc)")?;
-        link::add_cable("eth0", &outside).context("make a veth pair (is veth in this kernel?)")?;
+        link::add_veth_pair("eth0", &outside).context("make a veth pair (is veth in this kernel?)")?;
         let stage = Self { users, outside: OwnedFd::from(outside).into() };
         stage.outside(|| {
             link::add_address("eth0", OUTSIDE, PREFIX).context("give the outside its address")?;

@@ -1,9 +1,9 @@
 //! Loading values into registers.
 
 use nftwire::expr::{
-    Access, Bitwise, Byteorder, ByteorderOp, Ct, Exthdr, ExthdrOp, Fib, FibResult, Hash, HashKind, Immediate,
-    Lookup, Meta, Numgen, NumgenKind, Operation, Osf, Payload, PayloadAction, PayloadBase, Rt, Socket,
-    SocketKey, Tunnel, Xfrm, XfrmKey,
+    Access, Bitwise, Byteorder, ByteorderOp, Ct, Exthdr, ExthdrOp, Fib, Hash, HashKind, Immediate, Lookup,
+    Meta, Numgen, NumgenKind, Operation, Osf, Payload, PayloadAction, PayloadBase, Rt, Socket, SocketKey,
+    Tunnel, Xfrm,
 };
 use nftwire::{Register, SetFlags};
 
@@ -224,18 +224,15 @@ impl<'a> Compiler<'a, '_> {
                 self.emit(Socket { key, level, dreg });
             }
             Selector::Fib(fib) => {
-                self.emit(Fib { result: FibResult::from_number(fib.result), flags: fib.flags, dreg });
+                self.emit(Fib { result: fib.result, flags: fib.flags, dreg });
             }
             Selector::Rt(key) => self.emit(Rt { key, dreg }),
             Selector::Inner(inner) => return Err(NotCompiled::Unknown(inner.tunnel.name().into())),
             Selector::Tunnel(key) => self.emit(Tunnel { key, mode: None, dreg }),
             Selector::Osf(osf) => self.emit(Osf { dreg, ttl: osf.ttl, flags: u32::from(osf.version) }),
-            Selector::Ipsec(ipsec) => self.emit(Xfrm {
-                key: XfrmKey::from_number(ipsec.key),
-                direction: u8::from(ipsec.out),
-                number: ipsec.spnum,
-                dreg,
-            }),
+            Selector::Ipsec(ipsec) => {
+                self.emit(Xfrm { key: ipsec.key, direction: u8::from(ipsec.out), number: ipsec.spnum, dreg });
+            }
             Selector::Numgen(numgen) => self.emit(Numgen {
                 kind: NumgenKind::from_number(u32::from(numgen.random)),
                 dreg,

@@ -160,9 +160,7 @@ impl<'t> Decompiler<'t> {
     fn other_load(&mut self, expression: &Expr<'_>) -> bool {
         let (dreg, selector) = match expression {
             Expr::Socket(socket) => (socket.dreg, Selector::Socket(socket.key, socket.level.unwrap_or(0))),
-            Expr::Fib(fib) => {
-                (fib.dreg, Selector::Fib(Fib { flags: fib.flags, result: fib.result.number() }))
-            }
+            Expr::Fib(fib) => (fib.dreg, Selector::Fib(Fib { flags: fib.flags, result: fib.result })),
             Expr::Rt(rt) => (rt.dreg, Selector::Rt(rt.key)),
             // nft has no word for one way alone.
             Expr::Tunnel(nftwire::expr::Tunnel {
@@ -173,11 +171,7 @@ impl<'t> Decompiler<'t> {
             Expr::Osf(osf) => (osf.dreg, Selector::Osf(Osf { ttl: osf.ttl, version: osf.flags & 1 != 0 })),
             Expr::Xfrm(xfrm) => (
                 xfrm.dreg,
-                Selector::Ipsec(Ipsec {
-                    key: xfrm.key.number(),
-                    out: xfrm.direction == 1,
-                    spnum: xfrm.number,
-                }),
+                Selector::Ipsec(Ipsec { key: xfrm.key, out: xfrm.direction == 1, spnum: xfrm.number }),
             ),
             Expr::Numgen(numgen) => {
                 let range = HashRange { modulus: numgen.modulus, offset: numgen.offset };

@@ -1,6 +1,6 @@
 //! The expression by which a set's type was declared, as nft keeps it in the set's userdata (`typeof ip saddr`).
 
-use nftwire::expr::{CtKey, MetaKey, RtKey, SocketKey};
+use nftwire::expr::{CtKey, FibResult, MetaKey, RtKey, SocketKey, XfrmKey};
 use nftwire::userdata::{Entries, Typeof};
 
 use crate::model::option::{OptionField, OptionKind};
@@ -148,7 +148,7 @@ fn selector(kind: u32, data: &[u8]) -> Option<Selector> {
             })
         }
         OPTION => option(entry(0)?, entry(1)?, entry(2).unwrap_or(0)).map(Selector::Option),
-        FIB => Some(Selector::Fib(Fib { result: entry(0)?, flags: entry(1)? })),
+        FIB => Some(Selector::Fib(Fib { result: FibResult::from_number(entry(0)?), flags: entry(1)? })),
         NUMGEN => {
             let range = HashRange { modulus: entry(1)?, offset: entry(2).unwrap_or(0) };
             Some(Selector::Numgen(Numgen { random: entry(0)? == 1, range }))
@@ -158,7 +158,7 @@ fn selector(kind: u32, data: &[u8]) -> Option<Selector> {
         }
         RT => Some(Selector::Rt(RtKey::from_number(entry(0)?))),
         IPSEC => Some(Selector::Ipsec(Ipsec {
-            key: entry(0)?,
+            key: XfrmKey::from_number(entry(0)?),
             spnum: entry(1).unwrap_or(0),
             out: entry(2).unwrap_or(0) == 1,
         })),

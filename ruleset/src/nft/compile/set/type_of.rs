@@ -90,7 +90,7 @@ fn selector(of: &Selector) -> Result<Encoded, NotCompiled> {
             let kind = (kind != 0).then_some((2, kind));
             (OPTION, [(1, field)].into_iter().chain(kind).chain([(0, number)]).collect())
         }
-        Selector::Fib(fib) => (FIB, vec![(0, fib.result), (1, fib.flags)]),
+        Selector::Fib(fib) => (FIB, vec![(0, fib.result.number()), (1, fib.flags)]),
         Selector::Numgen(Numgen { random, range }) => {
             (NUMGEN, vec![(0, u32::from(*random)), (1, range.modulus), (2, range.offset)])
         }
@@ -99,7 +99,9 @@ fn selector(of: &Selector) -> Result<Encoded, NotCompiled> {
             (HASH, vec![(0, SYMMETRIC), (1, range.offset), (2, range.modulus), (3, 0), (4, 0)])
         }
         Selector::Rt(key) => (RT, vec![(0, key.number())]),
-        Selector::Ipsec(ipsec) => (IPSEC, vec![(0, ipsec.key), (1, ipsec.spnum), (2, u32::from(ipsec.out))]),
+        Selector::Ipsec(ipsec) => {
+            (IPSEC, vec![(0, ipsec.key.number()), (1, ipsec.spnum), (2, u32::from(ipsec.out))])
+        }
         _ => return Err(SetFault::Typeof.into()),
     };
     let mut writer = Writer::default();

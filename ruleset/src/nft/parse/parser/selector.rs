@@ -1,6 +1,6 @@
 //! What is read from a packet, by nft's names for it.
 
-use nftwire::expr::{CtKey, MetaKey, PayloadBase, RtKey, SocketKey, TunnelKey};
+use nftwire::expr::{CtKey, FibResult, MetaKey, PayloadBase, RtKey, SocketKey, TunnelKey, XfrmKey};
 use nftwire::{Family, uapi};
 
 use super::super::lexer::{Kind, Sign};
@@ -412,9 +412,9 @@ impl Parser<'_> {
             return Err(Fault::new(span, "fib: iif and oif are mutually exclusive"));
         }
         let result = match self.word() {
-            "oif" => 1,
-            "oifname" => 2,
-            "type" => 3,
+            "oif" => FibResult::Oif,
+            "oifname" => FibResult::OifName,
+            "type" => FibResult::AddrType,
             _ => return Err(self.unexpected()),
         };
         self.next();
@@ -466,12 +466,12 @@ impl Parser<'_> {
         let spnum = if self.keyword("spnum") { self.number_32()? } else { 0 };
         let family = self.network_family();
         let key = match (self.word(), family) {
-            ("daddr", Some(Family::Ipv4)) => 1,
-            ("daddr", Some(_)) => 2,
-            ("saddr", Some(Family::Ipv4)) => 3,
-            ("saddr", Some(_)) => 4,
-            ("reqid", None) => 5,
-            ("spi", None) => 6,
+            ("daddr", Some(Family::Ipv4)) => XfrmKey::DaddrIp4,
+            ("daddr", Some(_)) => XfrmKey::DaddrIp6,
+            ("saddr", Some(Family::Ipv4)) => XfrmKey::SaddrIp4,
+            ("saddr", Some(_)) => XfrmKey::SaddrIp6,
+            ("reqid", None) => XfrmKey::ReqId,
+            ("spi", None) => XfrmKey::Spi,
             _ => return Err(self.unexpected()),
         };
         self.next();
