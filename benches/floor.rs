@@ -1,5 +1,5 @@
 //! What the kernel's own time for the same rules depends on: how their messages are written, and in what order. Bytes that
-//! are ready, on an open socket, until the answer; all variants in turn, in a network namespace that ends with the
+//! are ready, on an open socket, until the reply; all variants in turn, in a network namespace that ends with the
 //! process. Needs root.
 //!
 //! `cargo bench --bench floor`

@@ -31,7 +31,7 @@ static STATELESS: Flag<bool> =
     Flag::switch("stateless").short('s').help("Leave out what changes by itself, such as counters' values");
 static HANDLES: Flag<bool> = Flag::switch("handles").short('a').help("Show the kernel's handles");
 static COUNTERS: Flag<bool> = Flag::switch("counters")
-    .help("Only the rules whose counters are not zero, the busiest first, each with its place and counts");
+    .help("Only the rules whose counters are not zero, the busiest first, each with its location and counts");
 
 static FLAGS: Flags = &[&NETNS, &POD, &NODE_ROOT, &OUTPUT, &STATELESS, &HANDLES, &COUNTERS];
 
@@ -42,7 +42,7 @@ pub(super) fn command() -> Command {
     let part = |name: &'static str, about: &'static str| Command::new(name).about(about);
     let object = || Arg::new(OBJECT).help("Its name").value_name("NAME").required(true);
     Command::new(NAME)
-        .about("Shows the rules that the kernel holds, as nft does; alone: the tables of meshwire, Istio and Linkerd")
+        .about("Shows the rules that the kernel holds, as nft does; by default the tables of meshwire, Istio and Linkerd")
         .after_help(
             "JSON has libnftables' schema. Needs CAP_NET_ADMIN: the kernel shows rules to nobody else.",
         )

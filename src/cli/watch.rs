@@ -46,7 +46,7 @@ Exit codes: 0 equal at the end, 1 failed, 2 wrong usage, 3 different at the end.
 
 pub(super) fn command() -> Command {
     Command::new(NAME)
-        .about("Reports what changes in a mesh's rules, what is missing then, and who changed it, until it is stopped")
+        .about("Reports what changes in a mesh's rules, what is missing afterwards, and who changed it, until it is stopped")
         .after_help(NOTES)
         .subcommand_required(true)
         .arg_required_else_help(true)

@@ -65,11 +65,11 @@ static REMOVE_FLAGS: Flags = &[&DRY_RUN, &PLAN, &OUTPUT, &NETNS];
 
 pub(super) fn command() -> Command {
     let remove = |name, about| with_flags(Command::new(name), REMOVE_FLAGS).about(about);
-    group(NAME, "The kubelet's probes of pods leave the node with an address by which the pods know them")
+    group(NAME, "Gives the kubelet's probes of pods a source address by which the pods recognize them")
         .after_help("Exit codes: 0 done, 1 failed (nothing changed, unless the error says so), 2 wrong usage, 3 different (verify).")
         .subcommands([
             one_kubelet(with_flags(Command::new(APPLY), APPLY_FLAGS))
-                .about("Makes the rules, whatever exists; the probe set keeps its elements"),
+                .about("Creates or replaces the rules; the probe set keeps its elements"),
             remove(REMOVE, "Removes the rules and keeps the probe set"),
             verify_command(VERIFY),
             remove(DESTROY, "Removes the rules and the probe set"),

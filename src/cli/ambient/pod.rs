@@ -36,7 +36,7 @@ use crate::watch;
 /// The command's name.
 pub(super) const NAME: &str = "pod";
 
-static DNS: Flag<bool> = Flag::switch("dns").help("DNS goes to ztunnel");
+static DNS: Flag<bool> = Flag::switch("dns").help("Redirect DNS to ztunnel");
 
 static INGRESS: Flag<bool> = Flag::switch("ingress").help("Leave inbound traffic alone, as for a gateway");
 
@@ -79,7 +79,7 @@ static VERIFY_FLAGS: Flags = &[
 
 pub(super) fn command() -> Command {
     let command = |name, flags, about| with_flags(Command::new(name), flags).about(about);
-    group(NAME, "A pod's traffic goes to ztunnel, which listens inside the pod")
+    group(NAME, "Redirects a pod's traffic to ztunnel, which listens inside the pod")
         .after_help(
             "--netns can be repeated, for many pods at once.\n\
              Exit codes: 0 done, 1 failed (in at least one of the pods), 2 wrong usage, 3 different (verify).",
@@ -88,7 +88,7 @@ pub(super) fn command() -> Command {
             command(
                 APPLY,
                 APPLY_FLAGS,
-                "Makes the rules and routes, whatever exists; in each pod all of them, or none if that fails",
+                "Creates or replaces the rules and routes; in each pod all of them, or none if that fails",
             ),
             command(REMOVE, REMOVE_FLAGS, "Removes the rules, the policy rules and the routes"),
             verify_command(VERIFY),

@@ -58,7 +58,7 @@ pub(super) fn command() -> Command {
             .num_args(1..)
             .value_parser(address)
     };
-    group(NAME, "Which pods' addresses the kubelet probes, in the node's network namespace")
+    group(NAME, "Changes or shows the addresses of pods that the kubelet probes, in the node's network namespace")
         .after_help(
             "Exit codes: 0 done, 1 failed (nothing changed, unless the error says so), 2 wrong usage, 3 an address is another pod's.",
         )

@@ -64,10 +64,10 @@ pub(super) fn command() -> Command {
     with_flags(Command::new(NAME), FLAGS)
         .about("Measures on this kernel how long rules take to load, next to nft and iptables; needs no root")
         .long_about(
-            "Loads rules into a network namespace of its own, by itself and by whichever of nft and \
-             iptables-nft-restore are installed, and compares: a sidecar's init as a whole process, and lists of \
-             rules by their length. The floor is the kernel's own time: the same bytes, ready, on an open socket, until the \
-             answer. Without root, net.core.wmem_max bounds how many rules fit into one transaction.",
+            "Loads rules into a network namespace of its own, by meshwire, nft and iptables-nft-restore, as far as these are \
+             installed, and compares the times: of a sidecar's init as a whole process, and of lists of rules by their \
+             length. The floor is the kernel's own time: the time from sending the same bytes on an open socket to the \
+             reply. Without root, net.core.wmem_max bounds how many rules fit into one transaction.",
         )
 }
 
