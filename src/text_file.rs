@@ -1,4 +1,4 @@
-//! Small text files that anybody may have put there: in an image, or by a mount.
+//! Small text files of unknown origin: in an image, or by a mount.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -34,7 +34,7 @@ pub(crate) fn read_start(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u
     Ok(bytes)
 }
 
-/// The file, if it is a regular one; neither looking nor opening waits for anybody.
+/// The file, if it is a regular one; neither stat nor open blocks.
 ///
 /// # Errors
 /// As [`read`].

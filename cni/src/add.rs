@@ -97,7 +97,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Whether the pod is one of its own. That passes whatever the state of the kubeconfig, which nobody else could renew.
+    /// Whether the pod is one of its own. It passes whatever the state of the kubeconfig, because only the agent renews that.
     pub(crate) fn is(&self, pod: &Arguments) -> bool {
         pod.pod_name.starts_with(self.pods) && self.namespace.as_ref() == Some(&pod.pod_namespace)
     }

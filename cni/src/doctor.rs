@@ -64,7 +64,7 @@ fn check(
     let limits = Limits { total: LIMIT, attempt: LIMIT };
     let version = match probe(kubeconfig, limits, NAME) {
         Ok(version) => version,
-        // The version may be nobody's business; the certificate is accepted.
+        // The account may not be allowed to read the version; the certificate is accepted.
         Err(Fault::Forbidden(_)) => "its version is not for this user".to_owned(),
         Err(fault) => return Err(fault.into()),
     };

@@ -78,7 +78,7 @@ impl Namespace {
             Ok(_) => Err(NamespaceError::NotANamespace { path: path.to_owned() }),
             Err(errno) => Err(failed(errno.into())),
         };
-        // Before it is opened: that of a FIFO would wait for somebody, that of a device may do something.
+        // Checked before it is opened: opening a FIFO would block, and opening a device may have effects.
         checked(statfs(path))?;
         let file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path).map_err(failed)?;
         checked(fstatfs(&file))?;

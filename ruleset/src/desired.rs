@@ -74,7 +74,7 @@ impl Owned {
     }
 }
 
-/// A ruleset, and the tables that are to hold nothing else: its own, and all that somebody owns.
+/// A ruleset, and the tables that are to hold nothing else: its own, and all owned ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Desired<'a> {
     ruleset: &'a Ruleset,
@@ -101,7 +101,7 @@ impl<'a> Desired<'a> {
         self.ruleset.tables.iter().any(is_it) || self.owned.has(family, name)
     }
 
-    /// The names of the desired sets of a table whose elements matter: nobody else fills them.
+    /// The names of the desired sets of a table whose elements matter: no other program fills them.
     pub(crate) fn compared_sets(self, table: &Table) -> Vec<&'a Name> {
         let kept = self.kept_sets(table.family, table.name.as_text());
         let desired = self.ruleset.tables.iter().find(|desired| desired.is_same_table(table));

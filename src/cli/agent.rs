@@ -25,7 +25,7 @@ pub(super) struct AgentPod {
     settings: Option<PodSpec>,
 }
 
-/// Why nobody says what the rules of a pod are to be.
+/// Why the desired rules of a pod are not known.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoSettingsError {
     #[error("what the rules are to be is not known: no node agent has the socket {SOCKET}")]

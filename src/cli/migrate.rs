@@ -135,7 +135,7 @@ fn migrated_text(Migrated { applied, removed, counters }: &Migrated, output: Out
     )
 }
 
-/// Only those that counted something; nobody can read them any more.
+/// Only those that counted something; they cannot be read afterwards.
 fn counters_text(counters: &Readings) -> String {
     let moved = counters.0.iter().filter(|reading| reading.packets > 0).cloned().collect();
     let moved = Readings(moved);

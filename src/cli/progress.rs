@@ -1,4 +1,4 @@
-//! That something takes its time, on standard error, where somebody can look at it.
+//! Shows that a long step is in progress, on standard error if that is a terminal.
 //!
 //! A thread draws it, because most of such a time is spent in a single system call. It is the process's only one of its kind, and
 //! starts with the first work, or earlier where a run will lose the right to start any: it has no capabilities, and is bound by
@@ -25,7 +25,7 @@ struct Drawer {
     gone: Receiver<()>,
 }
 
-/// None where nobody can look, or where there is no thread: then it is not shown.
+/// `None` if that is not a terminal, or if no thread can be started: then nothing is shown.
 static DRAWER: OnceLock<Option<Mutex<Drawer>>> = OnceLock::new();
 
 /// Starts the thread that shows progress, where standard error is a terminal.

@@ -21,7 +21,7 @@ pub(super) fn show() {
     match directives {
         Ok(targets) => {
             let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(io::stderr);
-            // It fails only where somebody subscribes already, who then gets them.
+            // It fails only if a subscriber exists already, which then receives them.
             let _ = tracing_subscriber::registry().with(targets).with(lines).try_init();
         }
         Err(directives) => Log::Plain.warn(&format!(

@@ -25,7 +25,7 @@ const TRANSPARENT: u8 = if cfg!(target_endian = "little") { 1 << 5 } else { 1 <<
 /// The kernel fills up to this many bytes of a reader's buffer (netlink_recvmsg in net/netlink/af_netlink.c).
 const BUFFER: usize = 32 * 1024;
 
-/// A socket that takes connections or datagrams from anybody.
+/// A socket that takes connections or datagrams from any peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
     /// The transport protocol (IPPROTO_*)

@@ -50,7 +50,7 @@ pub(super) fn ruleset(interception: &Interception) -> Ruleset {
 /// `NF_IP_PRI_CONNTRACK` (linux/netfilter_ipv4.h)
 const CONNTRACK: i32 = -200;
 
-/// What has the mark, and a socket that takes it for somebody else: unlike what the proxy itself sends over `lo` with that
+/// What has the mark, and a transparent socket that takes it: unlike what the proxy itself sends over `lo` with that
 /// mark.
 fn given_to_a_transparent_socket(mark: u32) -> Rule {
     let transparent = Selector::Socket(SocketKey::Transparent, 0);

@@ -35,7 +35,7 @@ pub(crate) struct Lock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// A process of the same network namespace has had it all the time: another run that was stopped, or anybody.
+    /// A process of the same network namespace has had it all the time: another run that was stopped, or any other program.
     #[error(
         "another process has held the lock, netlink port {port:#x}, for {limit:?}: a run that was stopped, or one that \
          intends to delay others"
@@ -64,7 +64,7 @@ impl Lock {
         }
     }
 
-    /// Waits until nobody else has it.
+    /// Waits until no other process has it.
     fn take() -> Result<Self, LockError> {
         let (family, protocol) = (AddressFamily::Netlink, SockProtocol::NetlinkRoute);
         let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)

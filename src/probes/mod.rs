@@ -66,7 +66,7 @@ impl fmt::Display for PodUid<'_> {
 pub struct Probe {
     /// The address
     pub address: IpAddr,
-    /// The UID of the pod that has it; any comment, or none, if somebody else has put it there
+    /// The UID of the pod that has it; any comment, or none, if another program has put it there
     pub pod_uid: Option<Box<str>>,
 }
 

@@ -62,7 +62,7 @@ impl Explain for ResetError {
 }
 
 /// Sets the counters of one table, or of all, to zero, and adds what they were to `readings`: also where it fails
-/// later, because nobody else can know it any more.
+/// later, because it cannot be read again.
 ///
 /// # Errors
 /// See [`ResetError`].

@@ -177,7 +177,7 @@ impl Tracer {
         if trace.table == NAME.as_bytes() {
             return Ok(self.enter(trace));
         }
-        // A packet that did not meet our rule is traced by somebody else.
+        // A packet that did not meet our rule is traced by another program.
         let Some(Packet { flow, direction }) = self.packets.get(&trace.id).copied() else { return Ok(None) };
         // The end of a chain is reported once more, as a rule without a handle, before its policy.
         let text = match (trace.kind, trace.rule) {

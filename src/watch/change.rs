@@ -45,7 +45,7 @@ pub struct Changes {
     pub objects: BTreeMap<ChangedObject, usize>,
     /// Who changed them, the first one first
     pub writers: Vec<Writer>,
-    /// Whether addresses, routes or policy rules changed; nobody says who it was
+    /// Whether addresses, routes or policy rules changed; who changed them is not known
     pub network: bool,
     /// Whether events were lost, so that more may have changed, by others
     pub missed: bool,

@@ -145,7 +145,7 @@ impl Host {
         let (intact, is_taken_over, probes) = read?;
         self.is_taken_over = is_taken_over;
         let elements = probes?.into_iter();
-        // What has no owner's name is somebody else's.
+        // Elements without an owner's name belong to other programs.
         let owned = elements.filter_map(|probe| Some((probe.address, Uid::from(&*probe.pod_uid?))));
         let owned: Vec<_> = owned.collect();
         self.keep_probes_on_the_node(&owned);

@@ -103,7 +103,7 @@ impl Netns {
     /// [`NetnsError::Open`], [`NetnsError::NotANamespace`], [`NetnsError::Host`].
     pub fn open(path: &Path, host: NetnsId) -> Result<Self, NetnsError> {
         let failed = |error| NetnsError::Open { path: path.to_owned(), error };
-        // Whatever the path leads to, nobody waits for it.
+        // Whatever the path names, opening it must not block.
         let options = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file = OpenOptions::new().read(true).custom_flags(options.bits()).open(path).map_err(failed)?;
         let fs = fstatfs(&file).map_err(|errno| failed(errno.into()))?;

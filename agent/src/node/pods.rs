@@ -25,7 +25,7 @@ pub(super) struct Pods {
     pub(super) client: Client,
     /// Where the host's /proc is mounted
     pub(super) proc: PathBuf,
-    /// The node's name; empty where nobody said it
+    /// The node's name; empty where it is not set
     pub(super) node: String,
     /// Whether the plugin makes exactly the rules of Istio's native backend
     pub(super) native_nftables: bool,

@@ -157,7 +157,7 @@ fn port(field: &'static str, value: i64, least: u16) -> Result<u16, ConfigError>
     port.ok_or(ConfigError::Port { field, value, least })
 }
 
-/// A number above 0; any other one is nobody's.
+/// A number above 0; any other one names no user.
 fn owner(field: &'static str, value: Option<i64>) -> Result<Option<u32>, ConfigError> {
     let Some(value) = value.filter(|&value| value > 0) else { return Ok(None) };
     u32::try_from(value).map(Some).map_err(|_| ConfigError::Owner { field, value })

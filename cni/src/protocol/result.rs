@@ -20,7 +20,7 @@ pub enum ResultError {
     /// It is not a result
     #[error("could not parse prevResult: {0}")]
     Decode(serde_json::Error),
-    /// It is of a version that nobody knows
+    /// It is of an unknown version
     #[error("could not parse prevResult: cniVersion {0:?} is not supported")]
     Version(String),
     /// A text in it is not an address

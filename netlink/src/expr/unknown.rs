@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     fn kept_as_received() {
-        // What nft makes of `limit rate 10/second`, under a name that nobody knows.
+        // What nft makes of `limit rate 10/second`, under an unknown name.
         let limit = "
             4400 0180                      # element
               0b00 0100 6c696d6974320000   # name \"limit2\"
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn with_a_value_that_needs_padding() {
-        // What nft makes of `log prefix "x"`, under a name that nobody knows.
+        // What nft makes of `log prefix "x"`, under an unknown name.
         let log = "
             1c00 0180                    # element
               0900 0100 6c6f673200000000 # name \"log2\"
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn without_attributes() {
-        // As nft hands over `notrack`, under a name that nobody knows.
+        // As nft hands over `notrack`, under an unknown name.
         let nft = "
             1400 0180                            # element
               0d00 0100 6e6f747261636b3200000000 # name \"notrack2\"

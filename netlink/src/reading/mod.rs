@@ -85,7 +85,7 @@ impl<'s> Reader<'s> {
             if attempt >= ATTEMPTS && started.elapsed() > PROOF_LIMIT {
                 break;
             }
-            // The second reading comes at once: mostly nobody disturbs.
+            // The second reading follows at once: usually there is no other writer.
             if attempt > 0 {
                 pause(started);
             }

@@ -1,4 +1,4 @@
-//! A decoder that somebody else generated from the kernel's YAML specification reads the same out of our messages.
+//! An independent decoder, generated from the kernel's YAML specification, reads the same out of our messages.
 //!
 //! Where netlink-bindings 0.3 has another number or byte order than `include/uapi/linux/netfilter/nf_tables.h`, or no
 //! decoder, the test says so and leaves it to the goldens.

@@ -15,7 +15,7 @@ pub enum Origin {
     /// The statements say all: a program or a text made them, or they compile to the expressions that they were read from
     #[default]
     Written,
-    /// They were read to be shown, and nobody looked whether they say all: such a rule is not compiled
+    /// They were read to be shown, and it was not checked whether they say all: such a rule is not compiled
     Listed,
     /// They say less than the kernel holds: the rule compiles to the expressions that it was read from
     Kernel(Box<Original>),
@@ -45,8 +45,8 @@ pub struct Original {
 /// never becomes another one silently.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SetOrigin {
-    /// The fields say all: a program or a text made them, or they compile to what they were read from, or nobody looked
-    /// because the set was read to be shown
+    /// The fields say all: a program or a text made them, or they compile to what they were read from, or that was
+    /// not checked because the set was read to be shown
     #[default]
     Written,
     /// They say less than the kernel holds: the set compiles to what it was read from

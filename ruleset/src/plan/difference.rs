@@ -72,7 +72,7 @@ pub enum SetDifference {
     Missing(Box<Set>),
     /// It exists as another kind: as desired, and as it is
     Changed(Box<[Set; 2]>),
-    /// It exists with other elements, and nobody else fills it: as desired, and as it is
+    /// It exists with other elements, and no other program fills it: as desired, and as it is
     Elements(Box<[Set; 2]>),
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A plan is made of a [`Snapshot`] and a [`Desired`]. [`Plan::differences`] shows it, [`Plan::transaction`] is the batch
 //! after which the kernel holds what is desired. The batch requires the generation that was read; the caller starts over
-//! when somebody else was faster.
+//! when another writer was faster.
 //!
 //! Base chains stay. A packet reads the ruleset's generation once for each base chain that it crosses, so with kept base
 //! chains it sees each one all old or all new. A base chain that is deleted and added again in one batch is registered

@@ -69,8 +69,8 @@ pub enum Depth {
     NamedElements,
     /// As [`Depth::Rules`], but of a [crowded](super::TableSnapshot::is_crowded) table neither rules nor elements
     KeptRules,
-    /// Rules, too, and the elements of anonymous sets; of sets with a name only where they are desired and nobody else fills
-    /// them ([`Scope::Desired`])
+    /// Rules, too, and the elements of anonymous sets; of sets with a name only where they are desired and no other program
+    /// fills them ([`Scope::Desired`])
     Rules,
     /// Everything
     All,

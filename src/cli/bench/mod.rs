@@ -175,7 +175,7 @@ impl Picture {
 impl Drop for Picture {
     fn drop(&mut self) {
         if self.is_vain {
-            // It was nobody's: nothing is lost where it stays.
+            // This run created it and it is empty: an error to remove it is harmless.
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! How far it is, on standard error, where somebody can look at it.
+//! Progress of a benchmark, on standard error if that is a terminal.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! What happened, for somebody who sees it for the first time.
+//! Explains what happened, to a reader who sees it for the first time.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};

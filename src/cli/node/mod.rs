@@ -87,7 +87,7 @@ impl StatusError {
     }
 }
 
-/// Of what somebody else wrote: nothing that a terminal would obey.
+/// Text of another program, without the control characters that a terminal would interpret.
 fn beginning(text: &str) -> String {
     let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().take(500).map(shown).collect()

@@ -143,7 +143,7 @@ pub(super) static FIREWALL_SAVE_BIN_PATH: Flag<bool> =
 pub(super) static CLEANUP_ONLY: Flag<bool> =
     Flag::switch("cleanup-only").help("Remove all rules of an earlier run");
 
-/// A number above 0; any other one is nobody's.
+/// A number above 0; any other one names no user.
 fn owner(text: &str) -> Result<Option<u32>, ValueError> {
     match text.strip_prefix('-').map(number) {
         Some(Ok(_)) => Ok(None),

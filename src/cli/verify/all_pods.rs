@@ -55,7 +55,7 @@ enum Outcome {
     Compared(Box<PossibleDifferences>),
     /// It has no rules of a mesh
     NoRules,
-    /// It has rules of a mesh, and nobody says which it should have
+    /// It has rules of a mesh, and the desired ones are not known
     NoSettings,
     /// No process of it is on this node
     NotHere,

@@ -138,7 +138,7 @@ pub fn subnets<'a>(items: impl Iterator<Item = &'a str>) -> Result<Vec<IpPrefix>
     items.map(|item| network(item.trim())).collect()
 }
 
-/// A decimal number; one that is not above 0 is nobody's.
+/// A decimal number; one that is not above 0 names no user.
 fn owner(text: &str) -> Result<Option<u32>, ValueError> {
     let fault = || ValueError::Number(text.to_owned());
     let id: i64 = text.trim().parse().map_err(|_| fault())?;

@@ -230,7 +230,7 @@ fn policy_routing(facts: &Facts) -> Finding {
     }
 }
 
-/// What fits into a netlink socket that nobody has changed.
+/// The default send buffer of a netlink socket, in bytes.
 const DEFAULT_SEND_BUFFER: u64 = 212_992;
 
 fn send_buffer(facts: &Facts) -> Finding {

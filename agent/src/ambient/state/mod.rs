@@ -159,7 +159,7 @@ impl State {
         Self { host, ..Self::default() }
     }
 
-    /// Whether ztunnel may be accepted: from here on a snapshot leaves out nobody.
+    /// Whether ztunnel may be accepted: from here on a snapshot lists every pod.
     #[must_use]
     pub fn may_accept(&self) -> bool {
         self.may_accept

@@ -69,7 +69,7 @@ impl<'t> Decompiler<'t> {
         }
     }
 
-    /// The rule as statements, to be shown: nobody looks whether they say all that the expressions do
+    /// The rule as statements, to be shown, without a check that they say all that the expressions do
     /// ([`Origin::Listed`]).
     ///
     /// # Errors

@@ -181,7 +181,7 @@ pub(super) enum Ranges {
     Apart,
     /// They become one
     Merged,
-    /// They become one, as in all sets that nobody names; there, one range can be the end of the one before it, too
+    /// They become one, as in all anonymous sets; there, one range can be the end of the one before it, too
     Anonymous,
 }
 
