@@ -85,7 +85,7 @@ pub enum Input {
     PodsConfirmed,
     /// Bookmarks have confirmed all lists
     Confirmed,
-    /// Came of [`Action::Ask`]: whether the pod exists, which was handed over before then as it is; if that failed, how long
+    /// The result of [`Action::Ask`]: whether the pod exists, which was handed over before then as it is; if that failed, how long
     /// to wait at least
     Asked(Uid, Result<bool, Duration>),
     /// The runtime has made a namespace for a pod, and waits for an answer by this number
@@ -101,23 +101,23 @@ pub enum Input {
         /// When the plugin gives up
         deadline: Moment,
     },
-    /// Came of [`Action::Scan`]
+    /// The result of [`Action::Scan`]
     Scanned(BTreeMap<Uid, NetnsId>),
-    /// Came of [`Action::Program`]
+    /// The result of [`Action::Program`]
     Programmed(Uid, NetnsId, PodInterception, Result<(), String>),
-    /// Came of [`Action::Inspect`]: whether the namespace holds exactly what was desired
+    /// The result of [`Action::Inspect`]: whether the namespace holds exactly what was desired
     Inspected(Uid, NetnsId, Result<bool, String>),
-    /// Came of [`Action::Unprogram`]
+    /// The result of [`Action::Unprogram`]
     Unprogrammed(Uid, NetnsId, Result<(), String>),
-    /// Came of [`Action::AddProbes`]
+    /// The result of [`Action::AddProbes`]
     ProbesAdded(Uid, BTreeSet<IpAddr>, Result<(), String>),
-    /// Came of [`Action::RemoveProbes`]
+    /// The result of [`Action::RemoveProbes`]
     ProbesRemoved(Uid, BTreeSet<IpAddr>, Result<(), String>),
-    /// Came of [`Action::Annotate`]; if it failed, how long to wait at least
+    /// The result of [`Action::Annotate`]; if it failed, how long to wait at least
     Annotated(Uid, Option<Redirection>, Result<(), Duration>),
-    /// Came of [`Action::ReadHost`]: whether the host's rules are as desired, and the probe set
+    /// The result of [`Action::ReadHost`]: whether the host's rules are as desired, and the probe set
     HostRead(Result<(bool, Vec<(IpAddr, Uid)>), String>),
-    /// Came of [`Action::ProgramHost`]
+    /// The result of [`Action::ProgramHost`]
     HostProgrammed(Result<(), String>),
     /// The host's ruleset has changed; by whom, as far as that is known
     HostChanged(Option<Writer>),
@@ -125,7 +125,7 @@ pub enum Input {
     HostOutdated,
     /// A ztunnel has connected
     Connected(ConnectionId),
-    /// Came of [`Action::Send`]
+    /// The result of [`Action::Send`]
     Acknowledged(ConnectionId, Ack),
     /// A connection has ended
     Disconnected(ConnectionId),
