@@ -3,7 +3,7 @@
 use nftwire::{Commit, Socket};
 use serde_json::{Value as Json, json};
 
-use super::failure::{Failure, NotWritten, write_result};
+use super::failure::{Failure, NotWrittenError, write_result};
 use super::flag::shared::{
     ALLOW_HOST_NETWORK, ALLOW_HOST_NETWORK_VARIABLE, CHECK, KEEP_COUNTERS, Output, PLAN,
 };
@@ -17,7 +17,7 @@ use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
 use crate::leftovers::{self, Leftover};
 use crate::network::{RouteError, RouteSocket};
-use crate::preflight::{HostNetwork, OLDEST};
+use crate::preflight::{HostNetworkError, OLDEST};
 use nft_ruleset::Ruleset;
 use nft_ruleset::validate::validate;
 use nftwire::{Version, release};
@@ -79,7 +79,7 @@ pub(super) enum Place {
 #[error("{done}, but {error}")]
 struct OutputError {
     done: &'static str,
-    error: NotWritten,
+    error: NotWrittenError,
 }
 
 impl Explain for OutputError {
@@ -157,9 +157,9 @@ pub(super) fn warn_of_old_kernel(warn: impl FnOnce(&str)) {
 }
 
 /// Refuses what is known to be the machine's own network namespace, and says where that is not known.
-pub(super) fn refuse_host_network(is_host: Option<bool>, warn: impl FnOnce(&str)) -> Result<(), OnHost> {
+pub(super) fn refuse_host_network(is_host: Option<bool>, warn: impl FnOnce(&str)) -> Result<(), OnHostError> {
     match is_host {
-        Some(true) => Err(OnHost(HostNetwork)),
+        Some(true) => Err(OnHostError(HostNetworkError)),
         Some(false) => Ok(()),
         None => {
             warn(HOST_UNKNOWN);
@@ -175,9 +175,9 @@ pub(super) const HOST_UNKNOWN: &str =
 /// The machine's own network namespace, and how to work there nevertheless.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub(super) struct OnHost(#[from] pub(super) HostNetwork);
+pub(super) struct OnHostError(#[from] pub(super) HostNetworkError);
 
-impl Explain for OnHost {
+impl Explain for OnHostError {
     fn explanation(&self) -> Explanation {
         let flag = ALLOW_HOST_NETWORK.name();
         self.0.explanation().help(format!(

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use nftwire::Socket;
 
 use super::action::of;
-use super::failure::{Failure, NotWritten, write_result};
+use super::failure::{Failure, NotWrittenError, write_result};
 use super::flag::shared::Output;
 use super::progress;
 use crate::interception::Interception;
@@ -29,7 +29,7 @@ pub(super) fn compare(
 }
 
 /// Prints the differences; returns the exit code that says whether there are some.
-pub(super) fn report(differences: &Differences, output: Output) -> Result<ExitCode, NotWritten> {
+pub(super) fn report(differences: &Differences, output: Output) -> Result<ExitCode, NotWrittenError> {
     write_result(&text(differences, output, None))?;
     Ok(exit_code(differences.is_empty()))
 }

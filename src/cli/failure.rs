@@ -31,16 +31,16 @@ impl<E: Explain + Send + Sync + 'static> From<E> for Failure {
 impl From<UsageError> for Failure {
     fn from(error: UsageError) -> Self {
         let exit_code = if error.is_usage { USAGE } else { 1 };
-        Self::new(UnusableSetting(error), exit_code)
+        Self::new(UnusableSettingError(error), exit_code)
     }
 }
 
 /// It has its own exit code, so that it is not made a failure as other errors are.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-struct UnusableSetting(UsageError);
+struct UnusableSettingError(UsageError);
 
-impl Explain for UnusableSetting {
+impl Explain for UnusableSettingError {
     fn explanation(&self) -> Explanation {
         self.0.explanation()
     }
@@ -101,9 +101,9 @@ pub(super) fn end(result: Result<ExitCode, impl Into<Failure>>, log: Log) -> Exi
 /// Standard output took no more.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the result to standard output: {}", io_text(.0))]
-pub(super) struct NotWritten(io::Error);
+pub(super) struct NotWrittenError(io::Error);
 
-impl From<io::Error> for NotWritten {
+impl From<io::Error> for NotWrittenError {
     fn from(error: io::Error) -> Self {
         Self(error)
     }
@@ -111,12 +111,12 @@ impl From<io::Error> for NotWritten {
 
 /// Writes the result to standard output, whole. In no command is a reader that has seen enough an error: `meshwire list |
 /// head`.
-pub(super) fn write_result(result: &str) -> Result<(), NotWritten> {
+pub(super) fn write_result(result: &str) -> Result<(), NotWrittenError> {
     write_part(result).map(|_| ())
 }
 
 /// Writes a part of the result to standard output, at once: false where nobody reads any more.
-pub(super) fn write_part(part: &str) -> Result<bool, NotWritten> {
+pub(super) fn write_part(part: &str) -> Result<bool, NotWrittenError> {
     let mut out = io::stdout().lock();
     match out.write_all(part.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
@@ -124,7 +124,7 @@ pub(super) fn write_part(part: &str) -> Result<bool, NotWritten> {
     }
 }
 
-impl Explain for NotWritten {
+impl Explain for NotWrittenError {
     fn explanation(&self) -> Explanation {
         self.0.explanation()
     }

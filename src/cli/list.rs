@@ -8,7 +8,7 @@ use nftwire::{Family, Socket};
 use nix::errno::Errno;
 
 use super::arguments::{FAMILY, TABLE, family, table};
-use super::failure::{Failure, NotWritten, end, write_result};
+use super::failure::{Failure, NotWrittenError, end, write_result};
 use super::flag::shared::{NETNS, OUTPUT, Output};
 use super::flag::{Flag, Flags, UsageError, Values, argument};
 use super::interfaces::interfaces;
@@ -229,7 +229,7 @@ fn counted_json(counted: &[CountedRule]) -> String {
     objects.finish() + "\n"
 }
 
-fn write(listing: &str, request: &Request<'_>) -> Result<(), NotWritten> {
+fn write(listing: &str, request: &Request<'_>) -> Result<(), NotWrittenError> {
     let coloured = !request.json() && io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     if coloured { write_result(&colour::listing(listing)) } else { write_result(listing) }
 }

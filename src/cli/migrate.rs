@@ -96,11 +96,11 @@ pub(super) fn perform(desired: &Interception, is_dry: bool, output: Output) -> R
     if is_dry {
         let plan = MigrationPlan::read(desired, &mut nft, &mut routes)?;
         report("nothing was changed", &plan_text(&plan, output))?;
-        plan.is_possible().map_err(Refused::new)?;
+        plan.is_possible().map_err(RefusedError::new)?;
         return Ok(ExitCode::SUCCESS);
     }
     let migrated = progress::during("migrating", || desired.migrate(&mut nft, &mut routes));
-    let migrated = migrated.map_err(Refused::new)?;
+    let migrated = migrated.map_err(RefusedError::new)?;
     for warning in migrated.applied.warnings() {
         Log::for_output(output == Output::Json).warn(&warning);
     }
@@ -145,15 +145,15 @@ fn counters_text(counters: &Readings) -> String {
 /// A migration that was refused, or failed, and what to type then.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-struct Refused(MigrateError);
+struct RefusedError(MigrateError);
 
-impl Refused {
+impl RefusedError {
     fn new(error: MigrateError) -> Self {
         Self(error)
     }
 }
 
-impl Explain for Refused {
+impl Explain for RefusedError {
     fn explanation(&self) -> Explanation {
         let explanation = self.0.explanation();
         match &self.0 {

@@ -57,7 +57,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 
-use failure::{NotWritten, USAGE};
+use failure::{NotWrittenError, USAGE};
 use flag::{Flags, parser};
 use log::Log;
 pub use program::aliases;
@@ -178,7 +178,7 @@ fn refuse(error: &clap::Error, log: Log) -> ExitCode {
             if let Err(unwritten) = printed
                 && unwritten.kind() != io::ErrorKind::BrokenPipe
             {
-                log.error(&NotWritten::from(unwritten).to_string());
+                log.error(&NotWrittenError::from(unwritten).to_string());
                 return ExitCode::FAILURE;
             }
         }

@@ -15,12 +15,12 @@ use crate::preflight::{Host, is_initial_namespace};
 /// A namespace that cannot be entered, and the setting that named it.
 #[derive(Debug, thiserror::Error)]
 #[error("{origin}: {error}")]
-struct NoNamespace {
+struct NoNamespaceError {
     origin: String,
     error: NamespaceError,
 }
 
-impl NoNamespace {
+impl NoNamespaceError {
     /// `origin` is `--netns` or a setting of the same meaning; the file is named where the error itself does not name it.
     fn new(origin: &str, file: &str, error: NamespaceError) -> Self {
         let origin = match error {
@@ -34,7 +34,7 @@ impl NoNamespace {
     }
 }
 
-impl Explain for NoNamespace {
+impl Explain for NoNamespaceError {
     fn explanation(&self) -> Explanation {
         self.error.explanation()
     }
@@ -70,7 +70,7 @@ pub(super) fn inside<T: Send>(
     match setting {
         Some(given) => named(&given.text)
             .and_then(|namespace| namespace.enter(work))
-            .map_err(|error| NoNamespace::new(given.origin(), &given.text, error))?,
+            .map_err(|error| NoNamespaceError::new(given.origin(), &given.text, error))?,
         None => work(),
     }
 }
@@ -89,7 +89,7 @@ pub(super) fn inside_pod<T: Send>(
                     None => namespace.enter(is_initial_namespace),
                     known => Ok(known),
                 })
-                .map_err(|error| NoNamespace::new(given.origin(), &given.text, error))?,
+                .map_err(|error| NoNamespaceError::new(given.origin(), &given.text, error))?,
             None => is_initial_namespace(),
         };
         refuse_host_network(is_host, warn)?;

@@ -15,7 +15,7 @@ use crate::diagnostic::{Explain, Explanation};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SandboxError {
     #[error(transparent)]
-    Forbidden(#[from] Forbidden),
+    Forbidden(#[from] ForbiddenError),
     #[error("cannot make a network namespace: {}", io_text(.0))]
     Refused(io::Error),
 }
@@ -41,10 +41,10 @@ pub(super) fn enter(command: &'static str) -> Result<(), SandboxError> {
     }
 }
 
-fn enter_unprivileged(command: &'static str) -> Result<(), Forbidden> {
+fn enter_unprivileged(command: &'static str) -> Result<(), ForbiddenError> {
     // Inside they are unknown.
     let (uid, gid) = (geteuid(), getegid());
-    let forbidden = |attempt| move |error| Forbidden::new(attempt, error, uid.is_root(), command);
+    let forbidden = |attempt| move |error| ForbiddenError::new(attempt, error, uid.is_root(), command);
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET)
         .map_err(io::Error::from)
         .map_err(forbidden("unshare"))?;
@@ -64,14 +64,14 @@ fn enter_unprivileged(command: &'static str) -> Result<(), Forbidden> {
 /// No user namespace may be made, or be used.
 #[derive(Debug, thiserror::Error)]
 #[error("this user may not make user namespaces here ({attempt}: {}){reason}", io_text(error))]
-pub(super) struct Forbidden {
+pub(super) struct ForbiddenError {
     attempt: &'static str,
     error: io::Error,
     reason: String,
     instead: String,
 }
 
-impl Forbidden {
+impl ForbiddenError {
     fn new(attempt: &'static str, error: io::Error, as_root: bool, command: &str) -> Self {
         let mut reason = String::new();
         if error.raw_os_error() == Some(Errno::EINVAL as i32) {

@@ -14,9 +14,9 @@ const INITIAL_NAMESPACE_ONLY: &str = "/proc/sys/net/core/netdev_max_backlog";
 #[error(
     "this is the machine's own network namespace: a change here concerns all of the machine, and can cut it off"
 )]
-pub struct HostNetwork;
+pub struct HostNetworkError;
 
-impl Explain for HostNetwork {
+impl Explain for HostNetworkError {
     fn explanation(&self) -> Explanation {
         Explanation::default()
     }

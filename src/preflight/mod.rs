@@ -8,7 +8,7 @@ pub mod probe;
 pub mod report;
 mod requirements;
 
-pub use host::{Host, HostNetwork, is_initial_namespace};
+pub use host::{Host, HostNetworkError, is_initial_namespace};
 pub use requirements::Profile;
 
 use nftwire::Version;

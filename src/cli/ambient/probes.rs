@@ -39,9 +39,9 @@ static ALLOW_EMPTY: Flag<bool> =
 /// Whoever writes to standard input may have failed before it wrote anything.
 #[derive(Debug, thiserror::Error)]
 #[error("standard input has no address, and the set would be emptied")]
-struct NothingToSync;
+struct NothingToSyncError;
 
-impl Explain for NothingToSync {
+impl Explain for NothingToSyncError {
     fn explanation(&self) -> Explanation {
         Explanation::default().help(format!("--{} does that", ALLOW_EMPTY.name()))
     }
@@ -95,7 +95,7 @@ pub(super) fn run(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     }
     let desired = desired(&text).map_err(|error| Failure::new(error, USAGE))?;
     if subcommand == SYNC && desired.is_empty() && !values.read(&ALLOW_EMPTY)? {
-        return Err(Failure::new(NothingToSync, USAGE));
+        return Err(Failure::new(NothingToSyncError, USAGE));
     }
     let work = || execute(subcommand, matches, desired, output);
     netns::inside(netns.as_ref(), work)
@@ -214,24 +214,24 @@ fn synced(output: Output, synced: &Synced) -> Result<ExitCode, Failure> {
 /// A line of standard input that cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("standard input, line {line}: {fault}")]
-struct BadLine {
+struct BadLineError {
     /// From 1
     line: usize,
     fault: String,
 }
 
-impl Explain for BadLine {
+impl Explain for BadLineError {
     fn explanation(&self) -> Explanation {
         Explanation::default().at("line", self.line)
     }
 }
 
 /// Reads lines of `ADDR POD-UID`; empty ones are left out. Returns them in the addresses' order.
-fn desired(text: &str) -> Result<Vec<(IpAddr, PodUid<'_>)>, BadLine> {
+fn desired(text: &str) -> Result<Vec<(IpAddr, PodUid<'_>)>, BadLineError> {
     let usual_line = "10.0.0.1 00000000-0000-0000-0000-000000000000\n".len();
     let mut probes = Vec::with_capacity(text.len() / usual_line);
     for (line, words) in (1..).zip(text.lines()) {
-        let bad = |fault| BadLine { line, fault };
+        let bad = |fault| BadLineError { line, fault };
         let mut words = words.split_ascii_whitespace();
         let Some(first) = words.next() else { continue };
         let address = address(first).map_err(bad)?;
@@ -250,7 +250,7 @@ fn desired(text: &str) -> Result<Vec<(IpAddr, PodUid<'_>)>, BadLine> {
                 false => (line, uid, other_line, other_uid),
             };
             let fault = format!("{address} is pod {uid}'s here, and pod {other}'s in line {before}");
-            return Err(BadLine { line: *line, fault });
+            return Err(BadLineError { line: *line, fault });
         }
     }
     Ok(probes.into_iter().map(|(address, uid, _)| (address, uid)).collect())

@@ -74,9 +74,9 @@ pub(super) fn drop_log_flags(arguments: &mut Vec<OsString>) {
 #[error(
     "no interface has an address but loopback and link local ones: cannot determine whether the pod is IPv4 or IPv6"
 )]
-struct NoAddress;
+struct NoAddressError;
 
-impl Explain for NoAddress {
+impl Explain for NoAddressError {
     fn explanation(&self) -> Explanation {
         Explanation::default().help("run it when the pod's network is set up")
     }
@@ -265,7 +265,7 @@ fn sidecar_here(
 fn families(routes: &mut RouteSocket, dual_stack: bool, log: Log) -> Result<(bool, Vec<Family>), Failure> {
     let addresses = routes.interface_addresses()?;
     let addresses: Vec<_> = addresses.iter().map(|interface| interface.address).collect();
-    let address = deciding_address(addresses.iter().copied(), dual_stack).ok_or(NoAddress)?;
+    let address = deciding_address(addresses.iter().copied(), dual_stack).ok_or(NoAddressError)?;
     let ipv6 = address.is_ipv6();
     log.info(&match (ipv6, dual_stack) {
         (true, true) => format!("IPv6 on: the pod has an IPv6 address, {address}"),

@@ -20,7 +20,7 @@ const UNKNOWN: u8 = 1;
 /// Traffic of these families is not known to be intercepted.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", Joined(.0))]
-struct NotProved(Vec<(Family, RedirectCheckError)>);
+struct NotProvedError(Vec<(Family, RedirectCheckError)>);
 
 struct Joined<'a>(&'a [(Family, RedirectCheckError)]);
 
@@ -34,7 +34,7 @@ impl fmt::Display for Joined<'_> {
     }
 }
 
-impl Explain for NotProved {
+impl Explain for NotProvedError {
     fn explanation(&self) -> Explanation {
         let families: Vec<_> = self.0.iter().map(|(family, _)| family.to_string()).collect();
         let first = self.0.first().map_or_else(Explanation::default, |(_, error)| error.explanation());
@@ -95,7 +95,7 @@ pub(super) fn prove(sidecar: &Sidecar, families: &[Family], probe: Probe) -> Res
         RedirectCheckError::NotIntercepted { .. } => false,
     };
     let exit_code = if failed.iter().all(is_unknown) { UNKNOWN } else { NOT_INTERCEPTED };
-    Err(Failure::new(NotProved(failed), exit_code))
+    Err(Failure::new(NotProvedError(failed), exit_code))
 }
 
 fn check(sidecar: &Sidecar, family: Family, probe: Probe) -> RedirectCheck {
