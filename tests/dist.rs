@@ -60,7 +60,7 @@ fn the_image_replaces_only_what_it_has_written() {
     }
     let names =
         fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert_eq!(names.filter(|name| name.starts_with('.')).count(), 0, "nothing is left beside it");
+    assert_eq!(names.filter(|name| name.starts_with('.')).count(), 0, "nothing is left next to it");
 }
 
 /// A clone of the repository with a tag, in a folder of its own.

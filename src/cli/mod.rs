@@ -191,10 +191,10 @@ fn refuse(error: &clap::Error, log: Log) -> ExitCode {
 fn in_one_line(text: &str) -> String {
     let lines = text.trim_start_matches("error: ").lines().map(str::trim).filter(|line| !line.is_empty());
     // No command takes a flag as a value.
-    let beside = |line: &&str| {
+    let is_dropped = |line: &&str| {
         ["Usage: ", "For more information", "tip: to pass "].iter().any(|start| line.starts_with(start))
     };
-    let lines = lines.filter(|line| !beside(line)).collect::<Vec<_>>();
+    let lines = lines.filter(|line| !is_dropped(line)).collect::<Vec<_>>();
     lines.join("; ").replace(":; ", ": ") + " (see --help)"
 }
 

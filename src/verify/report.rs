@@ -266,8 +266,8 @@ fn changed_table_json(table: &ChangedTable, list: &mut Vec<Json>) {
     if let Some(kept) = &table.kept {
         add("changed", "table", with_kept(json!({}), kept));
     }
-    let beside = [("extra", &table.extra), ("missing", &table.missing), ("changed", &table.changed)];
-    for (difference, names) in beside {
+    let named = [("extra", &table.extra), ("missing", &table.missing), ("changed", &table.changed)];
+    for (difference, names) in named {
         for (kind, name) in names {
             add(difference, kind, json!({ "name": name.to_string() }));
         }

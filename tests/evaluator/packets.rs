@@ -75,7 +75,7 @@ fn aim(
     }
     let (end, is_last) = &ends[pick(ends.len())];
     let misses = (pick(8) == 0) != (op == Op::Ne);
-    let value = if misses { beside(end, *is_last, selector) } else { end.clone() };
+    let value = if misses { near_miss(end, *is_last, selector) } else { end.clone() };
     give(packet, selector, &value);
 }
 
@@ -104,7 +104,7 @@ fn add_ends(right: &Expression, ends: &mut Vec<(Vec<u8>, bool)>) {
 }
 
 /// The value before the first one, or after the last one.
-fn beside(end: &[u8], is_last: bool, selector: Selector) -> Vec<u8> {
+fn near_miss(end: &[u8], is_last: bool, selector: Selector) -> Vec<u8> {
     let step = |byte: u8| if is_last { byte.wrapping_add(1) } else { byte.wrapping_sub(1) };
     let carries = if is_last { 0 } else { u8::MAX };
     let mut value = end.to_vec();

@@ -83,7 +83,7 @@ struct Disturbance<'a> {
 
 impl Disturbance<'_> {
     /// Does `work` at the same time; returns how many attempts they made.
-    fn beside<T>(&self, work: impl FnOnce() -> T) -> (T, usize) {
+    fn during<T>(&self, work: impl FnOnce() -> T) -> (T, usize) {
         let (done, attempts) = (AtomicBool::new(false), AtomicUsize::new(0));
         let again = |attempt: &mut dyn FnMut()| {
             while !done.load(Ordering::Relaxed) {
@@ -164,7 +164,7 @@ fn keeping(what: &str, interception: &Interception, table: &str, chain: &str) {
     let text = || namespace.run(|| list(&mut Socket::open().unwrap()));
     let ours = text();
     let disturbance = Disturbance { namespace: &namespace, check: interception, table, chain, set: None };
-    let ((), attempts) = disturbance.beside(|| {
+    let ((), attempts) = disturbance.during(|| {
         repeat(&format!("{what}, runs"), RUNS, |run| {
             let desired = if run.is_multiple_of(2) { &longer } else { interception };
             let applied = apply(desired, Counters::Keep);
@@ -181,7 +181,7 @@ fn keeping(what: &str, interception: &Interception, table: &str, chain: &str) {
             assert!(differences.is_empty(), "reading {run}: {differences}");
         });
     });
-    say(&format!("{what}: beside {attempts} checks and refused batches"));
+    say(&format!("{what}: during {attempts} checks and refused batches"));
     assert_eq!(listed_by_nft(&namespace), whole);
 }
 
@@ -251,7 +251,7 @@ fn four_thousand_probes() {
         set: Some(PROBES_V4),
     };
     let mut last = 0;
-    let ((), attempts) = disturbance.beside(|| {
+    let ((), attempts) = disturbance.during(|| {
         repeat("probes, syncs", RUNS, |run| {
             let synced = sync(run + 1);
             let changes = (synced.added, synced.changed, synced.removed);
@@ -264,7 +264,7 @@ fn four_thousand_probes() {
             assert!(there == whole, "reading {run}: {} addresses", there.len());
         });
     });
-    say(&format!("probes: beside {attempts} checks and refused batches"));
+    say(&format!("probes: during {attempts} checks and refused batches"));
     let listing = namespace.command(&["nft", "list", "set", "inet", NAT_TABLE, PROBES_V4]);
     assert_eq!(listing.matches("comment \"a\"").count(), PROBES as usize);
 }

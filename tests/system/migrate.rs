@@ -211,7 +211,7 @@ fn from_iptables(tproxy: bool, settings: &[&str]) {
             let mangle = pod.namespace.command(&[command, "-t", "mangle", "-S"]);
             assert!(!mangle.contains("-A "), "{mangle}");
         }
-        say(&format!("{opened} connections beside a migration"));
+        say(&format!("{opened} connections during a migration"));
     }
 }
 

@@ -204,7 +204,7 @@ fn serve(pod: &Talker, over: Arc<AtomicBool>) {
 
 const WORDS: &[u8; 16] = b"in plain text...";
 
-/// The application that connects: one connection that is to live, and new ones beside it.
+/// The application that connects: one connection that is to live, and new ones meanwhile.
 fn talk(to: SocketAddrV4, ledger: &Ledger, over: &AtomicBool) {
     let mut lasting: Option<TcpStream> = None;
     while !over.load(Ordering::Relaxed) {

@@ -135,7 +135,7 @@ fn readings_beside_checks_and_refused_batches() {
             done.store(true, Ordering::Relaxed);
             let attempts = attempts.load(Ordering::Relaxed);
             println!(
-                "{readings} readings beside {attempts} attempts; {unproven} of as many raw dumps were torn"
+                "{readings} readings during {attempts} attempts; {unproven} of as many raw dumps were torn"
             );
             assert_eq!(read.unwrap(), whole, "after {readings} readings");
             assert!(readings > 5 && attempts > 20, "{readings} readings, {attempts} attempts");

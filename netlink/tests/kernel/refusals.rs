@@ -42,7 +42,7 @@ fn refused_rule(expressions: &[Expr<'_>]) -> Refusal {
     batch.add_table(&Table::new(FAMILY, TABLE));
     batch.add_chain(&base_chain(INPUT, "filter", Hook::PreRouting, 0));
     batch.add_rule(&rule(INPUT), Position::Append, expressions);
-    batch.add_chain(&Chain::new(FAMILY, TABLE, "behind"));
+    batch.add_chain(&Chain::new(FAMILY, TABLE, "after"));
     let mut socket = Socket::open().unwrap();
     let refusal = refused(&mut socket, &mut batch);
     assert!(tables(&mut socket).is_empty());

@@ -132,7 +132,7 @@ fn an_attribute_that_is_too_long() {
         let mut batch = table_and_chain();
         let counters = vec![expr::Counter::default().into(); 2_000];
         batch.add_rule(&rule(INPUT), Position::Append, &counters);
-        batch.add_chain(&Chain::new(FAMILY, TABLE, "behind"));
+        batch.add_chain(&Chain::new(FAMILY, TABLE, "after"));
         for _ in 0..2 {
             let Err(error) = socket.commit(&mut batch) else { panic!("committed") };
             assert!(matches!(error, Error::AttributeTooLong { message: 2 }), "{error:?}");

@@ -60,8 +60,8 @@ fn nothing_lies_on_anything_else() {
     for (index, one) in layout.boxes.iter().enumerate() {
         assert!(one.y >= 100 && one.x + one.width < layout.width && one.y + one.height < layout.height);
         for other in &layout.boxes[..index] {
-            let beside = one.x + one.width < other.x || other.x + other.width < one.x;
-            assert!(beside || one.y + one.height < other.y || other.y + other.height < one.y);
+            let apart = one.x + one.width < other.x || other.x + other.width < one.x;
+            assert!(apart || one.y + one.height < other.y || other.y + other.height < one.y);
         }
     }
     for line in &layout.lines {

@@ -35,7 +35,7 @@ pub enum Fault {
     /// A jump to a chain that the table does not have.
     #[error("jumps to unknown chain {0}")]
     MissingChain(Name),
-    /// A look-up in a set that the table does not have.
+    /// A lookup in a set that the table does not have.
     #[error("refers to unknown set {0}")]
     MissingSet(Name),
     /// The use of an object or a flowtable that the table does not have.
