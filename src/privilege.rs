@@ -43,7 +43,7 @@ impl Capabilities {
     }
 }
 
-/// What to do about EPERM where CAP_NET_ADMIN is asked for. The kernel wants it in the user namespace that owns the
+/// What to do about EPERM where CAP_NET_ADMIN is asked for. The kernel checks it in the user namespace that owns the
 /// network namespace, so having it is not always enough.
 #[must_use]
 pub fn missing_net_admin(capabilities: Option<Capabilities>) -> &'static str {

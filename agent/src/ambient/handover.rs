@@ -1,6 +1,6 @@
 //! Whether an agent that is asked to stop leaves everything in place for the next one, or removes what it made on the node.
 //!
-//! It leaves it on an upgrade and on a reboot: the DaemonSet is still there, and still wants a pod on this node. Pods' own
+//! It leaves it on an upgrade and on a reboot: the DaemonSet still exists, and still schedules a pod on this node. Pods' own
 //! rules stay in any case: without them a pod whose proxy still runs would be cut off.
 
 use std::collections::BTreeMap;

@@ -86,7 +86,7 @@ impl<'a> Client<'a> {
         Self { connected: true, ..self }
     }
 
-    /// Connects, asks once and hangs up.
+    /// Connects, asks once and closes the connection.
     pub(crate) fn tcp(&self, to: SocketAddr) -> Outcome {
         match self.arrival(to) {
             Ok(Arrival { listener, original, .. }) => Outcome::Reached { listener, destination: original },
