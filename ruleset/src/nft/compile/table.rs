@@ -38,11 +38,20 @@ pub(crate) fn chain<'a>(
     nftwire::Chain { base, devices, flags, counters, userdata, ..nftwire::Chain::new(family, table, name) }
 }
 
-fn device(name: &Name) -> Device<'_> {
-    match name.as_bytes().strip_suffix(b"*") {
-        Some(prefix) => Device::Prefix(Text::from_bytes(prefix)),
-        None => Device::Name(name.into()),
+/// The inverse of [`decompile::device`](crate::nft::decompile::device).
+pub(super) fn device(name: &Name) -> Device<'_> {
+    let bytes = name.as_bytes();
+    match (bytes.strip_suffix(b"*"), bytes.strip_suffix(b"\\")) {
+        (Some(prefix), _) => Device::Prefix(Text::from_bytes(prefix)),
+        (None, Some(escaped)) if ends_like_a_pattern(escaped) => Device::Name(Text::from_bytes(escaped)),
+        _ => Device::Name(name.into()),
     }
+}
+
+/// Whether a device's name needs a backslash at its end, so that it is not taken for the beginning of several, or for one that
+/// has got one.
+pub(crate) fn ends_like_a_pattern(name: &[u8]) -> bool {
+    name.iter().rfind(|&&byte| byte != b'\\') == Some(&b'*')
 }
 
 /// # Errors

@@ -7,8 +7,11 @@ use nftwire::expr::{
     PayloadAction, Redir, Tproxy,
 };
 
+use nftwire::{Device, Text};
+
 use super::*;
 use crate::model::option::{OptionField, OptionKind};
+use crate::nft::decompile;
 use crate::{DataType, Op, Operator, Selector};
 use crate::{Element, IP6_DADDR, IpPrefix, Operand, Range, Set, SetValue, TCP_DPORT, Target, UDP_DPORT};
 
@@ -532,4 +535,33 @@ fn a_set_of_keys_in_host_order_names_its_byte_order() {
     let [set] = compiled.sets.as_slice() else { panic!("{:?}", compiled.sets) };
     let host_order = [0, 4].into_iter().chain(1_u32.to_ne_bytes());
     assert_eq!(set.userdata, host_order.collect::<Vec<_>>());
+}
+
+/// Patterns, and names that look like them.
+#[test]
+fn devices_and_flowtables_compile_to_what_they_were_read_from() {
+    let names: [&[u8]; 8] = [b"eth0", b"eth*", b"*", b"a\\", b"a\\*", b"a*\\", b"a*\\\\", b"caf\xe9"];
+    let names = names.iter().map(|name| Text::from_bytes(name));
+    let devices: Vec<_> = names.flat_map(|name| [Device::Name(name), Device::Prefix(name)]).collect();
+    let mut seen = std::collections::HashSet::new();
+    for device in &devices {
+        let model = decompile::device(device);
+        assert_eq!(table::device(&model), *device, "{model}");
+        assert!(seen.insert(model), "{device:?}");
+    }
+    for (flags, priority, count) in [(0, 0, 0), (1, -1, 1), (3, i32::MIN, 16), (0x8000_0004, i32::MAX, 5)] {
+        let wire = nftwire::Flowtable {
+            flags: nftwire::FlowtableFlags(flags),
+            priority,
+            devices: devices[..count].to_vec(),
+            ..nftwire::Flowtable::new(Family::Inet, "t", Text::from_bytes(b"\xff f"))
+        };
+        let model = decompile::flowtable(&wire);
+        let mut compiled = table::flowtable(Family::Inet, "t".into(), &model);
+        // The kernel binds them all, whatever their order.
+        let mut sorted = wire.clone();
+        sorted.devices.sort();
+        compiled.devices.sort();
+        assert_eq!(compiled, sorted);
+    }
 }

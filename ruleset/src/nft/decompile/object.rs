@@ -4,6 +4,7 @@ use nftwire::{Device, Family, userdata};
 
 use super::statement::{limit, quota, synproxy};
 use crate::model::statement::Counter;
+use crate::nft::compile::table::ends_like_a_pattern;
 use crate::{Flowtable, Name, Object, ObjectData, Userdata};
 
 /// An object of a table of this family.
@@ -82,9 +83,12 @@ pub fn flowtable(flowtable: &nftwire::Flowtable<'_>) -> Flowtable {
     }
 }
 
-/// A device's name; the beginning of several with an asterisk.
+/// A device's name; the beginning of several with an asterisk. One whose own name ends with that gets a backslash.
 pub(crate) fn device(device: &Device<'_>) -> Name {
     match device {
+        Device::Name(name) if ends_like_a_pattern(name.as_bytes()) => {
+            Name::new([name.as_bytes(), b"\\"].concat())
+        }
         Device::Name(name) => name.to_name(),
         Device::Prefix(prefix) => Name::new([prefix.as_bytes(), b"*"].concat()),
     }
