@@ -134,7 +134,7 @@ impl AnonymousSet {
             interval: false,
             verdicts: false,
             object: None,
-            userdata: anonymous_userdata(key, None)?,
+            userdata: anonymous_userdata(key, None, false)?,
             meter: Some(meter),
             keys: Vec::new(),
         })
@@ -152,7 +152,7 @@ impl AnonymousSet {
             None => None,
             Some(value) => Some((type_number(value), value_len(value)?)),
         };
-        let userdata = anonymous_userdata(key, value)?;
+        let userdata = anonymous_userdata(key, value, verdicts)?;
         let interval = elements.iter().any(|element| load::is_range(&element.key));
         if let Expression::Concat(parts) = key {
             let lens: Vec<_> = parts.iter().map(load::len).collect();
@@ -386,7 +386,11 @@ fn byte_order(data_type: DataType) -> ByteOrder {
 
 /// What nft needs to show an anonymous set: the byte orders that are not big endian, whether values are ranges, and what
 /// keys are whose type does not say their length. nft 1.0.6 fails at a listing of several such fields without.
-fn anonymous_userdata(key: &Expression, value: Option<&Expression>) -> Result<Vec<u8>, NotCompiled> {
+fn anonymous_userdata(
+    key: &Expression,
+    value: Option<&Expression>,
+    verdicts: bool,
+) -> Result<Vec<u8>, NotCompiled> {
     let host = |data_type: DataType| Some(byte_order(data_type)).filter(|order| *order != ByteOrder::Big);
     let ranges = value.is_some_and(|value| match value {
         Expression::Concat(parts) => parts.iter().any(load::is_range),
@@ -406,6 +410,7 @@ fn anonymous_userdata(key: &Expression, value: Option<&Expression>) -> Result<Ve
         key_byte_order: key_type.and_then(host),
         data_byte_order: value.and_then(Expression::data_type).and_then(host),
         key_typeof: of_key.as_ref().map(type_of::Encoded::as_typeof),
+        data_typeof: (has_typeof && verdicts).then_some(Typeof { expression: VERDICT, data: &[] }),
         data_interval: ranges.then_some(true),
         ..SetUserdata::default()
     };
