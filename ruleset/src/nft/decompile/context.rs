@@ -230,6 +230,13 @@ impl Context {
         Some(gone)
     }
 
+    /// The match that says something about `layer` stays, whatever implies it later.
+    pub(crate) fn keep_dependency(&mut self, layer: usize) {
+        if let Some(slot) = self.slot(layer) {
+            self.dependencies[slot] = None;
+        }
+    }
+
     /// A statement was taken out.
     pub(crate) fn forget_statement(&mut self, gone: usize) {
         for dependency in self.dependencies.iter_mut().flatten() {

@@ -1,7 +1,7 @@
 //! Comparisons and lookups.
 
 use nftwire::Family;
-use nftwire::expr::{CmpOp, CtKey, MetaKey};
+use nftwire::expr::{CmpOp, CtKey, MetaKey, PayloadBase};
 
 use super::context::{Dependency, DependencyOn, LINK, NETWORK, TRANSPORT, layer_of};
 use super::payload::{complete, slice, split, trim};
@@ -14,8 +14,12 @@ impl Decompiler<'_> {
     /// Adds a statement. One with an effect keeps the matches before it where they are.
     pub(super) fn push(&mut self, mut statement: Statement) {
         self.statement_in_tunnel(&mut statement);
-        if matches!(statement, Statement::Match { .. } | Statement::VerdictMap(_)) {
+        if let Statement::Match { left: read, .. } | Statement::VerdictMap(read) = &statement {
             self.previous = Some(self.statements.len());
+            // Bytes imply no header: a later match on it would bring its dependency back after them.
+            if let Some(layer) = raw_base(read).and_then(layer_of) {
+                self.context.keep_dependency(layer);
+            }
         } else {
             self.context.forget_dependencies();
             if let Some((_, inner)) = &mut self.inner {
@@ -361,6 +365,17 @@ impl Decompiler<'_> {
 /// How a lookup names its set: its elements, if it belongs to the rule.
 pub(super) fn reference(name: Text<'_>, set: &Set) -> Expression {
     if set.is_anonymous() { Expression::Set(set.elements.clone()) } else { Expression::SetName(name.into()) }
+}
+
+/// Where the bytes without a name are that an expression reads.
+fn raw_base(expression: &Expression) -> Option<PayloadBase> {
+    match expression {
+        Expression::Selector(Selector::Raw(raw)) => Some(raw.base),
+        Expression::Binary(binary) => raw_base(&binary.left),
+        Expression::Map(map) => raw_base(&map.key),
+        Expression::Concat(parts) => parts.iter().find_map(raw_base),
+        _ => None,
+    }
 }
 
 fn operator(op: CmpOp) -> Option<Op> {
