@@ -265,6 +265,16 @@ impl Set {
         self.flags & nftwire::uapi::NFT_SET_ANONYMOUS != 0
     }
 
+    /// What nft calls it: a set, a map, or a meter, which a rule made by itself.
+    pub(crate) fn keyword(&self) -> &'static str {
+        let by_rules = self.flags & nftwire::uapi::NFT_SET_EVAL != 0;
+        match &self.value {
+            Some(_) => "map",
+            None if by_rules && self.is_anonymous() => "meter",
+            None => "set",
+        }
+    }
+
     /// Whether both are the same but for names, handles and where they come from.
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
         let Self { name: _, handle: _, key, value, flags, size, timeout, gc_interval, .. } = self;

@@ -337,10 +337,11 @@ impl<'a> Lines<'a> {
                 rule.handle
             }
             Subject::Set(table, set) => {
-                let what = if set.value.is_some() { "map" } else { "set" };
-                printer.put(format_args!("{verb} {what} {table} {}", set.name));
+                printer.put(format_args!("{verb} {} {table} {}", set.keyword(), set.name));
                 if added {
                     printer.parts(|inner| inner.set_head(set));
+                    // As nft ends such a line.
+                    printer.out.push(' ');
                 }
                 set.handle
             }
@@ -354,6 +355,8 @@ impl<'a> Lines<'a> {
                 printer.put(format_args!("{verb} {} {table} {}", object.data.kind().name(), object.name));
                 if added {
                     printer.parts(|inner| inner.object(object));
+                    // As nft ends such a line.
+                    printer.out.push(' ');
                 }
                 object.handle
             }
@@ -370,7 +373,8 @@ impl<'a> Lines<'a> {
             }
         };
         if handles && handle > 0 {
-            printer.put(format_args!(" # handle {handle}"));
+            let gap = if printer.out.ends_with(' ') { "" } else { " " };
+            printer.put(format_args!("{gap}# handle {handle}"));
         }
     }
 }

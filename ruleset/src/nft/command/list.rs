@@ -1,6 +1,6 @@
 //! The commands that show something.
 
-use nftwire::{ElementList, Error, Family, Reader, Socket, uapi};
+use nftwire::{ElementList, Error, Family, Reader, Socket};
 
 use super::{Settings, failure, interval, is_missing};
 use crate::listing;
@@ -13,7 +13,7 @@ use crate::nft::parse::source::{Fault, Span};
 use crate::nft::parse::syntax::{Command, CommandKind, Expr, ItemSpec, ListWhat, SetKind, TableSpec};
 use crate::nft::print::{Options, Printer};
 use crate::snapshot::{self, Depth, Scope};
-use crate::{Ruleset, Set, SetValue, Table};
+use crate::{Ruleset, Set, Table};
 
 /// What a command shows; nothing for one that changes something.
 pub(super) fn run(
@@ -76,8 +76,7 @@ impl<'a> Lister<'a> {
                 let tables = self.read(scope.0, scope.1, |reader, table| {
                     let depth = if terse { Depth::Objects } else { Depth::NamedElements };
                     table.sets = snapshot::read_sets(reader, table.family, table.name.as_text(), depth)?;
-                    table.sets.retain(|set| !set.is_anonymous());
-                    table.sets.retain(|set| is_of_kind(set, kind));
+                    table.sets.retain(|set| kind.is_of(set));
                     Ok(())
                 })?;
                 Ok(self.show(tables, true))
@@ -213,10 +212,18 @@ impl<'a> Lister<'a> {
         self.need_table(&set.table)?;
         let mut matches = false;
         let found = self.socket.set(family, table, name, |set| {
-            matches = is_of_kind(&decompile::set(&set), kind);
+            matches = kind.is_of(&decompile::set(&set));
             Ok(())
         });
         match found {
+            Ok(()) if matches && kind == SetKind::Meter => {
+                let tables = self.read(family, Some(table), |reader, table| {
+                    table.sets = snapshot::read_sets(reader, family, table.name.as_text(), Depth::All)?;
+                    table.sets.retain(|set| set.name == name);
+                    Ok(())
+                })?;
+                Ok(self.show(tables, false))
+            }
             Ok(()) if matches => self.scope(Scope::Set(family, table, name), set.name.span),
             Ok(()) => Err(missing(set.name.span)),
             Err(error) if is_missing(&error) => Err(missing(set.name.span)),
@@ -461,17 +468,6 @@ impl<'a> Lister<'a> {
         let mut table = Table::new(family, name);
         table.sets.push(reader.finish());
         Ok(self.show(vec![table], true))
-    }
-}
-
-fn is_of_kind(set: &Set, kind: SetKind) -> bool {
-    let dynamic = set.flags & uapi::NFT_SET_EVAL != 0;
-    match kind {
-        SetKind::Set => set.value.is_none(),
-        SetKind::Map => {
-            matches!(set.value, Some(SetValue::Data { .. } | SetValue::Verdict | SetValue::Object(_)))
-        }
-        SetKind::Meter => dynamic && set.is_anonymous(),
     }
 }
 

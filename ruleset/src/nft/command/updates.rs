@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use nftwire::{Family, uapi};
 
+use crate::Set;
 use crate::nft::parse::syntax::{Command, CommandKind, Rule, StmtKind, TableSpec};
 
 /// The names of sets with their tables.
@@ -42,8 +43,12 @@ impl Updates {
     }
 
     /// The flags that a set has besides those that were said (`stmt_evaluate_set` in nftables' src/evaluate.c, 1.0.6).
-    pub(super) fn flags(&self, family: Family, table: &str, set: &str) -> u32 {
-        let changed = self.0.contains(&(family, table.into(), set.into()));
-        if changed { uapi::NFT_SET_EVAL } else { 0 }
+    ///
+    /// Elements that expire can be changed by rules anyway: there nft adds nothing to a map, and without the flag the kernel
+    /// refuses the rule.
+    pub(super) fn flags(&self, family: Family, table: &str, set: &Set) -> u32 {
+        let expires = set.flags & uapi::NFT_SET_TIMEOUT != 0;
+        let changed = self.0.contains(&(family, table.into(), set.name.to_string().into()));
+        if changed && !(set.value.is_some() && expires) { uapi::NFT_SET_EVAL } else { 0 }
     }
 }

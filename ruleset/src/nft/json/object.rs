@@ -12,7 +12,7 @@ impl Writer<'_> {
     /// A set or map with its elements.
     pub fn set(&self, table: &Table, set: &Set, objects: &mut Objects) {
         let writer = StatementWriter { options: self.options };
-        objects.next().object_of(if set.value.is_some() { "map" } else { "set" }, |object| {
+        objects.next().object_of(set.keyword(), |object| {
             place(table, &set.name, object);
             object.names("type", set.key.types.iter().map(|field| field.data_type.name()));
             handle(object, set.handle);

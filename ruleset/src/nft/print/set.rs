@@ -18,8 +18,7 @@ impl Printer<'_> {
 
     /// All of a set but its elements.
     pub fn set_head(&mut self, set: &Set) {
-        let what = if set.value.is_some() { "map" } else { "set" };
-        self.put(format_args!("\t{what} {} {{", set.name));
+        self.put(format_args!("\t{} {} {{", set.keyword(), set.name));
         self.handle(set.handle);
         self.out.push_str("\n\t\t");
         self.set_types(set);

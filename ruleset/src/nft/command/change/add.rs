@@ -54,8 +54,10 @@ impl Change {
                 });
             }
             ItemData::Set(model) => {
-                let flags = self.updates.flags(family, &table, &model.name.to_string());
-                let model = &Set { flags: model.flags | flags, ..(**model).clone() };
+                let model = &Set {
+                    flags: model.flags | self.updates.flags(family, &table, model),
+                    ..(**model).clone()
+                };
                 self.add_set(subject, family, (&table).into(), model, create)?;
             }
             ItemData::Elements(set) => {

@@ -21,10 +21,7 @@ impl Change {
         let span = command.span;
         match &command.kind {
             CommandKind::Delete { destroy, what } => self.delete(span, *destroy, what, socket, evaluator),
-            CommandKind::Flush(what) => {
-                self.flush(span, what);
-                Ok(())
-            }
+            CommandKind::Flush(what) => self.flush(span, what, evaluator),
             CommandKind::RenameChain(chain, name) => {
                 let (family, table) = (chain.table.family, crate::Text::from(&chain.table.name.text));
                 let mut handle = 0;
@@ -44,7 +41,7 @@ impl Change {
         }
     }
 
-    fn flush(&mut self, span: Span, what: &Flush) {
+    fn flush(&mut self, span: Span, what: &Flush, evaluator: &mut Evaluator<'_>) -> Result<(), Fault> {
         match what {
             Flush::Ruleset(family) => {
                 let family = family.unwrap_or(Family::Unspec);
@@ -64,13 +61,18 @@ impl Change {
                 let subject = Subject { name: chain.name.span, ..of_table(span, &chain.table) };
                 self.push(subject, |batch| batch.flush_chain(family, table, &chain.name.text));
             }
-            Flush::Set(set) => {
+            Flush::Set(kind, set) => {
+                // To the kernel they are all sets.
+                if !kind.is_of(&evaluator.set_of(set)?) {
+                    return Err(Fault::new(set.name.span, "No such file or directory"));
+                }
                 let (family, table) = (set.table.family, &*set.table.name.text);
                 self.ranges.empty(family, Some(table.into()), Some((&set.name.text).into()));
                 let subject = Subject { name: set.name.span, ..of_table(span, &set.table) };
                 self.push(subject, |batch| batch.flush_set(family, table, &set.name.text));
             }
         }
+        Ok(())
     }
 
     fn delete(

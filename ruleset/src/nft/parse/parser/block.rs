@@ -57,7 +57,7 @@ impl Parser<'_> {
                         }
                     }
                 }
-                "comment" => block.comment = Some(parser.comment()?),
+                "comment" => parser.comment(&mut block.comment)?,
                 "chain" => {
                     parser.next();
                     let name = parser.identifier()?;
@@ -106,7 +106,7 @@ impl Parser<'_> {
                     parser.expect_keyword("offload")?;
                     block.offload = true;
                 }
-                "comment" => block.comment = Some(parser.comment()?),
+                "comment" => parser.comment(&mut block.comment)?,
                 _ => block.rules.push(parser.rule()?),
             }
             parser.end_in_block()
@@ -251,7 +251,7 @@ impl Parser<'_> {
                 self.next();
                 block.auto_merge = true;
             }
-            "comment" => block.comment = Some(self.comment()?),
+            "comment" => self.comment(&mut block.comment)?,
             "elements" => {
                 self.next();
                 self.expect(Sign::Assign)?;

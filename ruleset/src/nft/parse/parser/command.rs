@@ -300,10 +300,12 @@ impl Parser<'_> {
             "ruleset" => Flush::Ruleset(self.explicit_family()),
             "table" => Flush::Table(self.table()?),
             "chain" => Flush::Chain(self.item()?),
-            "set" | "map" | "meter" => Flush::Set(self.item()?),
+            "set" => Flush::Set(SetKind::Set, self.item()?),
+            "map" => Flush::Set(SetKind::Map, self.item()?),
+            "meter" => Flush::Set(SetKind::Meter, self.item()?),
             "flow" => {
                 self.expect_keyword("table")?;
-                Flush::Set(self.item()?)
+                Flush::Set(SetKind::Meter, self.item()?)
             }
             _ => return Err(self.unexpected_before()),
         }))

@@ -345,7 +345,7 @@ impl Parser<'_> {
                     self.next();
                     details.get_or_insert_default().expires = Some(self.duration()?);
                 }
-                "comment" => details.get_or_insert_default().comment = Some(self.comment()?),
+                "comment" => self.comment(&mut details.get_or_insert_default().comment)?,
                 "counter" | "limit" | "quota" | "last" | "ct" => {
                     let statement = self.stateful()?;
                     details.get_or_insert_default().statements.push(statement);

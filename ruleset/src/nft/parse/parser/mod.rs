@@ -428,14 +428,20 @@ impl Parser<'_> {
         parse_duration(&text.text).ok_or_else(|| Fault::new(text.span, "invalid time specification"))
     }
 
-    fn comment(&mut self) -> Parsed<Name> {
+    /// A comment of something that has none yet.
+    fn comment(&mut self, comment: &mut Option<Name>) -> Parsed<()> {
+        let start = self.peek().span;
         self.expect_keyword("comment")?;
-        let comment = self.string()?;
+        let text = self.string()?;
         // NFTNL_UDATA_COMMENT_MAXLEN
-        if comment.text.len() > 128 {
-            return Err(Fault::new(comment.span, "comment too long, 128 characters maximum allowed"));
+        if text.text.len() > 128 {
+            return Err(Fault::new(text.span, "comment too long, 128 characters maximum allowed"));
         }
-        Ok(comment)
+        if comment.replace(text).is_some() {
+            let message = "You can only specify this once. This statement is duplicated.";
+            return Err(Fault::new(start.to(self.last), message));
+        }
+        Ok(())
     }
 
     /// Runs `parse` one level deeper.

@@ -29,8 +29,7 @@ impl Parser<'_> {
 
     fn object_line(&mut self, data: &mut ObjectSpec, comment: &mut Option<Name>) -> Parsed<()> {
         if self.word() == "comment" {
-            *comment = Some(self.comment()?);
-            return Ok(());
+            return self.comment(comment);
         }
         self.object_values(data)
     }

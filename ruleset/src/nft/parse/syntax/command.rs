@@ -1,7 +1,9 @@
 //! Commands, and what they are about.
 
-use crate::Family;
+use nftwire::uapi;
+
 use crate::model::statement::ObjectKind;
+use crate::{Family, Set};
 
 use super::super::source::Span;
 use super::{ChainBlock, Expr, FlowtableBlock, Name, ObjectBlock, Rule, SetBlock, TableBlock};
@@ -163,8 +165,8 @@ pub(crate) enum Flush {
     Table(TableSpec),
     /// The rules of a chain
     Chain(ItemSpec),
-    /// The elements of a set or a map
-    Set(ItemSpec),
+    /// The elements of a set, a map or a meter
+    Set(SetKind, ItemSpec),
 }
 
 /// Which kind of set.
@@ -176,6 +178,17 @@ pub(crate) enum SetKind {
     Map,
     /// `meter`
     Meter,
+}
+
+impl SetKind {
+    /// Whether a set is of this kind (nftables 1.0.6, `set_is_literal`, `map_is_literal` and `set_is_meter`).
+    pub(in crate::nft) fn is_of(self, set: &Set) -> bool {
+        match self {
+            Self::Set => !set.is_anonymous() && set.value.is_none(),
+            Self::Map => !set.is_anonymous() && set.value.is_some(),
+            Self::Meter => set.is_anonymous() && set.flags & uapi::NFT_SET_EVAL != 0,
+        }
+    }
 }
 
 /// What is listed or reset.

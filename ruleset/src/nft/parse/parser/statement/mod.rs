@@ -28,7 +28,7 @@ impl Parser<'_> {
                     return Err(self.unexpected_instead_of("end of file or newline or semicolon"));
                 }
                 _ if self.word() == "comment" => {
-                    comment = Some(self.comment()?);
+                    self.comment(&mut comment)?;
                     break;
                 }
                 _ => statements.push(self.statement()?),
