@@ -23,6 +23,10 @@ const TEXTS_OF_THEIR_OWN: &[&str] = &[
     "add table ip t; add map ip t m { type mark : inet_proto; }; add map ip t n { type boolean : nf_proto; }\n",
     "add table inet t; add set inet t s { typeof meta l4proto; }; add set inet t u { typeof meta nfproto; }\n",
     "add table ip t; add chain ip t c; add rule ip t c ether saddr 00:11:22:33:44:55\n",
+    "table ip t {\nmap m { type ipv4_addr : ipv4_addr . inet_service; flags dynamic; size 9\n}\nchain c {\n\
+     update @m { ip saddr : 10.0.0.1 . 80 }\ntcp sport 1 update @m { ip saddr : ip daddr . tcp dport }\n}\n}\n",
+    "table ip t {\nmap m { type ipv4_addr : mark; size 9; timeout 6m\n}\nset s { type ipv4_addr; size 9; timeout 6m\n}\n\
+     chain c {\nupdate @m { ip saddr : 0x2 }\nupdate @s { ip saddr }\n}\n}\n",
     "add table ip t; add set ip t s { type ipv4_addr; flags constant; elements = { 1.1.1.1, 2.2.2.2, 2.2.2.2 }; }\n",
     "add table ip t; add set ip t s { type ipv4_addr; flags constant, interval; elements = { 1.1.1.0/24, 9.9.9.9 }; }\n",
 ];
@@ -121,6 +125,15 @@ fn ranges_meet_those_that_the_text_has_left() {
 /// Rules of the chain `c`.
 const RULES: &[&str] = &[
     "accept",
+    "ip dscp & 3 != 0",
+    "ip dscp | 1 == 1",
+    "ip dscp & 3 . tcp dport { 1 . 1 }",
+    "ip ecn & 1 ^ 1 == 1",
+    "vlan id & 3 | 4 == 1",
+    "vlan id & 7 { 1, 2 }",
+    "vlan pcp & 3 == 1",
+    "ip6 flowlabel & 0xf0000 == 0x10000",
+    "meta mark set ip dscp & 3 map { 1 : 2 }",
     "counter",
     "counter packets 1 bytes 2 drop",
     "tcp dport 80 accept",

@@ -155,16 +155,25 @@ impl<'a> Compiler<'a, '_> {
         if operations.is_empty() {
             return Err(NotCompiled::NotConstant);
         }
-        let whole = match value {
-            Expression::Selector(selector) => bits(selector).is_none_or(Bits::is_whole_bytes),
-            _ => true,
-        };
-        if !whole {
-            return Err(NotCompiled::Expression("an operation on a field that starts between bytes"));
-        }
-        self.load(value, word)?;
         let len = operations.iter().map(|(_, data)| data.as_bytes().len()).max().unwrap_or(0);
         let (mut mask, mut xor) = (vec![0xff_u8; len], vec![0_u8; len]);
+        match value {
+            Expression::Selector(selector) => match bits(selector).filter(|bits| !bits.is_whole_bytes()) {
+                // The bits of others that are loaded with it go in the same step.
+                Some(bits) if bits.shift() == 0 => {
+                    self.load_selector(selector, word, None)?;
+                    mask = bits.mask().as_bytes().to_vec();
+                }
+                // The kernel shifts words of its own byte order.
+                Some(bits) if bits.bytes() > 1 => {
+                    return Err(NotCompiled::Expression(
+                        "an operation on a field that ends inside of its second byte",
+                    ));
+                }
+                _ => self.load(value, word)?,
+            },
+            value => self.load(value, word)?,
+        }
         for (operator, data) in operations.iter().rev() {
             for index in 0..len {
                 let value = data.as_bytes().get(index).copied().unwrap_or(0);

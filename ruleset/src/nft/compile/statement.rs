@@ -111,7 +111,8 @@ impl<'a> Compiler<'a, '_> {
         self.next_word = word;
         let sreg = register(word);
         let from_host = is_host_order(value);
-        let to_host = target.data_type().is_host_order();
+        // All but the options of a header are of the kernel itself.
+        let to_host = !matches!(target, Selector::Option(_)) || target.data_type().is_host_order();
         let converts = constant(value).is_err() && from_host != to_host && load::len(value) > 1;
         if converts && value.data_type().is_some_and(|kind| !kind.is_text()) {
             self.swap(value, word, if to_host { ByteorderOp::Ntoh } else { ByteorderOp::Hton });
@@ -142,7 +143,17 @@ impl<'a> Compiler<'a, '_> {
         let (mut offset, mut len) = (place.first_byte(), place.bytes());
         let odd = checksum.is_some() && len % 2 == 1;
         let word = if place.is_whole_bytes() && !odd {
-            self.operand(value)?
+            let word = self.operand(value)?;
+            // What a map has for it is in the packet's order already.
+            if constant(value).is_err() && !matches!(value, Expression::Map(_)) {
+                if load::len(value) != place.bytes() {
+                    return Err(NotCompiled::Expression("a value of another length than the field"));
+                }
+                if is_host_order(value) {
+                    self.swap(value, word, ByteorderOp::Hton);
+                }
+            }
+            word
         } else {
             let mut shift = place.shift();
             if odd {

@@ -131,10 +131,9 @@ impl Evaluator<'_> {
 
     /// Whether what is read has the type of a set's keys.
     pub(super) fn check_key(&self, set: &Set, kinds: &[Kind], span: Span) -> Evaluated<()> {
-        let same = |one: DataType, other: DataType| one.set_number() == other.set_number();
         let alike = set.key.types.len() == kinds.len()
             && set.key.types.iter().zip(kinds).all(|(field, kind)| {
-                same(field.data_type, kind.data_type)
+                same_type(field.data_type, kind.data_type)
                     || is_integer(field.data_type) && is_integer(kind.data_type)
             });
         if alike {
@@ -171,7 +170,11 @@ pub(super) fn value_kinds(set: &Set) -> Option<Vec<Kind>> {
     }
 }
 
-fn is_integer(data_type: DataType) -> bool {
+pub(super) fn same_type(one: DataType, other: DataType) -> bool {
+    one.set_number() == other.set_number()
+}
+
+pub(super) fn is_integer(data_type: DataType) -> bool {
     matches!(data_type, DataType::Integer | DataType::NetworkInteger | DataType::Hex)
 }
 

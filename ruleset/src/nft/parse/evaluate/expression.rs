@@ -5,11 +5,12 @@ use nftwire::expr::{CtKey, MetaKey, RtKey, SocketKey};
 
 use super::super::source::{Fault, Span};
 use super::super::syntax::{self, Expr, ExprKind, NEXT_HOP};
+use super::element::{is_integer, same_type, value_kinds};
 use super::value::describe;
 use super::{Evaluated, Evaluator, Kind, value};
 use crate::model::selector::{CtOf, Fib};
 use crate::{
-    Binary, Constant, Data, DataType, Expression, Hash, Map, Op, Operator, Prefix, Range, Selector,
+    Binary, Constant, Data, DataType, Element, Expression, Hash, Map, Op, Operator, Prefix, Range, Selector,
     Statement, Verdict,
 };
 
@@ -185,6 +186,10 @@ impl Evaluator<'_> {
     pub(super) fn interval(&mut self, expr: &Expr, kind: Kind) -> Evaluated<Expression> {
         match &expr.kind {
             ExprKind::Prefix(base, len) => self.prefix(base, *len, kind, expr.span),
+            ExprKind::Range(ends) if kind.data_type.is_text() => {
+                let message = format!("Range expression is undefined for {} types", describe(kind.data_type));
+                Err(Fault::new(ends.0.span, message).with(expr.span))
+            }
             ExprKind::Range(ends) => {
                 let (from, to) = (self.constant(&ends.0, kind)?, self.constant(&ends.1, kind)?);
                 if from.most_significant_first() > to.most_significant_first() {
@@ -218,8 +223,11 @@ impl Evaluator<'_> {
     pub(super) fn value_of(&mut self, expr: &Expr, kinds: &[Kind]) -> Evaluated<Expression> {
         match &expr.kind {
             ExprKind::Map(pair) => self.map(&pair.0, &pair.1, kinds),
-            ExprKind::Selector(_) | ExprKind::Hash(_) => Ok(self.read_one(expr)?.0),
-            ExprKind::Binary(..) if !is_constant(expr) => Ok(self.read_one(expr)?.0),
+            _ if !is_constant(expr) => {
+                let (value, kind) = self.read_one(expr)?;
+                self.check_value(expr.span, kinds, &[kind], is_payload(&value))?;
+                Ok(value)
+            }
             ExprKind::Concat(_) => {
                 Err(Fault::new(expr.span, "a concatenation is supported only in sets and maps"))
             }
@@ -228,6 +236,54 @@ impl Evaluator<'_> {
                 _ => Err(Fault::new(expr.span, "several values are supported only in maps")),
             },
         }
+    }
+
+    /// Whether what is read may become a value of these types (`__stmt_evaluate_arg` in nftables' src/evaluate.c, 1.0.6): its type
+    /// has to be the same, or a number's without a meaning; and what whole bytes of a packet hold as such has to be as long.
+    pub(super) fn check_value(
+        &self,
+        span: Span,
+        expected: &[Kind],
+        found: &[Kind],
+        is_payload: bool,
+    ) -> Evaluated<()> {
+        let several = expected.len() > 1;
+        let fits = |(expected, found): (&Kind, &Kind)| {
+            if !is_integer(found.data_type) || several {
+                return same_type(expected.data_type, found.data_type);
+            }
+            !(is_payload && found.bits.is_multiple_of(8))
+                || (!expected.data_type.is_text() && expected.bits == found.bits)
+        };
+        if expected.len() == found.len() && expected.iter().zip(found).all(fits) {
+            return Ok(());
+        }
+        let mut message = format!(
+            "datatype mismatch: expected {}, expression has type {}",
+            describe_all(expected),
+            describe_all(found)
+        );
+        if let [Kind { data_type, bits }] = found
+            && is_integer(*data_type)
+        {
+            message.push_str(&format!(" with length {bits}"));
+        }
+        Err(Fault::new(span, message).with(self.statement.to(span)))
+    }
+
+    /// What several fields are set to.
+    pub(super) fn values_of(&mut self, span: Span, parts: &[Expr], kinds: &[Kind]) -> Evaluated<Expression> {
+        let (mut values, mut found) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
+        for (part, kind) in parts.iter().zip(kinds) {
+            let (value, kind) = match is_constant(part) {
+                true => (self.constant(part, *kind)?.into(), *kind),
+                false => self.read_one(part)?,
+            };
+            values.push(value);
+            found.push(kind);
+        }
+        self.check_value(span, kinds, &found, false)?;
+        Ok(Expression::Concat(values))
     }
 
     /// `key map { … }`: what a map has for what is read.
@@ -243,6 +299,12 @@ impl Evaluator<'_> {
                     return Err(Fault::new(map.span, "Expression is not a map"));
                 }
                 self.check_key(&set, &read.kinds, map.span)?;
+                self.check_value(
+                    key.span.to(map.span),
+                    values,
+                    &value_kinds(&set).unwrap_or_default(),
+                    false,
+                )?;
                 Expression::SetName(name.clone().into())
             }
             ExprKind::Set(elements) => {
@@ -309,7 +371,8 @@ impl Evaluator<'_> {
                         }
                     }
                 }
-                Ok(Statement::Match { left: expression, op, right: Expression::Set(elements) })
+                let (left, right) = without_xor(expression, Expression::Set(elements));
+                Ok(Statement::Match { left, op, right })
             }
             ExprKind::SetName(name) => {
                 let op = equality(op, right.span)?;
@@ -491,7 +554,23 @@ fn is_constant(expr: &Expr) -> bool {
     }
 }
 
-/// `mark ^ 3 == 1` is `mark == 2`: nft moves the constant to the other side (`binop_transfer`, src/evaluate.c of 1.0.6).
+fn describe_all(kinds: &[Kind]) -> String {
+    match kinds {
+        [kind] => describe(kind.data_type).to_owned(),
+        kinds => {
+            let kinds: Vec<_> = kinds.iter().map(|kind| describe(kind.data_type)).collect();
+            format!("concatenation of ({})", kinds.join(", "))
+        }
+    }
+}
+
+/// What is a part of a packet.
+pub(super) fn is_payload(expression: &Expression) -> bool {
+    matches!(expression, Expression::Selector(Selector::Payload(_) | Selector::Raw(_) | Selector::Inner(_)))
+}
+
+/// `mark ^ 3 == 1` is `mark == 2`, also of each value of a set: nft moves the constant to the other side (`binop_transfer`,
+/// src/evaluate.c of 1.0.6).
 fn without_xor(left: Expression, right: Expression) -> (Expression, Expression) {
     match (left, right) {
         (Expression::Binary(binary), Expression::Constant(value)) if binary.operator == Operator::Xor => {
@@ -501,6 +580,24 @@ fn without_xor(left: Expression, right: Expression) -> (Expression, Expression) 
                     without_xor(left, Constant { data, ..value }.into())
                 }
                 binary => (Expression::Binary(Box::new(binary)), value.into()),
+            }
+        }
+        (Expression::Binary(binary), Expression::Set(elements))
+            if binary.operator == Operator::Xor
+                && elements.iter().all(|element| matches!(element.key, Expression::Constant(_))) =>
+        {
+            match *binary {
+                Binary { left, right: Expression::Constant(own), .. } => {
+                    let moved = elements.into_iter().map(|element| match element.key {
+                        Expression::Constant(value) => {
+                            let data = combine(Operator::Xor, &value.data, &own.data);
+                            Element { key: Constant { data, ..value }.into(), ..element }
+                        }
+                        key => Element { key, ..element },
+                    });
+                    without_xor(left, Expression::Set(moved.collect()))
+                }
+                binary => (Expression::Binary(Box::new(binary)), Expression::Set(elements)),
             }
         }
         unchanged => unchanged,

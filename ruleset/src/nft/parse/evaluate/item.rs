@@ -171,13 +171,21 @@ impl Evaluator<'_> {
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 
+    /// A set that was declared or that the kernel holds.
+    ///
+    /// # Errors
+    /// There is no such set.
+    pub(crate) fn set_of(&mut self, set: &ItemSpec) -> Result<Set, Fault> {
+        self.enter(set.table.family, &set.table.name.text);
+        self.set_named(&set.name.text, set.name.span)
+    }
+
     /// Elements of a set that was declared or that the kernel holds.
     ///
     /// # Errors
     /// There is no such set, or the elements are not of its type.
     pub(crate) fn elements_of(&mut self, set: &ItemSpec, elements: &syntax::Expr) -> Result<Set, Fault> {
-        self.enter(set.table.family, &set.table.name.text);
-        let mut found = self.set_named(&set.name.text, set.name.span)?;
+        let mut found = self.set_of(set)?;
         found.elements = self.all_elements(&found, elements)?;
         Ok(found)
     }

@@ -79,6 +79,8 @@ pub struct Evaluator<'a> {
     sets: HashMap<(Family, Box<str>, Box<str>), Set>,
     context: Context,
     table: Box<str>,
+    /// The statement of a rule that is evaluated
+    statement: Span,
     /// The rules of the anonymous chains of the rule that is evaluated
     blocks: Vec<Vec<Rule>>,
 }
@@ -93,7 +95,8 @@ impl<'a> Evaluator<'a> {
     /// Nothing is declared.
     pub fn new(world: &'a mut dyn World) -> Self {
         let context = Context::new(Family::Unspec);
-        Self { world, sets: HashMap::new(), context, table: "".into(), blocks: Vec::new() }
+        let statement = Span::default();
+        Self { world, sets: HashMap::new(), context, table: "".into(), statement, blocks: Vec::new() }
     }
 
     /// Evaluates a rule of a chain of this table, and the rules of its anonymous chains.
@@ -128,7 +131,10 @@ impl<'a> Evaluator<'a> {
     }
 
     fn statements(&mut self, rule: &syntax::Rule) -> Evaluated<Rule> {
-        let statements = rule.statements.iter().map(|statement| self.statement(statement));
+        let statements = rule.statements.iter().map(|statement| {
+            self.statement = statement.span;
+            self.statement(statement)
+        });
         let mut evaluated = Vec::with_capacity(rule.statements.len());
         for (index, statement) in statements.enumerate() {
             let statement = statement?;

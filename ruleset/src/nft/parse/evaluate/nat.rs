@@ -45,10 +45,8 @@ impl Evaluator<'_> {
         };
         let port = match &nat.port {
             Some(port) => {
-                let place = port.span;
-                let port = self.value_of(port, &[Kind::new(DataType::InetService)])?;
-                self.need_transport(nat.address.as_ref(), place, span)?;
-                Some(port)
+                self.need_transport(nat.address.as_ref(), port.span, span)?;
+                Some(self.value_of(port, &[Kind::new(DataType::InetService)])?)
             }
             None => None,
         };

@@ -4,7 +4,8 @@ use nftwire::Family;
 
 use super::super::source::{Fault, Span};
 use super::super::syntax::{self, Expr, ExprKind, RejectWith as With, Stmt, StmtKind};
-use super::expression::{kind_of, verdict};
+use super::element::key_kinds;
+use super::expression::{is_payload, kind_of, verdict};
 use super::{Evaluated, Evaluator, Kind};
 use crate::model::statement::{Counter, Forward, Log, Queue, Reject, RejectWith, Tproxy, Update, UpdateOp};
 use crate::{DataType, Expression, Map, Range, Selector, Set, Statement};
@@ -246,14 +247,24 @@ impl Evaluator<'_> {
         let value = match &update.key.value {
             Some(value) => {
                 let kinds = self.value_kinds(&update.set.text, update.set.span)?;
-                Some(self.value_of(value, &kinds)?)
+                Some(match &value.kind {
+                    ExprKind::Concat(parts) if parts.len() == kinds.len() => {
+                        self.values_of(value.span, parts, &kinds)?
+                    }
+                    _ => self.value_of(value, &kinds)?,
+                })
             }
             None => None,
         };
         if update.meter.is_none()
             && let Some(set) = self.known_set(&update.set.text, update.set.span)?
         {
-            self.check_key(&set, &read.kinds, update.set.span)?;
+            self.check_value(
+                update.key.key.span,
+                &key_kinds(&set),
+                &read.kinds,
+                is_payload(&read.expression),
+            )?;
             check_update(&set, update.set.span)?;
         }
         let (mut timeout, mut statements) = (0, Vec::new());
