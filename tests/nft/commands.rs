@@ -245,6 +245,43 @@ fn counters_are_shown_and_reset() {
     });
 }
 
+/// A set that a rule made by itself is a meter, and no set.
+#[test]
+fn meters_are_listed() {
+    if !can_run() {
+        return;
+    }
+    inside(|| {
+        let meter =
+            "add table ip t; add set ip t s { type ipv4_addr; flags dynamic; size 9; }; add chain ip t c
+            add rule ip t c tcp dport 80 meter f size 1024 { ip saddr limit rate 10/second }\n";
+        assert!(Nft::Ours.load(meter).status.success());
+        for arguments in [&["list", "meters"][..], &["list", "meter", "ip", "t", "f"], &["list", "sets"]] {
+            let [theirs, ours] = [Nft::Theirs, Nft::Ours].map(|nft| text(&nft.run(arguments).stdout));
+            assert_eq!(ours, theirs);
+            assert!(ours.contains("1024") == arguments[1].starts_with("meter"), "{ours}");
+        }
+        assert!(
+            text(&Nft::Ours.run(&["-j", "list", "meters"]).stdout)
+                .contains(r#"{"meter": {"family": "ip", "name": "f""#)
+        );
+        assert_eq!(Nft::Ours.run(&["list", "set", "ip", "t", "f"]).status.code(), Some(1));
+    });
+}
+
+/// nft shows keys of no known length by what belongs to a set, and values of a map's own by both of its halves.
+#[test]
+fn nft_lists_maps_of_raw_bytes() {
+    if !can_run() {
+        return;
+    }
+    let map = "table inet t {\n\tchain c {\n\t\tudp length . @th,160,128 vmap { 47-63 . 0xe373135363130333131303735353203 : accept }\n\t}\n}\n";
+    inside(|| {
+        assert!(Nft::Ours.load(map).status.success());
+        assert_eq!(text(&Nft::Theirs.run(&["list", "ruleset"]).stdout), map);
+    });
+}
+
 #[test]
 fn destroy_needs_nothing_to_exist() {
     if !can_run() {

@@ -55,6 +55,14 @@ const SAME: &[&str] = &[
     "list chain inet t nosuch",
     "list set inet t nosuch",
     "include \"nosuch\"",
+    "add rule inet t c iifname \"a\"-\"b\"",
+    "add rule inet t c meta mark set tcp dport",
+    "add rule inet t c ip saddr set meta mark",
+    "add rule inet t c meta mark set ip id",
+    "table inet t { comment \"a\"; comment \"b\"; }",
+    "table inet t { chain x { comment \"a\"; comment \"b\"; }; }",
+    "table inet t { set x { type ipv4_addr; comment \"a\"; comment \"b\"; }; }",
+    "add element inet t x { 1.1.1.1 comment \"a\" comment \"b\" }",
     "define x =",
     "add",
     "add rule",
@@ -79,6 +87,10 @@ const ELEMENTS: &[&str] = &[
     "create element inet t i { 12.0.0.0/8, 10.0.0.0/8 }",
     "add element inet t o { 1.1.1.1 . 1, 1.1.1.1 . 2, 1.1.1.1 . 3 }",
     "delete element inet t o { 1.1.1.1 . 5 }",
+    "flush set inet t v",
+    "flush map inet t s",
+    "flush meter inet t s",
+    "flush set inet t nosuch",
     "table inet t { map m { type ipv4_addr : verdict; elements = { 9.9.9.9 : accept, 1.1.1.1 : accept } ; }; }",
     "add element inet t i { 11.0.0.0/8, 10.1.0.0/16 }",
     "add element inet t i { 10.0.0.0/7 }",
@@ -127,13 +139,27 @@ fn sets_of_another_type_are_refused() {
         return;
     }
     inside(|| {
-        let sets = "add set inet t s { type ipv4_addr; }; add map inet t m { type ipv4_addr : verdict; }\n";
+        let sets = "add set inet t s { type ipv4_addr; }; add map inet t m { type ipv4_addr : verdict; }
+            add map inet t v { type ipv4_addr : mark; flags dynamic; size 9; }; add map inet t a { type ipv4_addr : ipv4_addr; }
+            add map inet t w { type ipv4_addr : ipv4_addr . inet_service; flags dynamic; size 9; }\n";
         assert!(Nft::Theirs.load(&format!("{TABLE}{sets}")).status.success());
         for line in [
             "add rule inet t c ip6 daddr @s drop",
             "add rule inet t c tcp dport @s drop",
             "add rule inet t c ip6 daddr vmap @m",
             "add rule inet t c update @s { ip6 saddr }",
+            "add rule inet t c update @s { numgen inc mod 4 . ip saddr }",
+            "add rule inet t c update @s { ip id }",
+            "add rule inet t c update @v { ip saddr : tcp dport }",
+            "add rule inet t c update @w { ip saddr : ip daddr . meta mark }",
+            "add rule inet t c update @w { ip saddr : ip daddr }",
+            "add rule inet t c meta mark set tcp dport",
+            "add rule inet t c meta mark set ip id",
+            "add rule inet t c meta mark set ip saddr map @a",
+            "add rule inet t c ct mark set meta priority",
+            "add rule inet t c ip saddr set meta mark",
+            "add rule inet t c tcp dport set ip saddr",
+            "add rule inet t c ct zone set meta mark",
         ] {
             let (theirs, ours) =
                 (Nft::Theirs.load(&format!("{line}\n")), Nft::Ours.load(&format!("{line}\n")));

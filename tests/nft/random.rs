@@ -4,6 +4,46 @@ use std::env;
 
 use crate::harness::{Nft, can_run, inside, loaded, say, text};
 
+/// What rules look up and fill.
+const SETS: &str = "\tset addresses { type ipv4_addr; flags dynamic, timeout; size 64; }
+\tmap marks { type ipv4_addr : mark; flags dynamic; size 64; }
+\tset ports { type inet_service; flags interval; elements = { 80, 1000-2000 }; }
+\tmap verdicts { type inet_service : verdict; elements = { 80 : accept }; }
+";
+
+/// What is read from packets, of many types.
+const VALUES: &[&str] = &[
+    "ip saddr",
+    "ip daddr",
+    "ip protocol",
+    "ip dscp",
+    "ip id",
+    "ip ttl",
+    "tcp sport",
+    "tcp dport",
+    "udp length",
+    "meta mark",
+    "ct mark",
+    "meta priority",
+    "meta skuid",
+    "meta iif",
+    "meta length",
+    "meta l4proto",
+    "meta cpu",
+    "ct zone",
+    "ct original ip saddr",
+    "numgen inc mod 4",
+    "jhash ip saddr mod 8",
+    "rt mtu",
+    "@nh,96,32",
+    "meta mark & 0xff",
+    "ip saddr & 255.255.255.0",
+];
+
+/// What rules set.
+const TARGETS: &[&str] =
+    &["meta mark", "meta priority", "ct mark", "ip saddr", "ip ttl", "tcp dport", "ct zone", "meta pkttype"];
+
 /// xorshift64*: the same rulesets in every run.
 pub(crate) struct Dice(u64);
 
@@ -60,7 +100,7 @@ impl Dice {
 
     fn matching(&mut self) -> String {
         let op = self.pick(&["", "", "== ", "!= "]);
-        match self.roll(14) {
+        match self.roll(18) {
             0 => format!("tcp dport {op}{}", self.ports()),
             1 => format!("tcp sport {}", self.list(Self::ports)),
             2 => format!("udp dport {op}{}", self.port()),
@@ -76,7 +116,41 @@ impl Dice {
             }
             11 => format!("meta skuid {op}{}", self.roll(70_000)),
             12 => format!("meta l4proto {op}{}", self.pick(&["tcp", "udp", "icmp", "{ tcp, udp }"])),
-            _ => format!("meta nfproto {op}{}", self.pick(&["ipv4", "ipv6"])),
+            13 => format!("meta nfproto {op}{}", self.pick(&["ipv4", "ipv6"])),
+            // Fields that begin or end inside of a byte.
+            14 => {
+                let field =
+                    self.pick(&["ip dscp", "ip ecn", "ip version", "tcp doff", "vlan id", "vlan pcp"]);
+                let operator = self.pick(&["&", "|"]);
+                format!("{field} {operator} {} == {}", 1 + self.roll(3), self.roll(4))
+            }
+            15 => {
+                let element = |dice: &mut Self| format!("{} . {}", dice.address(), dice.ports());
+                format!("ip saddr . tcp dport {op}{}", self.list(element))
+            }
+            16 => format!("tcp flags & (syn | ack) {op}{}", self.pick(&["syn", "ack", "0"])),
+            _ => format!("{} @{}", self.pick(VALUES), self.pick(&["addresses", "marks", "ports"])),
+        }
+    }
+
+    /// One that changes something; of every second one the types do not fit.
+    fn setting(&mut self) -> String {
+        let value = self.pick(VALUES);
+        match self.roll(4) {
+            0 => format!("update @addresses {{ {value} timeout {}s }}", 1 + self.roll(90)),
+            1 => format!("update @marks {{ ip saddr : {value} }}"),
+            2 => format!("{} set {value} map @marks", self.pick(TARGETS)),
+            _ => format!("{} set {value}", self.pick(TARGETS)),
+        }
+    }
+
+    fn verdict_map(&mut self) -> String {
+        let port = self.port();
+        let verdict = self.pick(&["accept", "drop", "jump d", "continue"]);
+        match self.roll(3) {
+            0 => format!("tcp dport vmap {{ {port} : {verdict} }}"),
+            1 => format!("ip saddr . tcp dport vmap {{ {} . {port} : {verdict} }}", self.address()),
+            _ => format!("{} vmap @verdicts", self.pick(VALUES)),
         }
     }
 
@@ -97,7 +171,12 @@ impl Dice {
         let matches: Vec<_> = (0..self.roll(4)).map(|_| self.matching()).collect();
         let counter = self.pick(&["", "counter", "counter packets 1 bytes 2"]);
         let comment = self.pick(&["", "", "comment \"why not\""]);
-        let rule = [&matches.join(" "), counter, self.verdict(), comment].join(" ");
+        let last = match self.roll(8) {
+            0 | 1 => self.setting(),
+            2 => self.verdict_map(),
+            _ => self.verdict().to_owned(),
+        };
+        let rule = [&matches.join(" "), counter, &last, comment].join(" ");
         rule.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
@@ -106,7 +185,7 @@ impl Dice {
         let rules: String = (0..=self.roll(4)).map(|_| format!("\t\t{}\n", self.rule())).collect();
         let policy = self.pick(&["accept", "drop"]);
         format!(
-            "table {family} t {{\n\tchain d {{ counter; }}\n\tchain c {{\n\t\ttype filter hook input priority {}; policy {policy};\n{rules}\t}}\n}}\n",
+            "table {family} t {{\n{SETS}\tchain d {{ counter; }}\n\tchain c {{\n\t\ttype filter hook input priority {}; policy {policy};\n{rules}\t}}\n}}\n",
             self.roll(100)
         )
     }
