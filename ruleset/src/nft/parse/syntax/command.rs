@@ -182,7 +182,7 @@ pub(crate) enum SetKind {
 
 impl SetKind {
     /// Whether a set is of this kind (nftables 1.0.6, `set_is_literal`, `map_is_literal` and `set_is_meter`).
-    pub(in crate::nft) fn is_of(self, set: &Set) -> bool {
+    pub(crate) fn is_of(self, set: &Set) -> bool {
         match self {
             Self::Set => !set.is_anonymous() && set.value.is_none(),
             Self::Map => !set.is_anonymous() && set.value.is_some(),
