@@ -89,20 +89,31 @@ pub fn port_range(text: &str) -> Result<RangeInclusive<u16>, ValueError> {
     Ok(first..=last)
 }
 
-/// Ports as Istio takes them, who hands them on: iptables writes a range with a colon, nft with a hyphen; `service` knows
-/// the ports of services by their names.
+/// Ports as Istio takes them, who hands them on: iptables writes a range with a colon, whose ends can be names or left
+/// out (`1000:` has all from there on), nft with a hyphen; `service` knows the ports of services by their names.
 ///
 /// # Errors
-/// [`ValueError::PortRange`], [`ValueError::ReversedRange`].
+/// [`ValueError::PortRange`], [`ValueError::ReversedRange`], [`ValueError::Service`].
 pub fn ports(text: &str, service: impl Fn(&str) -> Option<u16>) -> Result<RangeInclusive<u16>, ValueError> {
-    if text.starts_with(|first: char| first.is_ascii_digit()) {
-        return port_range(&text.replace(':', "-")).map_err(|error| match error {
-            ValueError::PortRange(_) => ValueError::PortRange(text.to_owned()),
-            ValueError::ReversedRange(_) => ValueError::ReversedRange(text.to_owned()),
-            error => error,
-        });
+    let (first, last) = match text.split_once(':') {
+        None if text.starts_with(|first: char| first.is_ascii_digit()) => return port_range(text),
+        None => {
+            let port = service(text).ok_or_else(|| ValueError::Service(text.to_owned()))?;
+            return Ok(port..=port);
+        }
+        Some(ends) => ends,
+    };
+    let end = |end: &str, open| match end {
+        "" => Some(open),
+        end => end.parse().ok().or_else(|| service(end)),
+    };
+    match (end(first, 0), end(last, u16::MAX)) {
+        (Some(first), Some(last)) if text != ":" => match first <= last {
+            true => Ok(first..=last),
+            false => Err(ValueError::ReversedRange(text.to_owned())),
+        },
+        _ => Err(ValueError::PortRange(text.to_owned())),
     }
-    service(text).map(|port| port..=port).ok_or_else(|| ValueError::Service(text.to_owned()))
 }
 
 /// A number of 32 bits: decimal, or hexadecimal after `0x`.
@@ -155,9 +166,16 @@ mod tests {
     fn ports_as_iptables_and_nft_write_them() {
         let services = |name: &str| (name == "http").then_some(80);
         let read = |text: &str| ports(text, services);
-        for (text, expected) in
-            [("80", 80..=80), ("http", 80..=80), ("1-65535", 1..=65535), ("10:20", 10..=20)]
-        {
+        for (text, expected) in [
+            ("80", 80..=80),
+            ("http", 80..=80),
+            ("1-65535", 1..=65535),
+            ("10:20", 10..=20),
+            ("0:0", 0..=0),
+            ("1000:", 1000..=65535),
+            (":1000", 0..=1000),
+            ("http:443", 80..=443),
+        ] {
             assert_eq!(read(text), Ok(expected), "{text}");
         }
         for (text, fault) in [
@@ -165,6 +183,11 @@ mod tests {
             (
                 "1:2:3",
                 "\"1:2:3\" is neither a port nor a range of ports (0 to 65535, such as 80 or 8000-8080)",
+            ),
+            (":", "\":\" is neither a port nor a range of ports (0 to 65535, such as 80 or 8000-8080)"),
+            (
+                "gopher:80",
+                "\"gopher:80\" is neither a port nor a range of ports (0 to 65535, such as 80 or 8000-8080)",
             ),
             (
                 "gopher",
