@@ -69,6 +69,15 @@ pub enum RedirectCheckError {
         /// What the system call said
         error: io::Error,
     },
+    /// Not even connections that nothing has to redirect arrive: `lo` is down, or a packet filter drops them.
+    #[error(
+        "cannot determine whether the workload is ready for the mesh: not even a connection to {address}, on which this \
+         listens, arrives"
+    )]
+    NoLoopback {
+        /// Where one of the listeners is
+        address: SocketAddr,
+    },
     /// Not one of the ports can be listened on.
     #[error(
         "cannot determine whether the workload is ready for the mesh: cannot listen on {}",
@@ -99,6 +108,9 @@ impl Explain for RedirectCheckError {
                     "is lo up, and does it have the address, as an IPv6 one gets it from the run that intercepts?",
                 )
             }
+            Self::NoLoopback { address } => Explanation::default()
+                .at("destination", address.to_string())
+                .help("is lo up, and does no packet filter drop what the proxy's user sends on it?"),
             Self::NoListener { .. } => {
                 Explanation::default().help("is the proxy running already, or another program at its ports?")
             }
@@ -150,6 +162,14 @@ pub fn run(validation: &RedirectCheck) -> Result<(), RedirectCheckError> {
                 Missed::Failed(error) if is_unreachable(&error) => {
                     return Err(RedirectCheckError::Unreachable { destination, error });
                 }
+                Missed::NoAnswer => {
+                    if let Some(address) =
+                        unreached(&listeners, loopback).map_err(RedirectCheckError::Accept)?
+                    {
+                        return Err(RedirectCheckError::NoLoopback { address });
+                    }
+                    Missed::NoAnswer
+                }
                 last => last,
             };
             return Err(RedirectCheckError::NotIntercepted { destination, timeout, attempts, last });
@@ -159,9 +179,19 @@ pub fn run(validation: &RedirectCheck) -> Result<(), RedirectCheckError> {
 
 /// Whether there is no way to the destination, so that nothing is known of what would happen on it.
 fn is_unreachable(error: &io::Error) -> bool {
-    use Errno::{EADDRNOTAVAIL, EHOSTUNREACH, ENETDOWN, ENETUNREACH};
-    let unreachable = [EADDRNOTAVAIL, EHOSTUNREACH, ENETDOWN, ENETUNREACH];
+    use Errno::{EACCES, EADDRNOTAVAIL, EHOSTUNREACH, EINVAL, ENETDOWN, ENETUNREACH};
+    // A route of type prohibit is EACCES, one of type blackhole EINVAL (`fib_props` in net/ipv4/fib_semantics.c).
+    let unreachable = [EACCES, EADDRNOTAVAIL, EHOSTUNREACH, EINVAL, ENETDOWN, ENETUNREACH];
     error.raw_os_error().is_some_and(|number| unreachable.contains(&Errno::from_raw(number)))
+}
+
+/// The address of a listener that a connection does not reach either which nothing has to redirect.
+fn unreached(listeners: &[TcpListener], from: IpAddr) -> io::Result<Option<SocketAddr>> {
+    let Some(listener) = listeners.first() else { return Ok(None) };
+    let address = listener.local_addr()?;
+    let _connection = start_connecting(Some(from), address)?;
+    wait([listener.as_fd()], INTERVAL)?;
+    Ok(if accept(listener)?.is_some() { None } else { Some(address) })
 }
 
 /// Where a connection was going before it was redirected to the socket that accepted it (`SO_ORIGINAL_DST` of

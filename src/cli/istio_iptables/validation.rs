@@ -91,7 +91,9 @@ pub(super) fn prove(sidecar: &Sidecar, families: &[Family], probe: Probe) -> Res
     // The address of IPv6 is missing where no run has prepared the pod; that of IPv4 is always reachable by way of `lo`.
     let is_unknown = |(family, error): &(Family, RedirectCheckError)| match error {
         RedirectCheckError::Unreachable { .. } => *family == Family::V4,
-        RedirectCheckError::NoListener { .. } | RedirectCheckError::Accept(_) => true,
+        RedirectCheckError::NoLoopback { .. }
+        | RedirectCheckError::NoListener { .. }
+        | RedirectCheckError::Accept(_) => true,
         RedirectCheckError::NotIntercepted { .. } => false,
     };
     let exit_code = if failed.iter().all(is_unknown) { UNKNOWN } else { NOT_INTERCEPTED };
