@@ -72,7 +72,7 @@ mod tests {
         let started = Instant::now();
         let error = read(path, 2048).unwrap_err();
         assert_eq!((error.kind(), error.to_string().as_str()), (kind, text), "{}", path.display());
-        assert!(started.elapsed() < Duration::from_secs(1));
+        assert!(started.elapsed() < Duration::from_secs(20));
     }
 
     #[test]

@@ -16,12 +16,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{self, Command, Output, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{env, thread};
 
 use meshwire_testkit::skip;
 use nix::unistd::geteuid;
-use program::{GIVEN, program};
+use program::program;
 
 /// An environment variable by which the processes of a demo are known.
 const MARK: &str = "MESHWIRE_DEMO_TEST";
@@ -149,9 +149,8 @@ fn run(command: &mut Command) -> Output {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let elapsed = started.elapsed();
 
-    // The program is given where the machine is emulated, perhaps.
-    let limit = Duration::from_secs(if env::var_os(GIVEN).is_some() { 30 } else { 2 });
-    assert!(elapsed < limit, "{elapsed:?}");
+    // Far more than it takes, for the machine can be busy, or emulated.
+    assert!(elapsed < Duration::from_secs(30), "{elapsed:?}");
     // A namespace lives by a process, a mount or a descriptor.
     assert_eq!(processes_with(&format!("{MARK}={mark}")), Vec::<String>::new());
     assert_eq!(named_namespaces(), named_before);

@@ -85,7 +85,7 @@ pub fn default_route(gateway: IpAddr) {
 fn wait_until_local(address: IpAddr) {
     let socket = UdpSocket::bind((address, 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(20);
     let to_itself = || socket.send_to(b"?", socket.local_addr()?).and_then(|_| socket.recv(&mut [0]));
     while to_itself().is_err() {
         assert!(Instant::now() < deadline, "{address} did not become local");
@@ -95,7 +95,7 @@ fn wait_until_local(address: IpAddr) {
 /// The end of a veth pair that is set up first has no carrier then. The kernel makes it ready once the other one is up, in
 /// a work queue; until then it drops what it is given. The end that is set up last is ready at once.
 fn wait_until_running(name: &str) {
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(20);
     let running = || {
         let mut entries = getifaddrs().unwrap();
         entries.any(|entry| entry.interface_name == name && entry.flags.contains(InterfaceFlags::IFF_RUNNING))

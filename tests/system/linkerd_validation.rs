@@ -46,7 +46,7 @@ fn a_token_that_arrives_is_the_proof() {
         let started = Instant::now();
         let output = validate(&pod, &[&["--timeout", "10s"], &args[..]].concat());
         assert_ends(&output, 0, &format!("info: a connection to {connect} was redirected to {listen}\n"));
-        assert!(started.elapsed() < Duration::from_secs(2));
+        assert!(started.elapsed() < Duration::from_secs(8));
         assert_ends(&validate(&pod, &[&["--log-level=warn"], &args[..]].concat()), 0, "");
     }
     // The proxy's own connections are not redirected.
@@ -63,7 +63,7 @@ fn without_rules_it_ends_with_95() {
     let output = validate(&pod, &[&["--timeout", "300ms"], &ADDRESSES[0][..]].concat());
     let text = "a connection to 1.1.1.1:20001 was not redirected to 0.0.0.0:4140";
     assert_ends(&output, 95, &format!("error: {text} within 300ms\nhelp: {HELP}\n"));
-    assert!(started.elapsed() >= Duration::from_millis(300) && started.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() >= Duration::from_millis(300) && started.elapsed() < Duration::from_secs(20));
 
     // The peer replies, and nobody listens at its port: that is known at once.
     let output = validate(&pod, &[&["--timeout", "10s"], &ADDRESSES[1][..]].concat());
@@ -119,7 +119,7 @@ fn the_connections_of_others_prove_nothing() {
     let validation = TokenValidation {
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4140)),
         connect: "1.1.1.1:20001".parse().unwrap(),
-        timeout: Duration::from_millis(500),
+        timeout: Duration::from_secs(2),
     };
     thread::scope(|scope| {
         let validator = scope.spawn(|| pod.namespace.run(|| token::run(&validation)));

