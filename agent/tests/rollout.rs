@@ -332,7 +332,7 @@ fn an_image_that_does_not_exist() {
             let refused =
                 cluster.call("ADD", &cluster.entry().unwrap(), &probe, ("default", "p0")).unwrap_err();
             let attempt = begun.elapsed();
-            assert!(attempt < Duration::from_secs(2), "{attempt:?}");
+            assert!(attempt < Duration::from_secs(8), "{attempt:?}");
             assert!(refused.contains("401 Unauthorized") && refused.contains("-cni"), "{refused}");
             assert_eq!(probe.command(&["nft", "list", "ruleset"]), "");
             thread::sleep(Duration::from_secs(2));

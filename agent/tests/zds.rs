@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-const SOON: Duration = Duration::from_secs(3);
+const SOON: Duration = Duration::from_secs(15);
 
 /// A listening agent, which does what the test says.
 struct Agent {
@@ -137,7 +137,7 @@ async fn a_late_acknowledgement_does_not_count_for_the_next_request() {
     ztunnel.meet([Fault::Late(Duration::from_secs(6))]);
     let asked = Instant::now();
     assert_eq!(ask(&commands, &add("a")).await, None);
-    assert!((5..6).contains(&asked.elapsed().as_secs()), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() >= Duration::from_secs(5), "{:?}", asked.elapsed());
     let (ended, error) = agent.disconnected().await;
     assert_eq!(ended, id);
     assert_eq!(error.to_string(), "ztunnel did not acknowledge the request within 5 s");
