@@ -34,6 +34,8 @@ pub use summary::{StartError, Summary};
 
 /// How often everything is looked at.
 const PASS: Duration = Duration::from_secs(30);
+/// How often the summary is made at most: all pods are counted for it.
+const SUMMARY: Duration = Duration::from_millis(5);
 /// So many annotations are written at once.
 const PATCHES: usize = 16;
 
@@ -159,6 +161,8 @@ struct Node {
     /// Taken when ztunnel is accepted
     listener: Option<(Listener, mpsc::Sender<zds::Event>)>,
     summary: watch::Sender<Summary>,
+    /// When the summary is to be made again
+    summary_due: Option<Moment>,
 }
 
 impl Node {
@@ -222,6 +226,7 @@ impl Node {
             steps,
             listener: Some((listener, ztunnels)),
             summary,
+            summary_due: None,
         };
         let sources = Sources {
             inputs: inputs_receiver,
@@ -258,7 +263,7 @@ impl Node {
     fn pause(&self) -> Duration {
         let now = self.now();
         let lookups = self.lookups.values().flat_map(|lookup| [Some(lookup.deadline), lookup.ask_at]);
-        let due = lookups.flatten().chain(self.state.deadline(now)).min();
+        let due = lookups.flatten().chain(self.state.deadline(now)).chain(self.summary_due).min();
         due.map_or(PASS, |due| due.saturating_sub(now).max(Duration::from_millis(1)))
     }
 
@@ -357,7 +362,20 @@ impl Node {
         self.summarize();
     }
 
-    fn summarize(&self) {
+    /// Soon after something happened: before that, more of it may.
+    fn summarize(&mut self) {
+        let now = self.now();
+        match self.summary_due {
+            None => self.summary_due = Some(now + SUMMARY),
+            Some(due) if due <= now => {
+                self.summary_due = None;
+                self.count();
+            }
+            Some(_) => {}
+        }
+    }
+
+    fn count(&self) {
         let mut summary = Summary {
             ready: self.listener.is_none(),
             ztunnels: self.state.ztunnels(),

@@ -13,6 +13,7 @@ use crate::zds::{Ack, ConnectionId, Request};
 impl State {
     /// Takes note of what happened.
     pub fn handle(&mut self, now: Moment, input: Input) {
+        self.note_whom_it_concerns(&input);
         match input {
             Input::Pod(view) => self.seen(view),
             Input::Deleted(uid) => self.with(&uid, |pod| pod.presence = Presence::Deleted),
@@ -107,6 +108,44 @@ impl State {
         }
     }
 
+    fn note_whom_it_concerns(&mut self, input: &Input) {
+        match input {
+            Input::Pod(PodView { uid, .. })
+            | Input::Deleted(uid)
+            | Input::Asked(uid, _)
+            | Input::Event { uid, .. }
+            | Input::Programmed(uid, ..)
+            | Input::Inspected(uid, ..)
+            | Input::Unprogrammed(uid, ..)
+            | Input::ProbesAdded(uid, ..)
+            | Input::ProbesRemoved(uid, ..)
+            | Input::Annotated(uid, ..) => {
+                self.changed.insert(uid.clone());
+            }
+            Input::Acknowledged(id, _) => {
+                let in_flight = self.connections.get(id).and_then(|connection| connection.in_flight.as_ref());
+                match in_flight.and_then(|(request, _)| request.uid()) {
+                    Some(uid) => {
+                        self.changed.insert(uid.into());
+                    }
+                    None => self.all_changed = true,
+                }
+            }
+            // Of the host, which is looked at anyway.
+            Input::HostChanged(_) | Input::HostOutdated => {}
+            Input::Listed(_)
+            | Input::Unconfirmed
+            | Input::PodsConfirmed
+            | Input::Confirmed
+            | Input::HostRead(_)
+            | Input::HostProgrammed(_)
+            | Input::Connected(_)
+            | Input::Disconnected(_)
+            | Input::Scanned(_)
+            | Input::Pass => self.all_changed = true,
+        }
+    }
+
     /// Lists have come that may be out of date.
     fn unconfirmed(&mut self) {
         self.confirmed = false;
@@ -154,6 +193,7 @@ impl State {
         for address in addresses {
             if let Some(holders) = self.holders.get_mut(&address) {
                 holders.remove(uid);
+                self.changed.extend(holders.iter().cloned());
                 if holders.is_empty() {
                     self.holders.remove(&address);
                 }
@@ -258,8 +298,9 @@ impl State {
         if added {
             // An element has one owner.
             for (other, pod) in &mut self.pods {
-                if other != uid {
+                if other != uid && !pod.probes.is_disjoint(addresses) {
                     pod.probes.retain(|address| !addresses.contains(address));
+                    self.changed.insert(other.clone());
                 }
             }
         } else {
@@ -341,10 +382,9 @@ impl State {
     }
 
     /// Drops pods that are gone without a trace.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, changed: &BTreeSet<Uid>) {
         let gone: Vec<Uid> = self
-            .pods
-            .iter()
+            .those(changed)
             .filter(|(uid, pod)| {
                 let idle = !pod.busy && !pod.patching && !pod.asking && pod.tickets.is_empty();
                 let known = pod.view.is_none() || self.gone(pod);

@@ -62,6 +62,16 @@ pub struct State {
     /// Counts claims of addresses
     claims: u64,
     heals: Heals,
+    /// The pods of which something has changed since they were looked at
+    changed: BTreeSet<Uid>,
+    /// Something has changed that concerns all of them
+    all_changed: bool,
+    /// When they were looked at
+    looked_at: Moment,
+    /// When one of them is to be looked at again although nothing happens
+    next_time: Option<Moment>,
+    /// The pods of which a ztunnel may have to hear
+    unsent: BTreeSet<Uid>,
 }
 
 #[derive(Debug, Default)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Action, Connection, GRACE, Moment, NetnsId, Pod, REPORTS, Redirection, Report, Rules, State, Uid,
+    Action, Connection, GRACE, Moment, NetnsId, Pod, REPORTS, Redirection, Report, Retry, Rules, State, Uid,
 };
 use crate::zds::Request;
 
@@ -12,46 +12,68 @@ impl State {
     /// [`State::handle`], whatever it is.
     pub fn actions(&mut self, now: Moment) -> Vec<Action> {
         let mut actions = Vec::new();
-        self.forget();
-        self.answer(now, &mut actions);
+        let changed = self.take_changed(now);
+        self.forget(&changed);
+        self.answer(now, &changed, &mut actions);
         self.host_step(now, &mut actions);
-        for (uid, step) in self.pod_steps(now) {
+        for (uid, step) in self.pod_steps(now, &changed) {
             self.with(&uid, |pod| pod.start(&step));
             actions.push(step);
         }
-        self.scan(now, &mut actions);
+        self.scan(now, &changed, &mut actions);
+        self.unsent.extend(changed.iter().cloned());
         self.requests(now, &mut actions);
-        self.ask(now, &mut actions);
-        self.report(now, &mut actions);
-        self.may_accept |= self.listed && self.host.read && self.all_attempted();
+        self.ask(now, &changed, &mut actions);
+        self.report(now, &changed, &mut actions);
+        self.may_accept = self.may_accept || self.listed && self.host.read && self.all_attempted();
+        self.next_time = self.pods.values().flat_map(Pod::times).filter(|time| *time > now).min();
         actions
     }
 
-    /// When [`State::actions`] may have something new although nothing happened.
+    /// The pods of which something may have to be started: those of which something has changed, also by the time that it
+    /// is. There are hundreds of pods, and each of them is looked at many times while all of them are found.
+    fn take_changed(&mut self, now: Moment) -> BTreeSet<Uid> {
+        let before = std::mem::replace(&mut self.looked_at, now);
+        let mut changed = std::mem::take(&mut self.changed);
+        if std::mem::take(&mut self.all_changed) {
+            return self.pods.keys().cloned().collect();
+        }
+        if self.next_time.is_some_and(|time| time <= now) {
+            let is_due = |pod: &Pod| pod.times().any(|time| before < time && time <= now);
+            changed.extend(self.pods.iter().filter(|(_, pod)| is_due(pod)).map(|(uid, _)| uid.clone()));
+        }
+        // Of pods that have had the same address one has it.
+        let addresses = changed.iter().filter_map(|uid| self.pods.get(uid)).flat_map(|pod| &pod.addresses);
+        let rivals: Vec<_> = addresses
+            .filter_map(|address| self.holders.get(address).filter(|holders| holders.len() > 1))
+            .flatten()
+            .cloned()
+            .collect();
+        changed.extend(rivals);
+        changed
+    }
+
+    pub(super) fn those<'a>(&'a self, uids: &'a BTreeSet<Uid>) -> impl Iterator<Item = (&'a Uid, &'a Pod)> {
+        uids.iter().filter_map(|uid| self.pods.get_key_value(uid))
+    }
+
+    /// When [`State::actions`], which was called after all that happened, may have something new although nothing happens.
     #[must_use]
     pub fn deadline(&self, now: Moment) -> Option<Moment> {
-        let pods = self.pods.values().flat_map(|pod| {
-            let grace = pod.differs_since.map(|since| since + GRACE);
-            let tickets = pod.tickets.iter().map(|(_, deadline)| *deadline);
-            let retries =
-                [&pod.retry, &pod.scan_retry, &pod.patch_retry, &pod.ask_retry].map(|retry| retry.due());
-            let retries = retries.into_iter().chain([pod.repairs.due()]);
-            grace.into_iter().chain(tickets).chain(retries)
-        });
         let host = [self.host.retry.due(), self.host.repairs.due()];
         let announced = self.connections.values().flat_map(|connection| connection.announced.values());
         let announced = announced.map(|announced| announced.retry.due());
-        let all = pods.chain(host).chain(self.host.read_at).chain(announced);
-        all.filter(|due| *due > now).min()
+        let all = host.into_iter().chain(self.host.read_at).chain(announced);
+        all.filter(|due| *due > now).chain(self.next_time).min()
     }
 
-    fn answer(&mut self, now: Moment, actions: &mut Vec<Action>) {
+    fn answer(&mut self, now: Moment, changed: &BTreeSet<Uid>, actions: &mut Vec<Action>) {
         let mut answers = Vec::new();
-        for (uid, pod) in &self.pods {
+        for (uid, pod) in self.those(changed) {
             // Before its sandbox is made there is nothing to do.
             let exists = pod.netns.is_some() || !pod.addresses.is_empty();
             let differs = exists && self.wanted(pod).is_some() && !self.captured(uid, pod);
-            // Of most pods nothing has to be noted, and all of them are looked at whenever something happens to one.
+            // Of most pods nothing has to be noted.
             if pod.tickets.is_empty() && differs == pod.differs_since.is_some() {
                 continue;
             }
@@ -114,9 +136,9 @@ impl State {
     }
 
     /// At most one step in the kernel and one patch for each pod.
-    fn pod_steps(&self, now: Moment) -> Vec<(Uid, Action)> {
+    fn pod_steps(&self, now: Moment, changed: &BTreeSet<Uid>) -> Vec<(Uid, Action)> {
         let mut steps = Vec::new();
-        for (uid, pod) in &self.pods {
+        for (uid, pod) in self.those(changed) {
             if !pod.busy
                 && let Some(step) = self.kernel_step(uid, pod, now)
             {
@@ -191,7 +213,8 @@ impl State {
         (is_out && pod.annotation.is_some()).then_some(None)
     }
 
-    fn scan(&mut self, now: Moment, actions: &mut Vec<Action>) {
+    fn scan(&mut self, now: Moment, changed: &BTreeSet<Uid>, actions: &mut Vec<Action>) {
+        // All pods are looked at again when it is over.
         if self.scan_under_way {
             return;
         }
@@ -208,7 +231,7 @@ impl State {
             may_exist && of_use && due && pod.tickets.is_empty()
         };
         let uids: BTreeSet<Uid> =
-            self.pods.iter().filter(|(_, pod)| needed(pod)).map(|(uid, _)| uid.clone()).collect();
+            self.those(changed).filter(|(_, pod)| needed(pod)).map(|(uid, _)| uid.clone()).collect();
         if uids.is_empty() {
             return;
         }
@@ -223,6 +246,12 @@ impl State {
     /// One request for each connection that waits for none.
     fn requests(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let newest = self.connections.keys().next_back().copied();
+        let mut connections = self.connections.values();
+        if connections.any(|connection| connection.snapshot_sent && connection.in_flight.is_none()) {
+            let mut unsent = std::mem::take(&mut self.unsent);
+            unsent.retain(|uid| self.may_be_unsent(uid));
+            self.unsent = unsent;
+        }
         let requests: Vec<_> = self
             .connections
             .iter()
@@ -245,9 +274,9 @@ impl State {
     }
 
     /// Asks for pods that would have to go.
-    fn ask(&mut self, now: Moment, actions: &mut Vec<Action>) {
+    fn ask(&mut self, now: Moment, changed: &BTreeSet<Uid>, actions: &mut Vec<Action>) {
         let is_due = |pod: &Pod| !pod.asking && pod.ask_retry.due() <= now;
-        let uncertain = self.pods.iter().filter(|(uid, pod)| is_due(pod) && self.is_uncertain(uid, pod));
+        let uncertain = self.those(changed).filter(|(uid, pod)| is_due(pod) && self.is_uncertain(uid, pod));
         let uids: Vec<_> = uncertain.map(|(uid, _)| uid.clone()).collect();
         for uid in uids {
             self.with(&uid, |pod| pod.asking = true);
@@ -270,17 +299,34 @@ impl State {
         is_newest: bool,
         now: Moment,
     ) -> Option<(Request, Option<NetnsId>)> {
-        let leaving = connection.announced.iter().find(|(uid, announced)| {
-            announced.retry.due() <= now && self.pods.get(*uid).is_none_or(|pod| !self.keeps_proxy(pod))
+        let leaving = self.unsent.iter().find(|uid| {
+            let announced = connection.announced.get(*uid);
+            announced.is_some_and(|announced| announced.retry.due() <= now) && self.has_left(uid)
         });
-        if let Some((uid, _)) = leaving {
+        if let Some(uid) = leaving {
             return Some((Request::Del { uid: uid.to_string() }, None));
         }
-        let mut pods = self.pods.iter().filter(|_| is_newest);
+        let mut pods = self.those(&self.unsent).filter(|_| is_newest);
         pods.find_map(|(uid, pod)| {
             let announced = connection.announced.get(uid);
             let is_due = announced.is_none_or(|announced| announced.retry.due() <= now);
             if is_due && !self.acknowledged(uid, pod) { self.add(uid, pod) } else { None }
+        })
+    }
+
+    fn has_left(&self, uid: &Uid) -> bool {
+        self.pods.get(uid).is_none_or(|pod| !self.keeps_proxy(pod))
+    }
+
+    /// Whether a ztunnel has still to hear of the pod, now or after a pause.
+    fn may_be_unsent(&self, uid: &Uid) -> bool {
+        if self.has_left(uid) {
+            return self.announced_anywhere(uid);
+        }
+        self.pods.get(uid).is_some_and(|pod| {
+            let settings = self.wanted(pod);
+            settings.is_some_and(|settings| Self::programmed_as(pod, settings))
+                && !self.acknowledged(uid, pod)
         })
     }
 
@@ -302,11 +348,10 @@ impl State {
     }
 
     /// What users are to know, and have not heard lately.
-    fn report(&mut self, now: Moment, actions: &mut Vec<Action>) {
+    fn report(&mut self, now: Moment, changed: &BTreeSet<Uid>, actions: &mut Vec<Action>) {
         let is_old = |reported: Option<Moment>| reported.is_none_or(|at| at + REPORTS <= now);
         let uncaptured: Vec<_> = self
-            .pods
-            .iter()
+            .those(changed)
             .filter(|(uid, pod)| {
                 let is_late = pod.differs_since.is_some_and(|since| since + GRACE <= now);
                 let counts = pod.failure.is_some() && pod.differs_since.is_some() || is_late;
@@ -320,7 +365,8 @@ impl State {
             self.with(&uid, |pod| pod.reported = Some(now));
             actions.push(Action::Report(Report::Uncaptured(uid, reason)));
         }
-        for (uid, pod) in &mut self.pods {
+        for uid in changed {
+            let Some(pod) = self.pods.get_mut(uid) else { continue };
             if pod.repairs.is_backing_off(now) && is_old(pod.contest_reported) {
                 pod.contest_reported = Some(now);
                 actions.push(Action::Report(Report::PodContested(uid.clone())));
@@ -334,6 +380,14 @@ impl State {
 }
 
 impl Pod {
+    /// When something of it may have to be done although nothing happens.
+    fn times(&self) -> impl Iterator<Item = Moment> {
+        let grace = self.differs_since.map(|since| since + GRACE);
+        let tickets = self.tickets.iter().map(|(_, deadline)| *deadline);
+        let retries = [self.retry, self.scan_retry, self.patch_retry, self.ask_retry].map(Retry::due);
+        grace.into_iter().chain(tickets).chain(retries).chain([self.repairs.due()])
+    }
+
     fn start(&mut self, action: &Action) {
         match action {
             Action::Annotate(..) => self.patching = true,
