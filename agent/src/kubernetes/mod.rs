@@ -8,19 +8,17 @@ mod interception;
 mod object;
 
 use std::fmt;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::Method;
-use hyper::body::Buf;
 use hyper::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use kube::Config;
 use kube::core::Status;
 use kube::core::response::StatusDetails;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -194,7 +192,7 @@ impl Client {
         }
         let path = pod.path();
         let call = Call { verb: Verb::Delete, path: &path, uri: &path, body: Some(&options) };
-        self.send::<IgnoredAny>(call, patience).await.map(drop)
+        self.change(call, patience).await
     }
 
     /// Merges a patch into an object.
@@ -203,7 +201,7 @@ impl Client {
     /// See [`ApiError`].
     pub async fn patch(&self, path: &str, patch: &Value) -> Result<(), ApiError> {
         let call = Call { verb: Verb::Patch, path, uri: path, body: Some(patch) };
-        self.send::<IgnoredAny>(call, PATIENCE).await.map(drop)
+        self.change(call, PATIENCE).await
     }
 
     /// Creates an object in a collection.
@@ -212,18 +210,31 @@ impl Client {
     /// See [`ApiError`].
     pub async fn create(&self, path: &str, object: &Value, patience: Duration) -> Result<(), ApiError> {
         let call = Call { verb: Verb::Create, path, uri: path, body: Some(object) };
-        self.send::<IgnoredAny>(call, patience).await.map(drop)
+        self.change(call, patience).await
     }
 
     /// One request, and what its reply is read as.
     async fn send<T: DeserializeOwned>(&self, call: Call<'_>, patience: Duration) -> Result<T, ApiError> {
+        let bytes = self.exchange(call, patience).await?;
+        serde_json::from_slice(&bytes).map_err(|error| call.failed(kube::Error::SerdeError(error)))
+    }
+
+    /// One request whose reply says nothing more than that it succeeded: it repeats the object.
+    async fn change(&self, call: Call<'_>, patience: Duration) -> Result<(), ApiError> {
+        self.exchange(call, patience).await.map(drop)
+    }
+
+    /// One request, and its whole reply, in one piece: serde_json reads a slice several times as fast as a stream, and a
+    /// list has some megabytes.
+    async fn exchange(&self, call: Call<'_>, patience: Duration) -> Result<Vec<u8>, ApiError> {
         let exchange = async {
-            let body = self.open(call).await?;
-            let body = body.collect().await.map_err(|error| call.failed(error))?;
-            // As it came in, without a copy in one piece: a list has some megabytes.
-            // serde_json reads byte by byte, and each reading of the parts counts what all of them still have.
-            let reader = BufReader::new(body.aggregate().reader());
-            serde_json::from_reader(reader).map_err(|error| call.failed(kube::Error::SerdeError(error)))
+            let mut body = self.open(call).await?;
+            let mut bytes = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let frame = frame.map_err(|error| call.failed(error))?;
+                bytes.extend_from_slice(&frame.into_data().unwrap_or_default());
+            }
+            Ok(bytes)
         };
         timeout(patience, exchange).await.unwrap_or_else(|_| {
             self.count(call.verb, "timeout");
