@@ -219,12 +219,12 @@ impl ApiServer {
         let target = target_of(&object);
         let stored = self.shared.lock().store.put(Key::of(&target), object);
         self.shared.changed();
-        stored
+        Value::clone(&stored)
     }
 
     /// The object at `path`, such as `/api/v1/namespaces/default/pods/p`.
     pub fn get(&self, path: &str) -> Option<Value> {
-        self.shared.lock().store.get(&Key::of(&Target::parse(path)?)).cloned()
+        self.shared.lock().store.get(&Key::of(&Target::parse(path)?)).map(|object| Value::clone(object))
     }
 
     /// All objects at `path`, such as `/api/v1/pods` or `/api/v1/namespaces/default/events`.
@@ -232,14 +232,19 @@ impl ApiServer {
         let Some(target) = Target::parse(path) else { return Vec::new() };
         let state = self.shared.lock();
         let inside = |key: &Key| target.namespace.is_empty() || key.namespace == target.namespace;
-        state.store.list(&target).filter(|(key, _)| inside(key)).map(|(_, object)| object.clone()).collect()
+        state
+            .store
+            .list(&target)
+            .filter(|(key, _)| inside(key))
+            .map(|(_, object)| Value::clone(object))
+            .collect()
     }
 
     /// Removes the object at `path` at once.
     pub fn remove(&self, path: &str) -> Option<Value> {
         let removed = self.shared.lock().store.remove(&Key::of(&Target::parse(path)?));
         self.shared.changed();
-        removed
+        removed.map(|object| Value::clone(&object))
     }
 
     /// Makes requests fail.

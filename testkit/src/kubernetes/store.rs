@@ -1,6 +1,7 @@
 //! The objects, one revision for all of them, and what changed lately.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -37,9 +38,9 @@ impl Key {
 pub(super) struct Change {
     pub(super) revision: u64,
     pub(super) key: Key,
-    before: Option<Value>,
+    before: Option<Arc<Value>>,
     /// The object as of this revision, also when it was deleted.
-    after: Value,
+    after: Arc<Value>,
     deleted: bool,
 }
 
@@ -62,7 +63,7 @@ impl Change {
 #[derive(Debug)]
 pub(super) struct Store {
     revision: u64,
-    objects: BTreeMap<Key, Value>,
+    objects: BTreeMap<Key, Arc<Value>>,
     history: VecDeque<Change>,
     /// How many changes a watch can look back.
     capacity: usize,
@@ -81,17 +82,17 @@ impl Store {
         self.revision
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<&Value> {
+    pub(super) fn get(&self, key: &Key) -> Option<&Arc<Value>> {
         self.objects.get(key)
     }
 
     /// Objects of `target`'s resource, by namespace and name.
-    pub(super) fn list<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = (&'a Key, &'a Value)> {
+    pub(super) fn list<'a>(&'a self, target: &'a Target) -> impl Iterator<Item = (&'a Key, &'a Arc<Value>)> {
         self.objects.iter().filter(move |(key, _)| key.same_resource(target))
     }
 
     /// Stores `object` under `key`, with the metadata that the server sets. An object that is equal already stays.
-    pub(super) fn put(&mut self, key: Key, mut object: Value) -> Value {
+    pub(super) fn put(&mut self, key: Key, mut object: Value) -> Arc<Value> {
         let before = self.objects.get(&key).cloned();
         if !object["metadata"].is_object() {
             object["metadata"] = Value::Object(Map::new());
@@ -110,28 +111,31 @@ impl Store {
         }
         if let Some(old) = &before {
             metadata["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
-            if *old == object {
-                return object;
+            if **old == object {
+                return Arc::clone(old);
             }
         }
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
-        self.objects.insert(key.clone(), object.clone());
-        self.remember(Change { revision: self.revision, key, before, after: object.clone(), deleted: false });
+        let object = Arc::new(object);
+        self.objects.insert(key.clone(), Arc::clone(&object));
+        let after = Arc::clone(&object);
+        self.remember(Change { revision: self.revision, key, before, after, deleted: false });
         object
     }
 
     /// Removes the object and returns its last state.
-    pub(super) fn remove(&mut self, key: &Key) -> Option<Value> {
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
         let before = self.objects.remove(key)?;
         self.revision += 1;
-        let mut after = before.clone();
+        let mut after = Value::clone(&before);
         after["metadata"]["resourceVersion"] = json!(self.revision.to_string());
+        let after = Arc::new(after);
         let change = Change {
             revision: self.revision,
             key: key.clone(),
             before: Some(before),
-            after: after.clone(),
+            after: Arc::clone(&after),
             deleted: true,
         };
         self.remember(change);
@@ -218,7 +222,7 @@ mod tests {
         let mut store = Store::new(10);
         let first = store.put(key("p"), json!({"spec": {}}));
         let revision = store.revision();
-        assert_eq!(store.put(key("p"), first.clone()), first);
+        assert_eq!(store.put(key("p"), Value::clone(&first)), first);
         assert_eq!(store.revision(), revision);
     }
 

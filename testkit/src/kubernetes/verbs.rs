@@ -29,13 +29,13 @@ pub(super) fn selector(target: &Target, query: &Query) -> Result<Selector, Failu
     Ok(Selector::parse(&target.namespace, &fields, query.get("labelSelector"))?)
 }
 
-pub(super) fn get(state: &State, target: &Target) -> Result<Value, Failure> {
+pub(super) fn get(state: &State, target: &Target) -> Result<Arc<Value>, Failure> {
     let found = state.store.get(&Key::of(target)).cloned();
     found.ok_or_else(|| Failure::not_found(target))
 }
 
 /// A list, in pages if `limit` asks for them and the list is not served from the cache.
-pub(super) fn list(state: &mut State, target: &Target, query: &Query) -> Result<Value, Failure> {
+pub(super) fn list(state: &mut State, target: &Target, query: &Query) -> Result<Arc<Value>, Failure> {
     let from_cache = query.get("resourceVersion") == "0";
     let after = query.get("continue").to_owned();
     if !from_cache && after.is_empty() {
@@ -53,7 +53,7 @@ pub(super) fn list(state: &mut State, target: &Target, query: &Query) -> Result<
     let mut items = Vec::new();
     for (key, object) in selected.by_ref().take(limit) {
         last = position(key);
-        let mut item = object.clone();
+        let mut item = Value::clone(object);
         if let Some(item) = item.as_object_mut() {
             // A typed server omits them from a list's items.
             item.remove("kind");
@@ -66,10 +66,13 @@ pub(super) fn list(state: &mut State, target: &Target, query: &Query) -> Result<
         metadata["continue"] = json!(last);
     }
     let kind = target.kind() + "List";
-    Ok(json!({"kind": kind, "apiVersion": target.group_version, "metadata": metadata, "items": items}))
+    let mut list = json!({"kind": kind, "apiVersion": target.group_version, "metadata": metadata});
+    // Moved: the macro would copy them.
+    list["items"] = Value::Array(items);
+    Ok(Arc::new(list))
 }
 
-pub(super) fn create(state: &mut State, target: &Target, mut object: Value) -> Result<Value, Failure> {
+pub(super) fn create(state: &mut State, target: &Target, mut object: Value) -> Result<Arc<Value>, Failure> {
     let metadata = &object["metadata"];
     let name = match (metadata["name"].as_str(), metadata["generateName"].as_str()) {
         (Some(name), _) if !name.is_empty() => {
@@ -121,10 +124,10 @@ fn check_name(field: &str, value: &str, name: &str) -> Result<(), Failure> {
     Err(Failure::invalid(format!("{field}: Invalid value: {value:?}: {rule}")))
 }
 
-pub(super) fn update(state: &mut State, target: &Target, object: Value) -> Result<Value, Failure> {
+pub(super) fn update(state: &mut State, target: &Target, object: Value) -> Result<Arc<Value>, Failure> {
     let old = get(state, target)?;
     check_version(&old, &object["metadata"], target)?;
-    let new = only_what_the_path_changes(target, old, object);
+    let new = only_what_the_path_changes(target, &old, object);
     Ok(state.store.put(Key::of(target), new))
 }
 
@@ -133,22 +136,22 @@ pub(super) fn patch(
     target: &Target,
     content: &str,
     patch: &Value,
-) -> Result<Value, Failure> {
+) -> Result<Arc<Value>, Failure> {
     if content.split(';').next().unwrap_or_default().trim() != MERGE_PATCH {
         return Err(Failure::unsupported_media_type(content));
     }
     let old = get(state, target)?;
     check_version(&old, &patch["metadata"], target)?;
-    let mut merged = old.clone();
+    let mut merged = Value::clone(&old);
     merge(&mut merged, patch);
-    let new = only_what_the_path_changes(target, old, merged);
+    let new = only_what_the_path_changes(target, &old, merged);
     Ok(state.store.put(Key::of(target), new))
 }
 
 /// The sub-resource status changes labels, annotations, finalizers and the status; the object itself all but the status.
-fn only_what_the_path_changes(target: &Target, old: Value, mut new: Value) -> Value {
+fn only_what_the_path_changes(target: &Target, old: &Value, mut new: Value) -> Value {
     if target.subresource == "status" {
-        let mut kept = old;
+        let mut kept = old.clone();
         for key in ["labels", "annotations", "finalizers"] {
             set(&mut kept["metadata"], key, new["metadata"][key].take());
         }
@@ -193,7 +196,7 @@ pub(super) fn delete(
     target: &Target,
     query: &Query,
     options: &Value,
-) -> Result<Value, Failure> {
+) -> Result<Arc<Value>, Failure> {
     let mut state = shared.lock();
     let old = get(&state, target)?;
     let metadata = &old["metadata"];
@@ -215,7 +218,7 @@ pub(super) fn delete(
     if grace == 0 {
         return state.store.remove(&key).ok_or_else(|| Failure::not_found(target));
     }
-    let mut doomed = old.clone();
+    let mut doomed = Value::clone(&old);
     doomed["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     doomed["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
     let doomed = state.store.put(key.clone(), doomed);

@@ -66,7 +66,7 @@ pub(super) fn start(
         first = current(&state, &target, &selector);
         let mut end = bookmark(&target, revision);
         end["object"]["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
-        first.push(end);
+        first.push(end.to_string());
     }
     if state.store.changes_since(revision).is_none() {
         return match state.options.expiry {
@@ -95,7 +95,7 @@ pub(super) fn start(
 async fn run(
     shared: Arc<Shared>,
     mut watch: Watch,
-    mut lines: Vec<Value>,
+    mut lines: Vec<String>,
     bookmark_every: Duration,
     sender: mpsc::Sender<Result<Bytes, Cut>>,
 ) {
@@ -106,7 +106,7 @@ async fn run(
         changes.borrow_and_update();
         let expired = !watch.collect(&shared.lock(), &mut lines);
         for line in lines.drain(..) {
-            let text = line.to_string() + "\n";
+            let text = line + "\n";
             if watch.cut {
                 let half = Bytes::copy_from_slice(&text.as_bytes()[..text.len() / 2]);
                 // The half has to leave before the connection is cut.
@@ -125,7 +125,7 @@ async fn run(
         tokio::select! {
             () = sleep_until(watch.until) => return,
             () = sender.closed() => return,
-            _ = bookmarks.tick(), if watch.bookmarks && watch.has_news => lines.push(bookmark(&watch.target, watch.revision)),
+            _ = bookmarks.tick(), if watch.bookmarks && watch.has_news => lines.push(bookmark(&watch.target, watch.revision).to_string()),
             changed = changes.changed() => if changed.is_err() { return },
         }
     }
@@ -133,15 +133,15 @@ async fn run(
 
 impl Watch {
     /// Adds the events since the last time. False if some of them are forgotten.
-    fn collect(&mut self, state: &State, lines: &mut Vec<Value>) -> bool {
+    fn collect(&mut self, state: &State, lines: &mut Vec<String>) -> bool {
         let Some(changes) = state.store.changes_since(self.revision) else {
-            lines.push(error_event(&Failure::expired()));
+            lines.push(error_event(&Failure::expired()).to_string());
             return false;
         };
         for change in changes.filter(|change| change.key.same_resource(&self.target)) {
             self.has_news = true;
             if let Some((kind, object)) = change.event(&self.selector) {
-                lines.push(json!({"type": kind, "object": object}));
+                lines.push(line(kind, object));
             }
         }
         self.revision = state.store.revision();
@@ -150,9 +150,14 @@ impl Watch {
 }
 
 /// `ADDED` events for what there is now.
-fn current(state: &State, target: &Target, selector: &Selector) -> Vec<Value> {
+fn current(state: &State, target: &Target, selector: &Selector) -> Vec<String> {
     let selected = state.store.list(target).filter(|(_, object)| selector.matches(object));
-    selected.map(|(_, object)| json!({"type": "ADDED", "object": object})).collect()
+    selected.map(|(_, object)| line("ADDED", object)).collect()
+}
+
+/// An event with an object, which is not copied for it.
+fn line(kind: &str, object: &Value) -> String {
+    format!("{{\"type\":\"{kind}\",\"object\":{object}}}")
 }
 
 fn bookmark(target: &Target, revision: u64) -> Value {
