@@ -167,20 +167,40 @@ impl LostRace for ProbesError {
 /// # Errors
 /// See [`ProbesError`]; nothing was added.
 pub fn add(nft: &mut Socket, addresses: &[IpAddr], pod_uid: PodUid<'_>) -> Result<(), ProbesError> {
-    let addresses: BTreeSet<_> = addresses.iter().copied().collect();
-    let probes: Vec<_> = addresses.iter().map(|&address| (address, pod_uid)).collect();
+    add_all(nft, addresses.iter().map(|&address| (address, pod_uid)).collect())
+}
+
+/// As [`add`], of several pods in one transaction. Of an address that is given twice the last one counts.
+///
+/// # Errors
+/// See [`ProbesError`]; nothing was added.
+pub fn add_all(nft: &mut Socket, mut probes: Vec<(IpAddr, PodUid<'_>)>) -> Result<(), ProbesError> {
+    once_each(&mut probes);
     // Which addresses exist is not known here: that would be to read the whole set. They are new, most likely, and
     // whoever deletes nothing does not wait for an RCU grace period, some 20 ms, when its socket is closed.
     match change(nft, false, |held, change| change.create(held, &probes)) {
         Err(error) if error.is_duplicate() => {}
         created => return created,
     }
+    let addresses: Vec<_> = probes.iter().map(|(address, _)| *address).collect();
     change(nft, false, |held, change| {
         // The kernel keeps the comment of an element that exists.
         change.add(held, &probes)?;
         change.remove(&addresses);
         change.add(held, &probes)
     })
+}
+
+/// In order, and each address once: with the last owner that it is given.
+fn once_each(probes: &mut Vec<(IpAddr, PodUid<'_>)>) {
+    probes.sort_by_key(|(address, _)| *address);
+    probes.dedup_by(|later, earlier| {
+        let same = later.0 == earlier.0;
+        if same {
+            *earlier = *later;
+        }
+        same
+    });
 }
 
 /// Removes addresses; with a pod's UID only those that are the pod's. One that does not exist is not an error.
@@ -254,14 +274,7 @@ pub fn destroy(nft: &mut Socket) -> Result<(), ProbesError> {
 /// # Errors
 /// See [`ProbesError`]; nothing was changed.
 pub fn sync(nft: &mut Socket, mut desired: Vec<(IpAddr, PodUid<'_>)>) -> Result<Synced, ProbesError> {
-    desired.sort_by_key(|(address, _)| *address);
-    desired.dedup_by(|later, earlier| {
-        let same = later.0 == earlier.0;
-        if same {
-            *earlier = *later;
-        }
-        same
-    });
+    once_each(&mut desired);
     let (mut synced, commit) = change_and_commit(nft, true, |held, change| {
         let differences = Differences::new(held, &desired);
         change.remove(&differences.gone);

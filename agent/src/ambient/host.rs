@@ -37,7 +37,7 @@ pub(super) enum Job {
     /// Make the rules
     Program,
     /// Add addresses of a pod
-    Add(Uid, BTreeSet<IpAddr>),
+    Add(NewProbes),
     /// Remove those that are the pod's
     Remove(Uid, BTreeSet<IpAddr>),
     /// Make exactly the rules of Istio's native backend, or not, from now on
@@ -45,6 +45,9 @@ pub(super) enum Job {
     /// Remove the table, rules and set
     Destroy(tokio::sync::oneshot::Sender<Result<(), String>>),
 }
+
+/// A pod, and addresses of it.
+pub(super) type NewProbes = (Uid, BTreeSet<IpAddr>);
 
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
@@ -85,10 +88,26 @@ pub(super) fn start(
         branches: Branches::default(),
     };
     thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
-        for job in jobs {
-            if let Some(result) = host.work(job) {
-                results(result);
+        let mut next = jobs.recv().ok();
+        while let Some(job) = next {
+            let mut following = jobs.try_recv().ok();
+            match job {
+                // Those of many pods that come at once are one transaction.
+                Job::Add(first) => {
+                    let mut pods = vec![first];
+                    while let Some(Job::Add(pod)) = following {
+                        pods.push(pod);
+                        following = jobs.try_recv().ok();
+                    }
+                    host.add_probes(pods).into_iter().for_each(&results);
+                }
+                job => {
+                    if let Some(result) = host.work(job) {
+                        results(result);
+                    }
+                }
             }
+            next = following.or_else(|| jobs.recv().ok());
         }
     })?;
     Ok(sender)
@@ -110,15 +129,7 @@ impl Host {
         Some(match job {
             Job::Read => Input::HostRead(text(self.read())),
             Job::Program => Input::HostProgrammed(text(self.program())),
-            Job::Add(uid, addresses) => {
-                let begun = Instant::now();
-                let result = text(self.add(&uid, &addresses));
-                self.metrics.took("set", begun.elapsed());
-                if let Err(error) = &result {
-                    tracing::warn!(target: "cni-agent", "cannot add the addresses of pod {uid} to the probe set yet: {error}");
-                }
-                Input::ProbesAdded(uid, addresses, result)
-            }
+            Job::Add(pod) => return self.add_probes(vec![pod]).pop(),
             Job::Remove(uid, addresses) => {
                 let result = text(self.remove(&uid, &addresses));
                 Input::ProbesRemoved(uid, addresses, result)
@@ -182,12 +193,33 @@ impl Host {
         Ok(())
     }
 
-    fn add(&mut self, uid: &Uid, addresses: &BTreeSet<IpAddr>) -> Result<(), HostError> {
-        let owner = PodUid::new(uid.as_ref())?;
-        let addresses: Vec<_> = addresses.iter().copied().collect();
+    /// Adds addresses of pods. Where that fails for all of them together, each is tried alone.
+    fn add_probes(&mut self, pods: Vec<NewProbes>) -> Vec<Input> {
+        let begun = Instant::now();
+        let are_added = pods.len() > 1 && self.add(&pods).is_ok();
+        let mut added = Vec::new();
+        for pod in pods {
+            let result = if are_added { Ok(()) } else { text(self.add(std::slice::from_ref(&pod))) };
+            self.metrics.took("set", begun.elapsed());
+            let (uid, addresses) = pod;
+            if let Err(error) = &result {
+                tracing::warn!(target: "cni-agent", "cannot add the addresses of pod {uid} to the probe set yet: {error}");
+            }
+            added.push(Input::ProbesAdded(uid, addresses, result));
+        }
+        added
+    }
+
+    fn add(&mut self, pods: &[NewProbes]) -> Result<(), HostError> {
+        let mut probes = Vec::new();
+        for (uid, addresses) in pods {
+            let owner = PodUid::new(uid.as_ref())?;
+            probes.extend(addresses.iter().map(|address| (*address, owner)));
+        }
+        let addresses: Vec<_> = probes.iter().map(|(address, _)| *address).collect();
         let branches = &mut self.branches;
         self.netns.enter(|nft, routes| {
-            let added = probes::add(nft, &addresses, owner);
+            let added = probes::add_all(nft, probes);
             branches.add(routes, addresses)?;
             Ok(added)
         })??;
