@@ -29,19 +29,82 @@ impl Committed<'_> {
         if !self.alone && self.is_replaced(nft) {
             return Ok(());
         }
-        let mut removed = Network::default();
-        self.network.restore(routes)?;
+        let (mut restored, mut removed) = (Network::default(), Network::default());
+        self.network.restore(routes, &mut restored)?;
         let result = self.leftover.remove(routes, &mut removed);
         // Whoever commits after this settles after this.
         if removed != Network::default() && self.is_replaced(nft) {
-            removed.restore(routes)?;
+            removed.restore(routes, &mut Network::default())?;
+        }
+        if restored != Network::default() {
+            self.take_back(nft, routes, &restored)?;
         }
         result
+    }
+
+    /// Removes again what was restored, where it was missing because a removal was faster: then no table is left that needs it.
+    /// Whoever makes one afterwards settles afterwards.
+    fn take_back(
+        &self,
+        nft: &mut Socket,
+        routes: &mut RouteSocket,
+        restored: &Network,
+    ) -> Result<(), RouteError> {
+        if !self.is_gone(nft) {
+            return Ok(());
+        }
+        let mut removed = Network::default();
+        restored.remove(routes, &mut removed)?;
+        if self.is_gone(nft) { Ok(()) } else { removed.restore(routes, &mut Network::default()) }
+    }
+
+    /// Whether the kernel is known to hold none of the tables.
+    fn is_gone(&self, nft: &mut Socket) -> bool {
+        Plan::read(nft, self.desired).is_ok_and(|plan| !plan.replaces())
     }
 
     /// Whether the kernel holds other rules by now. Where it cannot be read, nothing says so, and this run's commit counts:
     /// otherwise a reading that fails would leave what the run is to remove, and the run would report success.
     fn is_replaced(&self, nft: &mut Socket) -> bool {
         Plan::read(nft, self.desired).is_ok_and(|plan| !plan.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nft_ruleset::Ruleset;
+    use nft_ruleset::desired::Owned;
+
+    use super::*;
+    use crate::network::{Family, PolicyRule};
+
+    #[test]
+    fn what_a_removal_has_removed_is_not_restored() {
+        meshwire_testkit::in_new_namespace(|| {
+            let (mut nft, mut routes) = (Socket::open().unwrap(), RouteSocket::open().unwrap());
+            let rule = PolicyRule { family: Family::V4, mark: 7, mask: None, priority: None, table: 133 };
+            let network = Network { rules: vec![rule], ..Network::default() };
+            let table = nft_ruleset::Table::new(nft_ruleset::Family::Inet, "t");
+            let (ruleset, owned) = (Ruleset { tables: vec![table] }, Owned::default());
+            let desired = Desired::new(&ruleset, &owned);
+            let committed =
+                Committed { desired, network: &network, leftover: &Network::default(), alone: false };
+            let exists = |routes: &mut RouteSocket| {
+                let mut added = Network::default();
+                network.restore(routes, &mut added).unwrap();
+                added.remove(routes, &mut Network::default()).unwrap();
+                added == Network::default()
+            };
+            // Between the look at the tables and the look at the rules, a removal has removed both.
+            network.add(&mut routes, &mut Network::default()).unwrap();
+            committed.take_back(&mut nft, &mut routes, &network).unwrap();
+            assert!(!exists(&mut routes));
+            // Somebody else's tables, or ours, need them.
+            let plan = Plan::from_nothing(desired).unwrap();
+            let mut transaction = plan.transaction(nft_ruleset::plan::Counters::Reset).unwrap();
+            nft.commit(transaction.batch()).unwrap();
+            committed.settle(&mut nft, &mut routes).unwrap();
+            assert!(exists(&mut routes));
+        });
     }
 }

@@ -63,11 +63,11 @@ impl Network {
         Ok(())
     }
 
-    /// As [`Network::add`] where most likely nothing is missing: only what is found to be missing is added.
+    /// As [`Network::add`] where most likely nothing is missing: only what is found to be missing is added, and noted.
     ///
     /// # Errors
     /// As [`Network::add`].
-    pub(crate) fn restore(&self, socket: &mut RouteSocket) -> Result<(), RouteError> {
+    pub(crate) fn restore(&self, socket: &mut RouteSocket, added: &mut Self) -> Result<(), RouteError> {
         // Adding a rule looks for it first anyway, and to look for an address is to read all of them.
         let mut missing = Self { routes: Vec::new(), ..self.clone() };
         for &route in &self.routes {
@@ -75,7 +75,7 @@ impl Network {
                 missing.routes.push(route);
             }
         }
-        missing.add(socket, &mut Self::default())
+        missing.add(socket, added)
     }
 
     /// Removes what exists of it, in the opposite order, and notes in `removed` what that was.
