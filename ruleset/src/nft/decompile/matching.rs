@@ -1,9 +1,8 @@
 //! Comparisons and lookups.
 
-use nftwire::Family;
 use nftwire::expr::{CmpOp, CtKey, MetaKey, PayloadBase};
 
-use super::context::{Dependency, DependencyOn, LINK, NETWORK, TRANSPORT, layer_of};
+use super::context::{Context, Dependency, DependencyOn, LINK, NETWORK, TRANSPORT, layer_of};
 use super::payload::{complete, slice, split, trim};
 use super::{Constant, Data, DataType, Decompiler, Expression, Operator, Selector, Statement};
 use crate::model::expression::reversed;
@@ -160,14 +159,6 @@ impl Decompiler<'_> {
     fn compare_beginning(&mut self, left: Expression, op: Op, data_type: DataType, data: &Data) {
         let mut bytes = data.as_bytes().to_vec();
         bytes.resize(usize::try_from(data_type.size()).unwrap_or(0), 0);
-        if let Expression::Selector(Selector::CtOf(_)) = left
-            && matches!(self.context.family, Family::Ipv4 | Family::Ipv6)
-        {
-            // nft takes the bytes for the address's last ones.
-            let missing = bytes.len() - data.as_bytes().len();
-            bytes.rotate_right(missing);
-            return self.push_match(left, op, Expression::constant(data_type, Data::new(&bytes)));
-        }
         let value = Expression::constant(data_type, Data::new(&bytes));
         self.push_match(left, op, Expression::Prefix(Box::new(Prefix { value, len: bits(data) })));
     }
@@ -277,9 +268,15 @@ impl Decompiler<'_> {
         let (mut left, swapped) = (loaded.expression, loaded.swapped);
         self.at(&mut left, |this, left| {
             this.resolve(left, false);
+            let part = masked_part(&this.context, left);
+            if let Some(part) = &part {
+                *left = part.selector.into();
+                this.imply(&part.selector);
+            }
             let data_type = left.data_type().unwrap_or(DataType::Integer);
             let end = |data: &Data| {
                 let data = if swapped { reversed(data) } else { data.clone() };
+                let data = part.as_ref().map_or_else(|| data.clone(), |part| part.of(&data));
                 Expression::constant(data_type, data)
             };
             let right = Expression::Range(Box::new(Range { from: end(&range.from), to: end(&range.to) }));
@@ -365,6 +362,41 @@ impl Decompiler<'_> {
 /// How a lookup names its set: its elements, if it belongs to the rule.
 pub(super) fn reference(name: Text<'_>, set: &Set) -> Expression {
     if set.is_anonymous() { Expression::Set(set.elements.clone()) } else { Expression::SetName(name.into()) }
+}
+
+/// A field that does not fill the bytes that are loaded for it.
+struct MaskedPart {
+    selector: Selector,
+    /// From the first bit of what is loaded
+    start: u32,
+    /// Bits
+    len: u32,
+}
+
+impl MaskedPart {
+    /// Its value among these bytes.
+    fn of(&self, data: &Data) -> Data {
+        slice(data, self.start, self.len)
+    }
+}
+
+/// The field that a mask leaves of what is read.
+fn masked_part(context: &Context, expression: &Expression) -> Option<MaskedPart> {
+    let Expression::Binary(binary) = expression else { return None };
+    let (Operator::And, Expression::Constant(mask)) = (binary.operator, &binary.right) else { return None };
+    match &binary.left {
+        Expression::Selector(Selector::Raw(raw)) => {
+            let (trimmed, _) = trim(context, *raw, &mask.data)?;
+            let selector = complete(context, trimmed);
+            Some(MaskedPart { selector, start: trimmed.offset - raw.offset, len: trimmed.len })
+        }
+        Expression::Selector(Selector::Option(option)) => {
+            let (trimmed, _) = super::resolve::trim_option(*option, &mask.data)?;
+            let start = u32::from(trimmed.offset - option.offset);
+            Some(MaskedPart { selector: Selector::Option(trimmed), start, len: trimmed.len.into() })
+        }
+        _ => None,
+    }
 }
 
 /// Where the bytes without a name are that an expression reads.

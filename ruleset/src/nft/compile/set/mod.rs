@@ -378,9 +378,9 @@ fn order_of(of: &SetType) -> ByteOrder {
     }
 }
 
-/// As nft has it: the names of interfaces are in host order, too.
+/// As nft has it: texts are in host order, too.
 fn byte_order(data_type: DataType) -> ByteOrder {
-    let host = data_type.is_host_order() || data_type == DataType::InterfaceName;
+    let host = data_type.is_host_order() || data_type.is_text();
     if host { ByteOrder::Host } else { ByteOrder::Big }
 }
 
@@ -401,7 +401,7 @@ fn anonymous_userdata(
         Expression::Concat(parts) => (None, parts.iter().any(is_unsized)),
         // Bytes without a name are shown as such.
         key => {
-            let is_raw = matches!(key, Expression::Selector(Selector::Raw(_)));
+            let is_raw = matches!(key, Expression::Selector(Selector::Raw(_))) && is_unsized(key);
             (Some(key.data_type().unwrap_or(DataType::Integer)), is_raw)
         }
     };
