@@ -8,6 +8,7 @@
 
 mod common;
 
+use std::process::Command;
 use std::time::Duration;
 
 use meshwire::apply::Counters;
@@ -145,6 +146,8 @@ fn sidecar(excluded: u8) -> Interception {
 
 fn main() {
     meshwire_testkit::enter_new();
+    // Routes to this host need it.
+    assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
     compare("sidecar", &sidecar(0), "istio-proxy-nat", "istio-output");
     compare("sidecar", &sidecar(250), "istio-proxy-nat", "istio-output");
     let pod = PodInterception { ipv6: true, dns: true, ..PodInterception::default() };
