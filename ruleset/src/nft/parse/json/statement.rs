@@ -7,14 +7,14 @@ use super::item;
 use super::{JsonFault, Translated, fail, member, number, object, only, quoted, string, word, words};
 
 /// A statement as text.
-pub(super) fn statement(value: &Json, place: &str) -> Translated<String> {
-    let (name, value) = only(value, place)?;
-    named(name, value, place)
+pub(super) fn statement(value: &Json, path: &str) -> Translated<String> {
+    let (name, value) = only(value, path)?;
+    named(name, value, path)
 }
 
 /// A statement by its name.
-pub(super) fn named(name: &str, value: &Json, place: &str) -> Translated<String> {
-    let inner = format!("{place}.{name}");
+pub(super) fn named(name: &str, value: &Json, path: &str) -> Translated<String> {
+    let inner = format!("{path}.{name}");
     match name {
         "match" => comparison(object(value, &inner)?, &inner),
         "accept" | "drop" | "continue" | "return" | "notrack" => Ok(name.to_owned()),
@@ -100,7 +100,7 @@ pub(super) fn named(name: &str, value: &Json, place: &str) -> Translated<String>
         "synproxy" => item::synproxy(value, &inner).map(|synproxy| format!("synproxy {synproxy}")),
         "reset" => Ok(format!("reset {}", text(value, &inner)?)),
         "xt" => fail(&inner, JsonFault::Unsupported("xt".to_owned())),
-        name => fail(place, JsonFault::Unknown(name.to_owned())),
+        name => fail(path, JsonFault::Unknown(name.to_owned())),
     }
 }
 
@@ -113,8 +113,8 @@ fn has_expression(value: &Json) -> bool {
     value.as_object().is_some_and(|object| object.contains_key("map"))
 }
 
-fn named_object(name: &str, value: &Json, place: &str) -> Translated<String> {
-    let object = text(value, place)?;
+fn named_object(name: &str, value: &Json, path: &str) -> Translated<String> {
+    let object = text(value, path)?;
     Ok(match name {
         "ct helper" | "ct timeout" | "ct expectation" => format!("{name} set {object}"),
         "secmark" => format!("meta secmark set {object}"),
@@ -122,88 +122,88 @@ fn named_object(name: &str, value: &Json, place: &str) -> Translated<String> {
     })
 }
 
-fn comparison(value: &Map<String, Json>, place: &str) -> Translated<String> {
-    let left = text(member(value, "left", place)?, &format!("{place}.left"))?;
-    let right = text(member(value, "right", place)?, &format!("{place}.right"))?;
+fn comparison(value: &Map<String, Json>, path: &str) -> Translated<String> {
+    let left = text(member(value, "left", path)?, &format!("{path}.left"))?;
+    let right = text(member(value, "right", path)?, &format!("{path}.right"))?;
     let op = match value.get("op") {
         None => "",
-        Some(op) => match string(op, place)? {
+        Some(op) => match string(op, path)? {
             "in" => "",
             op @ ("==" | "!=" | "<" | ">" | "<=" | ">=" | "!") => op,
-            op => return fail(place, JsonFault::Unknown(op.to_owned())),
+            op => return fail(path, JsonFault::Unknown(op.to_owned())),
         },
     };
     Ok(if op.is_empty() { format!("{left} {right}") } else { format!("{left} {op} {right}") })
 }
 
-fn log(value: &Json, place: &str) -> Translated<String> {
+fn log(value: &Json, path: &str) -> Translated<String> {
     let mut out = "log".to_owned();
     if value.is_null() {
         return Ok(out);
     }
-    for (name, value) in object(value, place)? {
+    for (name, value) in object(value, path)? {
         match name.as_str() {
-            "prefix" => out.push_str(&format!(" prefix {}", quoted(string(value, place)?, place)?)),
+            "prefix" => out.push_str(&format!(" prefix {}", quoted(string(value, path)?, path)?)),
             "group" | "snaplen" | "queue-threshold" => {
-                out.push_str(&format!(" {name} {}", number(value, place)?));
+                out.push_str(&format!(" {name} {}", number(value, path)?));
             }
-            "level" => out.push_str(&format!(" level {}", word(value, place)?)),
+            "level" => out.push_str(&format!(" level {}", word(value, path)?)),
             "flags" => {
                 let items = match value {
                     Json::Array(items) => items.as_slice(),
                     value => std::slice::from_ref(value),
                 };
                 for item in items {
-                    out.push_str(match string(item, place)? {
+                    out.push_str(match string(item, path)? {
                         "tcp sequence" => " flags tcp sequence",
                         "tcp options" => " flags tcp options",
                         "ip options" => " flags ip options",
                         "skuid" => " flags skuid",
                         "ether" => " flags ether",
                         "all" => " flags all",
-                        flag => return fail(place, JsonFault::Unknown(flag.to_owned())),
+                        flag => return fail(path, JsonFault::Unknown(flag.to_owned())),
                     });
                 }
             }
-            name => return fail(place, JsonFault::Unknown(name.to_owned())),
+            name => return fail(path, JsonFault::Unknown(name.to_owned())),
         }
     }
     Ok(out)
 }
 
-fn reject(value: &Json, place: &str) -> Translated<String> {
+fn reject(value: &Json, path: &str) -> Translated<String> {
     if value.is_null() {
         return Ok("reject".to_owned());
     }
-    let reject = object(value, place)?;
+    let reject = object(value, path)?;
     let Some(kind) = reject.get("type") else { return Ok("reject".to_owned()) };
-    match (string(kind, place)?, reject.get("expr")) {
+    match (string(kind, path)?, reject.get("expr")) {
         ("tcp reset", _) => Ok("reject with tcp reset".to_owned()),
         (kind @ ("icmp" | "icmpv6" | "icmpx"), Some(code)) => {
-            Ok(format!("reject with {kind} {}", text(code, place)?))
+            Ok(format!("reject with {kind} {}", text(code, path)?))
         }
-        (kind, _) => fail(place, JsonFault::Unknown(kind.to_owned())),
+        (kind, _) => fail(path, JsonFault::Unknown(kind.to_owned())),
     }
 }
 
-fn nat(name: &str, value: &Json, place: &str) -> Translated<String> {
+fn nat(name: &str, value: &Json, path: &str) -> Translated<String> {
     let mut out = name.to_owned();
     if value.is_null() {
         return Ok(out);
     }
-    let nat = object(value, place)?;
-    let address = nat.get("addr").map(|address| text(address, place)).transpose()?;
-    let port = nat.get("port").map(|port| text(port, place)).transpose()?;
+    let nat = object(value, path)?;
+    let address = nat.get("addr").map(|address| text(address, path)).transpose()?;
+    let port = nat.get("port").map(|port| text(port, path)).transpose()?;
     if let Some(family) = nat.get("family") {
-        out.push_str(&format!(" {}", word(family, place)?));
+        out.push_str(&format!(" {}", word(family, path)?));
     }
     if let Some(shapes) = nat.get("type_flags") {
-        for shape in words(shapes, place)? {
+        for shape in words(shapes, path)? {
             out.push_str(match shape.as_str() {
                 "interval" => " interval",
                 "prefix" => " prefix",
                 "concat" => " addr . port",
-                _ => return fail(place, JsonFault::Unknown(shape)),
+                _ => return fail(path, JsonFault::Unknown(shape)),
             });
         }
     }
@@ -218,16 +218,16 @@ fn nat(name: &str, value: &Json, place: &str) -> Translated<String> {
         out.push_str(&format!("{}:{port}", if address.is_some() { "" } else { " " }));
     }
     if let Some(flags) = nat.get("flags") {
-        out.push_str(&format!(" {}", words(flags, place)?.join(",")));
+        out.push_str(&format!(" {}", words(flags, path)?.join(",")));
     }
     Ok(out)
 }
 
-fn tproxy(tproxy: &Map<String, Json>, place: &str) -> Translated<String> {
-    let family = tproxy.get("family").map(|family| word(family, place)).transpose()?;
+fn tproxy(tproxy: &Map<String, Json>, path: &str) -> Translated<String> {
+    let family = tproxy.get("family").map(|family| word(family, path)).transpose()?;
     let family = family.map_or(String::new(), |family| format!("{family} "));
-    let address = tproxy.get("addr").map(|address| text(address, place)).transpose()?;
-    let port = tproxy.get("port").map(|port| text(port, place)).transpose()?;
+    let address = tproxy.get("addr").map(|address| text(address, path)).transpose()?;
+    let port = tproxy.get("port").map(|port| text(port, path)).transpose()?;
     let address = match address {
         Some(address) if address.parse::<std::net::Ipv6Addr>().is_ok() => format!("[{address}]"),
         address => address.unwrap_or_default(),
@@ -235,37 +235,37 @@ fn tproxy(tproxy: &Map<String, Json>, place: &str) -> Translated<String> {
     Ok(format!("tproxy {family}to {address}{}", port.map_or(String::new(), |port| format!(":{port}"))))
 }
 
-fn queue(value: &Json, place: &str) -> Translated<String> {
+fn queue(value: &Json, path: &str) -> Translated<String> {
     let mut out = "queue".to_owned();
     if value.is_null() {
         return Ok(out);
     }
-    let queue = object(value, place)?;
+    let queue = object(value, path)?;
     if let Some(flags) = queue.get("flags") {
-        out.push_str(&format!(" flags {}", words(flags, place)?.join(",")));
+        out.push_str(&format!(" flags {}", words(flags, path)?.join(",")));
     }
     if let Some(number) = queue.get("num") {
-        out.push_str(&format!(" to {}", text(number, place)?));
+        out.push_str(&format!(" to {}", text(number, path)?));
     }
     Ok(out)
 }
 
-fn update(update: &Map<String, Json>, place: &str) -> Translated<String> {
-    let op = match string(member(update, "op", place)?, place)? {
+fn update(update: &Map<String, Json>, path: &str) -> Translated<String> {
+    let op = match string(member(update, "op", path)?, path)? {
         op @ ("add" | "update" | "delete") => op,
-        op => return fail(place, JsonFault::Unknown(op.to_owned())),
+        op => return fail(path, JsonFault::Unknown(op.to_owned())),
     };
     let name = if update.contains_key("map") { "map" } else { "set" };
-    let set = string(member(update, name, place)?, place)?;
-    let set = word(&Json::String(set.trim_start_matches('@').to_owned()), place)?.to_owned();
-    let mut inside = text(member(update, "elem", place)?, place)?;
+    let set = string(member(update, name, path)?, path)?;
+    let set = word(&Json::String(set.trim_start_matches('@').to_owned()), path)?.to_owned();
+    let mut inside = text(member(update, "elem", path)?, path)?;
     if let Some(Json::Array(statements)) = update.get("stmt") {
         for statement in statements {
-            inside.push_str(&format!(" {}", self::statement(statement, place)?));
+            inside.push_str(&format!(" {}", self::statement(statement, path)?));
         }
     }
     if let Some(data) = update.get("data") {
-        inside.push_str(&format!(" : {}", text(data, place)?));
+        inside.push_str(&format!(" : {}", text(data, path)?));
     }
     Ok(format!("{op} @{set} {{ {inside} }}"))
 }
