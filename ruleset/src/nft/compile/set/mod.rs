@@ -37,7 +37,7 @@ pub struct AnonymousSet {
     pub userdata: Vec<u8>,
     /// Of a meter, whose elements its rule adds: the name, and what bounds them
     pub meter: Option<Meter>,
-    /// The keys in [their order](SetKey::place), each once
+    /// The keys in [their order](SetKey::sort_key), each once
     pub keys: Vec<SetKey>,
 }
 
@@ -79,7 +79,7 @@ pub struct NamedSet {
     pub expressions: Vec<Expr<'static>>,
     /// What nft keeps with it
     pub userdata: Vec<u8>,
-    /// The keys in [their order](SetKey::place), each once
+    /// The keys in [their order](SetKey::sort_key), each once
     pub keys: Vec<SetKey>,
 }
 
