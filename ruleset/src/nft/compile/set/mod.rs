@@ -399,10 +399,11 @@ fn anonymous_userdata(
     let is_unsized = |part: &Expression| part.data_type().is_none_or(|data_type| data_type.size() == 0);
     let (key_type, has_typeof) = match key {
         Expression::Concat(parts) => (None, parts.iter().any(is_unsized)),
-        // Bytes without a name are shown as such.
+        // Bytes without a name are shown as such in a set.
         key => {
             let is_raw = matches!(key, Expression::Selector(Selector::Raw(_))) && is_unsized(key);
-            (Some(key.data_type().unwrap_or(DataType::Integer)), is_raw)
+            let is_set = value.is_none() && !verdicts;
+            (Some(key.data_type().unwrap_or(DataType::Integer)), is_raw && is_set)
         }
     };
     let of_key = if has_typeof { Some(type_of::expression(key)?) } else { None };
