@@ -116,6 +116,22 @@ fn a_comparison_with_an_address_is_not_a_prefix() {
     assert_eq!(crate::harness::loaded(Nft::Ours, &[&listing]).as_ref(), Ok(&before));
 }
 
+/// Of the key whose address has no family of its own nft 1.0.6 takes the bytes that are compared for the address's last ones.
+#[test]
+fn the_beginning_of_a_connections_address_is_a_prefix() {
+    if !can_run() {
+        return;
+    }
+    let listing = inside(|| {
+        let ruleset =
+            "table ip t { chain c { ct reply daddr 10.0.0.0/24; ct original ip saddr 192.168.0.0/16; }; }";
+        assert!(Nft::Theirs.load(ruleset).status.success());
+        text(&Nft::Ours.run(&["list", "ruleset"]).stdout)
+    });
+    assert!(listing.contains("ct reply ip daddr 10.0.0.0/24\n"), "{listing}");
+    assert!(listing.contains("ct original ip saddr 192.168.0.0/16\n"), "{listing}");
+}
+
 /// Values of a map that are ranges of several fields; traffic classes in sets that have names.
 #[test]
 fn maps_are_listed_as_nft_lists_them() {
