@@ -13,6 +13,8 @@ pub(super) struct Context {
     pub(super) family: Family,
     network: Option<Protocol>,
     transport: Option<Transport>,
+    /// Others that earlier matches ask for: with one more, no packet passes
+    other_transports: Vec<Protocol>,
     /// What the link layer says comes next, where that is not a network protocol
     ether_type: Option<u32>,
     /// The type of an ICMP or ICMPv6 message
@@ -46,7 +48,16 @@ impl Context {
             Family::Arp => Some(Protocol::Arp),
             _ => None,
         };
-        Self { family, network, transport: None, ether_type: None, message: None, tunneled: false }
+        let other_transports = Vec::new();
+        Self {
+            family,
+            network,
+            transport: None,
+            other_transports,
+            ether_type: None,
+            message: None,
+            tunneled: false,
+        }
     }
 
     /// The family of addresses, where it is known.
@@ -124,10 +135,12 @@ impl Context {
     }
 
     fn use_transport(&mut self, protocol: Protocol) -> Result<(), Conflict> {
+        if let Some(other) = self.other_transports.iter().find(|other| **other != protocol) {
+            return Err(Conflict(other.name(), protocol.name()));
+        }
         match self.transport {
             Some(Transport::Header(known)) if known != protocol => {
-                // An authentication header comes before another one.
-                if matches!(known, Protocol::Ah | Protocol::Esp | Protocol::Comp) {
+                if has_another_inside(known) {
                     self.transport = Some(Transport::Header(protocol));
                     return Ok(());
                 }
@@ -205,9 +218,21 @@ impl Context {
             self.tunneled = true;
             return;
         }
-        self.transport = Some(match Protocol::from_transport_number(number) {
+        let learned = match Protocol::from_transport_number(number) {
             Some(protocol) => Transport::Header(protocol),
             None => Transport::Other(u8::try_from(number).unwrap_or(u8::MAX)),
-        });
+        };
+        if let Some(Transport::Header(known)) = self.transport
+            && Transport::Header(known) != learned
+            && !has_another_inside(known)
+        {
+            self.other_transports.push(known);
+        }
+        self.transport = Some(learned);
     }
+}
+
+/// A header for authentication, encryption or compression comes before another one.
+fn has_another_inside(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Ah | Protocol::Esp | Protocol::Comp)
 }
