@@ -129,7 +129,13 @@ impl Dice {
                 format!("ip saddr . tcp dport {op}{}", self.list(element))
             }
             16 => format!("tcp flags & (syn | ack) {op}{}", self.pick(&["syn", "ack", "0"])),
-            _ => format!("{} @{}", self.pick(VALUES), self.pick(&["addresses", "marks", "ports"])),
+            // A few of them do not fit.
+            _ if self.roll(4) == 0 => {
+                format!("{} @{}", self.pick(VALUES), self.pick(&["addresses", "marks", "ports"]))
+            }
+            _ => self
+                .pick(&["ip saddr @addresses", "ip daddr @marks", "tcp dport @ports", "udp sport @ports"])
+                .to_owned(),
         }
     }
 
@@ -150,7 +156,7 @@ impl Dice {
         match self.roll(3) {
             0 => format!("tcp dport vmap {{ {port} : {verdict} }}"),
             1 => format!("ip saddr . tcp dport vmap {{ {} . {port} : {verdict} }}", self.address()),
-            _ => format!("{} vmap @verdicts", self.pick(VALUES)),
+            _ => format!("{} vmap @verdicts", self.pick(&["tcp dport", "udp sport", "th dport", "ip id"])),
         }
     }
 
@@ -171,9 +177,9 @@ impl Dice {
         let matches: Vec<_> = (0..self.roll(4)).map(|_| self.matching()).collect();
         let counter = self.pick(&["", "counter", "counter packets 1 bytes 2"]);
         let comment = self.pick(&["", "", "comment \"why not\""]);
-        let last = match self.roll(8) {
-            0 | 1 => self.setting(),
-            2 => self.verdict_map(),
+        let last = match self.roll(16) {
+            0 => self.setting(),
+            1 | 2 => self.verdict_map(),
             _ => self.verdict().to_owned(),
         };
         let rule = [&matches.join(" "), counter, &last, comment].join(" ");
