@@ -1,18 +1,14 @@
-//! Expressions.
+//! What is read from packets, and constants.
 
 use nftwire::Family;
 use nftwire::expr::{CtKey, MetaKey, RtKey, SocketKey};
 
 use super::super::source::{Fault, Span};
 use super::super::syntax::{self, Expr, ExprKind, NEXT_HOP};
-use super::element::{is_integer, same_type, value_kinds};
 use super::value::describe;
 use super::{Evaluated, Evaluator, Kind, value};
-use crate::model::selector::{CtOf, Fib};
-use crate::{
-    Binary, Constant, Data, DataType, Element, Expression, Hash, Map, Op, Operator, Prefix, Range, Selector,
-    Statement, Verdict,
-};
+use crate::model::selector::CtOf;
+use crate::{Constant, Data, DataType, Expression, Hash, Operator, Prefix, Range, Selector, Verdict};
 
 /// What is read, and the types of its parts.
 pub(super) struct Read {
@@ -47,7 +43,7 @@ impl Evaluator<'_> {
         }
     }
 
-    fn read_one(&mut self, expr: &Expr) -> Evaluated<(Expression, Kind)> {
+    pub(super) fn read_one(&mut self, expr: &Expr) -> Evaluated<(Expression, Kind)> {
         match &expr.kind {
             ExprKind::Selector(selector) => {
                 let selector = self.selector(**selector, expr.span)?;
@@ -218,258 +214,6 @@ impl Evaluator<'_> {
         let value = value::number(number, kind, base.span)?.into();
         Ok(Expression::Prefix(Box::new(Prefix { value, len })))
     }
-
-    /// What something is set to.
-    pub(super) fn value_of(&mut self, expr: &Expr, kinds: &[Kind]) -> Evaluated<Expression> {
-        match &expr.kind {
-            ExprKind::Map(pair) => self.map(&pair.0, &pair.1, kinds),
-            _ if !is_constant(expr) => {
-                let (value, kind) = self.read_one(expr)?;
-                self.check_value(expr.span, kinds, &[kind], is_payload(&value))?;
-                Ok(value)
-            }
-            ExprKind::Concat(_) => {
-                Err(Fault::new(expr.span, "a concatenation is supported only in sets and maps"))
-            }
-            _ => match kinds {
-                [kind] => self.interval(expr, *kind),
-                _ => Err(Fault::new(expr.span, "several values are supported only in maps")),
-            },
-        }
-    }
-
-    /// Whether what is read may become a value of these types (`__stmt_evaluate_arg` in nftables' src/evaluate.c, 1.0.6): its type
-    /// has to be the same, or a number's without a meaning; and what whole bytes of a packet hold as such has to be as long.
-    pub(super) fn check_value(
-        &self,
-        span: Span,
-        expected: &[Kind],
-        found: &[Kind],
-        is_payload: bool,
-    ) -> Evaluated<()> {
-        let several = expected.len() > 1;
-        let fits = |(expected, found): (&Kind, &Kind)| {
-            if !is_integer(found.data_type) || several {
-                return same_type(expected.data_type, found.data_type);
-            }
-            !(is_payload && found.bits.is_multiple_of(8))
-                || (!expected.data_type.is_text() && expected.bits == found.bits)
-        };
-        if expected.len() == found.len() && expected.iter().zip(found).all(fits) {
-            return Ok(());
-        }
-        let mut message = format!(
-            "datatype mismatch: expected {}, expression has type {}",
-            describe_all(expected),
-            describe_all(found)
-        );
-        if let [Kind { data_type, bits }] = found
-            && is_integer(*data_type)
-        {
-            message.push_str(&format!(" with length {bits}"));
-        }
-        Err(Fault::new(span, message).with(self.statement.to(span)))
-    }
-
-    /// What several fields are set to.
-    pub(super) fn values_of(&mut self, span: Span, parts: &[Expr], kinds: &[Kind]) -> Evaluated<Expression> {
-        let (mut values, mut found) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
-        for (part, kind) in parts.iter().zip(kinds) {
-            let (value, kind) = match is_constant(part) {
-                true => (self.constant(part, *kind)?.into(), *kind),
-                false => self.read_one(part)?,
-            };
-            values.push(value);
-            found.push(kind);
-        }
-        self.check_value(span, kinds, &found, false)?;
-        Ok(Expression::Concat(values))
-    }
-
-    /// `key map { … }`: what a map has for what is read.
-    pub(super) fn map(&mut self, key: &Expr, map: &Expr, values: &[Kind]) -> Evaluated<Expression> {
-        let read = self.read(key)?;
-        if is_unqualified(&read.expression) {
-            return Err(Fault::new(key.span, "specify either ip or ip6 for address matching"));
-        }
-        let map = match &map.kind {
-            ExprKind::SetName(name) => {
-                let set = self.set_named(name, map.span)?;
-                if set.value.is_none() {
-                    return Err(Fault::new(map.span, "Expression is not a map"));
-                }
-                self.check_key(&set, &read.kinds, map.span)?;
-                self.check_value(
-                    key.span.to(map.span),
-                    values,
-                    &value_kinds(&set).unwrap_or_default(),
-                    false,
-                )?;
-                Expression::SetName(name.clone().into())
-            }
-            ExprKind::Set(elements) => {
-                let elements = self.elements(elements.iter(), &read.kinds, Some(values), None)?;
-                if elements.is_empty() {
-                    return Err(Fault::new(map.span, "Set is empty"));
-                }
-                if elements.iter().any(|element| element.value.is_none()) {
-                    return Err(Fault::new(map.span, "Expression is not a map"));
-                }
-                Expression::Set(elements)
-            }
-            _ => return Err(Fault::new(map.span, "Expression is not a map")),
-        };
-        let verdicts = matches!(values, [Kind { data_type: DataType::Verdict, .. }]);
-        Ok(Expression::Map(Box::new(Map { key: read.expression, map, verdicts })))
-    }
-
-    /// `left OP right`
-    pub(super) fn comparison(
-        &mut self,
-        left: &Expr,
-        op: Option<Op>,
-        right: &Expr,
-        mask: Option<&Expr>,
-    ) -> Evaluated<Statement> {
-        let Read { mut expression, mut kinds } = self.read(left)?;
-        if let Expression::Selector(selector) = &mut expression
-            && is_presence(right)
-        {
-            presence(selector);
-            kinds = vec![kind_of(*selector)];
-        }
-        if let Some(mask) = mask {
-            let [kind] = kinds.as_slice() else { return Err(Fault::new(mask.span, "not a flag")) };
-            let mask = self.constant(mask, *kind)?;
-            let value = self.constant(right, *kind)?;
-            let op = op.unwrap_or(Op::Eq);
-            let left =
-                Expression::binary(expression, Operator::And, Expression::flags(kind.data_type, mask.data));
-            return Ok(Statement::Match { left, op, right: Expression::flags(kind.data_type, value.data) });
-        }
-        match &right.kind {
-            ExprKind::Set(elements) => {
-                // As in nft, a set of one value is that value.
-                if let Some(value) = only_value(elements) {
-                    let [kind] = kinds.as_slice() else {
-                        return Err(Fault::new(right.span, "a value for each part is needed"));
-                    };
-                    return self.singleton(expression, op, &value, *kind);
-                }
-                if elements.is_empty() {
-                    return Err(Fault::new(right.span, "Set is empty"));
-                }
-                let op = equality(op, right.span)?;
-                if is_unqualified(&expression) {
-                    return Err(Fault::new(left.span, "specify either ip or ip6 for address matching"));
-                }
-                let elements = self.elements(elements.iter(), &kinds, None, None)?;
-                if let (Expression::Selector(selector), Op::Eq) = (&expression, op) {
-                    for element in &elements {
-                        if let Expression::Constant(constant) = &element.key {
-                            self.context.learn_one_of(selector, constant.number().unwrap_or(0));
-                        }
-                    }
-                }
-                let (left, right) = without_xor(expression, Expression::Set(elements));
-                Ok(Statement::Match { left, op, right })
-            }
-            ExprKind::SetName(name) => {
-                let op = equality(op, right.span)?;
-                if let Some(set) = self.known_set(name, right.span)? {
-                    self.check_key(&set, &kinds, right.span)?;
-                }
-                Ok(Statement::Match { left: expression, op, right: Expression::SetName(name.clone().into()) })
-            }
-            _ => {
-                let [kind] = kinds.as_slice() else {
-                    let message = "Use concatenations with sets and maps, not singleton values";
-                    return Err(Fault::new(left.span, message).with(right.span));
-                };
-                self.singleton(expression, op, right, *kind)
-            }
-        }
-    }
-
-    fn singleton(
-        &mut self,
-        left: Expression,
-        op: Option<Op>,
-        right: &Expr,
-        kind: Kind,
-    ) -> Evaluated<Statement> {
-        if matches!(
-            left,
-            Expression::Selector(Selector::Meta(MetaKey::SecMark) | Selector::Ct(CtKey::Secmark))
-        ) {
-            return Err(Fault::new(right.span, "Cannot be used with right hand side constant value"));
-        }
-        if let ExprKind::Range(ends) = &right.kind
-            && left == Expression::Selector(Selector::Meta(MetaKey::TimeHour))
-        {
-            return self.hours(left, op, ends, right.span);
-        }
-        let (left, value) = without_xor(left, self.interval(right, kind)?);
-        let single = matches!(value, Expression::Constant(_));
-        let flags = kind.data_type.has_flags() && single;
-        let op = match op {
-            None if flags && matches!(left, Expression::Selector(_)) => Op::In,
-            None | Some(Op::Eq) => Op::Eq,
-            Some(Op::NotIn) => {
-                if matches!(left, Expression::Binary(_)) {
-                    return Err(Fault::new(right.span, "cannot combine negation with binary expression"));
-                }
-                if !flags {
-                    let message = "negation can only be used with singleton bitmask values";
-                    return Err(Fault::new(right.span, message));
-                }
-                Op::NotIn
-            }
-            Some(Op::Ne) => Op::Ne,
-            Some(op) if !single => {
-                let message = format!(
-                    "Relational expression ({}) is undefined for this expression",
-                    op.sign().unwrap_or("")
-                );
-                return Err(Fault::new(right.span, message));
-            }
-            Some(op) => op,
-        };
-        let value = match value {
-            Expression::Constant(constant) => {
-                if let (Expression::Selector(selector), Op::Eq) = (&left, op)
-                    && let Some(number) = constant.number()
-                {
-                    self.context.learn(selector, number);
-                }
-                match op {
-                    Op::In | Op::NotIn => Expression::flags(constant.data_type, constant.data),
-                    _ => constant.into(),
-                }
-            }
-            value => value,
-        };
-        Ok(Statement::Match { left, op, right: value })
-    }
-
-    /// `meta hour "22:00"-"06:00"` is all but what is between.
-    fn hours(
-        &mut self,
-        left: Expression,
-        op: Option<Op>,
-        ends: &(Expr, Expr),
-        span: Span,
-    ) -> Evaluated<Statement> {
-        let kind = Kind::new(DataType::Hour);
-        let (mut from, mut to) = (self.constant(&ends.0, kind)?, self.constant(&ends.1, kind)?);
-        let mut op = equality(op, span)?;
-        if from.number() > to.number() {
-            (from, to) = (to, from);
-            op = if op == Op::Eq { Op::Ne } else { Op::Eq };
-        }
-        let right = Expression::Range(Box::new(Range { from: from.into(), to: to.into() }));
-        Ok(Statement::Match { left, op, right })
-    }
 }
 
 pub(super) fn verdict(verdict: &syntax::Verdict) -> Verdict {
@@ -504,49 +248,12 @@ pub(super) fn kind_of(selector: Selector) -> Kind {
     Kind { data_type, bits }
 }
 
-/// The only value of a set that has one, with nothing else.
-fn only_value(elements: &syntax::Elements) -> Option<Expr> {
-    let mut entries = elements.iter();
-    let (Some(only), None) = (entries.next(), entries.next()) else { return None };
-    let syntax::Element { key, value: None, details } = only.element().into_owned() else { return None };
-    let counts = details.as_ref().is_some_and(|details| !details.statements.is_empty());
-    let is_set = matches!(
-        key.kind,
-        ExprKind::Concat(_) | ExprKind::Set(_) | ExprKind::SetName(_) | ExprKind::Wildcard
-    );
-    (!counts && !is_set).then_some(key)
-}
-
 /// An address of a connection whose family follows from the table alone: it can be compared, but not looked up.
-fn is_unqualified(expression: &Expression) -> bool {
+pub(super) fn is_unqualified(expression: &Expression) -> bool {
     matches!(expression, Expression::Selector(Selector::CtOf(CtOf { key: CtKey::Src | CtKey::Dst, .. })))
 }
 
-/// `==`, `!=` or nothing.
-fn equality(op: Option<Op>, span: Span) -> Evaluated<Op> {
-    match op {
-        None | Some(Op::Eq) => Ok(Op::Eq),
-        Some(Op::Ne) => Ok(Op::Ne),
-        Some(Op::NotIn) => Err(Fault::new(span, "negation can only be used with singleton bitmask values")),
-        Some(op) => {
-            let sign = op.sign().unwrap_or("");
-            Err(Fault::new(span, format!("Relational expression ({sign}) is undefined for set expressions")))
-        }
-    }
-}
-
-fn is_presence(expr: &Expr) -> bool {
-    matches!(&expr.kind, ExprKind::Word(word) if matches!(&**word, "exists" | "missing"))
-}
-
-/// Only whether there is one.
-fn presence(selector: &mut Selector) {
-    if let Selector::Fib(fib) = selector {
-        fib.flags |= Fib::PRESENT;
-    }
-}
-
-fn is_constant(expr: &Expr) -> bool {
+pub(super) fn is_constant(expr: &Expr) -> bool {
     match &expr.kind {
         ExprKind::Binary(_, operands) => is_constant(&operands.0) && is_constant(&operands.1),
         ExprKind::Selector(_) | ExprKind::Hash(_) | ExprKind::Map(_) => false,
@@ -554,57 +261,7 @@ fn is_constant(expr: &Expr) -> bool {
     }
 }
 
-fn describe_all(kinds: &[Kind]) -> String {
-    match kinds {
-        [kind] => describe(kind.data_type).to_owned(),
-        kinds => {
-            let kinds: Vec<_> = kinds.iter().map(|kind| describe(kind.data_type)).collect();
-            format!("concatenation of ({})", kinds.join(", "))
-        }
-    }
-}
-
-/// What is a part of a packet.
-pub(super) fn is_payload(expression: &Expression) -> bool {
-    matches!(expression, Expression::Selector(Selector::Payload(_) | Selector::Raw(_) | Selector::Inner(_)))
-}
-
-/// `mark ^ 3 == 1` is `mark == 2`, also of each value of a set: nft moves the constant to the other side (`binop_transfer`,
-/// src/evaluate.c of 1.0.6).
-fn without_xor(left: Expression, right: Expression) -> (Expression, Expression) {
-    match (left, right) {
-        (Expression::Binary(binary), Expression::Constant(value)) if binary.operator == Operator::Xor => {
-            match *binary {
-                Binary { left, right: Expression::Constant(own), .. } => {
-                    let data = combine(Operator::Xor, &value.data, &own.data);
-                    without_xor(left, Constant { data, ..value }.into())
-                }
-                binary => (Expression::Binary(Box::new(binary)), value.into()),
-            }
-        }
-        (Expression::Binary(binary), Expression::Set(elements))
-            if binary.operator == Operator::Xor
-                && elements.iter().all(|element| matches!(element.key, Expression::Constant(_))) =>
-        {
-            match *binary {
-                Binary { left, right: Expression::Constant(own), .. } => {
-                    let moved = elements.into_iter().map(|element| match element.key {
-                        Expression::Constant(value) => {
-                            let data = combine(Operator::Xor, &value.data, &own.data);
-                            Element { key: Constant { data, ..value }.into(), ..element }
-                        }
-                        key => Element { key, ..element },
-                    });
-                    without_xor(left, Expression::Set(moved.collect()))
-                }
-                binary => (Expression::Binary(Box::new(binary)), Expression::Set(elements)),
-            }
-        }
-        unchanged => unchanged,
-    }
-}
-
-fn combine(operator: Operator, left: &Data, right: &Data) -> Data {
+pub(super) fn combine(operator: Operator, left: &Data, right: &Data) -> Data {
     let bytes = left.as_bytes().iter().zip(right.as_bytes());
     let bytes: Vec<_> = bytes
         .map(|(left, right)| match operator {
@@ -617,7 +274,7 @@ fn combine(operator: Operator, left: &Data, right: &Data) -> Data {
     Data::new(&bytes)
 }
 
-fn mismatch(expr: &Expr, kind: Kind) -> Fault {
+pub(super) fn mismatch(expr: &Expr, kind: Kind) -> Fault {
     let found = match &expr.kind {
         ExprKind::Set(_) => "a set",
         ExprKind::SetName(_) => "a set reference",

@@ -3,6 +3,8 @@
 //! nft does the same in src/evaluate.c. What depends on the kernel's expressions (implicit dependencies, byte order of
 //! comparisons, registers) is left to the compiler.
 
+mod assignment;
+mod comparison;
 mod context;
 mod describe;
 mod element;

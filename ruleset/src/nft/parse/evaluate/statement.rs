@@ -4,8 +4,9 @@ use nftwire::Family;
 
 use super::super::source::{Fault, Span};
 use super::super::syntax::{self, Expr, ExprKind, RejectWith as With, Stmt, StmtKind};
+use super::assignment::is_payload;
 use super::element::key_kinds;
-use super::expression::{is_payload, kind_of, verdict};
+use super::expression::{kind_of, verdict};
 use super::{Evaluated, Evaluator, Kind};
 use crate::model::statement::{Counter, Forward, Log, Queue, Reject, RejectWith, Tproxy, Update, UpdateOp};
 use crate::{DataType, Expression, Map, Range, Selector, Set, Statement};
