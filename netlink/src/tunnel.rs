@@ -93,7 +93,14 @@ impl TunnelObject {
             }
         }
         tunnel.id = id.ok_or(DecodeError::Missing { attribute: uapi::NFTA_TUNNEL_KEY_ID })?;
+        if !tunnel.is_ipv6() {
+            tunnel.flow_label = 0;
+        }
         Ok(tunnel)
+    }
+
+    fn is_ipv6(&self) -> bool {
+        [self.source, self.destination].into_iter().flatten().any(|address| address.is_ipv6())
     }
 
     fn addresses(&mut self, nest: Attr<'_>) -> Result<(), DecodeError> {
@@ -111,8 +118,7 @@ impl TunnelObject {
 
     pub(crate) fn encode(&self, writer: &mut AttrWriter) {
         writer.put_be32(uapi::NFTA_TUNNEL_KEY_ID, self.id);
-        let is_ipv6 =
-            matches!((self.destination, self.source), (Some(IpAddr::V6(_)), _) | (_, Some(IpAddr::V6(_))));
+        let is_ipv6 = self.is_ipv6();
         let nest = if is_ipv6 { uapi::NFTA_TUNNEL_KEY_IP6 } else { uapi::NFTA_TUNNEL_KEY_IP };
         writer.nest(nest, |writer| {
             for (kind, address) in [

@@ -64,12 +64,8 @@ fn counter() -> impl Strategy<Value = Counter> {
 }
 
 fn quota() -> impl Strategy<Value = Quota> {
-    // Without NFT_QUOTA_F_DEPLETED, which is never sent.
-    any::<(u64, u32, u64)>().prop_map(|(bytes, flags, consumed)| Quota {
-        bytes,
-        flags: flags & !uapi::NFT_QUOTA_F_DEPLETED,
-        consumed,
-    })
+    any::<(u64, u32, u64)>()
+        .prop_map(|(bytes, flags, consumed)| quota_as_sent(Quota { bytes, flags, consumed }))
 }
 
 fn connlimit() -> impl Strategy<Value = Connlimit> {
@@ -452,8 +448,29 @@ fn read_as_everything(bytes: &[u8]) {
     }
 }
 
+/// What is sent of a quota, and received again: NFT_QUOTA_F_DEPLETED is only in dumps.
+fn quota_as_sent(quota: Quota) -> Quota {
+    Quota { flags: quota.flags & !uapi::NFT_QUOTA_F_DEPLETED, ..quota }
+}
+
+fn as_sent(expression: Expr<'_>) -> Expr<'_> {
+    match expression {
+        Expr::Quota(quota) => Expr::Quota(quota_as_sent(quota)),
+        Expr::Dynset(dynset) => {
+            let expressions = dynset.expressions.into_iter().map(as_sent).collect();
+            Expr::Dynset(Dynset { expressions, ..dynset })
+        }
+        expression => expression,
+    }
+}
+
 fn read_again(received: &Message<'_>) {
     if let Ok(object) = Object::decode(received) {
+        let data = match object.data {
+            ObjectData::Quota(quota) => ObjectData::Quota(quota_as_sent(quota)),
+            data => data,
+        };
+        let object = Object { data, ..object };
         let again = message(|batch| batch.add_object(&object));
         assert_eq!(Object::decode(&read(&again)), Ok(Object { handle: 0, references: 0, ..object }));
     }
@@ -461,7 +478,10 @@ fn read_again(received: &Message<'_>) {
         let again = message(|batch| batch.add_flowtable(&flowtable));
         assert_eq!(Flowtable::decode(&read(&again)), Ok(Flowtable { handle: 0, references: 0, ..flowtable }));
     }
-    if let Ok(chain) = Chain::decode(received) {
+    // Without a name of its own the kernel names it.
+    if let Ok(chain) = Chain::decode(received)
+        && !(chain.name.as_bytes().is_empty() && chain.flags.contains(ChainFlags::BINDING))
+    {
         let again = message(|batch| batch.add_chain(&chain));
         assert_eq!(Chain::decode(&read(&again)), Ok(Chain { handle: 0, references: 0, ..chain }));
     }
@@ -471,7 +491,8 @@ fn read_again(received: &Message<'_>) {
     if let Ok(list) = ElementList::decode(received) {
         for element in list.elements().flatten() {
             let again = message(|batch| batch.add_elements(&list, std::slice::from_ref(&element)));
-            let element = Element { expiration: 0, ..element };
+            let expressions = element.expressions.into_iter().map(as_sent).collect();
+            let element = Element { expiration: 0, expressions, ..element };
             assert_eq!(
                 ElementList::decode(&read(&again)).unwrap().elements().collect::<Vec<_>>(),
                 [Ok(element)]
@@ -480,7 +501,7 @@ fn read_again(received: &Message<'_>) {
     }
     if let Ok(rule) = Rule::decode(received) {
         for expression in rule.expressions().flatten() {
-            assert_eq!(decode(&encode(&expression)), expression);
+            assert_eq!(decode(&encode(&expression)), as_sent(expression));
         }
     }
 }
