@@ -221,21 +221,14 @@ impl Decompiler<'_> {
             let right = Expression::Prefix(Box::new(Prefix { value: value.into(), len: ones }));
             return self.push_match(left, op, right);
         }
-        match left {
-            Expression::Selector(Selector::Raw(raw)) => {
-                if let Some((trimmed, _)) = trim(&self.context, raw, &mask.data) {
-                    let data = slice(&value.data, trimmed.offset - raw.offset, trimmed.len);
-                    return self.compare_trimmed(trimmed, op, &data);
+        if let Some(part) = masked_part(&self.context, &left, &mask) {
+            let data = part.of(&value.data);
+            return match part.selector {
+                Selector::Raw(raw) => self.compare_trimmed(raw, op, &data),
+                selector => {
+                    self.push_match(selector.into(), op, Expression::constant(selector.data_type(), data));
                 }
-            }
-            Expression::Selector(Selector::Option(option)) => {
-                if let Some((option, shift)) = super::resolve::trim_option(option, &mask.data) {
-                    let value = super::resolve::shift_right(&value.data, shift);
-                    let right = Expression::constant(option.data_type(), value);
-                    return self.push_match(Selector::Option(option).into(), op, right);
-                }
-            }
-            _ => {}
+            };
         }
         let left = Expression::binary(left, Operator::And, mask.into());
         self.push_match(left, op, spread(value));
@@ -268,16 +261,25 @@ impl Decompiler<'_> {
         let (mut left, swapped) = (loaded.expression, loaded.swapped);
         self.at(&mut left, |this, left| {
             this.resolve(left, false);
-            let part = masked_part(&this.context, left);
+            let part = match left {
+                Expression::Binary(binary) if binary.operator == Operator::And => match &binary.right {
+                    Expression::Constant(mask) => masked_part(&this.context, &binary.left, mask),
+                    _ => None,
+                },
+                _ => None,
+            };
             if let Some(part) = &part {
-                *left = part.selector.into();
-                this.imply(&part.selector);
+                let selector = match part.selector {
+                    Selector::Raw(raw) => complete(&this.context, raw),
+                    selector => selector,
+                };
+                *left = selector.into();
+                this.imply(&selector);
             }
             let data_type = left.data_type().unwrap_or(DataType::Integer);
             let end = |data: &Data| {
                 let data = if swapped { reversed(data) } else { data.clone() };
-                let data = part.as_ref().map_or_else(|| data.clone(), |part| part.of(&data));
-                Expression::constant(data_type, data)
+                Expression::constant(data_type, part.as_ref().map_or(data.clone(), |part| part.of(&data)))
             };
             let right = Expression::Range(Box::new(Range { from: end(&range.from), to: end(&range.to) }));
             this.push(Statement::Match { left: left.clone(), op, right });
@@ -364,7 +366,7 @@ pub(super) fn reference(name: Text<'_>, set: &Set) -> Expression {
     if set.is_anonymous() { Expression::Set(set.elements.clone()) } else { Expression::SetName(name.into()) }
 }
 
-/// A field that does not fill the bytes that are loaded for it.
+/// What a mask leaves of the bytes that are loaded.
 struct MaskedPart {
     selector: Selector,
     /// From the first bit of what is loaded
@@ -380,15 +382,13 @@ impl MaskedPart {
     }
 }
 
-/// The field that a mask leaves of what is read.
-fn masked_part(context: &Context, expression: &Expression) -> Option<MaskedPart> {
-    let Expression::Binary(binary) = expression else { return None };
-    let (Operator::And, Expression::Constant(mask)) = (binary.operator, &binary.right) else { return None };
-    match &binary.left {
+/// The bytes of a header that a mask leaves, or the part of an option.
+fn masked_part(context: &Context, read: &Expression, mask: &Constant) -> Option<MaskedPart> {
+    match read {
         Expression::Selector(Selector::Raw(raw)) => {
             let (trimmed, _) = trim(context, *raw, &mask.data)?;
-            let selector = complete(context, trimmed);
-            Some(MaskedPart { selector, start: trimmed.offset - raw.offset, len: trimmed.len })
+            let start = trimmed.offset - raw.offset;
+            Some(MaskedPart { selector: Selector::Raw(trimmed), start, len: trimmed.len })
         }
         Expression::Selector(Selector::Option(option)) => {
             let (trimmed, _) = super::resolve::trim_option(*option, &mask.data)?;
