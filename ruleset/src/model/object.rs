@@ -265,14 +265,18 @@ impl Set {
         self.flags & nftwire::uapi::NFT_SET_ANONYMOUS != 0
     }
 
-    /// What nft calls it: a set, a map, or a meter, which a rule made by itself.
+    /// What nft calls it.
     pub(crate) fn keyword(&self) -> &'static str {
-        let by_rules = self.flags & nftwire::uapi::NFT_SET_EVAL != 0;
         match &self.value {
             Some(_) => "map",
-            None if by_rules && self.is_anonymous() => "meter",
+            None if self.is_meter() => "meter",
             None => "set",
         }
+    }
+
+    /// Whether a rule made it, and fills it.
+    pub(crate) fn is_meter(&self) -> bool {
+        self.is_anonymous() && self.flags & nftwire::uapi::NFT_SET_EVAL != 0
     }
 
     /// Whether both are the same but for names, handles and where they come from.

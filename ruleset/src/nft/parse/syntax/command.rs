@@ -1,7 +1,5 @@
 //! Commands, and what they are about.
 
-use nftwire::uapi;
-
 use crate::model::statement::ObjectKind;
 use crate::{Family, Set};
 
@@ -186,7 +184,7 @@ impl SetKind {
         match self {
             Self::Set => !set.is_anonymous() && set.value.is_none(),
             Self::Map => !set.is_anonymous() && set.value.is_some(),
-            Self::Meter => set.is_anonymous() && set.flags & uapi::NFT_SET_EVAL != 0,
+            Self::Meter => set.is_meter(),
         }
     }
 }
