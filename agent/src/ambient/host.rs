@@ -36,8 +36,8 @@ pub(super) enum Job {
     Read,
     /// Make the rules
     Program,
-    /// Add addresses of a pod
-    Add(NewProbes),
+    /// Add addresses of pods
+    Add(Vec<NewProbes>),
     /// Remove those that are the pod's
     Remove(Uid, BTreeSet<IpAddr>),
     /// Make exactly the rules of Istio's native backend, or not, from now on
@@ -88,26 +88,17 @@ pub(super) fn start(
         branches: Branches::default(),
     };
     thread::Builder::new().name(THREAD.to_owned()).spawn(move || {
-        let mut next = jobs.recv().ok();
-        while let Some(job) = next {
-            let mut following = jobs.try_recv().ok();
-            match job {
-                // Those of many pods that come at once are one transaction.
-                Job::Add(first) => {
-                    let mut pods = vec![first];
-                    while let Some(Job::Add(pod)) = following {
-                        pods.push(pod);
-                        following = jobs.try_recv().ok();
-                    }
-                    host.add_probes(pods).into_iter().for_each(&results);
-                }
-                job => {
-                    if let Some(result) = host.work(job) {
-                        results(result);
-                    }
+        let mut following = None;
+        while let Some(mut job) = following.take().or_else(|| jobs.recv().ok()) {
+            // Those of many pods that come at once are one transaction.
+            if let Job::Add(pods) = &mut job {
+                following = jobs.try_recv().ok();
+                while let Some(Job::Add(more)) = following {
+                    pods.extend(more);
+                    following = jobs.try_recv().ok();
                 }
             }
-            next = following.or_else(|| jobs.recv().ok());
+            host.work(job).into_iter().for_each(&results);
         }
     })?;
     Ok(sender)
@@ -125,24 +116,24 @@ struct Host {
 }
 
 impl Host {
-    fn work(&mut self, job: Job) -> Option<Input> {
-        Some(match job {
-            Job::Read => Input::HostRead(text(self.read())),
-            Job::Program => Input::HostProgrammed(text(self.program())),
-            Job::Add(pod) => return self.add_probes(vec![pod]).pop(),
+    fn work(&mut self, job: Job) -> Vec<Input> {
+        match job {
+            Job::Read => vec![Input::HostRead(text(self.read()))],
+            Job::Program => vec![Input::HostProgrammed(text(self.program()))],
+            Job::Add(pods) => self.add_probes(pods),
             Job::Remove(uid, addresses) => {
                 let result = text(self.remove(&uid, &addresses));
-                Input::ProbesRemoved(uid, addresses, result)
+                vec![Input::ProbesRemoved(uid, addresses, result)]
             }
             Job::Native(native) => {
                 self.settings.pod.native_nftables = native;
-                return None;
+                Vec::new()
             }
             Job::Destroy(reply) => {
                 let _ = reply.send(text(self.destroy()));
-                return None;
+                Vec::new()
             }
-        })
+        }
     }
 
     fn read(&mut self) -> Result<(bool, Vec<(IpAddr, Uid)>), HostError> {

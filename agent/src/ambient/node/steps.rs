@@ -23,7 +23,7 @@ impl Node {
             Action::Program(uid, netns, settings) => self.program(uid, netns, settings),
             Action::Inspect(uid, netns, settings) => self.inspect(uid, netns, settings),
             Action::Unprogram(uid, netns) => self.unprogram(uid, netns),
-            Action::AddProbes(uid, addresses) => self.on_host(host::Job::Add((uid, addresses))),
+            Action::AddProbes(uid, addresses) => self.on_host(host::Job::Add(vec![(uid, addresses)])),
             Action::RemoveProbes(uid, addresses) => self.on_host(host::Job::Remove(uid, addresses)),
             Action::ReadHost => self.on_host(host::Job::Read),
             Action::ProgramHost => self.on_host(host::Job::Program),
