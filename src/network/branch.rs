@@ -2,7 +2,7 @@
 //! pods.
 //!
 //! All traffic of such a pod takes the provider's network, by a routing table of its own: `iif LINK lookup TABLE`, where
-//! `TABLE` has the pod's address behind `LINK`. The node's own packets for the pod, such as the kubelet's probes, take the
+//! `TABLE` routes the pod's address over `LINK`. The node's own packets for the pod, such as the kubelet's probes, take the
 //! provider's network, too; there a probe's source address is nobody's. Two rules keep them on the node.
 
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ pub struct BranchRoute {
     pub address: IpAddr,
     /// The name of the link to the pod
     pub link: String,
-    /// The routing table that has the pod's address behind the link
+    /// The routing table that routes the pod's address over the link
     pub table: u32,
     /// The priority of the rule by which what comes from the link is routed by that table
     pub priority: u32,

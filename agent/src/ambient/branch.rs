@@ -57,7 +57,7 @@ impl Branches {
         }
         if routes.add_branch_rules(&branch)? == Change::Made {
             let BranchRoute { address, link, table, .. } = &branch;
-            tracing::info!(target: "cni-agent", "probes of {address} stay on the node: it is behind {link}, by table {table}");
+            tracing::info!(target: "cni-agent", "probes of {address} stay on the node: table {table} routes it over {link}");
         }
         self.made.insert(branch.address, branch);
         Ok(())

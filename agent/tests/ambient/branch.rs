@@ -38,7 +38,7 @@ impl Provider {
         Self { _network: network }
     }
 
-    /// A pod's namespace behind `link`.
+    /// A pod's namespace, to which `link` leads.
     fn sandbox(node: &Node, link: &str) -> Sandbox {
         let sandbox = node.sandbox(&[]);
         let (host, pod) = (node.host.name.as_str(), sandbox.namespace.name.as_str());
