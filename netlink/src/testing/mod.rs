@@ -6,6 +6,7 @@
 
 mod bindings;
 mod listed;
+mod messages;
 mod properties;
 mod read_back;
 mod strategy;
