@@ -144,8 +144,18 @@ impl Received {
 
     /// The messages of the dump in it, in order.
     pub fn messages(&self) -> impl Iterator<Item = Result<Message<'_>, DecodeError>> {
-        let headers = headers(&self.bytes, self.sequence);
-        headers.map(|header| header.and_then(|header| Message::decode(header.nlmsg_type, header.payload)))
+        self.messages_of(uapi::NFNL_SUBSYS_NFTABLES)
+    }
+
+    /// As [`Received::messages`], of another subsystem of netfilter.
+    pub(crate) fn messages_of(
+        &self,
+        subsystem: u8,
+    ) -> impl Iterator<Item = Result<Message<'_>, DecodeError>> {
+        headers(&self.bytes, self.sequence).map(move |header| {
+            let header = header?;
+            Message::decode_of(subsystem, header.nlmsg_type, header.payload)
+        })
     }
 
     /// Its bytes as received, headers included.

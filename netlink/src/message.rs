@@ -82,7 +82,7 @@ impl FromStr for Family {
     }
 }
 
-/// A received nf_tables message: header fields and attributes.
+/// A received message of nf_tables: header fields and attributes.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     /// What it is about, among `enum nf_tables_msg_types`: `NFT_MSG_NEWRULE`, …
@@ -96,14 +96,19 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Reads what follows the `nlmsghdr` of a message of type `nlmsg_type`.
+    /// Reads what follows the `nlmsghdr` of a message of nf_tables of type `nlmsg_type`.
     pub(crate) fn decode(nlmsg_type: u16, payload: &'a [u8]) -> Result<Self, DecodeError> {
+        Self::decode_of(uapi::NFNL_SUBSYS_NFTABLES, nlmsg_type, payload)
+    }
+
+    /// As [`Message::decode`], of another subsystem of netfilter.
+    pub(crate) fn decode_of(wanted: u8, nlmsg_type: u16, payload: &'a [u8]) -> Result<Self, DecodeError> {
         let [subsystem, kind] = nlmsg_type.to_be_bytes();
         let Some((&[family, _version, resource_0, resource_1], attributes)) = payload.split_first_chunk()
         else {
             return Err(DecodeError::MessageLength);
         };
-        if subsystem != uapi::NFNL_SUBSYS_NFTABLES {
+        if subsystem != wanted {
             return Err(DecodeError::MessageType { nlmsg_type });
         }
         Ok(Self {

@@ -16,7 +16,9 @@ use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use crate::dump::Progress;
 use crate::message::{self, Datagram, Header};
 use crate::reply::Reply;
-use crate::{AttrWriter, Batch, DecodeError, Error, Family, Location, Message, Namespace, Received, Refusal};
+use crate::{
+    AttrWriter, Batch, DecodeError, Error, Family, Location, Message, Namespace, Received, Refusal, uapi,
+};
 
 pub(crate) const NLMSG_ERROR: u16 = 2;
 pub(crate) const NLMSG_DONE: u16 = 3;
@@ -290,7 +292,17 @@ impl Socket {
         mut each: impl FnMut(Received) -> Result<Vec<u8>, Error>,
     ) -> Result<(), Error> {
         let sequence = self.ask(kind, flags, family, ask)?;
-        let single = flags & NLM_F_DUMP != NLM_F_DUMP;
+        self.answers(sequence, flags & NLM_F_DUMP != NLM_F_DUMP, buffer, each)
+    }
+
+    /// Hands every datagram of the reply to this request to `each`, which gives a buffer for the next one.
+    pub(crate) fn answers(
+        &self,
+        sequence: u32,
+        single: bool,
+        buffer: &mut Vec<u8>,
+        mut each: impl FnMut(Received) -> Result<Vec<u8>, Error>,
+    ) -> Result<(), Error> {
         let mut progress = Progress::default();
         // After an error of the reader the dump is still received to its end: what is left of it would come up as the
         // next request's reply, and the kernel refuses a second dump while one is under way (EBUSY).
@@ -332,6 +344,18 @@ impl Socket {
     }
 }
 
+    ) -> Result<u32, Error> {
+        self.ask_of(uapi::NFNL_SUBSYS_NFTABLES, kind, flags, family, ask)
+    }
+
+    /// As [`Socket::ask`], of another subsystem of netfilter.
+    pub(crate) fn ask_of(
+        &mut self,
+        subsystem: u8,
+        kind: u8,
+        flags: u16,
+        family: Family,
+        ask: impl FnOnce(&mut AttrWriter),
 /// What no other thread of the process has, nor has had. [`std::thread::current`] says as much, for the price of four to six
 /// system calls with musl: it allocates with the C library's allocator, and makes a key for the thread's end.
 fn thread_number() -> usize {

@@ -7,6 +7,7 @@
 
 // include/uapi/linux/netfilter/nfnetlink.h
 pub const NFNL_SUBSYS_NFTABLES: u8 = 10;
+pub const NFNL_SUBSYS_HOOK: u8 = 12; // 5.14
 pub const NFNL_MSG_BATCH_BEGIN: u16 = 16;
 pub const NFNL_MSG_BATCH_END: u16 = 17;
 pub const NFNETLINK_V0: u8 = 0;
@@ -19,6 +20,8 @@ pub const NF_INET_FORWARD: u32 = 2;
 pub const NF_INET_LOCAL_OUT: u32 = 3;
 pub const NF_INET_POST_ROUTING: u32 = 4;
 pub const NF_INET_INGRESS: u32 = 5;
+pub const NF_NETDEV_INGRESS: u32 = 0;
+pub const NF_NETDEV_EGRESS: u32 = 1; // 5.16
 pub const NF_DROP: i32 = 0;
 pub const NF_ACCEPT: i32 = 1;
 pub const NFPROTO_UNSPEC: u8 = 0;
@@ -28,6 +31,21 @@ pub const NFPROTO_ARP: u8 = 3;
 pub const NFPROTO_NETDEV: u8 = 5;
 pub const NFPROTO_BRIDGE: u8 = 7;
 pub const NFPROTO_IPV6: u8 = 10;
+
+// include/uapi/linux/netfilter/nfnetlink_hook.h, from 5.14 on
+pub const NFNL_MSG_HOOK_GET: u8 = 0;
+pub const NFNLA_HOOK_HOOKNUM: u16 = 1;
+pub const NFNLA_HOOK_PRIORITY: u16 = 2;
+pub const NFNLA_HOOK_DEV: u16 = 3;
+pub const NFNLA_HOOK_FUNCTION_NAME: u16 = 4;
+pub const NFNLA_HOOK_MODULE_NAME: u16 = 5;
+pub const NFNLA_HOOK_CHAIN_INFO: u16 = 6;
+pub const NFNLA_HOOK_INFO_DESC: u16 = 1;
+pub const NFNLA_HOOK_INFO_TYPE: u16 = 2;
+pub const NFNL_HOOK_TYPE_NFTABLES: u32 = 1;
+pub const NFNLA_CHAIN_TABLE: u16 = 1;
+pub const NFNLA_CHAIN_FAMILY: u16 = 2;
+pub const NFNLA_CHAIN_NAME: u16 = 3;
 
 // include/uapi/linux/netfilter/nf_nat.h
 pub const NF_NAT_RANGE_MAP_IPS: u32 = 1;

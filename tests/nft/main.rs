@@ -12,6 +12,7 @@ mod elsewhere;
 mod errors;
 mod foreign;
 mod harness;
+mod hooks;
 mod json;
 mod knftables;
 mod load;

@@ -2,7 +2,7 @@
 
 use nftwire::{ElementList, Error, Family, Reader, Socket};
 
-use super::{Settings, failure, interval, is_missing};
+use super::{Settings, failure, hooks, interval, is_missing};
 use crate::listing;
 use crate::model::statement::ObjectKind;
 use crate::nft::compile::{SetKey, named_set};
@@ -122,7 +122,12 @@ impl<'a> Lister<'a> {
                 }
                 Ok(self.show(tables, false))
             }
-            ListWhat::Hooks => Err(Fault::new(self.span, "`list hooks` is not supported")),
+            ListWhat::Hooks(family, device) => {
+                if self.settings.json {
+                    return Err(Fault::new(self.span, "hooks have no JSON"));
+                }
+                hooks::list(self.socket, *family, device.as_ref(), self.span)
+            }
             ListWhat::Rules(..) | ListWhat::Rule(..) | ListWhat::Elements(..) => {
                 Err(Fault::new(self.span, "this can only be reset"))
             }

@@ -2,6 +2,7 @@
 
 mod change;
 mod events;
+mod hooks;
 mod interval;
 mod list;
 mod location;

@@ -336,11 +336,9 @@ impl Parser<'_> {
             "flowtables" => ListWhat::Flowtables(self.explicit_family()),
             "flowtable" => ListWhat::Flowtable(self.item()?),
             "hooks" => {
-                self.explicit_family();
-                if self.keyword("device") {
-                    self.string()?;
-                }
-                ListWhat::Hooks
+                let family = self.explicit_family();
+                let device = if self.keyword("device") { Some(self.string()?) } else { None };
+                ListWhat::Hooks(family, device)
             }
             "ct" => {
                 let word = self.word().to_owned();

@@ -220,6 +220,6 @@ pub(crate) enum ListWhat {
     Rules(Option<Family>, Option<TableSpec>, Option<Name>),
     /// `rule`
     Rule(ItemSpec, u64),
-    /// `hooks`
-    Hooks,
+    /// `hooks`, of a family or of all, and of a device
+    Hooks(Option<Family>, Option<Name>),
 }
