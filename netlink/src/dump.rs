@@ -346,7 +346,10 @@ impl Socket {
         each: impl FnMut(Received) -> Result<Vec<u8>, Error>,
     ) -> Result<(), Error> {
         let ask = |writer: &mut AttrWriter| query.put(writer);
-        self.exchange(query.kind(), query.flags(), family, ask, &mut Vec::new(), each)
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let dumped = self.exchange(query.kind(), query.flags(), family, ask, &mut buffer, each);
+        self.buffer = buffer;
+        dumped
     }
 }
 

@@ -44,7 +44,9 @@ const SEND_RESERVE: usize = 32;
 pub struct Socket {
     inner: netlink_sys::Socket,
     sequence: u32,
-    buffer: Vec<u8>,
+    pub(crate) buffer: Vec<u8>,
+    /// For the next request
+    request_buffer: Vec<u8>,
     /// How much is received at once, which is how large the kernel makes a dump's parts
     window: usize,
     /// The [`thread_number`] of the one that opened it, in whose network namespace it is
@@ -81,11 +83,12 @@ impl Socket {
         inner.set_ext_ack(true).map_err(Error::Open)?;
         inner.set_cap_ack(true).map_err(Error::Open)?;
         let opened_by = thread_number();
-        let (sequence, buffer, window) = (0, Vec::new(), RECEIVE_BUFFER);
+        let (sequence, window) = (0, RECEIVE_BUFFER);
         Ok(Self {
             inner,
             sequence,
-            buffer,
+            buffer: Vec::new(),
+            request_buffer: Vec::new(),
             window,
             opened_by,
             witness: None,
@@ -99,14 +102,23 @@ impl Socket {
     /// it sees is not of this generation.
     pub(crate) fn witness(&mut self, generation: u32, window: usize) -> Option<&mut Self> {
         let has_it = self.witness.as_ref().is_some_and(|witness| witness.window == window);
-        if !has_it && thread_number() == self.opened_by {
-            // The kernel remembers the largest buffer of a socket, so each size needs its own.
-            let mut witness = Self { window, ..Self::open().ok()? };
-            // Only once something was received does the kernel make parts of the size that is asked for.
-            let same = witness.generation().ok()? == generation;
-            self.witness = same.then(|| Box::new(witness));
+        if !has_it && self.is_opened_here() {
+            self.witness = Self::open_witness(generation, window).map(Box::new);
         }
         self.witness.as_deref_mut().filter(|witness| witness.window == window)
+    }
+
+    /// As [`Socket::witness`], in the thread's network namespace.
+    pub(crate) fn open_witness(generation: u32, window: usize) -> Option<Self> {
+        // The kernel remembers the largest buffer of a socket, so each size needs its own.
+        let mut witness = Self { window, ..Self::open().ok()? };
+        // Only once something was received does the kernel make parts of the size that is asked for.
+        (witness.generation().ok()? == generation).then_some(witness)
+    }
+
+    /// Whether this thread has opened it, and is in its network namespace unless it went elsewhere.
+    pub(crate) fn is_opened_here(&self) -> bool {
+        thread_number() == self.opened_by
     }
 
     /// Opens a socket in another network namespace; the caller stays in its own.
@@ -289,7 +301,7 @@ impl Socket {
         family: Family,
         ask: impl FnOnce(&mut AttrWriter),
         buffer: &mut Vec<u8>,
-        mut each: impl FnMut(Received) -> Result<Vec<u8>, Error>,
+        each: impl FnMut(Received) -> Result<Vec<u8>, Error>,
     ) -> Result<(), Error> {
         let sequence = self.ask(kind, flags, family, ask)?;
         self.answers(sequence, flags & NLM_F_DUMP != NLM_F_DUMP, buffer, each)
@@ -333,18 +345,6 @@ impl Socket {
         family: Family,
         ask: impl FnOnce(&mut AttrWriter),
     ) -> Result<u32, Error> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let mut writer = AttrWriter::default();
-        let start = message::begin(&mut writer, kind, flags, family);
-        ask(&mut writer);
-        message::end(&mut writer, start);
-        message::number(&mut writer, start, self.sequence, false);
-        self.send(writer.as_bytes())?;
-        Ok(self.sequence)
-    }
-}
-
-    ) -> Result<u32, Error> {
         self.ask_of(uapi::NFNL_SUBSYS_NFTABLES, kind, flags, family, ask)
     }
 
@@ -356,6 +356,20 @@ impl Socket {
         flags: u16,
         family: Family,
         ask: impl FnOnce(&mut AttrWriter),
+    ) -> Result<u32, Error> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut writer = AttrWriter::with_buffer(std::mem::take(&mut self.request_buffer));
+        let nlmsg_type = u16::from_be_bytes([subsystem, kind]);
+        let start = message::begin_raw(&mut writer, nlmsg_type, flags, family.number(), 0);
+        ask(&mut writer);
+        message::end(&mut writer, start);
+        message::number(&mut writer, start, self.sequence, false);
+        let sent = self.send(writer.as_bytes());
+        self.request_buffer = writer.into_buffer();
+        sent.map(|()| self.sequence)
+    }
+}
+
 /// What no other thread of the process has, nor has had. [`std::thread::current`] says as much, for the price of four to six
 /// system calls with musl: it allocates with the C library's allocator, and makes a key for the thread's end.
 fn thread_number() -> usize {

@@ -42,8 +42,10 @@ impl Believed {
 /// What a reading consists of, without what counts by itself.
 #[derive(Debug, Default)]
 pub(super) struct Identity {
-    /// A handle or a hash for each entry, in order; of elements sorted
+    /// A hash for each entry, in order; of elements sorted
     entries: Vec<u64>,
+    /// The same, sorted
+    sorted: Vec<u64>,
     /// How many entries there were at the end of each part
     ends: Vec<usize>,
     /// Whether the last part is so full that the kernel may have ended it for that
@@ -51,6 +53,8 @@ pub(super) struct Identity {
     /// The chain that rules are read of, and the last rule's handle
     chain: Vec<u8>,
     previous: u64,
+    /// A hash of the table that rules are read of: each table has handles of its own
+    table: u64,
     /// Hashes of the chains whose rules were read
     chains: HashSet<u64>,
     /// Whether a rule does not follow the one before it
@@ -105,15 +109,24 @@ impl Identity {
                 _ => {}
             }
         }
-        let place = [&[message.family.number()], table, &[0], chain].concat();
-        if self.chain != place {
-            self.torn |= !self.chains.insert(hash(&place));
-            (self.chain, self.previous) = (place, 0);
+        let family = message.family.number();
+        if !self.is_of_chain(family, table, chain) {
+            self.chain.clear();
+            [&[family], table, &[0], chain].iter().for_each(|part| self.chain.extend_from_slice(part));
+            self.torn |= !self.chains.insert(hash(&self.chain));
+            self.table = hash(&self.chain[..=table.len()]);
+            self.previous = 0;
         }
         self.torn |= position != self.previous;
         self.previous = handle;
-        self.entries.push(handle);
+        self.entries.push(self.table.wrapping_add(handle));
         Ok(())
+    }
+
+    /// Whether this is the chain whose rules are read.
+    fn is_of_chain(&self, family: u8, table: &[u8], chain: &[u8]) -> bool {
+        let table_and_chain = self.chain.strip_prefix(&[family]).and_then(|names| names.strip_prefix(table));
+        table_and_chain.and_then(|rest| rest.strip_prefix(&[0])) == Some(chain)
     }
 
     fn add_name(&mut self, message: &Message<'_>, name: &[u16]) -> Result<(), DecodeError> {
@@ -143,14 +156,35 @@ impl Identity {
 
     /// Whether nothing occurs twice, and rules follow each other.
     pub(super) fn finish(&mut self, query: &Query<'_>) -> bool {
-        let mut sorted = self.entries.clone();
-        sorted.sort_unstable();
-        let twice = sorted.windows(2).any(|pair| pair[0] == pair[1]);
+        // Handles mostly ascend.
+        if self.entries.is_sorted_by(|one, next| one < next) {
+            return !self.torn;
+        }
+        self.sorted.clone_from(&self.entries);
+        self.sorted.sort_unstable();
+        let twice = self.sorted.windows(2).any(|pair| pair[0] == pair[1]);
         if matches!(query, Query::Elements { .. }) {
             // A set's elements have no order.
-            self.entries = sorted;
+            self.entries.clone_from(&self.sorted);
         }
         !twice && !self.torn
+    }
+
+    /// Nothing yet, in the same memory.
+    pub(super) fn cleared(mut self) -> Self {
+        let Self { entries, sorted, ends, is_full, chain, previous, table, chains, torn } = &mut self;
+        entries.clear();
+        sorted.clear();
+        ends.clear();
+        chain.clear();
+        chains.clear();
+        (*is_full, *previous, *table, *torn) = (false, 0, 0, false);
+        self
+    }
+
+    /// In how many parts it came so far.
+    pub(super) fn parts(&self) -> usize {
+        self.ends.len()
     }
 
     /// Whether the kernel had no reason to make a second part.
@@ -210,8 +244,12 @@ mod tests {
 
     /// Rules by chain, handle and the handle before.
     fn rules(rules: &[(&str, u64, u64)]) -> Received {
+        rules_of("t", rules)
+    }
+
+    fn rules_of(table: &str, rules: &[(&str, u64, u64)]) -> Received {
         datagram(rules, |writer, (chain, handle, position)| {
-            writer.put_str(uapi::NFTA_RULE_TABLE, "t");
+            writer.put_str(uapi::NFTA_RULE_TABLE, table);
             writer.put_str(uapi::NFTA_RULE_CHAIN, chain);
             writer.put_be64(uapi::NFTA_RULE_HANDLE, handle);
             if position != 0 {
@@ -274,6 +312,14 @@ mod tests {
         // The tail of a chain, and a whole one: nothing of it shows.
         assert!(is_sound(&RULES, &[rules(&whole[..2]), rules(&whole[3..])]));
         assert!(is_sound(&RULES, &[rules(&whole[..3])]));
+    }
+
+    #[test]
+    fn each_table_has_handles_of_its_own() {
+        let whole = [("a", 7, 0), ("a", 9, 7), ("b", 10, 0)];
+        let (one, other) = (|| rules_of("t", &whole), || rules_of("u", &whole));
+        assert!(is_sound(&RULES, &[one(), other()]));
+        assert!(!is_sound(&RULES, &[one(), other(), one()]));
     }
 
     #[test]
