@@ -7,9 +7,10 @@
 //!
 //! fn intercept(pids: &[u32]) -> Vec<Result<(), ApplyError>> {
 //!     let interception = PodInterception { dns: true, ..PodInterception::default() }.interception();
+//!     let prepared = interception.prepare();
 //!     in_each(pids, |&pid| {
 //!         let pod = Namespace::from_pid(pid)?;
-//!         inside(&pod, |nft, routes| interception.apply(nft, routes, Counters::Keep))?;
+//!         inside(&pod, |nft, routes| prepared.apply(nft, routes, Counters::Keep))?;
 //!         Ok(())
 //!     })
 //! }
@@ -47,7 +48,19 @@ pub fn inside<T: Send, E>(
 where
     E: Send + From<NamespaceError> + From<nftwire::Error> + From<RouteError>,
 {
-    let work = || work(&mut Socket::open()?, &mut RouteSocket::open()?);
+    inside_with(namespace, RouteSocket::open, work)
+}
+
+/// As [`inside`], with a socket for routes that is opened there so.
+pub(crate) fn inside_with<T: Send, E>(
+    namespace: &Namespace,
+    open: impl FnOnce() -> Result<RouteSocket, RouteError> + Send,
+    work: impl FnOnce(&mut Socket, &mut RouteSocket) -> Result<T, E> + Send,
+) -> Result<T, E>
+where
+    E: Send + From<NamespaceError> + From<nftwire::Error> + From<RouteError>,
+{
+    let work = || work(&mut Socket::open()?, &mut open()?);
     if ENDS_WITH_ITS_WORK.get() {
         namespace.enter_for_good()?;
         return work();

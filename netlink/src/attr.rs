@@ -14,7 +14,7 @@ const ATTRIBUTE_HEADER: usize = 4;
 ///
 /// An attribute that grows past the 65,535 bytes its length field can hold is remembered, not written wrongly:
 /// [`AttrWriter::overflow`] then has its position, and a [`Batch`](crate::Batch) refuses to be sent.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct AttrWriter {
     bytes: Vec<u8>,
     overflow: Option<usize>,
@@ -26,6 +26,19 @@ impl AttrWriter {
     pub fn with_buffer(mut bytes: Vec<u8>) -> Self {
         bytes.clear();
         Self { bytes, overflow: None }
+    }
+
+    /// Makes room for one more message of a long batch. Doubling would copy it over and over, and the allocator keeps what it was
+    /// copied from; memory that is never written takes no page.
+    pub(crate) fn make_room(&mut self) {
+        /// A message of the usual kinds is shorter.
+        const LONG: usize = 1 << 17;
+        const STEP: usize = 1 << 26;
+        let len = self.bytes.len();
+        if len >= LONG && self.bytes.capacity() - len < LONG {
+            // Where so much cannot be had at once, the buffer grows as any other.
+            let _ = self.bytes.try_reserve_exact(STEP);
+        }
     }
 
     /// What has been written.

@@ -16,7 +16,7 @@ use crate::{
 const ELEMENTS_SPLIT_AT: usize = 48 * 1024;
 
 /// A transaction that is being put together.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[must_use = "nothing is sent before it is committed"]
 pub struct Batch {
     writer: AttrWriter,
@@ -224,6 +224,7 @@ impl Batch {
         family: Family,
         fill: impl FnOnce(&mut AttrWriter),
     ) {
+        self.writer.make_room();
         let start = message::begin(&mut self.writer, kind, flags, family);
         fill(&mut self.writer);
         message::end(&mut self.writer, start);
@@ -319,6 +320,20 @@ mod tests {
 
     fn elements(count: u32) -> Vec<Element<'static>> {
         (0..count).map(|number| Element::new(Data::new(&number.to_be_bytes()))).collect()
+    }
+
+    #[test]
+    fn a_long_batch_is_copied_seldom() {
+        let mut batch = Batch::new();
+        let mut places = std::collections::BTreeSet::new();
+        while batch.writer.len() < 1 << 17 {
+            batch.add_table(&TABLE);
+        }
+        while batch.writer.len() < 8 << 20 {
+            batch.add_table(&TABLE);
+            places.insert(batch.writer.as_bytes().as_ptr());
+        }
+        assert!(places.len() <= 2, "{places:?}");
     }
 
     #[test]

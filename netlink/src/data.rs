@@ -46,8 +46,15 @@ impl Register {
 }
 
 /// Bytes as they are in a register: at most 64 (`NFT_DATA_VALUE_MAXLEN`), 16 of them without an allocation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Data(SmallVec<[u8; 16]>);
+
+/// As one copy: the derived one goes byte by byte.
+impl Clone for Data {
+    fn clone(&self) -> Self {
+        Self::new(self.as_bytes())
+    }
+}
 
 impl Data {
     /// These bytes.

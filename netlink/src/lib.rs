@@ -34,6 +34,7 @@
 #[doc = include_str!("../README.md")]
 mod readme {}
 
+mod alike;
 mod attr;
 mod batch;
 mod chain;
@@ -50,8 +51,8 @@ mod flowtable;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod generation;
-mod location;
 mod hook;
+mod location;
 mod lookup;
 mod message;
 mod name;
@@ -84,8 +85,8 @@ pub use element::{Element, ElementData, ElementList};
 pub use error::{DecodeError, Error, Refusal, errno_text, io_text};
 pub use expr::Expr;
 pub use flowtable::{Flowtable, FlowtableFlags};
-pub use location::{ElementLocation, Location};
 pub use hook::{HookChain, HookFunction};
+pub use location::{ElementLocation, Location};
 pub use message::{Family, Message, UnknownFamilyError};
 pub use name::{Name, Quoted, Text};
 pub use netns::{Namespace, NamespaceError};

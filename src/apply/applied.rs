@@ -4,7 +4,7 @@ use nft_ruleset::Family;
 use nftwire::{Commit, Name, Socket};
 use nix::errno::Errno;
 
-use super::{ApplyError, Counters};
+use super::{ApplyError, Counters, Prepared};
 use crate::interception::Interception;
 use crate::network::{LockError, RouteSocket};
 
@@ -80,7 +80,7 @@ impl Interception {
         routes: &mut RouteSocket,
         counters: Counters,
     ) -> Result<Applied, ApplyError> {
-        self.as_possible(|interception| interception.apply_all(nft, routes, counters))
+        Prepared::once(self).apply(nft, routes, counters)
     }
 
     /// Lets the kernel validate the ruleset without applying it; see [`Socket::check`] for what that costs and
@@ -89,20 +89,39 @@ impl Interception {
     /// # Errors
     /// As [`Interception::apply`].
     pub fn check(&self, nft: &mut Socket) -> Result<Applied, ApplyError> {
-        self.as_possible(|interception| interception.check_all(nft).map(Applied::from))
+        self.as_possible(|rest| rest.unwrap_or(self).check_all(nft).map(Applied::from))
     }
 
+    /// Attempts it as it is, and then what is left without `fib` where the kernel has none.
     fn as_possible(
         &self,
-        mut attempt: impl FnMut(&Self) -> Result<Applied, ApplyError>,
+        mut attempt: impl FnMut(Option<&Self>) -> Result<Applied, ApplyError>,
     ) -> Result<Applied, ApplyError> {
-        match attempt(self) {
+        match attempt(None) {
             Err(error) if error.lacks_fib() => match self.without_fib() {
-                Some(rest) => Ok(Applied { without_fib: true, ..attempt(&rest)? }),
+                Some(rest) => Ok(Applied { without_fib: true, ..attempt(Some(&rest))? }),
                 None => Err(error),
             },
             result => result,
         }
+    }
+}
+
+impl Prepared<'_> {
+    /// As [`Interception::apply`].
+    ///
+    /// # Errors
+    /// As [`Interception::apply`].
+    pub fn apply(
+        &self,
+        nft: &mut Socket,
+        routes: &mut RouteSocket,
+        counters: Counters,
+    ) -> Result<Applied, ApplyError> {
+        self.interception().as_possible(|rest| match rest {
+            None => self.apply_all(nft, routes, counters),
+            Some(rest) => Prepared::once(rest).apply_all(nft, routes, counters),
+        })
     }
 }
 

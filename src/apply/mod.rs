@@ -5,6 +5,7 @@
 
 mod ambient;
 mod applied;
+mod prepared;
 mod settle;
 
 use std::time::Duration;
@@ -24,10 +25,11 @@ pub(crate) use applied::WITHOUT_FIB;
 use nft_ruleset::desired::Desired;
 use nft_ruleset::nft::compile::NotCompiled;
 pub use nft_ruleset::plan::Counters;
-use nft_ruleset::plan::{Plan, PlanError, Subject, Transaction};
+use nft_ruleset::plan::{Comparison, Goal, Plan, PlanError, Subject, Transaction};
 use nft_ruleset::validate::{Invalid, validate};
 use nft_ruleset::{Family, Ruleset};
 use nftwire::feature::Feature;
+pub use prepared::Prepared;
 use settle::Committed;
 
 /// How long a run retries until a generation lasts from the reading to the commit.
@@ -136,27 +138,29 @@ impl Explain for ApplyError {
     }
 }
 
-impl Interception {
+impl Prepared<'_> {
     fn apply_all(
         &self,
         nft: &mut Socket,
         routes: &mut RouteSocket,
         counters: Counters,
     ) -> Result<Applied, ApplyError> {
-        validate(&self.ruleset)?;
+        self.validate()?;
+        let interception = self.interception();
         let (lock, without_lock) = Lock::take_or_reason(routes);
         let mut added = Network::default();
-        let network = self.network.possible_here(routes)?;
+        let network = interception.network.possible_here(routes)?;
         let result = network
             .add(routes, &mut added)
             .map_err(ApplyError::from)
-            .and_then(|()| commit_all(nft, self, counters, lock.as_ref()));
+            .and_then(|()| commit_all(nft, interception, self.goal(), counters, lock.as_ref()));
         match result {
             Ok((applied, replaces)) => {
+                let owned = &interception.owned_network;
                 let leftover =
-                    if replaces { self.owned_network.without(&self.network) } else { Network::default() };
+                    if replaces { owned.without(&interception.network) } else { Network::default() };
                 let committed = Committed {
-                    desired: self.desired(),
+                    desired: interception.desired(),
                     network: &network,
                     leftover: &leftover,
                     alone: lock.is_some(),
@@ -171,7 +175,9 @@ impl Interception {
             },
         }
     }
+}
 
+impl Interception {
     fn check_all(&self, nft: &mut Socket) -> Result<Commit, ApplyError> {
         validate(&self.ruleset)?;
         retry(|| {
@@ -190,7 +196,7 @@ impl Interception {
         let (lock, without_lock) = Lock::take_or_reason(routes);
         let (nothing, owned) = (Ruleset::default(), self.owned.clone().and(&self.ruleset));
         let desired = Desired::new(&nothing, &owned);
-        let (applied, _) = commit(nft, desired, Counters::Reset, None)?;
+        let (applied, _) = commit(nft, desired.into(), Counters::Reset, None)?;
         let committed = Committed {
             desired,
             network: &Network::default(),
@@ -256,21 +262,22 @@ pub(crate) fn apply_ruleset(
     counters: Counters,
 ) -> Result<Applied, ApplyError> {
     validate(&interception.ruleset)?;
-    Ok(commit_all(nft, interception, counters, None)?.0)
+    Ok(commit_all(nft, interception, interception.desired().into(), counters, None)?.0)
 }
 
 /// As [`commit`], in two commits where a base chain has a successor.
 fn commit_all(
     nft: &mut Socket,
     interception: &Interception,
+    goal: Goal<'_>,
     counters: Counters,
     lock: Option<&Lock>,
 ) -> Result<(Applied, bool), ApplyError> {
     if retry(|| holds_predecessor(nft, interception))? {
         validate(&interception.handover)?;
-        commit(nft, interception.handed_over(), Counters::Keep, None)?;
+        commit(nft, interception.handed_over().into(), Counters::Keep, None)?;
     }
-    commit(nft, interception.desired(), counters, lock)
+    commit(nft, goal, counters, lock)
 }
 
 /// Whether the kernel holds a base chain that the handover has and the ruleset has not.
@@ -295,12 +302,12 @@ fn holds_predecessor(nft: &mut Socket, interception: &Interception) -> Result<bo
 /// time.
 fn commit(
     nft: &mut Socket,
-    desired: Desired<'_>,
+    goal: Goal<'_>,
     counters: Counters,
     lock: Option<&Lock>,
 ) -> Result<(Applied, bool), ApplyError> {
     if lock.is_some()
-        && let Some(plan) = Plan::initial(nft, desired)?
+        && let Some(plan) = Plan::initial(nft, goal)?
     {
         match send(nft, &plan, Counters::Reset) {
             // Somebody without the lock, such as nft, made one of the tables meanwhile.
@@ -316,11 +323,14 @@ fn commit(
     }
     let limit = if counters == Counters::Keep { PROVEN } else { EXACT };
     let sent = retry_for(limit, || -> Result<_, ApplyError> {
-        let plan = Plan::read_for(nft, desired, counters, limit)?;
-        // What is proven to hold needs no transaction, and no second proof.
-        if counters == Counters::Keep && plan.is_empty() {
-            return Ok((Commit::default().into(), 0, plan.replaces()));
-        }
+        let plan = match counters {
+            Counters::Reset => Plan::read_for(nft, goal, counters, limit)?,
+            Counters::Keep => match Plan::compare_for(nft, goal, limit)? {
+                // What is proven to hold needs no transaction, and no second proof.
+                Comparison::Held { replaces } => return Ok((Commit::default().into(), 0, replaces)),
+                Comparison::Differs(plan) => *plan,
+            },
+        };
         let (commit, kept) = send(nft, &plan, counters)?;
         let emptied = plan.emptied().map(|(family, name)| (family, name.clone())).collect();
         Ok((Applied { emptied, ..commit.into() }, kept, plan.replaces()))
@@ -328,7 +338,7 @@ fn commit(
     let is_applied = sent.is_ok();
     match sent {
         Ok((applied, kept, replaces)) => {
-            if kept == 0 || holds(nft, desired) {
+            if kept == 0 || holds(nft, goal) {
                 return Ok((applied, replaces));
             }
         }
@@ -338,7 +348,7 @@ fn commit(
         Err(error) => return Err(error),
     }
     let rewritten = retry(|| -> Result<_, ApplyError> {
-        let plan = Plan::rewrite(nft, desired)?;
+        let plan = Plan::rewrite(nft, goal)?;
         let (commit, _) = send(nft, &plan, Counters::Reset)?;
         Ok((commit, plan.replaces()))
     });
@@ -348,9 +358,8 @@ fn commit(
 }
 
 /// Whether the kernel is known to hold what is desired.
-fn holds(nft: &mut Socket, desired: Desired<'_>) -> bool {
-    let plan = Plan::read_for(nft, desired, Counters::Keep, PROVEN);
-    plan.is_ok_and(|plan| plan.is_empty())
+fn holds(nft: &mut Socket, goal: Goal<'_>) -> bool {
+    matches!(Plan::compare_for(nft, goal, PROVEN), Ok(Comparison::Held { .. }))
 }
 
 /// Returns how many rules stayed, too.

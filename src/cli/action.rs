@@ -12,7 +12,7 @@ use super::log::Log;
 #[cfg(feature = "tools")]
 use super::plan::plan;
 use super::progress;
-use crate::apply::{ApplyError, Counters};
+use crate::apply::{ApplyError, Counters, Prepared};
 use crate::diagnostic::{Explain, Explanation};
 use crate::interception::Interception;
 use crate::leftovers::{self, Leftover};
@@ -217,8 +217,9 @@ pub(super) fn perform(
         Action::Remove => "removing",
         _ => "asking the kernel",
     };
+    let prepared = Prepared::once(interception);
     let done =
-        progress::during(word, || carry_out(action, interception, place, &mut Socket::open()?, &mut routes))?;
+        progress::during(word, || carry_out(action, &prepared, place, &mut Socket::open()?, &mut routes))?;
     // It may be the lock, and standard output may be slow.
     drop(routes);
     for warning in &done.warnings {
@@ -277,16 +278,15 @@ pub(super) struct Done {
 /// Asks the kernel to do it.
 pub(super) fn carry_out(
     action: Action,
-    interception: &Interception,
+    prepared: &Prepared<'_>,
     place: Place,
     nft: &mut Socket,
     routes: &mut RouteSocket,
 ) -> Result<Done, ApplyError> {
+    let interception = prepared.interception();
     let nothing = Ruleset::default();
     let (word, ruleset, applied) = match action {
-        Action::Apply(counters) => {
-            ("applied", &interception.ruleset, interception.apply(nft, routes, counters)?)
-        }
+        Action::Apply(counters) => ("applied", &interception.ruleset, prepared.apply(nft, routes, counters)?),
         Action::Remove => ("removed", &nothing, interception.remove(nft, routes)?),
         Action::CheckRemoval => ("valid", &nothing, interception.to_remove().check(nft)?),
         _ => ("valid", &interception.ruleset, interception.check(nft)?),

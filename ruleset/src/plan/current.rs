@@ -200,11 +200,11 @@ impl CurrentTable {
 
     /// Whether nothing differs from what is desired: of the rules, the comparison in `matches` says so, and of all else what
     /// was noted when it was read.
-    pub(super) fn holds(&self, desired: &Table, matches: &[Option<Match>]) -> bool {
+    pub(super) fn holds(&self, desired: &Table, matches: &[Option<Match<'_>>]) -> bool {
         // Chains that belong to rules are part of the rules' fingerprints.
         let Table { family: _, name: _, handle: _, anonymous: _, flags, comment, userdata, .. } = desired;
         let Table { objects, sets, flowtables, chains, .. } = desired;
-        let is_same_chain = |(chain, matched): (&Chain, &Option<Match>)| {
+        let is_same_chain = |(chain, matched): (&Chain, &Option<Match<'_>>)| {
             matched.as_ref().is_some_and(|matched| {
                 let there = &self.chains[matched.current];
                 let pairs = matched.pairs.len();
@@ -355,7 +355,10 @@ impl OwnChains<'_> {
         sets: &BTreeMap<Name, Fingerprint>,
         depth: usize,
     ) -> Result<Fingerprint, DecodeError> {
-        let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
+        let mut expressions = Vec::with_capacity(8);
+        for expression in rule.expressions() {
+            expressions.push(expression?);
+        }
         let chain = |name: Text<'_>| {
             let rules = self.0.get(name.as_bytes()).filter(|_| depth < uapi::NFT_JUMP_STACK_SIZE)?;
             Some(of_rules(rules.iter().map(|rule| self.fingerprint(rule, sets, depth + 1))))

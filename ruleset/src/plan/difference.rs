@@ -183,7 +183,7 @@ impl Plan<'_> {
         let is_left = |there: &CurrentTable| {
             there.has_only_sets_that_stay() || desired.iter().any(|table| there.is_same_table(table))
         };
-        let is_held = |(table, matches): (&Table, &Vec<Option<Match>>)| {
+        let is_held = |(table, matches): (&Table, &Vec<Option<Match<'_>>>)| {
             let there = self.current.iter().find(|current| current.is_same_table(table));
             there.is_some_and(|there| there.holds(table, matches))
         };
@@ -204,7 +204,7 @@ fn shown(snapshot: &TableSnapshot, current: &CurrentTable) -> Result<Table, Deco
 
 fn compare_table(
     desired: &Table,
-    matches: &[Option<Match>],
+    matches: &[Option<Match<'_>>],
     current: &CurrentTable,
     there: &Table,
 ) -> Result<Option<ChangedTable>, PlanError> {
@@ -329,7 +329,7 @@ fn compare_rules(
     desired: &Chain,
     there: &Chain,
     current: &CurrentChain,
-    matched: &Match,
+    matched: &Match<'_>,
 ) -> Result<Vec<RuleDifference>, PlanError> {
     let (mut missing, mut extra): (Vec<Single>, Vec<Single>) = (Vec::new(), Vec::new());
     let (mut old, mut new) = (0, 0);

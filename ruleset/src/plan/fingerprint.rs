@@ -5,7 +5,7 @@ use nftwire::userdata::ElementUserdata;
 use nftwire::{AttrWriter, Element, ElementData, Expr, Text, Verdict, uapi};
 
 use crate::nft::compile::{AnonymousSet, NotCompiled, SetKey, compile_in};
-use crate::{Rule, Table};
+use crate::{Chain, Rule, Table};
 
 /// Bytes of a set's fingerprint that are written as one attribute, whose length is a `u16`.
 const PART: usize = 1 << 15;
@@ -13,9 +13,9 @@ const PART: usize = 1 << 15;
 /// Equal for two rules that differ only in what they have counted and in the names of their anonymous sets.
 pub(super) type Fingerprint = Vec<u8>;
 
-/// The fingerprint that the kernel's rule has after this one was added.
-pub(super) fn desired_fingerprint(table: &Table, rule: &Rule) -> Result<Fingerprint, NotCompiled> {
-    desired_in(table, rule, 0)
+/// The fingerprints that the kernel's rules have after those of this chain were added.
+pub(super) fn desired_fingerprints(table: &Table, chain: &Chain) -> Result<Vec<Fingerprint>, NotCompiled> {
+    chain.rules.iter().map(|rule| desired_in(table, rule, 0)).collect()
 }
 
 /// `depth` is the number of chains around the rule that belong to rules.
@@ -117,7 +117,9 @@ pub(super) fn fingerprint<'s, E>(
     set: impl Fn(&[u8], u32) -> Option<&'s Fingerprint>,
     chain: impl Fn(Text<'_>) -> Option<Result<Fingerprint, E>>,
 ) -> Result<Fingerprint, E> {
-    let mut writer = AttrWriter::default();
+    // Most expressions take less, and a buffer that grows is allocated again and again.
+    let mut writer =
+        AttrWriter::with_buffer(Vec::with_capacity(userdata.len() + 64 * (1 + expressions.len())));
     for expression in expressions {
         let (own, without_name): (_, Expr<'_>) = match expression {
             Expr::Lookup(lookup) => (

@@ -1,8 +1,10 @@
 //! Which rules of a chain are the desired ones already.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 
-use similar::{Algorithm, DiffOp, capture_diff_slices};
+use similar::Algorithm;
+use similar::algorithms::{DiffHook, diff_slices};
 
 use super::fingerprint::Fingerprint;
 
@@ -44,13 +46,21 @@ fn between(current: &[Fingerprint], desired: &[Fingerprint]) -> Vec<(usize, usiz
         let number = |print: &Fingerprint| known.binary_search(&print).map_or(0, |index| index as u64);
         indices.iter().map(|&index| number(&of[index])).collect()
     };
-    let mut pairs = Vec::new();
-    for op in capture_diff_slices(Algorithm::Myers, &prints(&old, current), &prints(&new, desired)) {
-        if let DiffOp::Equal { old_index, new_index, len } = op {
-            pairs.extend((0..len).map(|offset| (old[old_index + offset], new[new_index + offset])));
-        }
+    let mut equal = Equal(Vec::new());
+    let Ok(()) = diff_slices(Algorithm::Myers, &mut equal, &prints(&old, current), &prints(&new, desired));
+    equal.0.into_iter().map(|(there, wanted)| (old[there], new[wanted])).collect()
+}
+
+/// Takes what is equal, as pairs, and nothing of what else makes a difference.
+struct Equal(Vec<(usize, usize)>);
+
+impl DiffHook for Equal {
+    type Error = Infallible;
+
+    fn equal(&mut self, old_index: usize, new_index: usize, len: usize) -> Result<(), Infallible> {
+        self.0.extend((0..len).map(|offset| (old_index + offset, new_index + offset)));
+        Ok(())
     }
-    pairs
 }
 
 fn first_fit(

@@ -20,8 +20,11 @@ mod difference;
 mod fingerprint;
 mod listed;
 mod matching;
+mod shared;
 mod transaction;
 
+use std::borrow::Cow;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nftwire::{DecodeError, Error, Position, Query, Socket};
@@ -31,8 +34,10 @@ pub use self::difference::{
     ChainDifference, ChangedChain, ChangedTable, KeptDifference, RuleDifference, SetDifference,
     TableDifference,
 };
-use self::fingerprint::{Fingerprint, desired_fingerprint};
+use self::fingerprint::{Fingerprint, desired_fingerprints};
 use self::matching::matching;
+use self::shared::Parts;
+pub use self::shared::{Goal, Shared};
 pub(crate) use self::transaction::add_anonymous_set;
 pub use self::transaction::{Subject, Transaction};
 use crate::desired::Desired;
@@ -73,11 +78,13 @@ impl From<DecodeError> for PlanError {
 #[must_use = "it does nothing before it is sent"]
 pub struct Plan<'a> {
     desired: Desired<'a>,
+    /// What it has in common with other plans
+    parts: Option<&'a Parts>,
     snapshot: Snapshot,
     /// One for each table of the snapshot
     current: Vec<CurrentTable>,
     /// For each desired table and each of its chains, what exists of it
-    matches: Vec<Vec<Option<Match>>>,
+    matches: Vec<Vec<Option<Match<'a>>>>,
     /// Whether the snapshot has rules
     compared: bool,
     /// Whether the desired tables must not exist yet
@@ -86,13 +93,25 @@ pub struct Plan<'a> {
     other_families: Option<Vec<Family>>,
 }
 
+/// What the kernel holds, compared with what is desired.
+#[derive(Debug)]
+pub enum Comparison<'a> {
+    /// It is what is desired
+    Held {
+        /// As [`Plan::replaces`] says it
+        replaces: bool,
+    },
+    /// It is not
+    Differs(Box<Plan<'a>>),
+}
+
 /// A desired chain that exists.
 #[derive(Debug)]
-struct Match {
+struct Match<'a> {
     /// Its index among the table's current chains
     current: usize,
     /// What its rules are to be
-    desired: Vec<Fingerprint>,
+    desired: Cow<'a, [Fingerprint]>,
     /// Which current rules are which desired ones
     pairs: Vec<(usize, usize)>,
 }
@@ -102,9 +121,10 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// See [`PlanError`]; [`Error::GenerationChanged`] if no reading could be proven for 10 seconds.
-    pub fn read(socket: &mut Socket, desired: Desired<'a>) -> Result<Self, PlanError> {
-        let snapshot = Snapshot::read(socket, Scope::Desired(desired), Depth::Rules)?;
-        Self::new(snapshot, desired, true)
+    pub fn read(socket: &mut Socket, goal: impl Into<Goal<'a>>) -> Result<Self, PlanError> {
+        let goal = goal.into();
+        let snapshot = Snapshot::read(socket, Scope::Desired(goal.desired), Depth::Rules)?;
+        Self::new(snapshot, goal, true)
     }
 
     /// As [`Plan::read`] for as long as `limit` says; with [`Counters::Reset`], rules are neither read nor compared. With
@@ -115,13 +135,42 @@ impl<'a> Plan<'a> {
     /// As [`Plan::read`].
     pub fn read_for(
         socket: &mut Socket,
-        desired: Desired<'a>,
+        goal: impl Into<Goal<'a>>,
         counters: Counters,
         limit: Duration,
     ) -> Result<Self, PlanError> {
+        let goal = goal.into();
         let depth = if counters == Counters::Keep { Depth::KeptRules } else { Depth::Objects };
-        let snapshot = Snapshot::read_within(socket, Scope::Desired(desired), depth, limit)?;
-        Self::new(snapshot, desired, depth == Depth::KeptRules)
+        let snapshot = Snapshot::read_within(socket, Scope::Desired(goal.desired), depth, limit)?;
+        Self::new(snapshot, goal, depth == Depth::KeptRules)
+    }
+
+    /// As [`Plan::read_for`] with [`Counters::Keep`], where no plan is needed if it [is empty](Plan::is_empty). With a
+    /// [`Shared`] goal only the first reading that holds what is desired is decoded, and those that differ from it by more
+    /// than handles and counts.
+    ///
+    /// # Errors
+    /// As [`Plan::read`].
+    pub fn compare_for(
+        socket: &mut Socket,
+        goal: impl Into<Goal<'a>>,
+        limit: Duration,
+    ) -> Result<Comparison<'a>, PlanError> {
+        let goal = goal.into();
+        let snapshot = Snapshot::read_within(socket, Scope::Desired(goal.desired), Depth::KeptRules, limit)?;
+        let held = goal.parts.map(|parts| &parts.held);
+        if let Some(held) = held.and_then(OnceLock::get)
+            && held.is_alike(&snapshot)?
+        {
+            return Ok(Comparison::Held { replaces: !snapshot.tables().is_empty() });
+        }
+        let plan = Self::new(snapshot, goal, true)?;
+        if !plan.is_empty() {
+            return Ok(Comparison::Differs(Box::new(plan)));
+        }
+        let replaces = plan.replaces();
+        held.map(|held| held.get_or_init(|| plan.snapshot));
+        Ok(Comparison::Held { replaces })
     }
 
     /// A plan that replaces everything in the desired tables, for any generation and without a proof: for when others disturb
@@ -132,9 +181,10 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// See [`PlanError`].
-    pub fn rewrite(socket: &mut Socket, desired: Desired<'a>) -> Result<Self, PlanError> {
-        let snapshot = Snapshot::read_unproven(socket, Scope::Desired(desired), Depth::Objects)?;
-        Self::new(snapshot, desired, false)
+    pub fn rewrite(socket: &mut Socket, goal: impl Into<Goal<'a>>) -> Result<Self, PlanError> {
+        let goal = goal.into();
+        let snapshot = Snapshot::read_unproven(socket, Scope::Desired(goal.desired), Depth::Objects)?;
+        Self::new(snapshot, goal, false)
     }
 
     /// A plan for a namespace without any of the desired tables, as most new pods are; it takes one request. `None` where a desired table exists. The
@@ -143,19 +193,20 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// See [`PlanError`].
-    pub fn initial(socket: &mut Socket, desired: Desired<'a>) -> Result<Option<Self>, PlanError> {
+    pub fn initial(socket: &mut Socket, goal: impl Into<Goal<'a>>) -> Result<Option<Self>, PlanError> {
+        let goal = goal.into();
         let (mut is_there, mut others) = (false, Vec::new());
         let read = socket.dump(Family::Unspec, Query::Tables, |received| {
             for message in received.messages() {
                 let table = nftwire::Table::decode(&message?)?;
-                is_there |= desired.owns(table.family, table.name);
+                is_there |= goal.desired.owns(table.family, table.name);
                 others.push(table.family);
             }
             Ok(received.into_buffer())
         });
         match read {
             Ok(()) if !is_there => {
-                Ok(Some(Self { other_families: Some(others), ..Self::from_nothing(desired)? }))
+                Ok(Some(Self { other_families: Some(others), ..Self::from_nothing(goal)? }))
             }
             Ok(()) | Err(Error::GenerationChanged) => Ok(None),
             Err(error) => Err(error.into()),
@@ -166,25 +217,31 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// See [`PlanError`].
-    pub fn from_nothing(desired: Desired<'a>) -> Result<Self, PlanError> {
-        let plan = Self::new(Snapshot::nothing(), desired, true)?;
+    pub fn from_nothing(goal: impl Into<Goal<'a>>) -> Result<Self, PlanError> {
+        let plan = Self::new(Snapshot::nothing(), goal.into(), true)?;
         Ok(Self { exclusive: true, ..plan })
     }
 
-    fn new(snapshot: Snapshot, desired: Desired<'a>, compared: bool) -> Result<Self, PlanError> {
+    fn new(snapshot: Snapshot, goal: Goal<'a>, compared: bool) -> Result<Self, PlanError> {
+        let Goal { desired, parts } = goal;
         let tables = snapshot.tables().iter();
         let current: Vec<_> =
             tables.map(|table| CurrentTable::new(table, desired, compared)).collect::<Result<_, _>>()?;
         let mut matches = Vec::new();
-        for table in &desired.ruleset().tables {
+        for (table_index, table) in desired.ruleset().tables.iter().enumerate() {
             let there = current.iter().find(|there| there.is_same_table(table));
-            let chains = table.chains.iter().map(|chain| match there {
-                Some(there) if compared && !there.is_crowded => Match::new(table, chain, &there.chains),
+            let chains = table.chains.iter().enumerate().map(|(index, chain)| match there {
+                Some(there) if compared && !there.is_crowded => {
+                    let shared = parts.map(|parts| parts.fingerprints(desired)).transpose()?;
+                    let shared = shared.map(|tables| tables[table_index][index].as_slice());
+                    Match::new(table, chain, &there.chains, shared)
+                }
                 _ => Ok(None),
             });
             matches.push(chains.collect::<Result<_, _>>()?);
         }
-        Ok(Self { desired, snapshot, current, matches, compared, exclusive: false, other_families: None })
+        let (exclusive, other_families) = (false, None);
+        Ok(Self { desired, parts, snapshot, current, matches, compared, exclusive, other_families })
     }
 
     /// What was read.
@@ -227,6 +284,11 @@ impl<'a> Plan<'a> {
     /// A rule has something that cannot be compiled.
     pub fn transaction(&self, counters: Counters) -> Result<Transaction<'a>, NotCompiled> {
         let desired = self.desired.ruleset();
+        // Where nothing exists, all namespaces are alike.
+        let initial = self.parts.filter(|_| self.exclusive).map(|parts| &parts.initial);
+        if let Some(compiled) = initial.and_then(OnceLock::get) {
+            return Ok(compiled.transaction(desired));
+        }
         let mut transaction = Transaction::new(desired, self.generation());
         let wanted = |there: &CurrentTable| desired.tables.iter().find(|table| there.is_same_table(table));
         let goes = |there: &&CurrentTable| wanted(there).is_none_or(|table| there.comes_anew(table));
@@ -248,6 +310,9 @@ impl<'a> Plan<'a> {
                 transaction.add_table(index)?;
             }
             self.update_table(&mut transaction, index, there, counters)?;
+        }
+        if let Some(initial) = initial {
+            initial.get_or_init(|| transaction.compiled());
         }
         Ok(transaction)
     }
@@ -330,11 +395,19 @@ impl<'a> Plan<'a> {
     }
 }
 
-impl Match {
-    fn new(table: &Table, chain: &Chain, there: &[CurrentChain]) -> Result<Option<Self>, NotCompiled> {
+impl<'a> Match<'a> {
+    /// `shared` is what the rules are to be, where that is known.
+    fn new(
+        table: &Table,
+        chain: &Chain,
+        there: &[CurrentChain],
+        shared: Option<&'a [Fingerprint]>,
+    ) -> Result<Option<Self>, NotCompiled> {
         let Some(current) = there.iter().position(|there| there.name == chain.name) else { return Ok(None) };
-        let desired = chain.rules.iter().map(|rule| desired_fingerprint(table, rule));
-        let desired: Vec<_> = desired.collect::<Result<_, _>>()?;
+        let desired = match shared {
+            Some(shared) => Cow::Borrowed(shared),
+            None => Cow::Owned(desired_fingerprints(table, chain)?),
+        };
         let pairs = matching(&there[current].fingerprints, &desired);
         Ok(Some(Self { current, desired, pairs }))
     }

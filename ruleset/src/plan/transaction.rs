@@ -136,7 +136,30 @@ struct RuleNumber {
     rule: usize,
 }
 
+/// What a transaction consists of that removes nothing and keeps nothing, to be sent in several namespaces.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    batch: Batch,
+    objects: Vec<Object>,
+    anonymous: BTreeSet<(usize, usize)>,
+}
+
+impl Compiled {
+    /// The transaction to the ruleset for which this was compiled.
+    pub(super) fn transaction<'a>(&self, desired: &'a Ruleset) -> Transaction<'a> {
+        let Self { batch, objects, anonymous } = self;
+        let (batch, objects, anonymous) = (batch.clone(), objects.clone(), anonymous.clone());
+        Transaction { batch, desired, objects, removed: Vec::new(), anonymous, kept_rules: 0 }
+    }
+}
+
 impl<'a> Transaction<'a> {
+    /// A copy of all that does not say what is removed or kept.
+    pub(super) fn compiled(&self) -> Compiled {
+        let Self { batch, objects, anonymous, desired: _, removed: _, kept_rules: _ } = self;
+        Compiled { batch: batch.clone(), objects: objects.clone(), anonymous: anonymous.clone() }
+    }
+
     /// An empty transaction on the way to `desired`, refused if the ruleset is not of this generation any more.
     pub(super) fn new(desired: &'a Ruleset, generation: u32) -> Self {
         let mut batch = Batch::new();

@@ -145,6 +145,53 @@ impl Snapshot {
     }
 }
 
+impl Snapshot {
+    /// Whether the other has the same tables with the same in them, for all that a plan looks at: not in which order others'
+    /// tables are, which handles there are, nor what was counted. It may say no where a plan sees no difference.
+    pub(crate) fn is_alike(&self, other: &Self) -> Result<bool, DecodeError> {
+        let Self { generation: _, tables, chains_of_others: _ } = self;
+        all_alike(tables, &other.tables, TableSnapshot::is_alike)
+    }
+}
+
+impl TableSnapshot {
+    fn is_alike(&self, other: &Self) -> Result<bool, DecodeError> {
+        let Self { table, chains, sets, objects, flowtables, rules, is_crowded } = self;
+        // What it holds is not in it.
+        let Table { family: _, name: _, handle: _, flags, comment, userdata, .. } = table;
+        let there = &other.table;
+        Ok(*is_crowded == other.is_crowded
+            && table.is_same_table(there)
+            && (*flags, comment, userdata) == (there.flags, &there.comment, &there.userdata)
+            && all_alike(chains, &other.chains, Record::is_alike)?
+            && all_alike(sets, &other.sets, SetSnapshot::is_alike)?
+            && all_alike(objects, &other.objects, Record::is_alike)?
+            && all_alike(flowtables, &other.flowtables, Record::is_alike)?
+            && rules.is_alike(&other.rules)?)
+    }
+}
+
+impl SetSnapshot {
+    fn is_alike(&self, other: &Self) -> Result<bool, DecodeError> {
+        // The set is what its record says.
+        let Self { set: _, record, elements } = self;
+        Ok(record.is_alike(&other.record)? && elements.is_alike(&other.elements)?)
+    }
+}
+
+fn all_alike<T>(
+    these: &[T],
+    others: &[T],
+    is_alike: fn(&T, &T) -> Result<bool, DecodeError>,
+) -> Result<bool, DecodeError> {
+    for (one, other) in these.iter().zip(others) {
+        if !is_alike(one, other)? {
+            return Ok(false);
+        }
+    }
+    Ok(these.len() == others.len())
+}
+
 impl TableSnapshot {
     /// The table without what it holds.
     #[must_use]

@@ -8,6 +8,7 @@ use nftwire::Socket;
 use serde_json::json;
 
 use super::{APPLY, DRY_RUN, IPV6, NATIVE_NFTABLES, PROBE_IPV4, PROBE_IPV6, REMOVE, VERIFY, action, group};
+use crate::apply::Prepared;
 use crate::cli::action::{
     Action, Done, HOST_UNKNOWN, Place, carry_out, of, print, refuse_host_network, report,
 };
@@ -27,8 +28,8 @@ use crate::cli::{netns, signals};
 use crate::interception::Interception;
 use crate::mesh::istio::Interface;
 use crate::mesh::istio::ambient::PodInterception;
-use crate::netns::{in_each, inside, named};
-use crate::network::RouteSocket;
+use crate::netns::{in_each, inside_with, named};
+use crate::network::{RouteError, RouteSocket};
 use crate::preflight::{Host, is_initial_namespace};
 use crate::verify::{PossibleDifferences, verify_possible};
 use crate::watch;
@@ -129,7 +130,8 @@ pub(super) fn execute(subcommand: &str, matches: &ArgMatches) -> Result<ExitCode
                 let warn = |text: &str| Log::for_output(output == Output::Json).warn(text);
                 refuse_host_network(is_initial_namespace(), warn)?;
             }
-            let outcome = task.carry_out(&mut Socket::open()?, &mut RouteSocket::open()?)?;
+            let prepared = Prepared::once(&task.interception);
+            let outcome = task.carry_out(&prepared, &mut Socket::open()?, &mut task.route_socket()?)?;
             for warning in outcome.warnings() {
                 Log::for_output(output == Output::Json).warn(&warning);
             }
@@ -232,12 +234,22 @@ impl Task {
         !self.allow_host_network && self.action.is_some_and(Action::is_for_pods)
     }
 
-    fn carry_out(&self, nft: &mut Socket, routes: &mut RouteSocket) -> Result<Outcome, Failure> {
+    fn route_socket(&self) -> Result<RouteSocket, RouteError> {
+        self.action.map_or_else(RouteSocket::open, Action::route_socket)
+    }
+
+    /// Does it with its interception, which is prepared for as many pods as there are.
+    fn carry_out(
+        &self,
+        prepared: &Prepared<'_>,
+        nft: &mut Socket,
+        routes: &mut RouteSocket,
+    ) -> Result<Outcome, Failure> {
         Ok(match self.action {
             Some(action) if action.is_plan() => {
                 Outcome::Planned(plan(action, &self.interception, Place::Pod, nft, routes)?)
             }
-            Some(action) => Outcome::Done(carry_out(action, &self.interception, Place::Pod, nft, routes)?),
+            Some(action) => Outcome::Done(carry_out(action, prepared, Place::Pod, nft, routes)?),
             None => Outcome::Compared(verify_possible(&self.interception, nft, routes)?),
         })
     }
@@ -269,18 +281,20 @@ impl Outcome {
 /// In all of them at the same time; each is reported as soon as it is done.
 fn in_several(task: &Task, namespaces: &[&str], output: Output) -> Result<ExitCode, Failure> {
     let host = task.is_guarded().then(Host::query);
+    let prepared = task.interception.prepare();
     let reports = Mutex::new(Reports { output, host_is_unknown: false, failed: None, differs: false });
     let written = in_each(namespaces, |netns| {
         let outcome = named(netns).map_err(Failure::from).and_then(|namespace| {
             let is_host = host.map(|host| host.is(&namespace));
-            inside(&namespace, |nft, routes| {
+            let work = |nft: &mut Socket, routes: &mut RouteSocket| {
                 if let Some(is_host) = is_host {
                     let warn =
                         |_: &str| reports.lock().unwrap_or_else(PoisonError::into_inner).warn_of_host();
                     refuse_host_network(is_host.or_else(is_initial_namespace), warn)?;
                 }
-                task.carry_out(nft, routes)
-            })
+                task.carry_out(&prepared, nft, routes)
+            };
+            inside_with(&namespace, || task.route_socket(), work)
         });
         reports.lock().unwrap_or_else(PoisonError::into_inner).add(netns, outcome)
     });
