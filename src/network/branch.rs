@@ -218,10 +218,9 @@ fn is_probe_rule(found: &Fibmsg, rule: &ProbeRule<'_>) -> bool {
         && find(attributes, Frattr::Iifname).and_then(text) == rule.from
         && number(Frattr::Table) == Some(rule.table)
         && number(Frattr::Priority).unwrap_or(0) == rule.priority
-        && attributes
-            .iter()
-            .filter(|attribute| !conditions.contains(attribute.rta_type()))
-            .all(message::is_in_every_rule)
+        && attributes.iter().filter(|attribute| !conditions.contains(attribute.rta_type())).all(|attribute| {
+            message::is_in_every_rule(attribute.rta_type(), attribute.rta_payload().as_ref())
+        })
 }
 
 fn text(bytes: &[u8]) -> Option<&str> {

@@ -11,9 +11,9 @@ use neli::rtnl::{
 };
 use neli::types::{Buffer, RtBuffer};
 use neli::{Size, ToBytes};
-use nftwire::AttrReader;
+use nftwire::{AttrReader, DecodeError};
 
-use super::wire::Encoded;
+use super::wire::{Encoded, decode};
 use super::{Family, FoundRoute, InterfaceAddress, LocalRoute, PolicyRule, ResolvedRoute, RouteQuery};
 
 /// `lo` is the first link of every network namespace (LOOPBACK_IFINDEX in net/flow.h).
@@ -23,6 +23,9 @@ pub(super) const LOOPBACK_INDEX: u32 = 1;
 const IFLA_INET6_CONF: u16 = 2;
 /// `linux/ipv6.h`: the place of `disable_ipv6` among them.
 const DEVCONF_DISABLE_IPV6: usize = 26;
+
+/// Bytes of `struct ifinfomsg`.
+const LINK_HEADER: usize = 16;
 
 /// A request for all addresses: of AF_UNSPEC the kernel dumps family by family in the order of their numbers.
 pub(super) fn any_address() -> Encoded<Ifaddrmsg> {
@@ -77,17 +80,28 @@ pub(super) fn index_and_name(message: &Ifinfomsg) -> Option<(u32, String)> {
 }
 
 /// Whether the link does without IPv6 by its setting `disable_ipv6`; `None` where the kernel has no IPv6 at all.
-pub(super) fn disables_ipv6(message: &Ifinfomsg) -> Option<bool> {
-    let of_ipv6 = nested(find(message.rtattrs(), Ifla::AfSpec)?, u8::from(RtAddrFamily::Inet6).into())?;
-    let settings = nested(of_ipv6, IFLA_INET6_CONF)?;
-    let disabled = settings.get(4 * DEVCONF_DISABLE_IPV6..)?.first_chunk()?;
-    Some(i32::from_ne_bytes(*disabled) != 0)
+///
+/// # Errors
+/// A length does not fit.
+pub(super) fn disables_ipv6(link: &[u8]) -> Result<Option<bool>, DecodeError> {
+    let mut value = link.get(LINK_HEADER..).ok_or(DecodeError::MessageLength)?;
+    for kind in [u16::from(&Ifla::AfSpec), u8::from(RtAddrFamily::Inet6).into(), IFLA_INET6_CONF] {
+        let Some(nested) = nested(value, kind)? else { return Ok(None) };
+        value = nested;
+    }
+    let disabled = value.get(4 * DEVCONF_DISABLE_IPV6..).and_then(native_u32);
+    Ok(disabled.map(|disabled| disabled != 0))
 }
 
 /// The value of the attribute of this kind in a list of attributes, which look the same in all of netlink.
-fn nested(attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    let mut attributes = AttrReader::new(attributes).map_while(Result::ok);
-    attributes.find(|attribute| attribute.kind == kind).map(|attribute| attribute.value)
+fn nested(attributes: &[u8], kind: u16) -> Result<Option<&[u8]>, DecodeError> {
+    for attribute in AttrReader::new(attributes) {
+        let attribute = attribute?;
+        if attribute.kind == kind {
+            return Ok(Some(attribute.value));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) fn name_if_peer_elsewhere(message: &Ifinfomsg) -> Option<String> {
@@ -132,23 +146,39 @@ pub(super) struct Alike {
     pub(super) priority: u32,
     /// Whether it does nothing more
     pub(super) same: bool,
-    /// A request for the very same rule once more, at the end of those of its priority
-    pub(super) copy: Encoded<Fibmsg>,
+    /// As it was received; nothing where it does nothing more, and need not be copied
+    found: Vec<u8>,
 }
 
 /// The found rule, if removing `rule` can remove it: if it has the same family, mark, table and place. The kernel does not
 /// look at what the request leaves out, such as an interface, addresses or `not` (`rule_find` of net/core/fib_rules.c).
-pub(super) fn alike(found: &Fibmsg, rule: &PolicyRule) -> Option<Alike> {
-    let attributes = found.rtattrs();
-    let number = |kind| find(attributes, kind).and_then(native_u32);
-    let priority = number(Frattr::Priority).unwrap_or(0);
-    let alike = *found.fib_family() == address_family(rule.family)
-        && *found.fib_action() == FrAct::FrActToTbl
-        && number(Frattr::Fwmark).unwrap_or(0) == rule.mark
-        && number(Frattr::Fwmask).unwrap_or(0) == mask(rule)
-        && number(Frattr::Table) == Some(rule.table)
+///
+/// # Errors
+/// A length does not fit.
+pub(super) fn alike(found: &[u8], rule: &PolicyRule) -> Result<Option<Alike>, DecodeError> {
+    // `struct fib_rule_hdr` (linux/fib_rules.h); the byte after the first four is the table's lowest.
+    let (&[family, to, from, tos, _, _, _, action, f0, f1, f2, f3], attributes) =
+        found.split_first_chunk().ok_or(DecodeError::MessageLength)?;
+    let is_inverted = Frf::from(u32::from_ne_bytes([f0, f1, f2, f3])).contains(Frf::INVERT);
+    // Whether it has no other condition or effect, also none by an attribute that this code does not know.
+    let mut same = !is_inverted && (to, from, tos) == (0, 0, 0);
+    let (mut mark, mut found_mask, mut table, mut priority) = (0, 0, None, 0);
+    for attribute in AttrReader::new(attributes) {
+        let attribute = attribute?;
+        match Frattr::from(attribute.kind) {
+            Frattr::Fwmark => mark = attribute.ne32()?,
+            Frattr::Fwmask => found_mask = attribute.ne32()?,
+            Frattr::Table => table = Some(attribute.ne32()?),
+            Frattr::Priority => priority = attribute.ne32()?,
+            kind => same &= is_in_every_rule(&kind, attribute.value),
+        }
+    }
+    let alike = RtAddrFamily::from(family) == address_family(rule.family)
+        && FrAct::from(action) == FrAct::FrActToTbl
+        && (mark, found_mask, table) == (rule.mark, mask(rule), Some(rule.table))
         && rule.priority.is_none_or(|desired| desired == priority);
-    alike.then(|| Alike { priority, same: does_nothing_more(found), copy: copy(found) })
+    let copied = |found: &[u8]| if same { Vec::new() } else { found.to_owned() };
+    Ok(alike.then(|| Alike { priority, same, found: copied(found) }))
 }
 
 /// The routing table of the found rule, if it is for packets with this mark.
@@ -157,38 +187,33 @@ pub(super) fn table_of_mark(found: &Fibmsg, mark: u32) -> Option<u32> {
     (number(Frattr::Fwmark) == Some(mark)).then(|| number(Frattr::Table))?
 }
 
-/// Whether the rule has no other condition or effect, also none by an attribute that this code does not know.
-fn does_nothing_more(found: &Fibmsg) -> bool {
-    !found.fib_flags().contains(Frf::INVERT)
-        && (*found.fib_dst_len(), *found.fib_src_len(), *found.fib_tos()) == (0, 0, 0)
-        && found.rtattrs().iter().all(|attribute| {
-            matches!(attribute.rta_type(), Frattr::Fwmark | Frattr::Fwmask) || is_in_every_rule(attribute)
-        })
-}
-
 /// Whether the attribute is one that every rule has, and is no condition.
-pub(super) fn is_in_every_rule(attribute: &Rtattr<Frattr, Buffer>) -> bool {
-    match attribute.rta_type() {
+pub(super) fn is_in_every_rule(kind: &Frattr, value: &[u8]) -> bool {
+    match kind {
         Frattr::Table | Frattr::Priority | Frattr::Protocol => true,
         // All ones is "off".
-        Frattr::SuppressPrefixlen => native_u32(attribute.rta_payload().as_ref()) == Some(u32::MAX),
+        Frattr::SuppressPrefixlen => native_u32(value) == Some(u32::MAX),
         _ => false,
     }
 }
 
-fn copy(found: &Fibmsg) -> Encoded<Fibmsg> {
-    // What else is among the flags the kernel has found out itself, such as that an interface is gone.
-    let flags = *found.fib_flags() & Frf::INVERT;
-    Ok(FibmsgBuilder::default()
-        .fib_family(*found.fib_family())
-        .fib_dst_len(*found.fib_dst_len())
-        .fib_src_len(*found.fib_src_len())
-        .fib_tos(*found.fib_tos())
-        .fib_table(RtTable::Unspec)
-        .fib_action(*found.fib_action())
-        .fib_flags(flags)
-        .rtattrs(found.rtattrs().clone())
-        .build()?)
+impl Alike {
+    /// Of one that does more, a request for the very same once more, at the end of those of its priority.
+    pub(super) fn copy(self) -> Encoded<Fibmsg> {
+        let found: Fibmsg = decode(&self.found)?;
+        // What else is among the flags the kernel has found out itself, such as that an interface is gone.
+        let flags = *found.fib_flags() & Frf::INVERT;
+        Ok(FibmsgBuilder::default()
+            .fib_family(*found.fib_family())
+            .fib_dst_len(*found.fib_dst_len())
+            .fib_src_len(*found.fib_src_len())
+            .fib_tos(*found.fib_tos())
+            .fib_table(RtTable::Unspec)
+            .fib_action(*found.fib_action())
+            .fib_flags(flags)
+            .rtattrs(found.rtattrs().clone())
+            .build()?)
+    }
 }
 
 fn mask(rule: &PolicyRule) -> u32 {
@@ -290,14 +315,28 @@ fn metric(family: Family) -> u32 {
 
 /// The found route, if adding `route` would be refused because of it. The table is compared here once more: a
 /// kernel without IPv6 replies with the routes of IPv4.
-pub(super) fn found_in_place_of(found: &Rtmsg, route: LocalRoute) -> Option<FoundRoute> {
-    let attributes = found.rtattrs();
-    let number = |kind| find(attributes, kind).and_then(native_u32);
-    let in_its_place = *found.rtm_family() == address_family(route.family)
-        && number(Rta::Table) == Some(route.table)
-        && (*found.rtm_dst_len(), *found.rtm_src_len(), *found.rtm_tos()) == (0, 0, 0)
-        && number(Rta::Priority).unwrap_or(0) == metric(route.family);
-    in_its_place.then(|| FoundRoute { kind: (*found.rtm_type()).into(), device: number(Rta::Oif) })
+///
+/// # Errors
+/// A length does not fit.
+pub(super) fn found_in_place_of(found: &[u8], route: LocalRoute) -> Result<Option<FoundRoute>, DecodeError> {
+    // `struct rtmsg` (linux/rtnetlink.h), up to its flags.
+    let (&[family, to, from, tos, _, _, _, kind, _, _, _, _], attributes) =
+        found.split_first_chunk().ok_or(DecodeError::MessageLength)?;
+    let (mut table, mut priority, mut device) = (None, 0, None);
+    for attribute in AttrReader::new(attributes) {
+        let attribute = attribute?;
+        match Rta::from(attribute.kind) {
+            Rta::Table => table = Some(attribute.ne32()?),
+            Rta::Priority => priority = attribute.ne32()?,
+            Rta::Oif => device = Some(attribute.ne32()?),
+            _ => {}
+        }
+    }
+    let in_its_place = RtAddrFamily::from(family) == address_family(route.family)
+        && table == Some(route.table)
+        && (to, from, tos) == (0, 0, 0)
+        && priority == metric(route.family);
+    Ok(in_its_place.then_some(FoundRoute { kind, device }))
 }
 
 impl FoundRoute {
@@ -353,7 +392,30 @@ mod tests {
     const SIX: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6);
 
     fn priority_if_same(found: &Fibmsg, rule: &PolicyRule) -> Option<u32> {
-        alike(found, rule).filter(|alike| alike.same).map(|alike| alike.priority)
+        let alike = alike(&encoded(found), rule).unwrap();
+        alike.filter(|alike| alike.same).map(|alike| alike.priority)
+    }
+
+    fn encoded(found: &impl ToBytes) -> Vec<u8> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        found.to_bytes(&mut bytes).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn objects_that_are_cut_off_are_errors() {
+        let (rule, route) =
+            (encoded(&rule(&RULE, None).unwrap()), encoded(&local_route(ROUTE, Rtprot::Boot).unwrap()));
+        let link = encoded(&link(1).unwrap());
+        for length in [0, 11] {
+            assert_eq!(alike(&rule[..length], &RULE).unwrap_err(), DecodeError::MessageLength);
+            assert_eq!(found_in_place_of(&route[..length], ROUTE), Err(DecodeError::MessageLength));
+            assert_eq!(disables_ipv6(&link[..length]), Err(DecodeError::MessageLength));
+        }
+        let (rule, route) = (&rule[..rule.len() - 1], &route[..route.len() - 1]);
+        assert_eq!(alike(rule, &RULE).unwrap_err(), DecodeError::AttributeLength);
+        assert_eq!(found_in_place_of(route, ROUTE), Err(DecodeError::AttributeLength));
+        assert_eq!(disables_ipv6(&[&link[..], &[9, 0, 26, 0]].concat()), Err(DecodeError::AttributeLength));
     }
 
     fn address(family: RtAddrFamily, attributes: &[(Ifa, &[u8])]) -> Ifaddrmsg {
@@ -394,12 +456,12 @@ mod tests {
             writer.nest(family, |writer| writer.put(kind, &settings));
             let list = attribute(Ifla::AfSpec, writer.into_buffer()).unwrap();
             let link = IfinfomsgBuilder::default().ifi_family(RtAddrFamily::Unspecified);
-            link.rtattrs(RtBuffer::from_iter([list])).build().unwrap()
+            encoded(&link.rtattrs(RtBuffer::from_iter([list])).build().unwrap())
         };
-        assert_eq!(disables_ipv6(&with(10, IFLA_INET6_CONF, 0)), Some(false));
-        assert_eq!(disables_ipv6(&with(10, IFLA_INET6_CONF, 1)), Some(true));
-        assert_eq!(disables_ipv6(&with(2, IFLA_INET6_CONF, 1)), None);
-        assert_eq!(disables_ipv6(&with(10, 1, 1)), None);
+        assert_eq!(disables_ipv6(&with(10, IFLA_INET6_CONF, 0)), Ok(Some(false)));
+        assert_eq!(disables_ipv6(&with(10, IFLA_INET6_CONF, 1)), Ok(Some(true)));
+        assert_eq!(disables_ipv6(&with(2, IFLA_INET6_CONF, 1)), Ok(None));
+        assert_eq!(disables_ipv6(&with(10, 1, 1)), Ok(None));
     }
 
     #[test]
@@ -432,18 +494,18 @@ mod tests {
         let unknown = message(attribute(Frattr::from(999), 0_u32).unwrap());
         assert_eq!(priority_if_same(&unknown, &RULE), None);
         // The kernel takes it for ours nevertheless, and a copy of it is what it is.
-        let found = alike(&unknown, &RULE).unwrap();
+        let found = alike(&encoded(&unknown), &RULE).unwrap().unwrap();
         assert!(!found.same);
-        assert_eq!(format!("{:?}", found.copy.unwrap()), format!("{unknown:?}"));
+        assert_eq!(format!("{:?}", found.copy().unwrap()), format!("{unknown:?}"));
     }
 
     #[test]
     fn a_route_is_in_the_place_of_ours_only_in_the_same_family_and_table() {
-        let found = local_route(ROUTE, Rtprot::Static).unwrap();
-        let same = found_in_place_of(&found, ROUTE);
+        let found = encoded(&local_route(ROUTE, Rtprot::Static).unwrap());
+        let same = found_in_place_of(&found, ROUTE).unwrap();
         assert_eq!(same, Some(FoundRoute { kind: 2, device: Some(1) }));
         assert!(same.is_some_and(|route| route.is_local()));
-        assert_eq!(found_in_place_of(&found, LocalRoute { table: 133, ..ROUTE }), None);
-        assert_eq!(found_in_place_of(&found, LocalRoute { family: Family::V4, ..ROUTE }), None);
+        assert_eq!(found_in_place_of(&found, LocalRoute { table: 133, ..ROUTE }), Ok(None));
+        assert_eq!(found_in_place_of(&found, LocalRoute { family: Family::V4, ..ROUTE }), Ok(None));
     }
 }

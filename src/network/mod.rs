@@ -171,7 +171,7 @@ impl RouteSocket {
     pub fn loopback_disables_ipv6(&mut self) -> Result<bool, RouteError> {
         let attempt = Attempt::ReadLinkSettings(message::LOOPBACK_INDEX);
         let link = message::link(message::LOOPBACK_INDEX.cast_signed());
-        Ok(self.0.get(attempt, Rtm::Getlink, link, message::disables_ipv6)?.unwrap_or(false))
+        Ok(self.0.get_bytes(attempt, Rtm::Getlink, link, message::disables_ipv6)?.unwrap_or(false))
     }
 
     /// The names of the links whose other side is in another namespace (IFLA_LINK_NETNSID): veth pairs that
@@ -234,7 +234,7 @@ impl RouteSocket {
             let Some(ours) = alike.iter().position(|found| found.same) else { break };
             let priority = alike[ours].priority;
             for foreign in alike.drain(..ours).filter(|foreign| foreign.priority == priority) {
-                self.0.change(Attempt::AddRule(*rule), Rtm::Newrule, NlmF::CREATE, foreign.copy)?;
+                self.0.change(Attempt::AddRule(*rule), Rtm::Newrule, NlmF::CREATE, foreign.copy())?;
                 self.remove_first_rule(rule, priority)?;
             }
             if self.remove_first_rule(rule, priority)? == Removal::Made {
@@ -328,8 +328,9 @@ impl RouteSocket {
     /// The rules that the kernel takes for this one, in its order.
     fn alike(&mut self, rule: &PolicyRule) -> Result<Vec<message::Alike>, RouteError> {
         let attempt = Attempt::ListRules(rule.family);
-        self.0
-            .dump(attempt, Rtm::Getrule, message::any_rule(rule.family), |found| message::alike(found, rule))
+        self.0.dump_bytes(attempt, Rtm::Getrule, message::any_rule(rule.family), |found| {
+            message::alike(found, rule)
+        })
     }
 
     /// The routing tables of all policy rules for packets with this mark, whatever else they ask for.
@@ -347,7 +348,7 @@ impl RouteSocket {
     /// first.
     fn default_routes(&mut self, route: LocalRoute) -> Result<Vec<FoundRoute>, RouteError> {
         let attempt = Attempt::ReadRoutes(route);
-        self.0.dump(attempt, Rtm::Getroute, message::any_route(route.family, route.table), |found| {
+        self.0.dump_bytes(attempt, Rtm::Getroute, message::any_route(route.family, route.table), |found| {
             message::found_in_place_of(found, route)
         })
     }

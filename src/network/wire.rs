@@ -1,5 +1,6 @@
 //! One request, its replies, one result: the netlink conversation under [`RouteSocket`](super::RouteSocket).
 
+use std::fmt::Display;
 use std::io::{self, Cursor, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -7,10 +8,12 @@ use std::time::{Duration, Instant};
 use neli::consts::nl::{NlmF, NlmsgerrAttr};
 use neli::consts::rtnl::Rtm;
 use neli::consts::socket::{Msg, NlFamily};
+use neli::err::DeError;
 use neli::nl::{NlPayload, Nlmsghdr, NlmsghdrBuilder};
 use neli::socket::NlSocket;
 use neli::types::{Buffer, GenlBuffer};
 use neli::{FromBytes, FromBytesWithInput, Header, Size, ToBytes};
+use nftwire::DecodeError;
 use nix::sys::socket::{NetlinkAddr, bind, connect};
 
 use super::{Attempt, RouteError, lock};
@@ -18,6 +21,10 @@ use super::{Attempt, RouteError, lock};
 /// The kernel's dumps fill up to this many bytes of a reader's buffer and never more (netlink_recvmsg in
 /// net/netlink/af_netlink.c).
 const BUFFER_BYTES: usize = 32 * 1024;
+
+/// As many as the kernel allocates for the first part of a dump of objects that are all small (`NLMSG_GOODSIZE` in
+/// include/linux/netlink.h); for its other parts it looks at the buffer. A larger one costs pages that most pods do not need.
+const SMALL_BUFFER_BYTES: usize = 8 * 1024;
 
 /// How long a dump is started again while the lists that it walks change.
 const DUMP_LIMIT: Duration = Duration::from_secs(2);
@@ -38,6 +45,8 @@ impl<T: Size + ToBytes + FromBytesWithInput<Input = usize>> Message for T {}
 /// reply is seen, and it needs neither a lock nor a pool of buffers.
 pub(super) struct Wire {
     socket: NlSocket,
+    /// For the next request
+    request: Vec<u8>,
     buffer: Vec<u8>,
     sequence: u32,
     is_lock: bool,
@@ -54,8 +63,7 @@ impl Wire {
         // To the kernel, and the kernel refuses what other processes send to it: neither can they pass for the kernel,
         // nor fill the queue (`netlink_getsockbyportid` in net/netlink/af_netlink.c).
         connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        let buffer = vec![0; BUFFER_BYTES];
-        Ok(Self { socket, buffer, sequence: 0, is_lock, has_options: false })
+        Ok(Self { socket, request: Vec::new(), buffer: Vec::new(), sequence: 0, is_lock, has_options: false })
     }
 
     /// Whether it has the port ID that is the lock.
@@ -83,7 +91,7 @@ impl Wire {
         flags: NlmF,
         message: Encoded<M>,
     ) -> Result<(), RouteError> {
-        self.exchange(attempt, kind, flags | NlmF::ACK, message, |_: &M| None::<()>)?;
+        self.exchange(attempt, kind, flags | NlmF::ACK, message, |_| Ok::<_, DecodeError>(None::<()>))?;
         Ok(())
     }
 
@@ -94,6 +102,19 @@ impl Wire {
         kind: Rtm,
         message: Encoded<M>,
         read: impl Fn(&M) -> Option<T>,
+    ) -> Result<Option<T>, RouteError> {
+        let read = |object: &[u8]| decode(object).map(|object| read(&object));
+        Ok(self.exchange(attempt, kind, NlmF::empty(), message, read)?.pop())
+    }
+
+    /// As [`Wire::get`], of its bytes after the message's header: to decode an object takes an allocation for each of its
+    /// attributes, and a link has forty.
+    pub(super) fn get_bytes<M: Message, T>(
+        &mut self,
+        attempt: Attempt,
+        kind: Rtm,
+        message: Encoded<M>,
+        read: impl Fn(&[u8]) -> Result<Option<T>, DecodeError>,
     ) -> Result<Option<T>, RouteError> {
         Ok(self.exchange(attempt, kind, NlmF::empty(), message, read)?.pop())
     }
@@ -107,22 +128,38 @@ impl Wire {
         message: Encoded<M>,
         read: impl Fn(&M) -> Option<T>,
     ) -> Result<Vec<T>, RouteError> {
+        self.exchange(attempt, kind, NlmF::DUMP, message, |object| decode(object).map(|object| read(&object)))
+    }
+
+    /// As [`Wire::dump`], as [`Wire::get_bytes`].
+    pub(super) fn dump_bytes<M: Message, T>(
+        &mut self,
+        attempt: Attempt,
+        kind: Rtm,
+        message: Encoded<M>,
+        read: impl Fn(&[u8]) -> Result<Option<T>, DecodeError>,
+    ) -> Result<Vec<T>, RouteError> {
         self.exchange(attempt, kind, NlmF::DUMP, message, read)
     }
 
-    fn exchange<M: Message, T>(
+    fn exchange<M: Message, T, E: Display>(
         &mut self,
         attempt: Attempt,
         kind: Rtm,
         flags: NlmF,
         message: Encoded<M>,
-        read: impl Fn(&M) -> Option<T>,
+        read: impl Fn(&[u8]) -> Result<Option<T>, E>,
     ) -> Result<Vec<T>, RouteError> {
         self.set_options(kind).map_err(|error| RouteError::Socket { attempt, error })?;
         self.sequence = self.sequence.wrapping_add(1);
-        let request = message
-            .and_then(|message| encode(kind, flags | NlmF::REQUEST, self.sequence, message))
+        let buffer = std::mem::take(&mut self.request);
+        self.request = message
+            .and_then(|message| encode(kind, flags | NlmF::REQUEST, self.sequence, message, buffer))
             .map_err(|error| RouteError::Encode { attempt, error })?;
+        let bytes = if kind == Rtm::Getaddr { SMALL_BUFFER_BYTES } else { BUFFER_BYTES };
+        if self.buffer.len() < bytes {
+            self.buffer = vec![0; bytes];
+        }
         let started = Instant::now();
         let (mut tries, mut pause) = (1, Duration::from_micros(250));
         loop {
@@ -143,10 +180,10 @@ impl Wire {
     /// Reads up to the end of the reply, also of one that is already known to be useless: the next request
     /// would fail with EBUSY while a dump is under way. `None` is a dump whose parts are of different
     /// moments.
-    fn reply<M: Message, T>(
+    fn reply<T, E: Display>(
         &mut self,
         attempt: Attempt,
-        read: impl Fn(&M) -> Option<T>,
+        read: impl Fn(&[u8]) -> Result<Option<T>, E>,
     ) -> Result<Option<Vec<T>>, RouteError> {
         let sequence = self.sequence;
         let mut found = Vec::new();
@@ -160,20 +197,23 @@ impl Wire {
                 let (bytes, tail) =
                     split_message(rest).ok_or_else(|| malformed("bad nlmsg_len".to_owned()))?;
                 rest = tail;
-                let message = Nlmsghdr::<Rtm, M>::from_bytes(&mut Cursor::new(bytes))
-                    .map_err(|error| malformed(error.to_string()))?;
-                if *message.nl_seq() != sequence {
+                let head = Head::of(bytes).ok_or_else(|| malformed("bad nlmsg_len".to_owned()))?;
+                if head.sequence != sequence {
                     continue;
                 }
-                interrupted |= message.nl_flags().contains(NlmF::DUMP_INTR);
-                match message.nl_payload() {
-                    NlPayload::Payload(object) => {
-                        found.extend(read(object));
-                        // One object that was asked for is the whole reply; those of a dump are parts of one.
-                        if !message.nl_flags().contains(NlmF::MULTI) {
-                            return Ok(Some(found));
-                        }
+                interrupted |= head.flags.contains(NlmF::DUMP_INTR);
+                if let Some(object) = head.object {
+                    found.extend(read(object).map_err(|error| malformed(error.to_string()))?);
+                    // One object that was asked for is the whole reply; those of a dump are parts of one.
+                    if !head.flags.contains(NlmF::MULTI) {
+                        return Ok(Some(found));
                     }
+                    continue;
+                }
+                let message = Nlmsghdr::<Rtm, Buffer>::from_bytes(&mut Cursor::new(bytes))
+                    .map_err(|error| malformed(error.to_string()))?;
+                match message.nl_payload() {
+                    NlPayload::Payload(_) => {}
                     NlPayload::Err(refusal) => {
                         return Err(refused(attempt, *refusal.error(), refusal.ext_ack()));
                     }
@@ -201,20 +241,28 @@ impl Wire {
             RouteError::Malformed {
                 attempt,
                 length,
-                reason: format!("a datagram has 1 to {BUFFER_BYTES} bytes"),
+                reason: format!("a datagram has 1 to {} bytes", self.buffer.len()),
             }
         })
     }
 }
 
-fn encode<M: Message>(kind: Rtm, flags: NlmF, sequence: u32, message: M) -> Encoded<Vec<u8>> {
+/// What the buffer holds is dropped.
+fn encode<M: Message>(
+    kind: Rtm,
+    flags: NlmF,
+    sequence: u32,
+    message: M,
+    mut buffer: Vec<u8>,
+) -> Encoded<Vec<u8>> {
     let message = NlmsghdrBuilder::default()
         .nl_type(kind)
         .nl_flags(flags)
         .nl_seq(sequence)
         .nl_payload(NlPayload::Payload(message))
         .build()?;
-    let mut bytes = Cursor::new(Vec::with_capacity(message.padded_size()));
+    buffer.clear();
+    let mut bytes = Cursor::new(buffer);
     message.to_bytes(&mut bytes)?;
     Ok(bytes.into_inner())
 }
@@ -227,6 +275,33 @@ fn split_message(datagram: &[u8]) -> Option<(&[u8], &[u8])> {
         return None;
     }
     datagram.split_at_checked(length.checked_next_multiple_of(4)?)
+}
+
+pub(super) fn decode<M: Message>(object: &[u8]) -> Result<M, DeError> {
+    M::from_bytes_with_input(&mut Cursor::new(object), object.len())
+}
+
+/// A message by what its header says (`struct nlmsghdr`).
+struct Head<'a> {
+    flags: NlmF,
+    sequence: u32,
+    /// What follows the header, where that is an object and not the end of a reply
+    object: Option<&'a [u8]>,
+}
+
+impl<'a> Head<'a> {
+    fn of(message: &'a [u8]) -> Option<Self> {
+        /// `NLMSG_MIN_TYPE` (linux/netlink.h).
+        const FIRST_OF_OBJECTS: u16 = 16;
+        let (&[_, _, _, _, kind_0, kind_1, flags_0, flags_1, s0, s1, s2, s3, ..], object) =
+            message.split_first_chunk::<16>()?;
+        let is_object = u16::from_ne_bytes([kind_0, kind_1]) >= FIRST_OF_OBJECTS;
+        Some(Self {
+            flags: NlmF::from(u16::from_ne_bytes([flags_0, flags_1])),
+            sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
+            object: is_object.then_some(object),
+        })
+    }
 }
 
 fn refused(attempt: Attempt, error: i32, attributes: &GenlBuffer<NlmsgerrAttr, Buffer>) -> RouteError {
