@@ -35,9 +35,12 @@ pub(crate) fn post(socket: &Path, path: &str, json: &str, limit: Duration) -> io
     let mut part = [0; 4096];
     loop {
         stream.set_read_timeout(Some(left()?))?;
-        match stream.read(&mut part).map_err(timed_out)? {
-            0 => break,
-            length => reply.extend_from_slice(&part[..length]),
+        match stream.read(&mut part).map_err(timed_out) {
+            // Of a process that was stopped and continued: a socket's time limit ends restarts (signal(7)).
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+            Ok(0) => break,
+            Ok(length) => reply.extend_from_slice(&part[..length]),
         }
         if reply.len() as u64 > MAX_REPLY {
             break;

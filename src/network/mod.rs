@@ -28,6 +28,8 @@ pub use error::{Attempt, FoundRoute, RouteError};
 pub(crate) use lock::Lock;
 pub use lock::LockError;
 pub use resolve::{ResolvedRoute, RouteQuery};
+#[cfg(feature = "init")]
+pub(crate) use wire::uninterrupted;
 
 /// Adding is refused with EEXIST where the object exists.
 const NEW: NlmF = NlmF::CREATE.union(NlmF::EXCL);

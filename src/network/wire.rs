@@ -163,7 +163,7 @@ impl Wire {
         let started = Instant::now();
         let (mut tries, mut pause) = (1, Duration::from_micros(250));
         loop {
-            uninterrupted(|| self.socket.send(&request, Msg::empty()))
+            uninterrupted(|| self.socket.send(&self.request, Msg::empty()))
                 .map_err(|error| RouteError::Socket { attempt, error })?;
             if let Some(reply) = self.reply(attempt, &read)? {
                 return Ok(reply);
@@ -312,7 +312,8 @@ fn refused(attempt: Attempt, error: i32, attributes: &GenlBuffer<NlmsgerrAttr, B
     RouteError::refused(attempt, error.saturating_neg(), message)
 }
 
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+/// Calls again whatever a signal has interrupted.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -1,12 +1,16 @@
 //! Pods of ambient mode are handed to the node agent; and log lines.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use meshwire_testkit::kubernetes::ApiServer;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::call::{Node, TOKEN};
@@ -15,6 +19,15 @@ use super::pods::{api, istio, namespace};
 
 /// A node agent that takes one request at a socket and replies with this.
 fn agent(socket: &Path, reply: &'static str) -> JoinHandle<(String, Value)> {
+    agent_that(socket, reply, |_| ())
+}
+
+/// As [`agent`], and does something before it replies.
+fn agent_that(
+    socket: &Path,
+    reply: &'static str,
+    first: impl FnOnce(&UnixStream) + Send + 'static,
+) -> JoinHandle<(String, Value)> {
     let listener = UnixListener::bind(socket).unwrap();
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
@@ -30,6 +43,7 @@ fn agent(socket: &Path, reply: &'static str) -> JoinHandle<(String, Value)> {
             }
             assert!(length > 0, "{text}");
         };
+        first(&stream);
         stream.write_all(reply.as_bytes()).unwrap();
         (text.lines().next().unwrap().to_owned(), body)
     })
@@ -81,6 +95,27 @@ fn the_agent_gets_the_pod_and_no_rules_are_made_here() {
         })
     );
     assert_eq!(netns.rules(), "");
+}
+
+/// By a debugger, or with its container.
+#[test]
+fn a_plugin_that_is_stopped_and_continued_gets_its_reply() {
+    let api = ambient_server();
+    let node = Node::new();
+    node.install(&api, TOKEN);
+    let Some(netns) = Netns::with(&["10.0.0.5/24"]) else { return };
+    let socket = node.path().join("pluginevent.sock");
+    let agent = agent_that(&socket, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", |stream| {
+        let plugin = Pid::from_raw(getsockopt(stream, PeerCredentials).unwrap().pid());
+        // It waits for the reply by then.
+        thread::sleep(Duration::from_millis(300));
+        for signal in [Signal::SIGSTOP, Signal::SIGCONT] {
+            kill(plugin, signal).unwrap();
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    node.add(&config(&node), &netns.path(), "shop", "web").passed();
+    agent.join().unwrap();
 }
 
 #[test]

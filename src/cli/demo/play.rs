@@ -13,6 +13,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 use super::stage::{Stage, Users};
 use super::{APP, APP_PORT, Context, OUTSIDE, POD, PROXY, SERVER_PORT, Step};
 use crate::mesh::istio::sidecar::{PASSTHROUGH_V4, Sidecar};
+use crate::network::uninterrupted;
 use crate::redirect_check::original_destination;
 
 /// How long any step may take; everything is on this machine.
@@ -130,7 +131,9 @@ fn dial(from: Ipv4Addr, to: SocketAddr) -> Result<TcpStream, Step> {
         // Bounds connect(2), too (socket(7)).
         setsockopt(&socket, sockopt::SendTimeout, &TimeVal::seconds(TIMEOUT_SECONDS))?;
         bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((from, 0))))?;
-        connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
+        // Of a process that was stopped and continued: a socket's time limit ends restarts (signal(7)). Called again, connect(2)
+        // goes on waiting (`__inet_stream_connect` in net/ipv4/af_inet.c, Linux 6.18).
+        uninterrupted(|| Ok(connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?))?;
         Ok(socket.into())
     };
     dial().context(format!("connect to {to}"))

@@ -109,7 +109,7 @@ impl<'a> Client<'a> {
                 false => socket.send_to(b"?", to)?,
             };
             let mut answer = [0; 256];
-            let (length, from) = socket.recv_from(&mut answer)?;
+            let (length, from) = uninterrupted(|| socket.recv_from(&mut answer))?;
             Ok((parse(&String::from_utf8_lossy(&answer[..length])), from))
         };
         match self.namespace.run(exchange) {
@@ -122,7 +122,8 @@ impl<'a> Client<'a> {
     pub(crate) fn open(&self, to: SocketAddr) -> io::Result<Connection> {
         self.namespace.run(|| {
             let socket = self.socket(SockType::Stream, to)?;
-            connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
+            // Called again, connect(2) goes on waiting (`__inet_stream_connect` in net/ipv4/af_inet.c, Linux 6.18).
+            uninterrupted(|| Ok(connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?))?;
             let stream = TcpStream::from(socket);
             stream.set_read_timeout(Some(Duration::from_secs(TIMEOUT_SECONDS.into())))?;
             Ok(Connection(BufReader::new(stream)))
@@ -170,6 +171,17 @@ impl Connection {
     /// The client's own end.
     pub(crate) fn local(&self) -> SocketAddr {
         self.0.get_ref().local_addr().unwrap()
+    }
+}
+
+/// Whatever wakes a thread, such as a stop of the whole process, interrupts a call on a socket with a time limit, also where no
+/// signal has a handler (signal(7)).
+pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 use nix::sys::socket::{bind, recv, sendto, setsockopt, socket, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 
+use super::client::uninterrupted;
+
 const IPV4_HEADER: usize = 20;
 const IPPROTO_TCP: u8 = 6;
 const SYN: u8 = 0x02;
@@ -28,7 +30,8 @@ pub(crate) fn refused(from: IpAddr, stray: u16, proper: u16, to: SocketAddr) -> 
     let mut refused = Vec::new();
     while refused.last() != Some(&proper) {
         let mut packet = [0; 256];
-        let length = recv(socket.as_raw_fd(), &mut packet, MsgFlags::empty()).expect("the SYN is refused");
+        let length = uninterrupted(|| Ok(recv(socket.as_raw_fd(), &mut packet, MsgFlags::empty())?))
+            .expect("the SYN is refused");
         let tcp = &packet[if to.is_ipv4() { IPV4_HEADER } else { 0 }..length];
         if tcp[13] & RST != 0 {
             refused.push(u16::from_be_bytes([tcp[2], tcp[3]]));
