@@ -135,8 +135,8 @@ impl MigrationPlan {
             Step::Remove => {
                 let removed = self.leftovers.iter().map(|(leftover, rules)| {
                     let rules = rules.iter();
-                    let rules =
-                        rules.map(|rule| json!({ "chain": rule.chain.to_string(), "text": rule.text }));
+                    let rules = rules
+                        .map(|rule| json!({ "chain": rule.chain.to_string(), "text": rule.meaning.text }));
                     json!({
                         "family": leftover.family.to_string(),
                         "table": leftover.table.to_string(),
@@ -212,7 +212,7 @@ pub(super) fn readings(leftovers: &Leftovers) -> Readings {
     let mut readings = Readings::default();
     for (leftover, rules) in leftovers {
         for rule in rules {
-            let Some(counter) = rule.counter else { continue };
+            let Some(counter) = rule.meaning.counter else { continue };
             readings.0.push(Reading {
                 family: leftover.family,
                 table: leftover.table.to_string(),
@@ -220,7 +220,7 @@ pub(super) fn readings(leftovers: &Leftovers) -> Readings {
                     chain: rule.chain.to_string(),
                     number: rule.number,
                     handle: rule.handle,
-                    text: rule.text.clone(),
+                    text: rule.meaning.text.clone(),
                 },
                 packets: counter.packets,
                 bytes: counter.bytes,
@@ -245,8 +245,8 @@ fn conflicts(
     }
     let (mut old_marks, mut old_zones) = of_ruleset(&tables);
     for rule in leftovers.iter().flat_map(|(_, rules)| rules) {
-        old_marks.extend(&rule.marks);
-        old_zones.extend(&rule.zones);
+        old_marks.extend(&rule.meaning.marks);
+        old_zones.extend(&rule.meaning.zones);
     }
     let (old_marks, old_zones) = (sorted(old_marks), sorted(old_zones));
     let (new_marks, new_zones) = of_ruleset(&desired.ruleset);

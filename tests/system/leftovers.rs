@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::harness::{Intercept, Namespace, Pod, User, V4, captured, intercept, oracle, program, straight};
+use crate::migrate::istios_pod;
 
 /// As Istio's own command leaves them in both families, next to rules of somebody else.
 fn istios_rules(namespace: &Namespace) {
@@ -79,6 +80,32 @@ fn ambient_removes_them_from_a_pod_and_not_from_a_node() {
     crate::harness::ambient::ambient(&pod.namespace, "pod remove");
     assert!(!iptables(&pod.namespace, "iptables-nft", "-S").contains("ISTIO"));
     assert_eq!(pod.user(User::APP).tcp(V4.peer(80)), straight(V4.peer(80)));
+}
+
+/// Istio's command puts some of its rules for TPROXY into the chains of iptables, where others may have similar ones.
+#[test]
+fn rules_for_tproxy_in_chains_of_iptables_are_removed_and_others_stay() {
+    let Some(pod) = istios_pod(true) else { return };
+    let others = [
+        "-A PREROUTING -p tcp -m mark --mark 0x53b -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff",
+        "-A PREROUTING -p udp -m mark --mark 0x539 -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff",
+        "-A OUTPUT -o lo -p tcp -m mark --mark 0x539 -j ACCEPT",
+        "-A OUTPUT -o lo -p tcp -m owner --uid-owner 1337 -j MARK --set-xmark 0x53a/0xffffffff",
+        "-A OUTPUT -p tcp -m connmark ! --mark 0x539 -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff",
+    ];
+    let mangle = |rule: &str| {
+        let words: Vec<_> = ["iptables-nft", "-t", "mangle"].into_iter().chain(rule.split(' ')).collect();
+        pod.namespace.command(&words)
+    };
+    for rule in others {
+        mangle(rule);
+    }
+    intercept(&pod.namespace, &["--cleanup-only"]);
+    let left = mangle("-S");
+    let left: Vec<_> = left.lines().filter(|line| line.starts_with("-A")).collect();
+    assert_eq!(left, others);
+    let left = pod.namespace.command(&["ip6tables-nft", "-t", "mangle", "-S"]);
+    assert!(!left.contains("-A") && !left.contains("-N"), "{left}");
 }
 
 /// Netlink does not show them; that there is a table is all that can be said.

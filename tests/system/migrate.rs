@@ -78,7 +78,7 @@ pub(crate) fn istios_rules(loopback: &str, passthrough: &str, tproxy: bool) -> S
 }
 
 /// A pod with the rules of Istio's command, and its routes; none where iptables cannot make them.
-fn istios_pod(tproxy: bool) -> Option<Pod> {
+pub(crate) fn istios_pod(tproxy: bool) -> Option<Pod> {
     if !(oracle("iptables-nft") && oracle("ip") && oracle("nft")) {
         return None;
     }

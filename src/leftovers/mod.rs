@@ -4,14 +4,17 @@
 //! from others. Those of legacy iptables cannot be read over netlink, and asking for them by a socket option would make
 //! their tables; that there are such tables is all that can be known.
 
+mod tproxy;
+
 use std::fmt;
 
 use nft_ruleset::nft::decompile::{Decompiler, Sets};
 use nftwire::expr::{Counter, Immediate};
-use nftwire::{Batch, Chain, Error, Expr, Family, Name, Query, Reader, Record, Socket, Text, Verdict};
+use nftwire::{
+    Batch, Chain, DecodeError, Error, Expr, Family, Name, Query, Reader, Record, Rule, Socket, Text, Verdict,
+};
 
 use crate::mesh;
-use crate::mesh::istio::sidecar::OUTBOUND_MARK;
 use crate::migrate::settings;
 use crate::preflight::owners::of_a_mesh_by_legacy_iptables;
 use crate::retry::retry;
@@ -103,13 +106,20 @@ fn add(leftovers: &mut Vec<Leftover>, chain: &Chain<'_>) {
 
 /// A rule of a mesh in a table of iptables-nft: in one of its chains, or in a chain of iptables.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LeftoverRule {
+pub(crate) struct LeftoverRule<T = Meaning> {
     /// Its chain
     pub(crate) chain: Name,
     /// Its number in the chain, from 1
     pub(crate) number: usize,
     /// The kernel's handle
     pub(crate) handle: u64,
+    /// What else is read of it
+    pub(crate) meaning: T,
+}
+
+/// What a rule says, and what another ruleset has to have in common with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Meaning {
     /// As nft shows it
     pub(crate) text: String,
     /// What it has counted
@@ -121,18 +131,36 @@ pub(crate) struct LeftoverRule {
 }
 
 /// What iptables has left, with its rules.
-pub(crate) type Leftovers = Vec<(Leftover, Vec<LeftoverRule>)>;
+pub(crate) type Leftovers<T = Meaning> = Vec<(Leftover, Vec<LeftoverRule<T>>)>;
 
 /// All of it, and the generation that it is of.
 ///
 /// # Errors
 /// It cannot be read.
 pub(crate) fn read(nft: &mut Socket) -> Result<(u32, Leftovers), Error> {
+    let sets = Sets::new();
+    read_with(nft, |rule, expressions| {
+        let model = Decompiler::new(rule.family, &sets).rule(rule)?;
+        let (mut marks, mut zones) = settings::of_rule(&model);
+        settings::of_targets(expressions, &mut marks, &mut zones);
+        let counter = expressions.iter().find_map(|expression| match expression {
+            Expr::Counter(counter) => Some(*counter),
+            _ => None,
+        });
+        Ok(Meaning { text: model.to_string(), counter, marks, zones })
+    })
+}
+
+/// All of it, with what `meaning` makes of each rule.
+fn read_with<T>(
+    nft: &mut Socket,
+    mut meaning: impl FnMut(&Rule<'_>, &[Expr<'_>]) -> Result<T, DecodeError>,
+) -> Result<(u32, Leftovers<T>), Error> {
     nft.consistent(|reader| {
         let leftovers = chains(reader)?.into_iter();
         leftovers
             .map(|leftover| {
-                let rules = rules_of(reader, &leftover)?;
+                let rules = rules_of(reader, &leftover, &mut meaning)?;
                 Ok((leftover, rules))
             })
             .collect()
@@ -140,7 +168,7 @@ pub(crate) fn read(nft: &mut Socket) -> Result<(u32, Leftovers), Error> {
 }
 
 /// A batch that removes what was read, if the ruleset is still of this generation.
-pub(crate) fn removal(generation: u32, leftovers: &Leftovers) -> Batch {
+pub(crate) fn removal<T>(generation: u32, leftovers: &Leftovers<T>) -> Batch {
     let mut batch = Batch::new();
     batch.require_generation(generation);
     for (Leftover { family, table, chains }, rules) in leftovers {
@@ -164,7 +192,8 @@ pub fn remove(nft: &mut Socket) -> Result<Vec<Leftover>, Error> {
         return Ok(Vec::new());
     }
     let leftovers = retry(|| {
-        let (generation, leftovers) = read(nft)?;
+        // Nobody reads what goes: a build for init containers does without what shows any rule as text.
+        let (generation, leftovers) = read_with(nft, |_, _| Ok(()))?;
         if !leftovers.is_empty() {
             nft.commit(&mut removal(generation, &leftovers))?;
         }
@@ -174,12 +203,20 @@ pub fn remove(nft: &mut Socket) -> Result<Vec<Leftover>, Error> {
 }
 
 /// The rules of the chains, those that lead to one of them, and Istio's in other chains.
-fn rules_of(reader: &mut Reader<'_>, leftover: &Leftover) -> Result<Vec<LeftoverRule>, Error> {
+fn rules_of<T>(
+    reader: &mut Reader<'_>,
+    leftover: &Leftover,
+    meaning: &mut impl FnMut(&Rule<'_>, &[Expr<'_>]) -> Result<T, DecodeError>,
+) -> Result<Vec<LeftoverRule<T>>, Error> {
     let chains = &leftover.chains;
     let has = |name: Text<'_>| chains.iter().any(|chain| name == *chain);
-    let sets = Sets::new();
-    let mut decompiler = Decompiler::new(leftover.family, &sets);
-    let (mut rules, mut others) = (Vec::new(), Vec::new());
+    // With TPROXY Istio puts some rules into the chains of iptables themselves; its mark distinguishes them from those of others.
+    let marks = if chains.iter().any(|chain| *chain == "ISTIO_TPROXY") {
+        marks_of_tproxy(reader, leftover)?
+    } else {
+        Vec::new()
+    };
+    let mut rules = Vec::new();
     let mut place: (Name, usize) = Default::default();
     reader.rules(leftover.family, Some((&leftover.table).into()), |rule| {
         place.1 = if place.0 == rule.chain { place.1 + 1 } else { 1 };
@@ -189,47 +226,33 @@ fn rules_of(reader: &mut Reader<'_>, leftover: &Leftover) -> Result<Vec<Leftover
             Expr::Immediate(Immediate::Verdict(Verdict::Jump(to) | Verdict::Goto(to))) => has(*to),
             _ => false,
         });
-        let model = decompiler.rule(&rule)?;
-        let (mut marks, mut zones) = settings::of_rule(&model);
-        settings::of_targets(&expressions, &mut marks, &mut zones);
-        let counter = expressions.iter().find_map(|expression| match expression {
-            Expr::Counter(counter) => Some(*counter),
-            _ => None,
-        });
-        let found = LeftoverRule {
-            chain: rule.chain.to_name(),
-            number: place.1,
-            handle: rule.handle,
-            text: model.to_string(),
-            counter,
-            marks,
-            zones,
-        };
-        if leads_there || has(rule.chain) {
-            rules.push(found);
-        } else {
-            others.push(found);
+        if leads_there
+            || has(rule.chain)
+            || marks.iter().any(|mark| tproxy::is_of_tproxy(&expressions, *mark))
+        {
+            rules.push(LeftoverRule {
+                chain: rule.chain.to_name(),
+                number: place.1,
+                handle: rule.handle,
+                meaning: meaning(&rule, &expressions)?,
+            });
         }
         Ok(())
     })?;
-    // With TPROXY Istio puts some rules into the chains of iptables themselves; its mark distinguishes them from those of others.
-    let tproxy = chains.iter().any(|chain| *chain == "ISTIO_TPROXY");
-    let marks: Vec<_> = rules.iter().filter(|_| tproxy).flat_map(|rule| rule.marks.clone()).collect();
-    rules.extend(others.into_iter().filter(|rule| marks.iter().any(|mark| is_of_tproxy(&rule.text, *mark))));
     Ok(rules)
 }
 
-/// Whether a rule outside of Istio's chains is one of those that its command makes for TPROXY with this mark: it keeps the
-/// mark of a connection, and marks what the proxy sends over `lo`.
-fn is_of_tproxy(rule: &str, mark: u32) -> bool {
-    let rule = rule.replace(" counter", "");
-    let marked = format!("{mark:#010x}");
-    rule == format!("meta l4proto tcp meta mark {marked} ct mark set mark")
-        || rule == format!("oifname \"lo\" meta l4proto tcp meta mark {marked} return")
-        || rule == format!("meta l4proto tcp ct mark {mark:#x} meta mark set ct mark")
-        || rule.starts_with("oifname \"lo\" meta l4proto tcp ip")
-            && (rule.contains(" skuid ") || rule.contains(" skgid "))
-            && rule.ends_with(&format!(" meta mark set {OUTBOUND_MARK:#x}"))
+/// The marks that the rules of the chains set.
+fn marks_of_tproxy(reader: &mut Reader<'_>, leftover: &Leftover) -> Result<Vec<u32>, Error> {
+    let mut marks = Vec::new();
+    reader.rules(leftover.family, Some((&leftover.table).into()), |rule| {
+        if leftover.chains.iter().any(|chain| rule.chain == *chain) {
+            let expressions: Vec<_> = rule.expressions().collect::<Result<_, _>>()?;
+            settings::of_targets(&expressions, &mut marks, &mut Vec::new());
+        }
+        Ok(())
+    })?;
+    Ok(marks)
 }
 
 /// The tables of legacy iptables that are in use in the thread's network namespace, as `ip nat`: a mesh's rules may be in
