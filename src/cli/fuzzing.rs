@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::flag::Given;
 use super::flag::value;
-use super::{accounts, in_one_line, istio_iptables, parse, proxy_init, resolv_conf, verify};
+use super::{accounts, drop_log_flags, in_one_line, istio_iptables, parse, proxy_init, resolv_conf, verify};
 use crate::interception::Interception;
 use crate::mesh::value::ValueError;
 
@@ -15,9 +15,10 @@ use crate::mesh::value::ValueError;
 /// # Errors
 /// What a user would read.
 pub fn command(
-    arguments: Vec<OsString>,
+    mut arguments: Vec<OsString>,
     environment: BTreeMap<String, String>,
 ) -> Result<Option<Interception>, String> {
+    drop_log_flags(&mut arguments);
     let matches = parse(arguments).map_err(|(error, _)| in_one_line(&error.to_string()))?;
     let of_profile = match matches.subcommand() {
         Some((verify::NAME, matches)) => matches.subcommand(),

@@ -58,7 +58,7 @@ use clap::error::ErrorKind;
 use clap::{ArgMatches, Command};
 
 use failure::{NotWrittenError, USAGE};
-use flag::{Flags, parser};
+use flag::{Flags, Plain, Values};
 use log::Log;
 pub use program::aliases;
 
@@ -78,19 +78,26 @@ const VERSION: &str = concat!(
 /// A command: its name, its flags, and what it does.
 struct Subcommand {
     name: &'static str,
-    /// Its flags, where it takes nothing else and is called in each pod
-    flags: Option<Flags>,
+    /// Where it is called in each pod
+    in_pods: Option<InPods>,
     define: fn() -> Command,
     run: fn(&ArgMatches) -> ExitCode,
 }
 
+/// A command that is called in each pod.
+#[derive(Clone, Copy)]
+struct InPods {
+    flags: Flags,
+    run: fn(&Values<'_>) -> ExitCode,
+}
+
 macro_rules! subcommands {
-    ($($(#[$feature:meta])? $module:ident $(($flags:expr))?,)*) => {
+    ($($(#[$feature:meta])? $module:ident $(($flags:expr, $run:expr))?,)*) => {
         /// All commands, in the order of the help text.
         const COMMANDS: &[Subcommand] = &[
             $($(#[$feature])? Subcommand {
                 name: $module::NAME,
-                flags: [$(Some($flags),)? None][0],
+                in_pods: [$(Some(InPods { flags: $flags, run: $run }),)? None][0],
                 define: $module::command,
                 run: $module::run,
             },)*
@@ -99,8 +106,8 @@ macro_rules! subcommands {
 }
 
 subcommands! {
-    istio_iptables(istio_iptables::FLAGS),
-    proxy_init(proxy_init::FLAGS),
+    istio_iptables(istio_iptables::FLAGS, istio_iptables::run_with),
+    proxy_init(proxy_init::FLAGS, proxy_init::run_with),
     validate,
     #[cfg(feature = "tools")] ambient,
     #[cfg(feature = "tools")] bench,
@@ -136,8 +143,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Log::Plain.error(&error.to_string());
         return ExitCode::from(USAGE);
     }
-    if let Some((command, matches)) = parse_flags(&arguments) {
-        return (command.run)(&matches);
+    drop_log_flags(&mut arguments);
+    if let Some(code) = run_plain(&arguments) {
+        return code;
     }
     let matches = match parse(arguments) {
         Ok(matches) => matches,
@@ -147,19 +155,22 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     named(name).map_or(ExitCode::from(USAGE), |command| (command.run)(matches))
 }
 
-/// What the arguments ask for where that is a command that takes nothing but flags, and they are right. The texts of its
-/// help are not needed for that; without them and without the other commands it takes half of the time.
-fn parse_flags(arguments: &[OsString]) -> Option<(&'static Subcommand, ArgMatches)> {
-    let command = named(arguments.get(1)?.to_str()?)?;
-    let parser = parser(command.name, command.flags?);
-    parser.try_get_matches_from(arguments.get(1..)?).ok().map(|matches| (command, matches))
+/// Takes out Istio's logging flags where Istio's command is called.
+fn drop_log_flags(arguments: &mut Vec<OsString>) {
+    if arguments.iter().take(3).skip(1).any(|command| command == istio_iptables::NAME) {
+        istio_iptables::drop_log_flags(arguments);
+    }
+}
+
+/// Runs the command that the arguments ask for, if it is called in each pod and they are plain.
+fn run_plain(arguments: &[OsString]) -> Option<ExitCode> {
+    let command = named(arguments.get(1)?.to_str()?)?.in_pods?;
+    let plain = Plain::new(command.flags, arguments.get(2..)?)?;
+    Some((command.run)(&Values::from(&plain)))
 }
 
 /// What the arguments ask for, or what is wrong with them and how to say it.
-fn parse(mut arguments: Vec<OsString>) -> Result<ArgMatches, (clap::Error, Log)> {
-    if arguments.iter().take(3).skip(1).any(|command| command == istio_iptables::NAME) {
-        istio_iptables::drop_log_flags(&mut arguments);
-    }
+fn parse(arguments: Vec<OsString>) -> Result<ArgMatches, (clap::Error, Log)> {
     let log = if wants_json(&arguments) { Log::Json } else { Log::Plain };
     // Defining all of them takes longer than all that one of them does until it asks the kernel.
     let called = arguments.get(1).and_then(|name| named(name.to_str()?));
@@ -233,47 +244,4 @@ fn wants_json(arguments: &[OsString]) -> bool {
         ["--log-format", "--output"].iter().any(|flag| pair[0] == *flag) && pair[1] == "json"
     };
     arguments.iter().any(one) || arguments.windows(2).any(two)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Whatever is right without the help's texts is the same with them.
-    #[test]
-    fn both_parsers_take_the_same() {
-        for line in [
-            "istio-iptables -p 15001 -u 1337 -i * -b * -d 15090,15021 --dry-run",
-            "istio-iptables --redirect-dns=false --log_as_json --envoy-port=1 --envoy-port 2 -n",
-            "istio-iptables -u --help",
-            "proxy-init -p 4143 -o 4140 --proxy-uid -1 --ports-to-redirect 1 -r 2,3",
-        ] {
-            let arguments: Vec<_> =
-                ["meshwire"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
-            let (command, quick) = parse_flags(&arguments).unwrap();
-            let matches = parse(arguments).unwrap();
-            let (name, full) = matches.subcommand().unwrap();
-            assert_eq!(name, command.name);
-            for flag in command.flags.unwrap() {
-                let name = flag.definition().name;
-                let given = |matches: &ArgMatches| {
-                    let texts =
-                        matches.get_many::<String>(name).map(|texts| texts.cloned().collect::<Vec<_>>());
-                    (matches.value_source(name), texts)
-                };
-                assert_eq!(given(&quick), given(full), "{line}: {name}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_not_right_is_left_to_the_parser_with_texts() {
-        for line in
-            ["", "istio-iptables --help", "istio-iptables -h", "istio-iptables x", "proxy-init -y", "list"]
-        {
-            let arguments: Vec<_> =
-                ["meshwire"].into_iter().chain(line.split(' ')).map(OsString::from).collect();
-            assert!(parse_flags(&arguments).is_none(), "{line}");
-        }
-    }
 }

@@ -5,6 +5,7 @@
 //! an error can name the flag or the variable that it came by, and a misspelled name does not compile.
 
 mod given;
+mod plain;
 pub(super) mod shared;
 pub(super) mod value;
 mod values;
@@ -16,6 +17,7 @@ use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Arg, ArgAction, Command};
 
 pub(super) use given::{Given, UsageError};
+pub(super) use plain::Plain;
 pub(super) use values::Values;
 
 /// A flag, or an environment variable, whose value is a `T`.
@@ -207,26 +209,7 @@ pub(super) fn with_flags(command: Command, flags: Flags) -> Command {
     command.args(flags.iter().map(|flag| argument(*flag)))
 }
 
-/// Only what it takes to parse these flags: no help, and no words for errors.
-pub(super) fn parser(name: &'static str, flags: Flags) -> Command {
-    Command::new(name).disable_help_flag(true).args(flags.iter().map(|flag| bare(flag.definition())))
-}
-
 /// As clap parses it.
-fn bare(definition: &Definition) -> Arg {
-    let argument = Arg::new(definition.name).long(definition.name).short(definition.short);
-    match definition.kind {
-        Kind::Text(_) | Kind::Number(_) => argument.action(ArgAction::Set).allow_hyphen_values(true),
-        Kind::List(_) => return argument.action(ArgAction::Append).allow_hyphen_values(true),
-        // As in Go: `--flag`, `--flag=true`, never `--flag true`.
-        Kind::Switch | Kind::Variable => {
-            argument.num_args(0..=1).require_equals(true).default_missing_value("true").action(ArgAction::Set)
-        }
-    }
-    .overrides_with(definition.name)
-}
-
-/// As clap parses it, with all texts.
 pub(super) fn argument(flag: &dyn AnyFlag) -> Arg {
     let definition = flag.definition();
     let mut help = definition.help.to_owned();
@@ -236,14 +219,26 @@ pub(super) fn argument(flag: &dyn AnyFlag) -> Arg {
     if let [first, ..] = definition.environment {
         help += &format!(" [env: {first}]");
     }
-    let argument = bare(definition).help(help);
+    let argument = Arg::new(definition.name).long(definition.name).short(definition.short).help(help);
     let argument = match definition.choices {
         [] => argument,
         choices => argument.value_parser(Choices(choices)),
     };
+    let argument = match definition.kind {
+        Kind::Text(value) | Kind::Number(value) | Kind::List(value) => {
+            argument.value_name(value).allow_hyphen_values(true)
+        }
+        // As in Go: `--flag`, `--flag=true`, never `--flag true`.
+        Kind::Switch | Kind::Variable => argument
+            .value_name("BOOL")
+            .hide_possible_values(true)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true"),
+    };
     match definition.kind {
-        Kind::Text(value) | Kind::Number(value) | Kind::List(value) => argument.value_name(value),
-        Kind::Switch | Kind::Variable => argument.value_name("BOOL").hide_possible_values(true),
+        Kind::List(_) => argument.action(ArgAction::Append),
+        _ => argument.action(ArgAction::Set).overrides_with(definition.name),
     }
 }
 

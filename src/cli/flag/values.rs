@@ -1,28 +1,67 @@
 //! What was given on a command line and in its environment.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::env;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
-use super::{Definition, Flag, Flags, Given, Kind, UsageError};
+use super::{Definition, Flag, Flags, Given, Kind, Plain, UsageError};
 use crate::mesh::value::boolean;
 
 /// Everything that was given.
 pub(in crate::cli) struct Values<'a> {
-    flags: &'a ArgMatches,
-    environment: BTreeMap<String, String>,
+    flags: Parsed<'a>,
+    environment: Environment,
+}
+
+enum Environment {
+    Given(BTreeMap<String, String>),
+    /// The process's, with the variables that were looked up: each time takes a walk through all, of which a pod can have
+    /// thousands
+    Process(RefCell<Vec<(&'static str, Option<String>)>>),
+}
+
+impl Environment {
+    fn of_process() -> Self {
+        Self::Process(RefCell::default())
+    }
+
+    /// The value of a variable; what of it is not UTF-8 becomes U+FFFD.
+    fn text(&self, name: &'static str) -> Option<String> {
+        let known = match self {
+            Self::Given(variables) => return variables.get(name).cloned(),
+            Self::Process(known) => known,
+        };
+        let mut known = known.borrow_mut();
+        if let Some((_, text)) = known.iter().find(|(one, _)| *one == name) {
+            return text.clone();
+        }
+        let text = env::var_os(name).map(|text| text.to_string_lossy().into_owned());
+        known.push((name, text.clone()));
+        text
+    }
+}
+
+/// What was given on the command line.
+#[derive(Clone, Copy)]
+enum Parsed<'a> {
+    ByClap(&'a ArgMatches),
+    Plain(&'a Plain<'a>),
+}
+
+impl<'a> From<&'a Plain<'a>> for Values<'a> {
+    /// What these flags and the process's environment give.
+    fn from(flags: &'a Plain<'a>) -> Self {
+        Self { flags: Parsed::Plain(flags), environment: Environment::of_process() }
+    }
 }
 
 impl<'a> Values<'a> {
     /// What these flags and the process's environment give.
     pub(in crate::cli) fn new(flags: &'a ArgMatches) -> Self {
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| {
-                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-            })
-            .collect();
-        Self { flags, environment }
+        Self { flags: Parsed::ByClap(flags), environment: Environment::of_process() }
     }
 
     /// What these flags give, and nothing but these variables.
@@ -30,7 +69,7 @@ impl<'a> Values<'a> {
         flags: &'a ArgMatches,
         environment: BTreeMap<String, String>,
     ) -> Self {
-        Self { flags, environment }
+        Self { flags: Parsed::ByClap(flags), environment: Environment::Given(environment) }
     }
 
     /// The value of a flag, or its default.
@@ -45,7 +84,7 @@ impl<'a> Values<'a> {
 
     /// What was given each time, where a comma is a part of it.
     pub(in crate::cli) fn each<T>(&self, flag: &Flag<Vec<T>>) -> impl Iterator<Item = &'a str> {
-        self.flags.get_many::<String>(flag.name()).into_iter().flatten().map(String::as_str)
+        self.texts(flag.name()).into_iter().flatten()
     }
 
     fn given_for(&self, definition: &Definition) -> Option<Given> {
@@ -57,24 +96,38 @@ impl<'a> Values<'a> {
     }
 
     fn flag(&self, name: &str) -> Option<Given> {
-        if self.flags.value_source(name) != Some(ValueSource::CommandLine) {
-            return None;
-        }
         // One list, so that its items are counted over all of them; only a list is given more than once.
-        let given: Vec<_> = self.flags.get_many::<String>(name)?.map(String::as_str).collect();
+        let given: Vec<_> = self.texts(name)?.collect();
         Some(Given::new(format!("--{name}"), given.join(",")))
     }
 
+    /// What was given for a flag on the command line; none, too, if the command has no such flag.
+    pub(super) fn texts(&self, name: &str) -> Option<Box<dyn Iterator<Item = &'a str> + 'a>> {
+        match self.flags {
+            Parsed::ByClap(flags) => {
+                let texts = flags.try_get_many::<String>(name).ok().flatten()?;
+                let is_given = flags.value_source(name) == Some(ValueSource::CommandLine);
+                is_given.then(|| Box::new(texts.map(String::as_str)) as _)
+            }
+            Parsed::Plain(plain) => plain.texts(name),
+        }
+    }
+
+    /// What was given that is not a flag, by the name that the command has for it.
+    pub(in crate::cli) fn operands(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.texts(name).into_iter().flatten()
+    }
+
     fn first_variable(&self, definition: &Definition) -> Option<Given> {
-        let set = |variable: &&&str| {
-            self.environment.get(**variable).is_some_and(|text| match definition.kind {
+        let set = |variable: &&'static str| {
+            self.environment.text(variable).is_some_and(|text| match definition.kind {
                 Kind::Text(_) | Kind::List(_) => true,
                 // As with Istio, what is not a boolean is not set.
-                Kind::Switch => boolean(text).is_ok(),
+                Kind::Switch => boolean(&text).is_ok(),
                 Kind::Number(_) | Kind::Variable => !text.is_empty(),
             })
         };
-        self.variable(definition.environment.iter().find(set)?)
+        self.variable(definition.environment.iter().copied().find(set)?)
     }
 
     /// The variables of switches and are neither empty nor a boolean, as what to say of them.
@@ -86,9 +139,8 @@ impl<'a> Values<'a> {
         wrong.map(|error| format!("{error}: it is ignored")).collect()
     }
 
-    fn variable(&self, name: &str) -> Option<Given> {
-        let text = self.environment.get(name)?.clone();
-        Some(Given::new(format!("environment variable {name}"), text))
+    fn variable(&self, name: &'static str) -> Option<Given> {
+        Some(Given::new(format!("environment variable {name}"), self.environment.text(name)?))
     }
 }
 

@@ -7,6 +7,7 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::mem::ManuallyDrop;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
@@ -83,14 +84,18 @@ impl Explain for NoAddressError {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    with_settings(matches, Task::Act, None, |options, log| {
+    run_with(&Values::new(matches))
+}
+
+pub(super) fn run_with(values: &Values<'_>) -> ExitCode {
+    with_settings(values, Task::Act, None, |options, log| {
         execute_here(options, log).map(|()| ExitCode::SUCCESS)
     })
 }
 
 /// Compares instead of applying.
 pub(super) fn verify(matches: &ArgMatches, netns: Option<&Given>) -> ExitCode {
-    with_settings(matches, Task::Verify, netns, verify::verify_here)
+    with_settings(&Values::new(matches), Task::Verify, netns, verify::verify_here)
 }
 
 /// What these words and variables come to, such as an init container's.
@@ -131,7 +136,7 @@ pub(super) fn with_addresses(
 
 /// Compares whenever something changes.
 pub(super) fn watch(matches: &ArgMatches, netns: Option<&Given>, options: crate::watch::Options) -> ExitCode {
-    with_settings(matches, Task::Watch, netns, |settings, log| {
+    with_settings(&Values::new(matches), Task::Watch, netns, |settings, log| {
         let desired = verify::desired_here(settings, &mut RouteSocket::open()?, log)?;
         watch::report_all(desired, options, settings.output)
     })
@@ -139,7 +144,7 @@ pub(super) fn watch(matches: &ArgMatches, netns: Option<&Given>, options: crate:
 
 /// Replaces other rules, or shows how.
 pub(super) fn migrate(matches: &ArgMatches, netns: Option<&Given>, is_dry: bool) -> ExitCode {
-    with_settings(matches, Task::Migrate { is_dry }, netns, move |settings, log| {
+    with_settings(&Values::new(matches), Task::Migrate { is_dry }, netns, move |settings, log| {
         migrate::refuse_removal(settings.action)?;
         let desired = verify::desired_here(settings, &mut RouteSocket::open()?, log)?;
         migrate::perform(&desired, is_dry || settings.action == Action::Print, settings.output)
@@ -162,16 +167,12 @@ trait Work: FnOnce(&Options, Log) -> Result<ExitCode, Failure> + Send {}
 impl<W: FnOnce(&Options, Log) -> Result<ExitCode, Failure> + Send> Work for W {}
 
 /// `netns` is where, in place of what the settings say.
-fn with_settings(matches: &ArgMatches, task: Task, netns: Option<&Given>, work: impl Work) -> ExitCode {
-    let values = Values::new(matches);
-    // The quick parser knows only flags.
-    let ignored = matches.try_get_many::<String>(IGNORED).ok().flatten();
-    let ignored: Vec<_> = ignored.into_iter().flatten().collect();
-    let log = Log::for_output(Output::is_json(&values) || values.read(&flags::LOG_AS_JSON) == Ok(true));
-    for argument in ignored {
+fn with_settings(values: &Values<'_>, task: Task, netns: Option<&Given>, work: impl Work) -> ExitCode {
+    let log = Log::for_output(Output::is_json(values) || values.read(&flags::LOG_AS_JSON) == Ok(true));
+    for argument in values.operands(IGNORED) {
         log.warn(&format!("the argument {argument:?} is ignored"));
     }
-    end(execute(&values, log, task, netns, work), log)
+    end(execute(values, log, task, netns, work), log)
 }
 
 fn execute(
@@ -223,7 +224,8 @@ fn execute_here(options: &Options, log: Log) -> Result<(), Failure> {
     if matches!(options.action, Action::Apply(_) | Action::Check) && sidecar.intercepts_nothing() {
         warn_of_nothing(log);
     }
-    let interception = sidecar.interception().optimized(options.optimize);
+    // The process ends soon after: rule by rule, it would take a twentieth of its own time to give the memory back.
+    let interception = ManuallyDrop::new(sidecar.interception().optimized(options.optimize));
     perform(options.action, &interception, Place::Pod, routes, options.output)?;
     if let Some(probe) = options.validation
         && options.action != Action::Print

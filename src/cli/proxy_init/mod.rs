@@ -38,14 +38,18 @@ pub(super) fn command_with(notes: &str) -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    with_settings(matches, Task::Act, None, |options, log| {
+    run_with(&Values::new(matches))
+}
+
+pub(super) fn run_with(values: &Values<'_>) -> ExitCode {
+    with_settings(values, Task::Act, None, |options, log| {
         execute_here(options, log).map(|()| ExitCode::SUCCESS)
     })
 }
 
 /// Compares instead of applying.
 pub(super) fn verify(matches: &ArgMatches, netns: Option<&Given>) -> ExitCode {
-    with_settings(matches, Task::Verify, netns, verify_here)
+    with_settings(&Values::new(matches), Task::Verify, netns, verify_here)
 }
 
 /// What these words and variables come to, such as an init container's.
@@ -67,14 +71,14 @@ pub(super) fn desired_of(matches: &ArgMatches) -> Result<Desired, UsageError> {
 
 /// Compares whenever something changes.
 pub(super) fn watch(matches: &ArgMatches, netns: Option<&Given>, options: crate::watch::Options) -> ExitCode {
-    with_settings(matches, Task::Watch, netns, |settings, _| {
+    with_settings(&Values::new(matches), Task::Watch, netns, |settings, _| {
         watch::report_all(settings.desired.clone(), options, settings.output)
     })
 }
 
 /// Replaces other rules, or shows how.
 pub(super) fn migrate(matches: &ArgMatches, netns: Option<&Given>, is_dry: bool) -> ExitCode {
-    with_settings(matches, Task::Migrate { is_dry }, netns, move |settings, _| {
+    with_settings(&Values::new(matches), Task::Migrate { is_dry }, netns, move |settings, _| {
         migrate::refuse_removal(settings.action)?;
         migrate::perform(&settings.desired, is_dry || settings.action == Action::Print, settings.output)
     })
@@ -95,10 +99,9 @@ trait Work: FnOnce(&Options, Filtered) -> Result<ExitCode, Failure> + Send {}
 impl<W: FnOnce(&Options, Filtered) -> Result<ExitCode, Failure> + Send> Work for W {}
 
 /// `netns` is where, in place of what the settings say.
-fn with_settings(matches: &ArgMatches, task: Task, netns: Option<&Given>, work: impl Work) -> ExitCode {
-    let values = Values::new(matches);
-    let log = Log::for_output(Output::is_json(&values) || values.read(&flags::LOG_FORMAT) == Ok(Log::Json));
-    end(execute(&values, log, task, netns, work), log)
+fn with_settings(values: &Values<'_>, task: Task, netns: Option<&Given>, work: impl Work) -> ExitCode {
+    let log = Log::for_output(Output::is_json(values) || values.read(&flags::LOG_FORMAT) == Ok(Log::Json));
+    end(execute(values, log, task, netns, work), log)
 }
 
 fn execute(
