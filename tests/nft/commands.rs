@@ -110,6 +110,19 @@ fn names_and_numbers_are_nfts() {
             let (theirs, ours) = (Nft::Theirs.run(&arguments), Nft::Ours.run(&arguments));
             assert_eq!(text(&ours.stdout), text(&theirs.stdout), "{option}: {}", text(&ours.stderr));
         }
+        // The protocols of objects keep their names.
+        let objects = "table ip u {
+\tct timeout t { protocol udp; l3proto ip; policy = { unreplied : 15, replied : 12 }; }
+\tct expectation e { protocol tcp; dport 5432; timeout 1h; size 12; l3proto ip; }
+}\n";
+        assert!(Nft::Theirs.load(objects).status.success());
+        for option in ["-n", "-p", "-y", "-a"] {
+            let arguments = [option, "list", "table", "ip", "u"];
+            let (theirs, ours) = (Nft::Theirs.run(&arguments), Nft::Ours.run(&arguments));
+            assert_eq!(text(&ours.stdout), text(&theirs.stdout), "{option}: {}", text(&ours.stderr));
+            assert!(text(&ours.stdout).contains("protocol udp"));
+        }
+        assert!(text(&Nft::Ours.run(&["-n", "-j", "list", "table", "ip", "u"]).stdout).contains("\"udp\""));
         let arguments = ["-ST", "-s", "list", "set", "inet", "t", "s"];
         let head = |nft: Nft| {
             let shown = text(&nft.run(&arguments).stdout);

@@ -16,6 +16,19 @@ fn nfts_json_loads() {
 		ip saddr @s tcp dport { 22, 80-90 } counter packets 0 bytes 0 accept comment \"a b\"
 		meta mark & 0xff == 0x10 jump d
 		iifname \"lo\" ip6 daddr fd00::/8 goto d
+		tcp flags & (fin | syn | rst) == syn accept
+		tcp flags & (syn | ack) == syn | ack drop
+		tcp flags != syn / syn,ack drop
+		tcp option 253 missing tcp option maxseg exists accept
+		tcp dport 80 synproxy
+		rt0 addr[1] fe80::1 drop
+		srh sid[1] ::1 accept
+		exthdr frag exists accept
+	}
+	chain n {
+		type nat hook prerouting priority dstnat
+		dnat ip prefix to ip daddr map { 10.0.0.0/8 : 11.0.0.0/8 }
+		tcp dport 80 dnat ip to 1.1.1.1:8080 random,persistent
 	}
 	chain d { tcp dport vmap { 80 : accept, 81 : drop }; }
 }

@@ -26,6 +26,14 @@ const TEXTS: &[&str] = &[
     add rule ip t c ether saddr . ip saddr { 08:00:27:40:f7:09 . 192.168.56.10-192.168.56.12 } counter name n
     delete quota ip t q\n",
     "add element ip t s { 2.2.2.2-2.2.2.9, 3.0.0.0/9 }\ndelete element ip t m { 80 : accept }\n",
+    // The kernel reports elements in the order of the text, and those that a flush removes downwards.
+    "add set ip t r { type inet_service; flags interval; }
+    add element ip t r { 1024-65535 }
+    add element ip t r { 100-200, 20-30 }
+    add set ip t h { type ipv4_addr; }
+    add element ip t h { 9.9.9.9, 1.1.1.1 }\n",
+    "flush set ip t r\nadd element ip t r { 0-10 }\ndelete element ip t h { 9.9.9.9 }\n",
+    "add element ip t r { 50-60 }\ndelete element ip t r { 0-10 }\n",
     "flush chain ip t d\nadd rule ip t d accept\n",
     "flush chain ip t c\nflush chain ip t d\ndelete chain ip t d\ndelete counter ip t n\n",
 ];
@@ -158,6 +166,12 @@ fn an_echo_has_what_was_added() {
         assert_eq!(lines(&ours), lines(&theirs), "{arguments:?}");
         assert_eq!(ours.lines().count(), 2, "{ours}");
     }
+    // Of a rule that is replaced, its end, too.
+    let replaced =
+        "add chain inet t d\nadd rule inet t d drop\nreplace rule inet t c handle 2 accept comment \"x\"\n";
+    let (theirs, ours) = (said(Nft::Theirs, &["-e"], replaced), said(Nft::Ours, &["-e"], replaced));
+    assert_eq!(lines(&ours), lines(&theirs));
+    assert!(ours.contains("delete rule inet t c handle 2\nadd rule inet t c "), "{ours}");
     let json = said(Nft::Ours, &["-e", "-j"], "add rule inet t c accept\n");
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["nftables"][0]["add"]["rule"]["handle"], 3);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use nftwire::events::Event;
+use nftwire::userdata::ElementUserdata;
 use nftwire::{DecodeError, Error, Family, Message, Record, SetFlags, Socket, uapi};
 
 use crate::model::statement::ObjectKind;
@@ -66,12 +67,53 @@ pub struct Lines<'a> {
     pending: Option<Pending>,
 }
 
+/// Elements of a set of which not all may have come.
 #[derive(Debug)]
 struct Pending {
     table: Table,
     added: bool,
+    /// The set, without elements
+    head: Set,
     reader: SetReader,
-    name: Name,
+    /// Of a range, which end has come alone: whether it is the upper one
+    half: Option<bool>,
+}
+
+impl Pending {
+    fn new(table: Table, added: bool, set: &Set) -> Self {
+        let head = Set { elements: Vec::new(), ..set.clone() };
+        Self { table, added, reader: SetReader::new(head.clone()), head, half: None }
+    }
+
+    /// Adds an element; returns what is complete: the element, a range whose other end came before it, or what turns out to have
+    /// no other end. The kernel reports ranges upwards or downwards, so either end may come first.
+    fn add(&mut self, element: &nftwire::Element<'_>) -> Vec<Element> {
+        let is_zero = element.key.as_bytes().iter().all(|&byte| byte == 0);
+        if element.interval_end && is_zero {
+            // What nft puts before the first range: no range ends before zero.
+            return Vec::new();
+        }
+        let alone = self.half == Some(element.interval_end);
+        let mut complete = if alone { self.take() } else { Vec::new() };
+        self.reader.add(element);
+        match self.half {
+            None if self.is_half(element) => self.half = Some(element.interval_end),
+            _ => complete.append(&mut self.take()),
+        }
+        complete
+    }
+
+    /// Whether it is one end of a range, and the other is an element of its own.
+    fn is_half(&self, element: &nftwire::Element<'_>) -> bool {
+        let ranges = self.head.flags & uapi::NFT_SET_INTERVAL != 0 && self.head.key.types.len() == 1;
+        ranges && !element.catch_all && !ElementUserdata::decode(element.userdata).interval_open
+    }
+
+    /// The elements that have come.
+    fn take(&mut self) -> Vec<Element> {
+        self.half = None;
+        std::mem::replace(&mut self.reader, SetReader::new(self.head.clone())).finish().elements
+    }
 }
 
 impl<'a> Lines<'a> {
@@ -227,41 +269,57 @@ impl<'a> Lines<'a> {
     ) -> Result<(), Error> {
         self.learn(socket, list.family, list.table, list.set)?;
         let same = self.pending.as_ref().is_some_and(|pending| {
-            let Pending { table, added: before, name, .. } = pending;
-            (table.family, table.name.as_text(), name.as_text(), *before)
+            let Pending { table, added: before, head, .. } = pending;
+            (table.family, table.name.as_text(), head.name.as_text(), *before)
                 == (list.family, list.table, list.set, added)
         });
         if !same {
             self.flush(wanted, out);
             let sets = self.sets.entry((list.family, list.table.into())).or_default();
             let Some(set) = sets.get(list.set.as_bytes()) else { return Ok(()) };
-            let table = Table::new(list.family, list.table);
-            let reader = SetReader::new(Set { elements: Vec::new(), ..set.clone() });
-            self.pending = Some(Pending { table, added, reader, name: list.set.into() });
+            self.pending = Some(Pending::new(Table::new(list.family, list.table), added, set));
         }
-        if let Some(pending) = &mut self.pending {
-            for element in list.elements() {
-                pending.reader.add(&element?);
+        let Some(mut pending) = self.pending.take() else { return Ok(()) };
+        for element in list.elements() {
+            match pending.head.is_anonymous() {
+                true => pending.reader.add(&element?),
+                false => {
+                    let complete = pending.add(&element?);
+                    self.show(&pending, complete, wanted, out);
+                }
             }
         }
+        self.pending = Some(pending);
         Ok(())
     }
 
     /// Nothing more comes for the elements that came last.
     fn flush(&mut self, wanted: &impl Fn(Part, bool) -> bool, out: &mut String) {
-        let Some(Pending { table, added, reader, .. }) = self.pending.take() else { return };
-        let set = reader.finish();
-        if set.is_anonymous() {
-            let sets = self.sets.entry((table.family, table.name.clone())).or_default();
-            sets.insert(set.name.clone(), set);
+        let Some(mut pending) = self.pending.take() else { return };
+        let elements = pending.take();
+        if pending.head.is_anonymous() {
+            let sets = self.sets.entry((pending.table.family, pending.table.name.clone())).or_default();
+            sets.insert(pending.head.name.clone(), Set { elements, ..pending.head });
             return;
         }
-        if !wanted(Part::Elements, added) {
+        self.show(&pending, elements, wanted, out);
+    }
+
+    /// Each of these elements by itself, in the kernel's order.
+    fn show(
+        &self,
+        pending: &Pending,
+        elements: Vec<Element>,
+        wanted: &impl Fn(Part, bool) -> bool,
+        out: &mut String,
+    ) {
+        let Pending { table, added, head, .. } = pending;
+        if !wanted(Part::Elements, *added) {
             return;
         }
-        for element in &set.elements {
-            let one = Set { elements: vec![element.clone()], ..head(&set) };
-            self.line(&Subject::Elements(table.clone(), one), added, out);
+        for element in elements {
+            let one = Set { elements: vec![element], ..head.clone() };
+            self.line(&Subject::Elements(table.clone(), one), *added, out);
         }
     }
 
@@ -396,11 +454,6 @@ fn gone_object(message: &Message<'_>) -> Result<Subject, Error> {
     let name = name.ok_or(DecodeError::Missing { attribute: uapi::NFTA_OBJ_NAME })?;
     let table = Table::new(message.family, table);
     Ok(Subject::GoneObject { table, kind: ObjectKind::from_number(kind), name: name.into(), handle })
-}
-
-/// A set without its elements.
-fn head(set: &Set) -> Set {
-    Set { elements: Vec::new(), ..set.clone() }
 }
 
 impl Printer<'_> {

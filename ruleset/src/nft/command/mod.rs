@@ -19,7 +19,7 @@ use std::time::Duration;
 pub use events::{Lines, Part};
 pub use monitor::{Monitored, Watched, monitor, monitored};
 use nftwire::events::{Event, Events, Group};
-use nftwire::{Error, Refusal, Socket};
+use nftwire::{Error, Refusal, Socket, uapi};
 pub use optimize::Merge;
 pub use trace::trace;
 
@@ -151,12 +151,13 @@ fn commit(change: &mut Change, socket: &mut Socket, settings: Settings<'_>) -> R
     let failed = |error: &Error| Fault { span: None, related: None, message: error.to_string() };
     let mut events = Events::open(&[Group::Ruleset]).map_err(|error| failed(&error))?;
     change.commit(socket)?;
-    echo(&mut events, thread, socket, settings).map_err(|error| failed(&error))
+    echo(&mut events, change, thread, socket, settings).map_err(|error| failed(&error))
 }
 
-/// What the transaction that this thread has committed has added.
+/// What the transaction that this thread has committed has added, and as text the rules in whose places it has put others.
 fn echo(
     events: &mut Events,
+    change: &Change,
     thread: u32,
     socket: &mut Socket,
     settings: Settings<'_>,
@@ -182,7 +183,8 @@ fn echo(
     let mut lines = Lines::new(settings.options(), json);
     let mut shown = String::new();
     for event in &own {
-        shown.push_str(&lines.push(socket, event, |_, added| added)?);
+        let replaced = !json && is_replaced(event, change)?;
+        shown.push_str(&lines.push(socket, event, |_, added| added || replaced)?);
     }
     if !json {
         return Ok(shown);
@@ -190,6 +192,13 @@ fn echo(
     // As libnftables, which puts no metainfo here.
     let objects: Vec<_> = shown.lines().collect();
     Ok(format!("{{\"nftables\": [{}]}}\n", objects.join(", ")))
+}
+
+/// Whether an event is the end of a rule that was replaced.
+fn is_replaced(event: &Event, change: &Change) -> Result<bool, Error> {
+    let Event::Deleted(record) = event else { return Ok(false) };
+    let message = record.message()?;
+    Ok(message.kind == uapi::NFT_MSG_DELRULE && change.replaces(&nftwire::Rule::decode(&message)?))
 }
 
 /// An errno in the words of strerror(3).

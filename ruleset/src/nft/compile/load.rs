@@ -121,15 +121,25 @@ impl<'a> Compiler<'a, '_> {
         for part in parts {
             self.load(part, word)?;
             if interval && is_host_order(part) {
-                self.swap(part, word, ByteorderOp::Hton);
+                self.swap(part, word, ByteorderOp::Hton)?;
             }
             word += len(part).div_ceil(WORDS_IN_16_BYTES);
         }
         Ok(())
     }
 
-    pub(super) fn swap(&mut self, expression: &Expression, word: u32, op: ByteorderOp) {
+    /// Turns a value's bytes around. The kernel swaps pairs, fours or eights of them, and leaves over what is odd
+    /// (`nft_byteorder_eval` in net/netfilter/nft_byteorder.c, Linux 6.18).
+    pub(super) fn swap(
+        &mut self,
+        expression: &Expression,
+        word: u32,
+        op: ByteorderOp,
+    ) -> Result<(), NotCompiled> {
         let len = len(expression);
+        if len % 2 == 1 && len > 1 {
+            return Err(NotCompiled::Expression("the byte order of a value of an odd number of bytes"));
+        }
         let size = if len.is_multiple_of(8) {
             8
         } else if len.is_multiple_of(4) {
@@ -138,6 +148,7 @@ impl<'a> Compiler<'a, '_> {
             2
         };
         self.emit(Byteorder { sreg: register(word), dreg: register(word), op, len, size });
+        Ok(())
     }
 
     /// `value & mask ^ xor | or …`, in the kernel's form `(value & mask) ^ xor` (`netlink_gen_bitwise` in nftables'

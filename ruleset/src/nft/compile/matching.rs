@@ -75,7 +75,7 @@ impl<'a> Compiler<'a, '_> {
             left => {
                 self.load(left, word)?;
                 if is_host_order(left) {
-                    self.swap(left, word, ByteorderOp::Hton);
+                    self.swap(left, word, ByteorderOp::Hton)?;
                     (from, to) = (swap_host_order(&from), swap_host_order(&to));
                 }
             }
@@ -176,7 +176,7 @@ impl<'a> Compiler<'a, '_> {
             left => self.load(left, word)?,
         }
         if matches!(op, Op::Lt | Op::Gt | Op::Le | Op::Ge) && is_host_order(left) {
-            self.swap(left, word, ByteorderOp::Hton);
+            self.swap(left, word, ByteorderOp::Hton)?;
             data = swap_host_order(&data);
         }
         self.compare(word, comparison(op)?, data);

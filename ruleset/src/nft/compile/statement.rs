@@ -115,7 +115,7 @@ impl<'a> Compiler<'a, '_> {
         let to_host = !matches!(target, Selector::Option(_)) || target.data_type().is_host_order();
         let converts = constant(value).is_err() && from_host != to_host && load::len(value) > 1;
         if converts && value.data_type().is_some_and(|kind| !kind.is_text()) {
-            self.swap(value, word, if to_host { ByteorderOp::Ntoh } else { ByteorderOp::Hton });
+            self.swap(value, word, if to_host { ByteorderOp::Ntoh } else { ByteorderOp::Hton })?;
         }
         let access = Access::Store(sreg);
         match *target {
@@ -150,7 +150,7 @@ impl<'a> Compiler<'a, '_> {
                     return Err(NotCompiled::Expression("a value of another length than the field"));
                 }
                 if is_host_order(value) {
-                    self.swap(value, word, ByteorderOp::Hton);
+                    self.swap(value, word, ByteorderOp::Hton)?;
                 }
             }
             word
@@ -261,7 +261,7 @@ impl<'a> Compiler<'a, '_> {
             && SetFlags(known.flags).contains(SetFlags::INTERVAL)
             && is_host_order(key)
         {
-            self.swap(key, key_word, ByteorderOp::Hton);
+            self.swap(key, key_word, ByteorderOp::Hton)?;
         }
         let data = match value {
             Some(value) => Some(register(self.operand(value)?)),

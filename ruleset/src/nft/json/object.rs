@@ -5,7 +5,7 @@ use nftwire::{TunnelObject, TunnelOptions, uapi};
 use super::statement::{counter, named_limit, synproxy_flags};
 use super::write::Members;
 use super::{Flowtable, Object, Objects, Set, StatementWriter, Table, Writer, handle};
-use crate::nft::print::{direction, family_name, hexadecimal, timeouts};
+use crate::nft::print::{Numeric, Options, direction, family_name, hexadecimal, timeouts};
 use crate::{Constant, Data, DataType, Name, ObjectData, SetType, SetValue};
 
 impl Writer<'_> {
@@ -56,10 +56,11 @@ impl Writer<'_> {
 
     /// An object.
     pub fn object(&self, table: &Table, of: &Object, objects: &mut Objects) {
-        let writer = StatementWriter { options: self.options };
+        // By its name, as in nft, also where numbers are asked for.
+        let named = StatementWriter { options: Options { numeric: Numeric::default(), ..self.options } };
         let protocol = |number: u8, object: &mut Members<'_>| {
             let constant = Constant::new(DataType::InetProto, Data::new(&[number]));
-            writer.constant(&constant, false, object.member("protocol"));
+            named.constant(&constant, false, object.member("protocol"));
         };
         objects.next().object_of(of.data.kind().name(), |object| {
             place(table, &of.name, object);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use nftwire::{Family, Hook, TunnelObject, TunnelOptions};
 
-use super::{Printer, joined, timeouts};
+use super::{Numeric, Options, Printer, joined, timeouts};
 use crate::model::statement::Synproxy;
 use crate::{Constant, Data, DataType, Flowtable, Object, ObjectData};
 
@@ -131,8 +131,11 @@ impl Printer<'_> {
         }
     }
 
+    /// The name of a transport protocol: as in nft, also where numbers are asked for.
     fn protocol(&mut self, number: u8) {
-        self.constant(&Constant::new(DataType::InetProto, Data::new(&[number])), false);
+        let options = Options { numeric: Numeric::default(), ..self.options };
+        let constant = Constant::new(DataType::InetProto, Data::new(&[number]));
+        Printer { out: self.out, options }.constant(&constant, false);
         self.out.push('\n');
     }
 

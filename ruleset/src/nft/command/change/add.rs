@@ -105,6 +105,9 @@ impl Change {
             | RulePosition::Replace(_, span) => span,
             _ => subject.name,
         };
+        if let RulePosition::Replace(handle, _) = position {
+            self.replaced.push((family, table.into(), handle));
+        }
         let subject = Subject { position: span, ..subject };
         let Some((position, id)) = placed else {
             return Err(Fault::new(span, "Could not process rule: No such file or directory"));

@@ -11,10 +11,10 @@ use super::positions::Positions;
 use super::ranges::Ranges;
 use super::updates::Updates;
 use super::{Settings, failure, is_missing, strerror};
-use crate::Set;
-use crate::nft::compile::{Compiled, NamedSet, named_set};
+use crate::nft::compile::{Compiled, NamedSet, named_set_as_written};
 use crate::nft::parse::source::{Fault, Span};
 use crate::nft::parse::syntax::{Command, TableSpec};
+use crate::{Name, Set};
 
 /// From which kernel on deletions need not find anything (`NFT_MSG_DESTROY*`).
 const DESTROY: Version = Version::new(6, 3);
@@ -38,6 +38,8 @@ pub(super) struct Change {
     positions: Positions,
     updates: Updates,
     ranges: Ranges,
+    /// The rules that others take the place of, by family, table and handle
+    replaced: Vec<(Family, Name, u64)>,
     /// The number of the next anonymous chain
     next_chain_id: u32,
     check: bool,
@@ -55,6 +57,7 @@ impl Change {
             positions: Positions::new(commands),
             updates: Updates::new(commands),
             ranges: Ranges::new(commands),
+            replaced: Vec::new(),
             next_chain_id: 1,
             check: settings.check,
             debug: settings.debug.then(String::new),
@@ -70,6 +73,14 @@ impl Change {
     /// The element that the last fault is about, whose own place is the set's or the command's.
     pub(super) fn take_refused_element(&mut self) -> Option<Location> {
         self.refused_element.take()
+    }
+
+    /// Whether a rule of the transaction takes the place of this one.
+    pub(super) fn replaces(&self, rule: &nftwire::Rule<'_>) -> bool {
+        let same = |(family, table, handle): &(Family, Name, u64)| {
+            (*family, table.as_text(), *handle) == (rule.family, rule.table, rule.handle)
+        };
+        self.replaced.iter().any(same)
     }
 
     fn note(
@@ -149,5 +160,5 @@ fn of_table(command: Span, table: &TableSpec) -> Subject {
 
 /// A set or its elements, as the kernel takes them.
 fn compiled(subject: Subject, set: &Set) -> Result<NamedSet, Fault> {
-    named_set(set).map_err(|error| Fault::new(subject.name, error.to_string()))
+    named_set_as_written(set).map_err(|error| Fault::new(subject.name, error.to_string()))
 }

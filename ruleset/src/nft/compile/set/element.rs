@@ -177,6 +177,8 @@ pub(super) fn key_len(elements: &[Element]) -> Result<usize, NotCompiled> {
 pub(super) enum Ranges {
     /// There are none
     None,
+    /// There are none, and the keys stay in the order of the elements
+    Written,
     /// They stay as they are
     Apart,
     /// They become one
@@ -185,40 +187,84 @@ pub(super) enum Ranges {
     Anonymous,
 }
 
-/// The keys of elements whose keys are of this type; ascending, the one for all others last.
+/// The keys of elements whose keys are of this type; ascending where nothing else is said, the one for all others last.
 pub(super) fn of_one_field(
     elements: &[Element],
     data_type: DataType,
     key_len: usize,
     ranges: Ranges,
 ) -> Result<Vec<SetKey>, NotCompiled> {
-    let interval = ranges != Ranges::None;
-    let (wildcards, elements): (Vec<_>, Vec<_>) =
-        elements.iter().partition(|element| matches!(element.key, Expression::Wildcard));
-    let spans = elements.into_iter().map(|element| {
+    let mut keys = match ranges {
+        Ranges::None => of_values(elements, false)?,
+        Ranges::Written => of_values(elements, true)?,
+        Ranges::Apart | Ranges::Merged | Ranges::Anonymous => {
+            of_ranges(elements, data_type, key_len, ranges)?
+        }
+    };
+    for wildcard in elements.iter().filter(|element| is_wildcard(element)) {
+        keys.push(SetKey { details: details(wildcard)?, ..SetKey::catch_all() });
+    }
+    Ok(keys)
+}
+
+fn is_wildcard(element: &Element) -> bool {
+    matches!(element.key, Expression::Wildcard)
+}
+
+/// Values, each once: ascending, or with `written` in the order of the elements. There may be many, and most are in order, so
+/// that there is no step between an element and its key.
+fn of_values(elements: &[Element], written: bool) -> Result<Vec<SetKey>, NotCompiled> {
+    let mut keys = Vec::with_capacity(elements.len());
+    for element in elements.iter().filter(|element| !is_wildcard(element)) {
+        let key = match &element.key {
+            Expression::Constant(value) if !load::is_beginning(value) => value.data.clone(),
+            key => match range(key)? {
+                (from, to) if from == to => from,
+                _ => return Err(SetFault::NotInterval.into()),
+            },
+        };
+        keys.push(SetKey { details: details(element)?, ..SetKey::new(key, false) });
+    }
+    if keys.is_sorted_by(|one, next| one.key < next.key) {
+        return Ok(keys);
+    }
+    let mut placed: Vec<_> = keys.into_iter().enumerate().collect();
+    placed.sort_by(|(_, one), (_, other)| one.key.cmp(&other.key));
+    let mut differ = false;
+    placed.dedup_by(|(_, key), (_, last)| {
+        let same = key.key == last.key;
+        // One that is repeated is the same one.
+        differ |= same && key.details != last.details;
+        same
+    });
+    if differ {
+        return Err(SetFault::Overlap.into());
+    }
+    if written {
+        placed.sort_by_key(|(at, _)| *at);
+    }
+    Ok(placed.into_iter().map(|(_, key)| key).collect())
+}
+
+/// The ends of ranges, ascending.
+fn of_ranges(
+    elements: &[Element],
+    data_type: DataType,
+    key_len: usize,
+    ranges: Ranges,
+) -> Result<Vec<SetKey>, NotCompiled> {
+    let spans = elements.iter().filter(|element| !is_wildcard(element)).map(|element| {
         let (from, to) = range(&element.key)?;
         Ok(Span { from, to, details: details(element)? })
     });
     let mut spans = spans.collect::<Result<Vec<_>, NotCompiled>>()?;
-    if !interval && spans.iter().any(|span| span.from != span.to) {
-        return Err(SetFault::NotInterval.into());
-    }
-    if interval {
-        for span in &mut spans {
-            span.from = byte_by_byte(data_type, span.from.clone());
-            span.to = byte_by_byte(data_type, span.to.clone());
-        }
+    for span in &mut spans {
+        span.from = byte_by_byte(data_type, span.from.clone());
+        span.to = byte_by_byte(data_type, span.to.clone());
     }
     spans.sort_by(|one, other| (&one.from, &one.to).cmp(&(&other.from, &other.to)));
     merge(&mut spans, matches!(ranges, Ranges::Merged | Ranges::Anonymous))?;
-    let mut keys = match interval {
-        true => ends(spans, key_len, ranges == Ranges::Anonymous)?,
-        false => spans.into_iter().map(Span::into_key).collect(),
-    };
-    for wildcard in wildcards {
-        keys.push(SetKey { details: details(wildcard)?, ..SetKey::catch_all() });
-    }
-    Ok(keys)
+    ends(spans, key_len, ranges == Ranges::Anonymous)
 }
 
 fn details(element: &Element) -> Result<Option<Box<KeyDetails>>, NotCompiled> {

@@ -262,6 +262,16 @@ impl NamedSet {
 /// # Errors
 /// It has something that only can be shown.
 pub fn named_set(set: &Set) -> Result<NamedSet, NotCompiled> {
+    compile(set, Ranges::None)
+}
+
+/// As [`named_set`], with keys of one field in the order of the elements where there are no ranges, as nft sends them: keys of
+/// one or two bytes the kernel lists in that order (net/netfilter/nft_set_bitmap.c).
+pub(crate) fn named_set_as_written(set: &Set) -> Result<NamedSet, NotCompiled> {
+    compile(set, Ranges::Written)
+}
+
+fn compile(set: &Set, without_ranges: Ranges) -> Result<NamedSet, NotCompiled> {
     let Set { name: _, handle: _, key, value, flags, size, timeout, gc_interval, .. } = set;
     let Set { memory_policy, auto_merge, comment, statements, elements, origin, .. } = set;
     match origin {
@@ -275,7 +285,7 @@ pub fn named_set(set: &Set) -> Result<NamedSet, NotCompiled> {
         [field] => {
             let key_len = usize::try_from(field.len).unwrap_or(0);
             let ranges = match (interval, *auto_merge) {
-                (false, _) => Ranges::None,
+                (false, _) => without_ranges,
                 (true, false) => Ranges::Apart,
                 (true, true) => Ranges::Merged,
             };

@@ -63,7 +63,7 @@ fn named(name: &str, value: &Json, path: &str) -> Translated<String> {
             [from, to] => Ok(format!("{from}-{to}")),
             _ => fail(path, JsonFault::Expected("two values")),
         },
-        "&" | "|" | "^" | "<<" | ">>" => match array(value, path)?.as_slice() {
+        "&" | "|" | "^" | "<<" | ">>" => match operands(value, path)?.as_slice() {
             [first, rest @ ..] if !rest.is_empty() => {
                 Ok(rest.iter().fold(first.clone(), |left, right| format!("({left} {name} {right})")))
             }
@@ -88,6 +88,28 @@ fn array(value: &Json, path: &str) -> Translated<Vec<String>> {
     match value {
         Json::Array(items) => all(items, path),
         _ => fail(path, JsonFault::Expected("an array")),
+    }
+}
+
+/// The operands of an operator. An array among them means all its flags together.
+fn operands(value: &Json, path: &str) -> Translated<Vec<String>> {
+    let Json::Array(items) = value else { return fail(path, JsonFault::Expected("an array")) };
+    let operand = |(index, item): (usize, &Json)| {
+        let path = format!("{path}[{index}]");
+        match item {
+            Json::Array(flags) => Ok(format!("({})", all(flags, &path)?.join(" | "))),
+            item => text(item, &path),
+        }
+    };
+    items.iter().enumerate().map(operand).collect()
+}
+
+/// A field of an extension header: a word, which may have an index.
+fn indexed(value: &Json, path: &str) -> Translated<String> {
+    let index = string(value, path)?.strip_suffix(']').and_then(|field| field.split_once('['));
+    match index.and_then(|(field, index)| Some((field, index.parse::<u8>().ok()?))) {
+        Some((field, index)) => Ok(format!("{}[{index}]", word(&Json::String(field.to_owned()), path)?)),
+        None => Ok(word(value, path)?.to_owned()),
     }
 }
 
@@ -152,12 +174,15 @@ fn selector(name: &str, value: &Json, path: &str) -> Translated<String> {
         }
         "exthdr" => {
             let header = needed("name")?;
-            match optional("field")? {
+            match members()?.get("field") {
                 None => Ok(format!("exthdr {header}")),
-                Some(field) => match members()?.get("offset") {
-                    Some(index) => Ok(format!("{header} {field}[{}]", number(index, path)?)),
-                    None => Ok(format!("{header} {field}")),
-                },
+                Some(field) => {
+                    let field = indexed(field, path)?;
+                    match members()?.get("offset") {
+                        Some(index) => Ok(format!("{header} {field}[{}]", number(index, path)?)),
+                        None => Ok(format!("{header} {field}")),
+                    }
+                }
             }
         }
         "tcp option" if members()?.contains_key("base") => {

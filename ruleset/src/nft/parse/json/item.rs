@@ -330,6 +330,9 @@ pub(super) fn limit(limit: &Map<String, Json>, path: &str) -> Translated<String>
 }
 
 pub(super) fn synproxy(value: &Json, path: &str) -> Translated<String> {
+    if value.is_null() {
+        return Ok(String::new());
+    }
     let synproxy = object(value, path)?;
     let mut out = String::new();
     for name in ["mss", "wscale"] {

@@ -123,8 +123,14 @@ fn named_object(name: &str, value: &Json, path: &str) -> Translated<String> {
 }
 
 fn comparison(value: &Map<String, Json>, path: &str) -> Translated<String> {
-    let left = text(member(value, "left", path)?, &format!("{path}.left"))?;
-    let right = text(member(value, "right", path)?, &format!("{path}.right"))?;
+    let (left, right) = (member(value, "left", path)?, member(value, "right", path)?);
+    // nft writes an option without a name as its first byte, even when the rule only tests whether the option exists.
+    let option = left.get("tcp option").filter(|option| right.is_boolean() && is_first_byte(option));
+    let left = match option.and_then(|option| option.get("base")) {
+        Some(kind) => format!("tcp option {}", number(kind, path)?),
+        None => text(left, &format!("{path}.left"))?,
+    };
+    let right = text(right, &format!("{path}.right"))?;
     let op = match value.get("op") {
         None => "",
         Some(op) => match string(op, path)? {
@@ -134,6 +140,11 @@ fn comparison(value: &Map<String, Json>, path: &str) -> Translated<String> {
         },
     };
     Ok(if op.is_empty() { format!("{left} {right}") } else { format!("{left} {op} {right}") })
+}
+
+fn is_first_byte(option: &Json) -> bool {
+    let is = |name: &str, expected: u64| option.get(name).and_then(Json::as_u64) == Some(expected);
+    is("offset", 0) && is("len", 8)
 }
 
 fn log(value: &Json, path: &str) -> Translated<String> {
@@ -197,15 +208,20 @@ fn nat(name: &str, value: &Json, path: &str) -> Translated<String> {
     if let Some(family) = nat.get("family") {
         out.push_str(&format!(" {}", word(family, path)?));
     }
-    if let Some(shapes) = nat.get("type_flags") {
-        for shape in words(shapes, path)? {
-            out.push_str(match shape.as_str() {
-                "interval" => " interval",
-                "prefix" => " prefix",
-                "concat" => " addr . port",
-                _ => return fail(path, JsonFault::Unknown(shape)),
-            });
-        }
+    let shapes = nat.get("type_flags").map_or(Ok(Vec::new()), |shapes| words(shapes, path))?;
+    let flags = nat.get("flags").map_or(Ok(Vec::new()), |flags| words(flags, path))?;
+    // nft says twice that a network is mapped onto another; in text there is one word for it.
+    let (netmap, flags): (Vec<_>, Vec<_>) = flags.into_iter().partition(|flag| flag == "netmap");
+    if !netmap.is_empty() && !shapes.iter().any(|shape| shape == "prefix") {
+        out.push_str(" prefix");
+    }
+    for shape in shapes {
+        out.push_str(match shape.as_str() {
+            "interval" => " interval",
+            "prefix" => " prefix",
+            "concat" => " addr . port",
+            _ => return fail(path, JsonFault::Unknown(shape)),
+        });
     }
     if address.is_some() || port.is_some() {
         out.push_str(" to");
@@ -217,8 +233,8 @@ fn nat(name: &str, value: &Json, path: &str) -> Translated<String> {
     if let Some(port) = port {
         out.push_str(&format!("{}:{port}", if address.is_some() { "" } else { " " }));
     }
-    if let Some(flags) = nat.get("flags") {
-        out.push_str(&format!(" {}", words(flags, path)?.join(",")));
+    if !flags.is_empty() {
+        out.push_str(&format!(" {}", flags.join(",")));
     }
     Ok(out)
 }
