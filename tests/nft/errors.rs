@@ -136,6 +136,29 @@ fn assert_same_errors(before: &str, lines: &[&str]) {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// What is wrong with a text's grammar is said before all else, also of rules that are read last.
+#[test]
+fn errors_of_grammar_come_first() {
+    let block = |rules: &str| {
+        let right = "ip saddr 1.2.3.4 counter accept\n".repeat(20);
+        format!("table inet t {{\nchain c {{\n{right}{rules}{right}}}\n}}\n")
+    };
+    let unknown = "tcp dport 70000\nip saddr 1.2.3.4 drop\n".repeat(3);
+    assert_same_errors("", &[&block(&unknown)]);
+    if !can_run() {
+        return;
+    }
+    inside(|| {
+        let text_with = format!("{unknown}tcp dport\n{unknown}counter packets\n");
+        let output = Nft::Ours.load(&block(&text_with));
+        let shown = "/dev/stdin:29:10-10: Error: syntax error, unexpected newline\ntcp dport\n         ^\n\
+            /dev/stdin:36:16-16: Error: syntax error, unexpected newline, expecting number\n\
+            counter packets\n               ^\n";
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), shown.to_owned()));
+        assert_eq!(text(&Nft::Theirs.run(&["list", "ruleset"]).stdout), "");
+    });
+}
+
 /// A set that the kernel holds is looked up: one of another type would match other bytes than those that are meant.
 #[test]
 fn sets_of_another_type_are_refused() {

@@ -43,11 +43,49 @@ fn a_prefix_names_variables() {
 }
 
 #[test]
+fn several_commas_are_one() {
+    if !can_run() {
+        return;
+    }
+    assert_same(&["table ip t {\nchain c {\ntcp dport { 1,, 2, 3,, } accept\n}\n}\n"]);
+}
+
+/// The kernel swaps pairs of bytes: of three it would leave over one. nft 1.0.6 swaps none, so that the mark's bytes are turned
+/// around.
+#[test]
+fn three_bytes_do_not_change_their_order() {
+    if !can_run() {
+        return;
+    }
+    let refused = loaded(Nft::Ours, &["table ip6 t {\nchain c {\nmeta mark set ip6 flowlabel\n}\n}\n"]);
+    assert!(refused.as_ref().is_err_and(|error| error.contains("an odd number of bytes")), "{refused:?}");
+    assert_same(&["table ip6 t {\nchain c {\nmeta mark set ip6 flowlabel map { 5 : 6 }\n}\n}\n"]);
+}
+
+#[test]
 fn link_layers_and_constant_sets() {
     if !can_run() {
         return;
     }
     TEXTS_OF_THEIR_OWN.iter().for_each(|text| assert_same(&[text]));
+}
+
+/// A set of keys of one byte keeps the order in which they came, and several flags are not sorted when they are listed.
+#[test]
+fn short_keys_stay_in_the_order_of_the_text() {
+    if !can_run() {
+        return;
+    }
+    let flags = "add table ip t\nadd set ip t s { type tcp_flag; elements = { ack | urg, fin | ack | urg, ack, \
+                 fin | psh | ack, fin | ack, ack | urg, syn }; }\nadd element ip t s { fin | urg, fin | psh }\n";
+    let [theirs, ours] = [Nft::Theirs, Nft::Ours].map(|nft| {
+        inside(|| {
+            assert!(nft.load(flags).status.success());
+            text(&Nft::Theirs.run(&["list", "ruleset"]).stdout)
+        })
+    });
+    assert_eq!(ours, theirs);
+    assert!(ours.contains("fin | ack, fin | psh | ack, fin | ack | urg"), "{ours}");
 }
 
 /// Long sets are evaluated and sent some elements at a time, with words alone kept in another way than all others; ranges of one

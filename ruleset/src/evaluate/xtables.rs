@@ -80,7 +80,7 @@ fn statements(xtables: &Xtables, family: Family, protocol: u8, host: &dyn Host) 
 pub(super) fn read(family: Family, rule: &str) -> Option<Vec<Statement>> {
     let mut sources = Sources::default();
     let text = format!("add rule {family} t c {rule}");
-    let source = sources.add(Source { name: None, text, included: None });
+    let source = sources.add(Source { name: None, text: text.into(), included: None });
     let commands = parse(&mut sources, source, &mut NoFiles, &mut Variables::default()).ok()?;
     let [command] = commands.as_slice() else { return None };
     let CommandKind::AddRule { rule, .. } = &command.kind else { return None };

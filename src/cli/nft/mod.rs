@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command};
 use nft_ruleset::nft::command::{self, Outcome, Settings};
 use nft_ruleset::nft::parse::source::{Fault, Source, Sources};
-use nft_ruleset::nft::parse::{self, IncludeError, Variables, json, parse};
+use nft_ruleset::nft::parse::{self, IncludeError, Variables, json, parse, parse_all_but_rules};
 use nftwire::Socket;
 use nix::unistd::gettid;
 
@@ -146,7 +146,8 @@ impl<'a> Session<'a> {
     /// The variables of the command line.
     fn define(&mut self, defines: &[(String, String)]) -> Result<(), ExitCode> {
         let lines: String = defines.iter().map(|(name, value)| format!("define {name}={value}; ")).collect();
-        let source = self.sources.add(Source { name: None, text: format!("{lines}\n"), included: None });
+        let source =
+            self.sources.add(Source { name: None, text: format!("{lines}\n").into(), included: None });
         let parsed = parse(&mut self.sources, source, &mut self.includes, &mut self.variables);
         parsed.map(drop).map_err(|faults| self.report(&faults))
     }
@@ -159,11 +160,16 @@ impl<'a> Session<'a> {
             Some(Err(error)) => return fail(&format!("Error: {error}")),
             None => (name, text),
         };
-        let source = self.sources.add(Source { name, text, included: None });
-        let commands = parse(&mut self.sources, source, &mut self.includes, &mut self.variables);
+        let source = self.sources.add(Source { name, text: text.into(), included: None });
+        let before = self.variables.clone();
+        let commands =
+            parse_all_but_rules(&mut self.sources, source, &mut self.includes, &mut self.variables);
         let commands = match commands {
             Ok(commands) => commands,
-            Err(faults) => return self.report(&faults),
+            Err(faults) => {
+                let faults = self.misread(source, before).unwrap_or(faults);
+                return self.report(&faults);
+            }
         };
         if commands.is_empty() {
             return ExitCode::SUCCESS;
@@ -172,12 +178,22 @@ impl<'a> Session<'a> {
             Ok(socket) => socket,
             Err(error) => return fail(&format!("Error: {error}")),
         };
-        let code = self.execute(&commands, &mut socket);
+        let code = self.execute(&commands, &mut socket, |session| session.misread(source, before));
         self.socket = Some(socket);
         code
     }
 
-    fn execute(&self, commands: &[parse::Command], socket: &mut Socket) -> ExitCode {
+    /// What is wrong with a text that was read but for rules, where its grammar is to blame; with the variables before it.
+    fn misread(&mut self, source: u32, mut variables: Variables) -> Option<Vec<Fault>> {
+        parse(&mut self.sources, source, &mut self.includes, &mut variables).err()
+    }
+
+    fn execute(
+        &mut self,
+        commands: &[parse::Command],
+        socket: &mut Socket,
+        misread: impl FnOnce(&mut Self) -> Option<Vec<Fault>>,
+    ) -> ExitCode {
         // What adds something costs no listing of devices: it is often called, and by itself takes a millisecond.
         let shows = self.options.echo || self.options.debug || commands.iter().any(parse::Command::shows);
         let interfaces = if shows { interfaces().unwrap_or_default() } else { HashMap::new() };
@@ -206,6 +222,11 @@ impl<'a> Session<'a> {
         let Outcome { output, merges, faults } = progress::during("running the commands", || {
             command::run(commands, socket, &mut System::default(), settings)
         });
+        if !faults.is_empty()
+            && let Some(faults) = misread(self)
+        {
+            return self.report(&faults);
+        }
         let merges: String = merges.iter().map(|merge| self.merged(merge)).collect();
         let shown = print(&(merges + &output));
         if faults.is_empty() { shown } else { self.report(&faults) }

@@ -50,8 +50,11 @@ impl Positions {
         position: RulePosition,
     ) -> Result<Option<(BatchPosition, Option<u32>)>, Error> {
         let plain = |position| Ok(Some((BatchPosition::Kernel(position), None)));
-        let key = (family, table.into(), chain.into());
-        let Some(slots) = self.chains.get_mut(&key) else {
+        let slots = match self.chains.is_empty() {
+            true => None,
+            false => self.chains.get_mut(&(family, table.into(), chain.into())),
+        };
+        let Some(slots) = slots else {
             return plain(match position {
                 RulePosition::Append | RulePosition::AfterIndex(..) => Position::Append,
                 RulePosition::Prepend | RulePosition::BeforeIndex(..) => Position::Prepend,

@@ -17,11 +17,11 @@ impl Updates {
         for command in commands {
             match &command.kind {
                 CommandKind::AddTable(_, table, Some(block)) => {
-                    let rules = block.chains.iter().flat_map(|(_, chain)| &chain.rules);
+                    let rules = block.chains.iter().flat_map(|(_, chain)| chain.rules.kept_whole());
                     rules.for_each(|rule| updates.add(table, rule));
                 }
                 CommandKind::AddChain(_, chain, Some(block)) => {
-                    block.rules.iter().for_each(|rule| updates.add(&chain.table, rule));
+                    block.rules.kept_whole().for_each(|rule| updates.add(&chain.table, rule));
                 }
                 CommandKind::AddRule { chain, rule, .. } => updates.add(&chain.table, rule),
                 _ => {}

@@ -20,8 +20,10 @@ mod tests;
 
 use nftwire::expr::MetaKey;
 use nftwire::{Compat, Expr, Register, uapi, userdata};
+use smallvec::SmallVec;
 
 pub use error::{NotCompiled, SetFault};
+pub(crate) use set::named_set_as_written;
 pub use set::{AnonymousSet, KeyDetails, Meter, NamedSet, SetKey, named_set};
 
 use crate::nft::decompile::context::Context;
@@ -93,7 +95,7 @@ pub(crate) fn compile_with<'a>(
         known_sets: sets,
         context: Context::new(family),
         next_word: 0,
-        mergeable: Vec::new(),
+        mergeable: SmallVec::new(),
     };
     for (index, statement) in statements.iter().enumerate() {
         // nft drops it on the way to the next statement (`stmt_reduce` in src/rule.c, 1.0.6): the last one stays.
@@ -153,7 +155,7 @@ struct Compiler<'a, 's> {
     /// The lowest of the 16 registers of four bytes that nothing uses
     next_word: u32,
     /// Where comparisons of header fields are, which may become one
-    mergeable: Vec<matching::Mergeable>,
+    mergeable: SmallVec<[matching::Mergeable; 4]>,
 }
 
 /// Registers of four bytes in one of 16 bytes.

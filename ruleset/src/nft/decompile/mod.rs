@@ -88,12 +88,7 @@ impl<'t> Decompiler<'t> {
     /// The statements that expressions of a set or an element are, such as a counter.
     #[must_use]
     pub fn stateful(expressions: &[Expr<'_>]) -> Vec<Statement> {
-        let sets = Sets::new();
-        let mut decompiler = Decompiler::new(Family::Unspec, &sets);
-        for expression in expressions {
-            decompiler.expression(expression);
-        }
-        decompiler.statements
+        expressions.iter().map(statement::of_set).collect()
     }
 
     fn restart(&mut self) {

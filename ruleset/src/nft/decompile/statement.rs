@@ -19,10 +19,10 @@ use crate::{Map, Protocol, Range, SetValue};
 
 impl Decompiler<'_> {
     pub(super) fn statement(&mut self, expression: &Expr<'_>) {
+        if let Some(statement) = stateful(expression) {
+            return self.push(statement);
+        }
         let statement = match expression {
-            Expr::Counter(counter) => {
-                Statement::Counter(Counter { packets: counter.packets, bytes: counter.bytes })
-            }
             Expr::Immediate(nftwire::expr::Immediate::Verdict(verdict)) => {
                 match Verdict::from_wire(*verdict) {
                     Some(verdict) => Statement::Verdict(verdict),
@@ -38,18 +38,13 @@ impl Decompiler<'_> {
             Expr::Dup(dup) => return self.duplicate(dup),
             Expr::Fwd(fwd) => return self.forward(fwd),
             Expr::Log(log) => Statement::Log(Box::new(self::log(log))),
-            Expr::Limit(limit) => Statement::Limit(self::limit(limit)),
-            Expr::Quota(quota) => Statement::Quota(self::quota(quota)),
-            Expr::Last(last) => Statement::Last(last.since),
-            Expr::Connlimit(limit) => Statement::CtCount { count: limit.count, over: limit.inverted },
             Expr::Notrack(_) => Statement::NoTrack,
             Expr::FlowOffload(offload) => Statement::FlowAdd(offload.flowtable.into()),
             Expr::Synproxy(synproxy) => Statement::Synproxy(self::synproxy(synproxy)),
             Expr::Match(xt) => return self.xtables_match(xt),
             Expr::Target(xt) => return self.xtables_target(xt),
             Expr::Unknown(unknown) => {
-                let bytes: Vec<_> = unknown.attributes.iter().map(|byte| format!("{byte:02x}")).collect();
-                return self.unknown_load(unknown.name, &bytes.join(""));
+                return self.unknown_load(unknown.name, &hexadecimal(unknown.attributes));
             }
             Expr::Tunnel(tunnel) => {
                 let key = tunnel_name(tunnel.key);
@@ -63,8 +58,7 @@ impl Decompiler<'_> {
 
     /// Something that cannot be shown, with its attributes.
     pub(super) fn unknown(&mut self, name: &str, attributes: &str) {
-        let text = format!("{name} {attributes}").replace("*/", "* /");
-        self.push(Statement::Unknown(text.into()));
+        self.push(unknown(name, attributes));
     }
 
     /// As [`Self::unknown`], of what may have filled any register: what is compared with next is not what was in it
@@ -385,6 +379,38 @@ fn log(log: &nftwire::expr::Log<'_>) -> Log {
         level: log.level.map(nftwire::expr::LogLevel::number),
         flags: log.flags,
     }
+}
+
+/// The statement that an expression with a state is, which rules, sets and elements have (`NFT_EXPR_STATEFUL` in
+/// include/net/netfilter/nf_tables.h).
+pub(super) fn stateful(expression: &Expr<'_>) -> Option<Statement> {
+    Some(match expression {
+        Expr::Counter(counter) => {
+            Statement::Counter(Counter { packets: counter.packets, bytes: counter.bytes })
+        }
+        Expr::Limit(limit) => Statement::Limit(self::limit(limit)),
+        Expr::Quota(quota) => Statement::Quota(self::quota(quota)),
+        Expr::Last(last) => Statement::Last(last.since),
+        Expr::Connlimit(limit) => Statement::CtCount { count: limit.count, over: limit.inverted },
+        _ => return None,
+    })
+}
+
+/// The statement for what a set or an element has, and what cannot be shown otherwise.
+pub(super) fn of_set(expression: &Expr<'_>) -> Statement {
+    stateful(expression).unwrap_or_else(|| match expression {
+        Expr::Unknown(found) => unknown(found.name, &hexadecimal(found.attributes)),
+        // The kernel lets sets have no others.
+        other => unknown(other.name(), ""),
+    })
+}
+
+fn unknown(name: &str, attributes: &str) -> Statement {
+    Statement::Unknown(format!("{name} {attributes}").trim_end().replace("*/", "* /").into())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(super) fn limit(limit: &nftwire::expr::Limit) -> Limit {

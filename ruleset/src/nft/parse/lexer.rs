@@ -137,8 +137,35 @@ pub(super) fn next(source: u32, text: &str, mut at: usize) -> Token {
     Token { kind, span: Span { source, start: place(at), end: place(at + len) } }
 }
 
+/// Most words, numbers and IPv4 addresses: those for which [`scan`] need not compare what could match.
+fn common(first: u8, rest: &[u8]) -> Option<(Kind, usize)> {
+    if first.is_ascii_alphabetic() {
+        let len = word(rest);
+        let next = rest.get(len).copied().unwrap_or(0);
+        // An address or a class may begin so, and a beginning ends so.
+        let may_be_more = matches!(next, b':' | b'*' | b'\\');
+        return (!may_be_more).then_some((Kind::Word, len));
+    }
+    if first.is_ascii_digit() {
+        let len = count(rest, |byte| byte.is_ascii_digit());
+        return match rest.get(len).copied().unwrap_or(b' ') {
+            b' ' | b'\t' | b'\n' | b',' | b';' | b'}' | b'/' | b'-' => Some((Kind::Number, len)),
+            b'.' => Some((Kind::Value, ip4(rest))).filter(|(_, len)| *len > 0),
+            _ => None,
+        };
+    }
+    None
+}
+
 /// What is at this byte, and how many bytes it takes: the longest that matches, and of several as long the first.
 fn scan(text: &str, at: usize) -> (Kind, usize) {
+    let rest = &text.as_bytes()[at..];
+    let Some(&first) = rest.first() else { return (Kind::End, 0) };
+    common(first, rest).unwrap_or_else(|| longest(text, at))
+}
+
+/// The longest that matches.
+fn longest(text: &str, at: usize) -> (Kind, usize) {
     let rest = &text.as_bytes()[at..];
     let Some(&first) = rest.first() else { return (Kind::End, 0) };
     match first {
@@ -385,6 +412,42 @@ mod tests {
         assert_eq!(tokens("22:accept"), [(Kind::Number, "22"), colon, (Kind::Word, "accept")]);
         assert_eq!(tokens("22 : drop"), [(Kind::Number, "22"), colon, (Kind::Word, "drop")]);
         assert_eq!(tokens("1.1.1.1:80"), [(Kind::Value, "1.1.1.1"), colon, (Kind::Number, "80")]);
+    }
+
+    /// What is taken for a word, a number or an address at once is what the longest match is.
+    #[test]
+    fn common_tokens_are_the_longest() {
+        let ends = [
+            "", " ", "\n", ",", ";", "}", "/8", "-", ".", ":", ":5 ", "*", "\\*", "x", "s", "#", "(", "=",
+            "é", "[", "\"",
+        ];
+        let starts = [
+            "a",
+            "dead",
+            "eth0",
+            "accept",
+            "a.b",
+            "x-y",
+            "1",
+            "80",
+            "08",
+            "0x1f",
+            "12",
+            "1.2",
+            "1.2.3",
+            "1.2.3.4",
+            "1.2.3.4.5",
+            "1234.1.1.1",
+            "1.2.3.4444",
+            "10s",
+            "8021q",
+            "8021ad",
+        ];
+        for text in starts.iter().flat_map(|start| ends.map(|end| format!("{start}{end}"))) {
+            if let Some(found) = common(text.as_bytes()[0], text.as_bytes()) {
+                assert_eq!(found, longest(&text, 0), "{text}");
+            }
+        }
     }
 
     #[test]

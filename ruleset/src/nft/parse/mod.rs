@@ -7,5 +7,5 @@ mod parser;
 pub mod source;
 pub(crate) mod syntax;
 
-pub use parser::{Files, IncludeError, NoFiles, Variables, parse};
+pub use parser::{Files, IncludeError, NoFiles, Variables, parse, parse_all_but_rules};
 pub use syntax::{Command, RulePosition, Verb};

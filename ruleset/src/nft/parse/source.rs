@@ -1,6 +1,7 @@
 //! Texts, places in them, and what is wrong there.
 
 use std::fmt::{self, Write};
+use std::sync::Arc;
 
 /// A place in a text: bytes from `start` to before `end` of the source with this number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,21 +31,35 @@ impl Span {
 pub struct Source {
     /// The file's name; `None` for a command line
     pub name: Option<String>,
-    /// The text
-    pub text: String,
+    /// The text, which what was read of it may share
+    pub text: Arc<String>,
     /// The `include` that it came by
     pub included: Option<Span>,
 }
 
 /// All texts of one run.
 #[derive(Clone, Debug, Default)]
-pub struct Sources(Vec<Source>);
+pub struct Sources {
+    /// The number of the first one
+    first: u32,
+    texts: Vec<Source>,
+}
 
 impl Sources {
+    /// One text by itself, with the number that it has among others.
+    pub(super) fn only(number: u32, text: Arc<String>) -> Self {
+        Self { first: number, texts: vec![Source { name: None, text, included: None }] }
+    }
+
     /// Adds a text; returns its number.
     pub fn add(&mut self, source: Source) -> u32 {
-        self.0.push(source);
-        u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX)
+        self.texts.push(source);
+        u32::try_from(self.texts.len() - 1).map_or(u32::MAX, |index| self.first.saturating_add(index))
+    }
+
+    /// The text with this number, to be kept; an empty one for a number that was never given.
+    pub(super) fn share(&self, source: u32) -> Arc<String> {
+        self.get(source).map(|source| Arc::clone(&source.text)).unwrap_or_default()
     }
 
     /// The text with this number; an empty one for a number that was never given.
@@ -69,7 +84,7 @@ impl Sources {
     }
 
     fn get(&self, source: u32) -> Option<&Source> {
-        self.0.get(usize::try_from(source).ok()?)
+        self.texts.get(usize::try_from(source.checked_sub(self.first)?).ok()?)
     }
 
     /// The line and the columns of a place, all from 1 on; columns count bytes, and the last one is included.
@@ -166,7 +181,7 @@ mod tests {
     use super::*;
 
     fn source(name: Option<&str>, text: &str, included: Option<Span>) -> Source {
-        Source { name: name.map(str::to_owned), text: text.to_owned(), included }
+        Source { name: name.map(str::to_owned), text: Arc::new(text.to_owned()), included }
     }
 
     #[test]

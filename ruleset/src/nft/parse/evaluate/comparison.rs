@@ -1,6 +1,7 @@
 //! Comparisons.
 
 use nftwire::expr::{CtKey, MetaKey};
+use smallvec::smallvec;
 
 use super::super::source::{Fault, Span};
 use super::super::syntax::{self, Expr, ExprKind};
@@ -23,7 +24,7 @@ impl Evaluator<'_> {
             && is_presence(right)
         {
             presence(selector);
-            kinds = vec![kind_of(*selector)];
+            kinds = smallvec![kind_of(*selector)];
         }
         if let Some(mask) = mask {
             let [kind] = kinds.as_slice() else { return Err(Fault::new(mask.span, "not a flag")) };

@@ -2,6 +2,7 @@
 
 use nftwire::Family;
 use nftwire::expr::{CtKey, MetaKey, RtKey, SocketKey};
+use smallvec::{SmallVec, smallvec};
 
 use super::super::source::{Fault, Span};
 use super::super::syntax::{self, Expr, ExprKind, NEXT_HOP};
@@ -13,7 +14,8 @@ use crate::{Constant, Data, DataType, Expression, Hash, Operator, Prefix, Range,
 /// What is read, and the types of its parts.
 pub(super) struct Read {
     pub(super) expression: Expression,
-    pub(super) kinds: Vec<Kind>,
+    /// Mostly one
+    pub(super) kinds: SmallVec<[Kind; 1]>,
 }
 
 impl Evaluator<'_> {
@@ -22,7 +24,7 @@ impl Evaluator<'_> {
         match &expr.kind {
             ExprKind::Concat(parts) => {
                 let (mut read, mut kinds) =
-                    (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
+                    (Vec::with_capacity(parts.len()), SmallVec::with_capacity(parts.len()));
                 for part in parts {
                     let (expression, kind) = self.read_one(part)?;
                     if kind.bits == 0 || is_unqualified(&expression) {
@@ -38,7 +40,7 @@ impl Evaluator<'_> {
             }
             _ => {
                 let (expression, kind) = self.read_one(expr)?;
-                Ok(Read { expression, kinds: vec![kind] })
+                Ok(Read { expression, kinds: smallvec![kind] })
             }
         }
     }
@@ -139,6 +141,10 @@ impl Evaluator<'_> {
     /// A constant of this type: a word, digits, flags, or operations on them.
     pub(super) fn constant(&mut self, expr: &Expr, kind: Kind) -> Evaluated<Constant> {
         let expression = match &expr.kind {
+            // Most numbers are ports, and have no name.
+            ExprKind::Number(port) if kind.data_type == DataType::InetService && *port <= u16::MAX.into() => {
+                return value::number((*port).into(), kind, expr.span);
+            }
             ExprKind::Number(number) => self.symbol(&number.to_string(), kind, expr.span)?,
             ExprKind::Word(text) | ExprKind::Quoted(text) => self.symbol(text, kind, expr.span)?,
             ExprKind::Asterisk(text) if kind.data_type.is_text() => self.symbol(text, kind, expr.span)?,

@@ -2,6 +2,7 @@
 
 use nftwire::{Family, Hook, Policy, uapi};
 
+use super::super::parser::each_rule;
 use super::super::source::{Fault, Span};
 use super::super::syntax::{
     self, ChainBlock, CommandKind, ExprKind, FlowtableBlock, HookSpec, ItemSpec, Name, ObjectBlock,
@@ -64,7 +65,7 @@ pub enum ItemData {
 
 /// Elements that are evaluated and handed over at a time, where they need not be seen together: the model of an element
 /// takes many times the bytes of its text.
-const ELEMENTS_AT_A_TIME: usize = 4096;
+const ELEMENTS_AT_A_TIME: usize = 512;
 
 /// Hands over what a command adds, and collects what is wrong with it.
 struct Collector<'c> {
@@ -298,9 +299,10 @@ impl Evaluator<'_> {
     }
 
     fn add_rules(&mut self, collector: &mut Collector<'_>, chain: &Name, block: &ChainBlock) {
-        for rule in &block.rules {
+        let read = each_rule(&block.rules, &mut |rule| {
             self.add_rule(collector, chain, RulePosition::Append, rule);
-        }
+        });
+        collector.faults.extend(read.err());
     }
 
     fn add_rule(
@@ -310,8 +312,7 @@ impl Evaluator<'_> {
         position: RulePosition,
         rule: &syntax::Rule,
     ) {
-        let table = collector.table.clone();
-        let data = self.rule(collector.family, &table, rule).map(|(rule, blocks)| {
+        let data = self.rule(collector.family, &collector.table, rule).map(|(rule, blocks)| {
             let mut named = Vec::new();
             std::iter::once(&rule)
                 .chain(blocks.iter().flatten())

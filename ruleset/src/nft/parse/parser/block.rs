@@ -5,8 +5,8 @@ use nftwire::uapi;
 use super::super::lexer::{Kind, Sign};
 use super::super::source::Fault;
 use super::super::syntax::{
-    ChainBlock, Expr, ExprKind, FlowtableBlock, HookSpec, Name, Priority, SetBlock, TableBlock, TypeSpec,
-    ValueSpec,
+    ChainBlock, Expr, ExprKind, FlowtableBlock, HookSpec, Name, Priority, Rules, SetBlock, TableBlock,
+    TypeSpec, ValueSpec,
 };
 use super::command::object_kind;
 use super::expression::Side;
@@ -107,11 +107,23 @@ impl Parser<'_> {
                     block.offload = true;
                 }
                 "comment" => parser.comment(&mut block.comment)?,
-                _ => block.rules.push(parser.rule()?),
+                _ => parser.rule_of(&mut block.rules)?,
             }
             parser.end_in_block()
         })?;
         Ok(block)
+    }
+
+    fn rule_of(&mut self, rules: &mut Rules) -> Parsed<()> {
+        if self.leaves_rules && self.leave_unread(rules) {
+            return Ok(());
+        }
+        let before = self.variables_read;
+        let rule = self.rule()?;
+        // A rule may begin in a text that is included and end in the one that includes it.
+        let as_text = self.variables_read == before && rule.span.source == self.last.source;
+        rules.push(rule, as_text, |source| self.sources.share(source));
+        Ok(())
     }
 
     fn policy(&mut self) -> Parsed<Expr> {

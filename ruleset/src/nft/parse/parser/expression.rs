@@ -1,9 +1,9 @@
 //! Expressions.
 
-use super::super::lexer::{Kind, Sign};
-use super::super::source::Fault;
+use super::super::lexer::{self, Kind, Sign, Token};
+use super::super::source::{Fault, Span};
 use super::super::syntax::{Element, ElementDetails, Elements, Expr, ExprKind, Hash, Name, Verdict};
-use super::{Parsed, Parser, parse_number, unquoted};
+use super::{Frame, Parsed, Parser, parse_number, unquoted};
 use crate::{Op, Operator};
 
 /// On which side of a comparison an expression is: only on the left one can it be read from the packet.
@@ -271,6 +271,7 @@ impl Parser<'_> {
             parser.expect(Sign::BraceOpen)?;
             let mut elements = Elements::default();
             loop {
+                parser.word_elements(&mut elements);
                 parser.newlines();
                 if parser.sign(Sign::BraceClose) {
                     break;
@@ -283,9 +284,52 @@ impl Parser<'_> {
                     parser.expect(Sign::BraceClose)?;
                     break;
                 }
+                // nft takes several of them for one.
+                while parser.sign(Sign::Comma) {}
             }
             Ok(Expr { kind: ExprKind::Set(Box::new(elements)), span: start.to(parser.last) })
         })
+    }
+
+    /// Takes the elements that come next as far as each is a word, an address or a number alone with a comma after it: long
+    /// sets have nothing else, and are read so without looking at any of it twice.
+    fn word_elements(&mut self, elements: &mut Elements) {
+        let Span { source, start, .. } = self.peek().span;
+        if elements.has_others() {
+            return;
+        }
+        let text = self.sources.text(source);
+        let place = |at: u32| usize::try_from(at).unwrap_or(usize::MAX);
+        let (mut end, mut last, mut taken) = (start, None, 0_usize);
+        let mut after_comma = false;
+        loop {
+            let word = lexer::next(source, text, place(end));
+            match word.kind {
+                Kind::Newline => after_comma = false,
+                // nft takes several of them for one.
+                Kind::Sign(Sign::Comma) if after_comma => {}
+                Kind::Word | Kind::Value | Kind::Number => {
+                    let comma = lexer::next(source, text, place(word.span.end));
+                    let is_word = comma.kind == Kind::Sign(Sign::Comma)
+                        && is_plain(word, text.get(place(word.span.start)..).unwrap_or(""));
+                    if !is_word || !elements.push_word(|source| self.sources.share(source), word.span) {
+                        break;
+                    }
+                    (last, after_comma) = (Some(comma.span), true);
+                    (end, taken) = (comma.span.end, taken + 2);
+                    continue;
+                }
+                _ => break,
+            }
+            (end, taken) = (word.span.end, taken + 1);
+        }
+        if let Some(last) = last
+            && let Some(frame) = self.frames.last_mut()
+        {
+            *frame = Frame::new(source, place(end));
+            (self.current, self.last) = (None, last);
+            self.shifted = self.shifted.saturating_add(taken);
+        }
     }
 
     /// Takes an element that is a word, an address or a number alone; returns whether one came next.
@@ -298,10 +342,9 @@ impl Parser<'_> {
             self.peek_at(1).kind,
             Kind::Newline | Kind::Sign(Sign::Comma) | Kind::Sign(Sign::BraceClose)
         );
-        let text = self.text_of(token);
-        // Other numbers are not what they look like, or too large for one.
-        let plain = token.kind != Kind::Number || text == "0" || !text.starts_with('0') && text.len() < 20;
-        let taken = alone && plain && elements.push_word(text, token.span);
+        let taken = alone
+            && is_plain(token, self.text_of(token))
+            && elements.push_word(|source| self.sources.share(source), token.span);
         if taken {
             self.next();
         }
@@ -390,6 +433,13 @@ impl Parser<'_> {
             _ => Err(Fault::new(value.span, "not a chain's name")),
         }
     }
+}
+
+/// Whether a word or a number, with which this text begins, is what it looks like: a number is in decimal digits, and not too
+/// large for one.
+fn is_plain(token: Token, text: &str) -> bool {
+    let len = token.span.end - token.span.start;
+    token.kind != Kind::Number || len == 1 || !text.starts_with('0') && len < 20
 }
 
 fn pair(kind: impl FnOnce(Box<(Expr, Expr)>) -> ExprKind, left: Expr, right: Expr) -> Expr {

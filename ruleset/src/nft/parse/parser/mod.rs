@@ -1,5 +1,6 @@
 //! From tokens to commands, by recursive descent (the grammar: nftables, src/parser_bison.y).
 
+mod again;
 mod block;
 mod command;
 mod expression;
@@ -8,12 +9,14 @@ mod selector;
 mod statement;
 mod words;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use super::lexer::{self, Kind, Sign, Token};
 use super::source::{Fault, Source, Sources, Span};
 use super::syntax::{Command, Expr, Name};
+
+pub(super) use again::each_rule;
 
 /// Where `include` finds files.
 pub trait Files {
@@ -90,12 +93,25 @@ const MAX_DEPTH: usize = 64;
 /// What goes wrong inside: `()` where it was noted already.
 type Parsed<T> = Result<T, Fault>;
 
+/// Tokens that are looked at before the first of them is taken.
+const AHEAD: usize = 3;
+
 /// A text that is being read.
 #[derive(Debug)]
 struct Frame {
     source: u32,
     at: usize,
-    ahead: VecDeque<Token>,
+    /// What comes next, as far as it was looked at
+    ahead: [Token; AHEAD],
+    /// How many of them are known
+    known: usize,
+}
+
+impl Frame {
+    fn new(source: u32, at: usize) -> Self {
+        let unknown = Token { kind: Kind::Junk, span: Span { source, start: 0, end: 0 } };
+        Self { source, at, ahead: [unknown; AHEAD], known: 0 }
+    }
 }
 
 /// Reads the text with this number.
@@ -108,16 +124,33 @@ pub fn parse(
     files: &mut dyn Files,
     variables: &mut Variables,
 ) -> Result<Vec<Command>, Vec<Fault>> {
-    let mut parser = Parser {
-        sources,
-        files,
-        frames: vec![Frame { source, at: 0, ahead: VecDeque::new() }],
-        scopes: vec![std::mem::take(variables).0],
-        faults: Vec::new(),
-        last: Span { source, start: 0, end: 0 },
-        shifted: usize::MAX,
-        depth: 0,
-    };
+    read(sources, source, files, variables, false)
+}
+
+/// As [`parse`], but leaves rules of chains unread until they are carried out, where it is plain which text is theirs: so a
+/// text of many rules is read once and not twice.
+///
+/// # Errors
+/// What is wrong with all else. Where there is any, and where carrying out fails, [`parse`] says what is wrong with the text,
+/// which comes first.
+pub fn parse_all_but_rules(
+    sources: &mut Sources,
+    source: u32,
+    files: &mut dyn Files,
+    variables: &mut Variables,
+) -> Result<Vec<Command>, Vec<Fault>> {
+    read(sources, source, files, variables, true)
+}
+
+fn read(
+    sources: &mut Sources,
+    source: u32,
+    files: &mut dyn Files,
+    variables: &mut Variables,
+    leaves_rules: bool,
+) -> Result<Vec<Command>, Vec<Fault>> {
+    let scopes = vec![std::mem::take(variables).0];
+    let mut parser = Parser { leaves_rules, ..Parser::new(sources, source, files, scopes) };
     let commands = parser.text();
     *variables = Variables(parser.scopes.swap_remove(0));
     if parser.faults.is_empty() { Ok(commands) } else { Err(parser.faults) }
@@ -134,14 +167,41 @@ struct Parser<'a> {
     /// Variables, the innermost scope last
     scopes: Vec<HashMap<Box<str>, Expr>>,
     faults: Vec<Fault>,
+    /// The token that comes next: most are looked at several times
+    current: Option<Token>,
     /// The token that was taken last
     last: Span,
     /// Tokens taken since the last fault
     shifted: usize,
     depth: usize,
+    /// How many times a variable was read
+    variables_read: usize,
+    /// Whether rules of chains are left unread where that is possible
+    leaves_rules: bool,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    fn new(
+        sources: &'a mut Sources,
+        source: u32,
+        files: &'a mut dyn Files,
+        scopes: Vec<HashMap<Box<str>, Expr>>,
+    ) -> Self {
+        Self {
+            sources,
+            files,
+            frames: vec![Frame::new(source, 0)],
+            scopes,
+            faults: Vec::new(),
+            current: None,
+            last: Span { source, start: 0, end: 0 },
+            shifted: usize::MAX,
+            depth: 0,
+            variables_read: 0,
+            leaves_rules: false,
+        }
+    }
+
     fn text(&mut self) -> Vec<Command> {
         let mut commands = Vec::new();
         while self.faults.len() < MAX_FAULTS && !self.at(Kind::End) {
@@ -223,13 +283,16 @@ impl Parser<'_> {
         }
         let files = self.files.include(path).map_err(|error| Fault::new(span, error.to_string()))?;
         for (name, text) in files.into_iter().rev() {
-            let source = self.sources.add(Source { name: Some(name), text, included: Some(span) });
-            self.frames.push(Frame { source, at: 0, ahead: VecDeque::new() });
+            let source =
+                self.sources.add(Source { name: Some(name), text: text.into(), included: Some(span) });
+            self.frames.push(Frame::new(source, 0));
         }
+        self.current = None;
         Ok(())
     }
 
-    fn variable(&self, name: &Name) -> Parsed<Expr> {
+    fn variable(&mut self, name: &Name) -> Parsed<Expr> {
+        self.variables_read += 1;
         if let Some(value) = self.scopes.iter().rev().find_map(|scope| scope.get(&name.text)) {
             return Ok(value.clone());
         }
@@ -239,29 +302,34 @@ impl Parser<'_> {
     // Tokens
 
     fn peek(&mut self) -> Token {
-        self.peek_at(0)
+        if let Some(token) = self.current {
+            return token;
+        }
+        let token = self.peek_at(0);
+        self.current = Some(token);
+        token
     }
 
-    /// The token after `skip` others. Texts that have ended are left for those that include them.
+    /// The token after `skip` others, fewer than [`AHEAD`]. Texts that have ended are left for those that include them.
     fn peek_at(&mut self, skip: usize) -> Token {
-        // Most tokens are looked at several times.
-        if let Some(frame) = self.frames.last()
-            && let (Some(first), Some(token)) = (frame.ahead.front(), frame.ahead.get(skip))
-            && first.kind != Kind::End
-        {
-            return *token;
+        match self.frames.last() {
+            Some(frame) if skip < frame.known && frame.ahead[0].kind != Kind::End => frame.ahead[skip],
+            _ => self.look_ahead(skip.min(AHEAD - 1)),
         }
+    }
+
+    fn look_ahead(&mut self, skip: usize) -> Token {
         loop {
             let Some(frame) = self.frames.last_mut() else {
                 return Token { kind: Kind::End, span: self.last };
             };
-            while frame.ahead.len() <= skip {
+            while frame.known <= skip {
                 let token = lexer::next(frame.source, self.sources.text(frame.source), frame.at);
                 frame.at = usize::try_from(token.span.end).unwrap_or(usize::MAX);
-                frame.ahead.push_back(token);
+                frame.ahead[frame.known] = token;
+                frame.known += 1;
             }
-            let token = frame.ahead[skip];
-            let ended = frame.ahead[0].kind == Kind::End;
+            let (token, ended) = (frame.ahead[skip], frame.ahead[0].kind == Kind::End);
             if ended && self.frames.len() > 1 {
                 self.frames.pop();
                 continue;
@@ -275,7 +343,9 @@ impl Parser<'_> {
         if token.kind != Kind::End
             && let Some(frame) = self.frames.last_mut()
         {
-            frame.ahead.pop_front();
+            frame.ahead.copy_within(1.., 0);
+            frame.known -= 1;
+            self.current = None;
             self.last = token.span;
             self.shifted = self.shifted.saturating_add(1);
         }
@@ -288,7 +358,8 @@ impl Parser<'_> {
 
     /// The word that comes next, or an empty one.
     fn word(&mut self) -> &str {
-        self.word_at(0)
+        let token = self.peek();
+        if token.kind == Kind::Word { self.text_of(token) } else { "" }
     }
 
     fn word_at(&mut self, skip: usize) -> &str {

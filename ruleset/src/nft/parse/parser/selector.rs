@@ -100,8 +100,7 @@ impl Parser<'_> {
 
     /// What is read from the packet, where such a thing comes next.
     pub(super) fn selector(&mut self) -> Parsed<Option<Selector>> {
-        let word = self.word().to_owned();
-        Ok(Some(match word.as_str() {
+        Ok(Some(match self.word() {
             "meta" => {
                 self.next();
                 Selector::Meta(self.meta()?)
@@ -113,7 +112,10 @@ impl Parser<'_> {
             "fib" => self.fib()?,
             "socket" => self.socket()?,
             "osf" => self.osf()?,
-            "tunnel" if matches!(self.word_at(1), "path" | "id") => {
+            "tunnel" => {
+                if !matches!(self.word_at(1), "path" | "id") {
+                    return Ok(None);
+                }
                 self.next();
                 let key = if self.word() == "id" { TunnelKey::Id } else { TunnelKey::Path };
                 self.next();
@@ -136,20 +138,29 @@ impl Parser<'_> {
                 Selector::Option(OptionField::presence_of(OptionKind::Ipv6, number))
             }
             "hbh" | "dst" | "mh" | "frag" | "rt0" | "srh" | "rt2" => {
-                self.next();
-                self.extension_header(&word)?
+                let header = self.take_word()?;
+                self.extension_header(&header)?
             }
-            "ipsec" if matches!(self.word_at(1), "in" | "out") => self.ipsec()?,
-            word => {
-                if let Some(protocol) = protocol(word) {
-                    self.next();
-                    return self.field(protocol).map(Some);
+            "ipsec" => {
+                if !matches!(self.word_at(1), "in" | "out") {
+                    return self.header_or_key();
                 }
-                let Some(key) = unqualified(word) else { return Ok(None) };
-                self.next();
-                Selector::Meta(key)
+                self.ipsec()?
             }
+            _ => return self.header_or_key(),
         }))
+    }
+
+    /// A field of a header, or a key of `meta` without that word.
+    fn header_or_key(&mut self) -> Parsed<Option<Selector>> {
+        let word = self.word();
+        if let Some(protocol) = protocol(word) {
+            self.next();
+            return self.field(protocol).map(Some);
+        }
+        let Some(key) = unqualified(word) else { return Ok(None) };
+        self.next();
+        Ok(Some(Selector::Meta(key)))
     }
 
     fn take_word(&mut self) -> Parsed<String> {
@@ -177,8 +188,7 @@ impl Parser<'_> {
     }
 
     fn field(&mut self, protocol: Protocol) -> Parsed<Selector> {
-        let first = self.word().to_owned();
-        match (protocol, first.as_str()) {
+        let field = match (protocol, self.word()) {
             (Protocol::Ip, "option") => {
                 self.next();
                 return self.ip_option();
@@ -191,17 +201,17 @@ impl Parser<'_> {
                 self.next();
                 return self.chunk();
             }
-            _ => {}
-        }
-        let name = match (protocol, first.as_str()) {
-            (Protocol::Icmp6, "param-problem") => "parameter-problem".to_owned(),
-            (Protocol::Vlan, "cfi") => "dei".to_owned(),
-            (Protocol::Arp, "saddr" | "daddr") => format!("{first} {}", self.word_at(1)),
-            _ => first,
+            (Protocol::Icmp6, "param-problem") => protocol.field("parameter-problem"),
+            (Protocol::Vlan, "cfi") => protocol.field("dei"),
+            (Protocol::Arp, first @ ("saddr" | "daddr")) => {
+                let first = first.to_owned();
+                protocol.field(&format!("{first} {}", self.word_at(1)))
+            }
+            (_, name) => protocol.field(name),
         };
-        let Some(field) = protocol.field(&name) else { return Err(self.unexpected()) };
+        let Some(field) = field else { return Err(self.unexpected()) };
         self.next();
-        if name.contains(' ') {
+        if field.name.contains(' ') {
             self.next();
         }
         Ok(Selector::Payload(field))

@@ -4,7 +4,7 @@ use crate::Family;
 use crate::model::statement::ObjectKind;
 
 use super::super::source::Span;
-use super::{Expr, Name, Rule, Stmt};
+use super::{Expr, Name, Rules, Stmt};
 
 /// What is between the braces of a table.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +35,7 @@ pub(crate) struct ChainBlock {
     /// The comment
     pub(crate) comment: Option<Name>,
     /// The rules
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) rules: Rules,
 }
 
 /// `type … hook … devices … priority …`

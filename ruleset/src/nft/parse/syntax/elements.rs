@@ -1,19 +1,20 @@
 //! The elements of a set.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::super::source::Span;
 use super::{Element, Expr, ExprKind};
 
 /// The elements of a set, in their order. As long as they are words and numbers alone, as in most long sets, an element
-/// takes its text and eight bytes.
+/// takes eight bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Elements {
-    /// The texts of the words and numbers that come first, one after the other
-    text: String,
-    /// For each of them where it begins in its source, and where its text ends in `text`
+    /// The text in which the words and numbers that come first are
+    text: Arc<String>,
+    /// Where each of them begins in it, and where it ends
     words: Vec<(u32, u32)>,
-    /// Which source they are in
+    /// The number of the text
     source: u32,
     /// All from the first one on that is more than a word or a number
     others: Vec<Element>,
@@ -58,17 +59,22 @@ impl Elements {
         self.others.push(element);
     }
 
-    /// Adds a word, or a decimal number without zeros before it; returns whether it could: only before all others.
-    pub(in super::super) fn push_word(&mut self, text: &str, span: Span) -> bool {
-        let end = u32::try_from(self.text.len() + text.len());
-        let Ok(end) = end else { return false };
+    /// Adds a word, or a decimal number without zeros before it, of the text of this number; returns whether it could: only
+    /// before all others.
+    pub(in super::super) fn push_word(&mut self, text: impl FnOnce(u32) -> Arc<String>, span: Span) -> bool {
         if !self.others.is_empty() || !(self.words.is_empty() || self.source == span.source) {
             return false;
         }
-        self.source = span.source;
-        self.text.push_str(text);
-        self.words.push((span.start, end));
+        if self.words.is_empty() {
+            (self.source, self.text) = (span.source, text(span.source));
+        }
+        self.words.push((span.start, span.end));
         true
+    }
+
+    /// Whether there is one that is more than a word or a number.
+    pub(in super::super) fn has_others(&self) -> bool {
+        !self.others.is_empty()
     }
 
     /// How many there are.
@@ -85,12 +91,9 @@ impl Elements {
 
     /// Each of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
-        let mut start = 0;
-        let words = self.words.iter().map(move |&(place, end)| {
+        let words = self.words.iter().map(|&(start, end)| {
             let text = bytes(start).zip(bytes(end)).and_then(|(start, end)| self.text.get(start..end));
-            let span = Span { source: self.source, start: place, end: place + (end - start) };
-            start = end;
-            Entry::Word(text.unwrap_or(""), span)
+            Entry::Word(text.unwrap_or(""), Span { source: self.source, start, end })
         });
         words.chain(self.others.iter().map(Entry::Other))
     }
@@ -107,14 +110,15 @@ mod tests {
     #[test]
     fn words_come_back_as_they_were_and_in_their_order() {
         let mut elements = Elements::default();
+        let text = |_| Arc::new("{ 10.0.0.1, 80, *, 81 }".to_owned());
         let span = |start, end| Span { source: 3, start, end };
-        assert!(elements.push_word("10.0.0.1", span(2, 10)));
-        assert!(elements.push_word("80", span(12, 14)));
+        assert!(elements.push_word(text, span(2, 10)));
+        assert!(elements.push_word(text, span(12, 14)));
         let other_source = Span { source: 4, start: 0, end: 1 };
-        assert!(!elements.push_word("x", other_source));
+        assert!(!elements.push_word(text, other_source));
         let wildcard = Expr { kind: ExprKind::Wildcard, span: span(16, 17) };
         elements.push(Element { key: wildcard, value: None, details: None });
-        assert!(!elements.push_word("81", span(19, 21)));
+        assert!(!elements.push_word(text, span(19, 21)));
         let shown: Vec<_> =
             elements.iter().map(|entry| (format!("{:?}", entry.element().key.kind), entry.span())).collect();
         let expected =

@@ -4,6 +4,7 @@
 mod block;
 mod command;
 mod elements;
+mod rules;
 mod statement;
 
 pub(crate) use block::*;
@@ -12,6 +13,8 @@ pub(crate) use command::{
     CommandKind, Deletion, Flush, ItemSpec, ListWhat, NameOrHandle, SetKind, TableSpec,
 };
 pub(crate) use elements::{Elements, Entry};
+pub(super) use rules::KeptRule;
+pub(crate) use rules::Rules;
 pub(crate) use statement::*;
 
 use nftwire::expr::RtKey;

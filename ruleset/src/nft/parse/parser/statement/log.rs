@@ -52,7 +52,7 @@ impl Parser<'_> {
     }
 
     /// A text with the values of the variables that it names.
-    fn with_variables(&self, text: &Name) -> Parsed<Name> {
+    fn with_variables(&mut self, text: &Name) -> Parsed<Name> {
         let mut parts = text.text.split('$');
         let mut whole = parts.next().unwrap_or("").to_owned();
         for part in parts {

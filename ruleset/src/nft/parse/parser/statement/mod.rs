@@ -10,14 +10,16 @@ use super::super::syntax::{Expr, ExprKind, Rule, Stmt, StmtKind};
 use super::expression::Side;
 use super::{Parsed, Parser};
 use crate::Selector;
-use crate::model::statement::ObjectKind;
+use crate::model::option::{OptionField, OptionKind};
+use crate::model::statement::{NatKind, ObjectKind};
 use nftwire::expr::MetaKey;
 
 impl Parser<'_> {
     /// A rule: statements up to a comment or the end of the line.
     pub(super) fn rule(&mut self) -> Parsed<Rule> {
         let start = self.peek().span;
-        let mut statements = vec![self.statement()?];
+        let mut statements = Vec::with_capacity(4);
+        statements.push(self.statement()?);
         let mut comment = None;
         loop {
             match self.peek().kind {
@@ -48,55 +50,73 @@ impl Parser<'_> {
     }
 
     fn statement_kind(&mut self) -> Parsed<StmtKind> {
-        let word = self.word().to_owned();
-        match word.as_str() {
-            "jump" | "goto" if self.peek_at(1).kind == Kind::Sign(Sign::BraceOpen) => self.jump_block(),
-            "accept" | "drop" | "continue" | "return" | "jump" | "goto" => {
-                Ok(self.verdict()?.map_or(StmtKind::NoTrack, StmtKind::Verdict))
-            }
+        match self.word() {
+            "accept" | "drop" | "continue" | "return" | "jump" | "goto" => self.verdict_statement(),
             "counter" | "limit" | "quota" | "last" => self.stateful_or_named(),
-            "ct" if self.word_at(1) == "count" => Ok(self.stateful()?.kind),
             "ct" => self.ct_statement(),
             "log" => self.log(),
             "reject" => self.reject(),
-            "snat" | "dnat" | "masquerade" | "redirect" => self.nat(&word),
+            "snat" => self.nat(NatKind::Source),
+            "dnat" => self.nat(NatKind::Destination),
+            "masquerade" => self.nat(NatKind::Masquerade),
+            "redirect" => self.nat(NatKind::Redirect),
             "tproxy" => self.tproxy(),
             "queue" => self.queue(),
             "notrack" => {
                 self.next();
                 Ok(StmtKind::NoTrack)
             }
-            "flow" if matches!(self.word_at(1), "add" | "offload") => {
-                self.next();
-                self.next();
-                self.expect(Sign::At)?;
-                Ok(StmtKind::FlowAdd(self.string()?))
-            }
+            "flow" => self.flow(),
             "dup" => self.duplicate(),
             "fwd" => self.forward(),
             "add" | "update" | "delete" => self.update(),
             "set" => self.set_update(),
             "meter" => self.meter(),
-            "flow" => self.flow_table(),
             "synproxy" => self.synproxy(),
-            "tunnel" if self.word_at(1) == "name" => {
-                self.next();
-                self.next();
-                Ok(StmtKind::Object(ObjectKind::Tunnel, self.value()?))
-            }
-            "reset" if self.word_at(1) == "tcp" => {
-                self.next();
-                self.next();
-                self.expect_keyword("option")?;
-                let (number, ..) = self.tcp_option_number()?;
-                let option = crate::model::option::OptionField::presence_of(
-                    crate::model::option::OptionKind::Tcp,
-                    number,
-                );
-                Ok(StmtKind::ResetOption(Selector::Option(option)))
-            }
+            "tunnel" => self.tunnel(),
+            "reset" => self.reset_option(),
             _ => self.match_or_set(),
         }
+    }
+
+    fn verdict_statement(&mut self) -> Parsed<StmtKind> {
+        if self.peek_at(1).kind == Kind::Sign(Sign::BraceOpen) && matches!(self.word(), "jump" | "goto") {
+            return self.jump_block();
+        }
+        Ok(self.verdict()?.map_or(StmtKind::NoTrack, StmtKind::Verdict))
+    }
+
+    /// `flow add @…`, or a meter as older versions have it.
+    fn flow(&mut self) -> Parsed<StmtKind> {
+        if !matches!(self.word_at(1), "add" | "offload") {
+            return self.flow_table();
+        }
+        self.next();
+        self.next();
+        self.expect(Sign::At)?;
+        Ok(StmtKind::FlowAdd(self.string()?))
+    }
+
+    /// `tunnel name …`, or a match.
+    fn tunnel(&mut self) -> Parsed<StmtKind> {
+        if self.word_at(1) != "name" {
+            return self.match_or_set();
+        }
+        self.next();
+        self.next();
+        Ok(StmtKind::Object(ObjectKind::Tunnel, self.value()?))
+    }
+
+    /// `reset tcp option …`
+    fn reset_option(&mut self) -> Parsed<StmtKind> {
+        if self.word_at(1) != "tcp" {
+            return self.match_or_set();
+        }
+        self.next();
+        self.next();
+        self.expect_keyword("option")?;
+        let (number, ..) = self.tcp_option_number()?;
+        Ok(StmtKind::ResetOption(Selector::Option(OptionField::presence_of(OptionKind::Tcp, number))))
     }
 
     fn jump_block(&mut self) -> Parsed<StmtKind> {
@@ -156,8 +176,11 @@ impl Parser<'_> {
         Ok(if items.len() == 1 { items.swap_remove(0) } else { Expr { kind: ExprKind::List(items), span } })
     }
 
-    /// `ct … set …`, or a match.
+    /// `ct count …`, `ct … set …`, or a match.
     fn ct_statement(&mut self) -> Parsed<StmtKind> {
+        if self.word_at(1) == "count" {
+            return Ok(self.stateful()?.kind);
+        }
         let sets = self.word_at(2) == "set";
         let kind = match (self.word_at(1), sets) {
             ("helper", true) => ObjectKind::CtHelper,

@@ -9,14 +9,8 @@ use super::super::{Parsed, Parser};
 use crate::model::statement::NatKind;
 
 impl Parser<'_> {
-    pub(super) fn nat(&mut self, word: &str) -> Parsed<StmtKind> {
+    pub(super) fn nat(&mut self, kind: NatKind) -> Parsed<StmtKind> {
         self.next();
-        let kind = match word {
-            "snat" => NatKind::Source,
-            "dnat" => NatKind::Destination,
-            "masquerade" => NatKind::Masquerade,
-            _ => NatKind::Redirect,
-        };
         let mut nat = Nat {
             kind,
             family: None,

@@ -23,10 +23,9 @@ impl Parser<'_> {
 
     /// `counter`, `limit`, `quota`, `last` or `ct count`, also as part of a set.
     pub(in super::super) fn stateful(&mut self) -> Parsed<Stmt> {
-        let start = self.peek().span;
-        let word = self.word().to_owned();
-        self.next();
-        let kind = match word.as_str() {
+        let token = self.next();
+        let start = token.span;
+        let kind = match self.text_of(token) {
             "counter" => {
                 let counter = self.counter_values()?;
                 StmtKind::Counter { packets: counter.packets, bytes: counter.bytes }
