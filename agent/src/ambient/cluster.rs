@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use meshwire::mesh::istio::ambient::PodInterception;
 use meshwire::mesh::value::boolean;
 
-use super::objects::{Namespace, Pod, annotation};
+use super::objects::{Metadata, Namespace, Pod, Version, annotation};
 use super::settings::Settings;
 use super::state::{Input, PodView, Redirection, Uid};
 use crate::kubernetes::Change;
@@ -16,11 +16,20 @@ use crate::zds::Workload;
 pub struct Cluster {
     settings: Settings,
     pods: BTreeMap<Uid, Pod>,
-    namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    namespaces: BTreeMap<String, Labels>,
+    /// How far the list and the watch of pods have come
+    pods_heard: Version,
     pods_listed: bool,
     namespaces_listed: bool,
     pods_confirmed: bool,
     namespaces_confirmed: bool,
+}
+
+/// A namespace's labels, and how recent they are.
+#[derive(Debug, Default)]
+struct Labels {
+    version: Version,
+    labels: BTreeMap<String, String>,
 }
 
 /// What is known of a pod by its name.
@@ -40,6 +49,7 @@ impl Cluster {
             settings,
             pods: BTreeMap::new(),
             namespaces: BTreeMap::new(),
+            pods_heard: Version::default(),
             pods_listed: false,
             namespaces_listed: false,
             pods_confirmed: false,
@@ -90,16 +100,18 @@ impl Cluster {
     pub fn pods(&mut self, change: Change<Pod>) -> Vec<Input> {
         match change {
             Change::Listed(pods) => {
+                let versions = pods.iter().map(|pod| pod.metadata.resource_version);
+                self.pods_heard = versions.max().unwrap_or_default();
                 self.pods = pods.into_iter().map(|pod| (uid(&pod), pod)).collect();
                 (self.pods_listed, self.pods_confirmed) = (true, false);
                 self.all()
             }
             Change::Applied(pod) => {
-                let uid = uid(&pod);
-                self.pods.insert(uid.clone(), pod);
-                self.is_complete().then(|| self.view(&uid)).flatten().map(Input::Pod).into_iter().collect()
+                self.pods_heard = self.pods_heard.max(pod.metadata.resource_version);
+                self.applied(pod)
             }
             Change::Deleted(pod) => {
+                self.pods_heard = self.pods_heard.max(pod.metadata.resource_version);
                 let uid = uid(&pod);
                 self.pods.remove(&uid);
                 self.is_complete().then_some(Input::Deleted(uid)).into_iter().collect()
@@ -111,26 +123,46 @@ impl Cluster {
         }
     }
 
-    /// Takes in a change of a namespace.
+    /// Takes in a pod that the API server was asked for. The watch goes on meanwhile: once it is past that version, it has
+    /// brought that one or a later one, or the pod's deletion.
+    pub fn answered(&mut self, pod: Pod) -> Vec<Input> {
+        if pod.metadata.resource_version <= self.pods_heard && self.pods_heard != Version::default() {
+            return Vec::new();
+        }
+        self.applied(pod)
+    }
+
+    /// A pod is new or has changed, unless an answer has shown a later version of it.
+    fn applied(&mut self, pod: Pod) -> Vec<Input> {
+        let uid = uid(&pod);
+        let is_outdated = |known: &Pod| known.metadata.resource_version > pod.metadata.resource_version;
+        if self.pods.get(&uid).is_some_and(is_outdated) {
+            return Vec::new();
+        }
+        self.pods.insert(uid.clone(), pod);
+        self.is_complete().then(|| self.view(&uid)).flatten().map(Input::Pod).into_iter().collect()
+    }
+
+    /// Takes in a change of a namespace, from the watch or as an answer.
     pub fn namespaces(&mut self, change: Change<Namespace>) -> Vec<Input> {
         match change {
             Change::Listed(namespaces) => {
-                let listed =
-                    namespaces.into_iter().map(|Namespace { metadata }| (metadata.name, metadata.labels));
-                self.namespaces = listed.collect();
+                self.namespaces = namespaces.into_iter().map(named_labels).collect();
                 self.namespaces_confirmed = false;
                 let is_first = !std::mem::replace(&mut self.namespaces_listed, true);
                 let mut inputs = if is_first { self.all() } else { self.views(None) };
                 inputs.insert(0, Input::Unconfirmed);
                 inputs
             }
-            Change::Applied(Namespace { metadata }) => {
-                let before = self.namespaces.insert(metadata.name.clone(), metadata.labels.clone());
-                if before.as_ref() == Some(&metadata.labels) {
-                    Vec::new()
-                } else {
-                    self.views(Some(&metadata.name))
+            Change::Applied(namespace) => {
+                let (name, now) = named_labels(namespace);
+                let before = self.namespaces.entry(name.clone()).or_default();
+                if before.version > now.version {
+                    return Vec::new();
                 }
+                let is_same = before.labels == now.labels;
+                *before = now;
+                if is_same { Vec::new() } else { self.views(Some(&name)) }
             }
             // The pods of a namespace that is deleted are deleted one by one; until then its labels count.
             Change::Deleted(_) => Vec::new(),
@@ -210,7 +242,7 @@ impl Cluster {
     fn is_member(&self, pod: &Pod) -> bool {
         let Settings { selectors, excluded_namespaces, system_namespace, .. } = &self.settings;
         let metadata = &pod.metadata;
-        let none = BTreeMap::new();
+        let none = Labels::default();
         let namespace = self.namespaces.get(&metadata.namespace).unwrap_or(&none);
         let is_ztunnel = metadata.namespace == *system_namespace
             && metadata.labels.get("app").is_some_and(|app| app == "ztunnel");
@@ -218,7 +250,7 @@ impl Cluster {
             && !is_ztunnel
             && pod.annotation(annotation::SIDECAR).is_none()
             && !excluded_namespaces.contains(&metadata.namespace)
-            && selectors.iter().any(|selector| selector.matches(&metadata.labels, namespace))
+            && selectors.iter().any(|selector| selector.matches(&metadata.labels, &namespace.labels))
     }
 
     /// The rules that the pod asks for. What cannot be used in its annotations counts as absent: a pod that its owner has
@@ -233,6 +265,11 @@ impl Cluster {
             ..self.settings.pod.clone()
         }
     }
+}
+
+fn named_labels(namespace: Namespace) -> (String, Labels) {
+    let Metadata { name, labels, resource_version: version, .. } = namespace.metadata;
+    (name, Labels { version, labels })
 }
 
 fn uid(pod: &Pod) -> Uid {
@@ -275,6 +312,10 @@ mod tests {
             spec: PodSpec { service_account_name: "sa".to_owned(), ..PodSpec::default() },
             status: PodStatus { pod_ip: "10.0.0.1".to_owned(), ..PodStatus::default() },
         }
+    }
+
+    fn version(number: u64) -> Version {
+        serde_json::from_value(number.to_string().into()).unwrap()
     }
 
     const AMBIENT: &str = "istio.io/dataplane-mode=ambient";
@@ -377,6 +418,46 @@ mod tests {
         // Its pods go on to be what they are until they are deleted themselves.
         assert!(cluster.namespaces(Change::Deleted(namespace("out", ""))).is_empty());
         assert_eq!(cluster.find("out", "q", None), Found::Pod(Uid::from("uid-q")));
+    }
+
+    #[test]
+    fn an_answer_that_the_watch_has_overtaken_says_nothing() {
+        let mut cluster = Cluster::new(settings());
+        cluster.namespaces(Change::Listed(vec![namespace("in", AMBIENT)]));
+        let of_version = |version: u64, text: &str| {
+            let mut pod = pod("in", "p", text);
+            pod.metadata.resource_version = self::version(version);
+            pod
+        };
+        let is_member = |inputs: &[Input]| match inputs {
+            [Input::Pod(view)] => Some(view.member.is_some()),
+            [] => None,
+            other => panic!("{other:?}"),
+        };
+        cluster.pods(Change::Listed(vec![of_version(9, "")]));
+        // A request was sent when it had no label, and the answer comes late.
+        assert_eq!(is_member(&cluster.pods(Change::Applied(of_version(10, NONE)))), Some(false));
+        assert_eq!(is_member(&cluster.pods(Change::Applied(of_version(11, "")))), Some(true));
+        assert_eq!(is_member(&cluster.answered(of_version(10, NONE))), None);
+        // The answer comes first, and the watch, which is slow, brings what was before.
+        assert_eq!(is_member(&cluster.answered(of_version(13, ""))), Some(true));
+        assert_eq!(is_member(&cluster.pods(Change::Applied(of_version(12, NONE)))), None);
+        assert_eq!(is_member(&cluster.pods(Change::Applied(of_version(13, "")))), Some(true));
+        // Its deletion was heard of.
+        cluster.pods(Change::Deleted(of_version(14, "")));
+        assert_eq!(is_member(&cluster.answered(of_version(13, ""))), None);
+        assert_eq!(cluster.find("in", "p", None), Found::Unknown);
+        // A list counts whatever came before: etcd may have been restored.
+        cluster.pods(Change::Listed(vec![of_version(3, NONE)]));
+        assert_eq!(is_member(&cluster.pods(Change::Applied(of_version(4, "")))), Some(true));
+        let labelled = |version: u64, text| {
+            let mut namespace = namespace("in", text);
+            namespace.metadata.resource_version = self::version(version);
+            Change::Applied(namespace)
+        };
+        assert_eq!(is_member(&cluster.namespaces(labelled(21, ""))), Some(false));
+        assert_eq!(is_member(&cluster.namespaces(labelled(20, AMBIENT))), None);
+        assert_eq!(is_member(&cluster.namespaces(labelled(22, AMBIENT))), Some(true));
     }
 
     #[test]

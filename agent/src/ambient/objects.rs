@@ -26,6 +26,17 @@ pub mod annotation {
         [REDIRECTION, BYPASS_INBOUND, DNS_CAPTURE, VIRTUAL_INTERFACES, SIDECAR, CONFIG_HASH];
 }
 
+/// Which of two states of one kind of objects is the later one. Kubernetes 1.35 promises that versions are numbers that grow;
+/// etcd's revisions, which all API servers before it use, are as well. What is no number is before everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(Option<u64>);
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(String::deserialize(deserializer)?.parse().ok()))
+    }
+}
+
 /// metadata
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", default)]
@@ -36,6 +47,8 @@ pub struct Metadata {
     pub namespace: String,
     /// uid
     pub uid: String,
+    /// resourceVersion
+    pub resource_version: Version,
     /// labels
     pub labels: BTreeMap<String, String>,
     /// annotations, those of [`annotation`]
@@ -169,6 +182,7 @@ mod tests {
                           "conditions":[{"type":"Ready"}]}}"#,
         )
         .unwrap();
+        assert_eq!(pod.metadata.resource_version, Version(Some(7)));
         assert_eq!(
             pod.metadata.annotations.into_iter().collect::<Vec<_>>(),
             [(annotation::REDIRECTION, "enabled".to_owned())]

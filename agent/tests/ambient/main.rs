@@ -31,7 +31,7 @@ use meshwire_agent::kubernetes::Client;
 use meshwire_testkit::kubernetes::{Effect, Fault as ApiFault};
 use meshwire_testkit::ztunnel::{Fault, Ztunnel};
 use nix::unistd::Uid;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Whether the test can run: it needs root.
 fn privileged() -> bool {
@@ -157,6 +157,31 @@ fn a_label_takes_a_pod_into_the_mesh_and_out() {
 }
 
 #[test]
+#[test]
+fn an_answer_that_comes_late_takes_nothing_away() {
+    if !privileged() {
+        return;
+    }
+    let (node, ztunnel) = running(false);
+    let (uid, sandbox) = add(&node, "p", V4);
+    assert_captured(&node, &ztunnel, "p", &uid, &sandbox, V4);
+    let count = |verb: &str, is_it: &dyn Fn(&Value) -> bool| {
+        let received = node.api().received();
+        let asked = received.iter().filter(|request| request.verb == verb && is_it(&request.body));
+        asked.filter(|request| request.path.contains("/pods/p")).count()
+    };
+    // No bookmark confirms the list of namespaces, so the API server is asked whether the pod leaves.
+    node.api().fault(ApiFault::once("/pods/p", Effect::Late(500)).on("get"));
+    let before = count("get", &|_| true);
+    node.update("p", |pod| pod["metadata"]["labels"] = json!({ "istio.io/dataplane-mode": "none" }));
+    soon("the API server is asked", || count("get", &|_| true) > before);
+    node.update("p", |pod| pod["metadata"]["labels"] = json!({}));
+    std::thread::sleep(Duration::from_millis(900));
+    let is_removal = |body: &Value| body["metadata"]["annotations"]["ambient.istio.io/redirection"].is_null();
+    assert_eq!(count("patch", &is_removal), 0, "it left the mesh although it belongs to it");
+    assert_captured(&node, &ztunnel, "p", &uid, &sandbox, V4);
+}
+
 fn a_restart_of_the_agent_takes_nothing_away() {
     if !privileged() {
         return;

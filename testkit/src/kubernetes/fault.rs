@@ -1,7 +1,5 @@
 //! Replies that go wrong on purpose.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 
 /// Makes matching requests fail. Faults are tried in the order in which they were added; the first that matches acts.
@@ -25,8 +23,10 @@ pub struct Fault {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Effect {
-    /// The reply comes this many milliseconds late.
+    /// The request is read this many milliseconds late.
     Delay(u64),
+    /// The reply is made at once and comes this many milliseconds late: the world may have changed meanwhile.
+    Late(u64),
     /// No reply, and the connection stays open.
     Hang,
     /// A `Status` object with this HTTP status code.
@@ -113,16 +113,6 @@ impl Faults {
             return Some(fault.effect);
         }
         None
-    }
-}
-
-impl Effect {
-    /// How long the reply is held back.
-    pub(super) fn delay(self) -> Duration {
-        match self {
-            Self::Delay(milliseconds) => Duration::from_millis(milliseconds),
-            _ => Duration::ZERO,
-        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -83,7 +84,7 @@ async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
             Err(error) if attempts < 50 && error.kind() == io::ErrorKind::AddrInUse => attempts += 1,
             other => return other,
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -135,7 +136,7 @@ async fn handle(
         (state.received.len() - 1, state.faults.take(verb, &received.path))
     };
     match effect {
-        Some(Effect::Delay(_)) => tokio::time::sleep(effect.map(Effect::delay).unwrap_or_default()).await,
+        Some(Effect::Delay(milliseconds)) => tokio::time::sleep(Duration::from_millis(milliseconds)).await,
         Some(Effect::Hang) => std::future::pending().await,
         Some(Effect::Reset) => {
             reset_on_close(&socket);
@@ -152,6 +153,9 @@ async fn handle(
     }
     if let Some(Effect::RetryAfter(_, seconds)) = effect {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(Effect::Late(milliseconds)) = effect {
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
     }
     let cut = matches!(effect, Some(Effect::ResetMidway | Effect::HalfBody)) && verb != "watch";
     Ok(if cut { half(response).await } else { response })
@@ -225,7 +229,7 @@ async fn half(response: Response<ReplyBody>) -> Response<ReplyBody> {
     tokio::spawn(async move {
         let _ = sender.send(Ok(whole.slice(..whole.len() / 2))).await;
         // The half has to leave before the connection is cut.
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         let _ = sender.send(Err(Cut)).await;
     });
     Response::from_parts(head, ReplyBody::Pieces(receiver))

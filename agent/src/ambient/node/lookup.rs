@@ -1,12 +1,11 @@
 //! What the plugin reports, until its pod is known: the watch may be slower than the runtime.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{Event, Input, Moment, Netns, Node, Step, Uid};
+use super::{Event, Input, Moment, Netns, Node, Pod, Step, Uid};
 use crate::ambient::api;
 use crate::ambient::cluster::Found;
 use crate::ambient::netns::NetnsError;
@@ -72,7 +71,7 @@ impl Node {
                 let (pod, namespace) = *found;
                 self.namespaces(Change::Applied(namespace));
                 if pod.spec.node_name == self.settings.node {
-                    self.pods(Change::Applied(pod));
+                    self.answered(pod);
                 }
                 self.give_up(number, "the API server does not have the pod on this node");
             }
@@ -92,7 +91,7 @@ impl Node {
                 let exists = pod.metadata.uid == uid.as_ref();
                 self.namespaces(Change::Applied(namespace));
                 if exists {
-                    self.pods(Change::Applied(pod));
+                    self.answered(pod);
                 }
                 self.handle(Input::Asked(uid, Ok(exists)));
             }
@@ -107,11 +106,13 @@ impl Node {
                 let ids = found.iter().map(|(uid, netns)| (uid.clone(), netns.id)).collect();
                 self.namespaces.extend(found.into_values().map(|netns| (netns.id, netns)));
                 self.handle(Input::Scanned(ids));
-                // What is no longer needed is closed here, so that the kernel can remove it.
-                let used: BTreeSet<_> = self.state.namespaces().collect();
-                self.namespaces.retain(|id, _| used.contains(id));
-                self.bound.retain(|_, (_, id)| used.contains(id));
             }
+        }
+    }
+
+    fn answered(&mut self, pod: Pod) {
+        for input in self.cluster.answered(pod) {
+            self.handle(input);
         }
     }
 
