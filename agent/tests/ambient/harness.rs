@@ -48,6 +48,12 @@ impl Namespace {
         (metadata.dev(), metadata.ino())
     }
 
+    /// Whether this process has it open, and the agent with it.
+    pub(crate) fn is_held(&self) -> bool {
+        let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        open.filter_map(|file| file.path().metadata().ok()).any(|file| (file.dev(), file.ino()) == self.id())
+    }
+
     /// What a command prints inside.
     pub(crate) fn output(&self, command: &str) -> String {
         let words: Vec<_> = ["netns", "exec", &self.name].into_iter().chain(command.split(' ')).collect();
@@ -338,17 +344,22 @@ impl Node {
         if let Some(uid) = uid {
             event["PodUID"] = json!(uid);
         }
-        self.request("POST", "/cmdadd", &event.to_string())
+        self.request("POST", "/cmdadd", &event.to_string()).unwrap()
     }
 
     pub(crate) fn status(&self) -> Value {
-        let (code, status) = self.request("GET", "/status", "");
-        assert_eq!(code, 200, "{status}");
-        serde_json::from_str(&status).unwrap()
+        self.status_if_it_runs().unwrap()
     }
 
-    fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        post(&self.settings().event_socket(), method, path, body).unwrap()
+    /// None before the agent listens.
+    pub(crate) fn status_if_it_runs(&self) -> Option<Value> {
+        let (code, status) = self.request("GET", "/status", "")?;
+        assert_eq!(code, 200, "{status}");
+        Some(serde_json::from_str(&status).unwrap())
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
+        post(&self.settings().event_socket(), method, path, body)
     }
 
     /// The probe set of the family, as nft lists it: address and owner.

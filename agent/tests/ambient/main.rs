@@ -120,6 +120,7 @@ fn a_pod_comes_and_goes() {
         node.update("p", |pod| pod["status"]["phase"] = json!("Succeeded"));
         soon("its proxy is gone", || ztunnel.proxies().is_empty());
         soon("its probes are gone", || node.probes().is_empty());
+        soon("its namespace is let go, though the pod is still listed", || !sandbox.namespace.is_held());
         node.api().remove(&Node::pod_path("p"));
         soon("the agent has forgotten it", || node.status()["pods"] == json!([]));
         assert_eq!(node.api().quorum_lists(), 0);
@@ -157,7 +158,6 @@ fn a_label_takes_a_pod_into_the_mesh_and_out() {
 }
 
 #[test]
-#[test]
 fn an_answer_that_comes_late_takes_nothing_away() {
     if !privileged() {
         return;
@@ -182,6 +182,7 @@ fn an_answer_that_comes_late_takes_nothing_away() {
     assert_captured(&node, &ztunnel, "p", &uid, &sandbox, V4);
 }
 
+#[test]
 fn a_restart_of_the_agent_takes_nothing_away() {
     if !privileged() {
         return;

@@ -5,7 +5,7 @@ mod lookup;
 mod steps;
 mod summary;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc as blocking};
 use std::time::{Duration, Instant};
@@ -369,10 +369,18 @@ impl Node {
             None => self.summary_due = Some(now + SUMMARY),
             Some(due) if due <= now => {
                 self.summary_due = None;
+                self.close_what_is_no_longer_used();
                 self.count();
             }
             Some(_) => {}
         }
+    }
+
+    /// Pods' namespaces, so that the kernel can remove them.
+    fn close_what_is_no_longer_used(&mut self) {
+        let used: BTreeSet<_> = self.state.namespaces().collect();
+        self.namespaces.retain(|id, _| used.contains(id));
+        self.bound.retain(|_, (_, id)| used.contains(id));
     }
 
     fn count(&self) {

@@ -181,9 +181,10 @@ impl State {
         self.connections.len()
     }
 
-    /// The namespaces that are still of use; descriptors of others can be closed.
+    /// The namespaces that are still of use. Descriptors of others are to be closed: they would keep alive what the runtime has
+    /// ended, for as long as the pod of a finished job is listed.
     pub fn namespaces(&self) -> impl Iterator<Item = NetnsId> {
-        self.pods.values().filter_map(|pod| pod.netns)
+        self.pods.values().filter(|pod| !self.gone(pod)).filter_map(|pod| pod.netns)
     }
 
     /// The pod as the API server has it.

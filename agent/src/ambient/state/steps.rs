@@ -392,6 +392,8 @@ impl Pod {
         match action {
             Action::Annotate(..) => self.patching = true,
             Action::Inspect(..) => (self.busy, self.inspection_due) = (true, false),
+            // If its label comes back meanwhile, it counts as captured only once its rules are made again.
+            Action::Unprogram(..) => (self.busy, self.rules) = (true, Rules::Unknown),
             _ => self.busy = true,
         }
     }

@@ -96,6 +96,13 @@ impl World {
         let actions = self.state.actions(self.now);
         // All that may be started is named at once.
         assert_eq!(self.state.actions(self.now), [], "after {actions:?}: {self:#?}");
+        for pod in self.state.status().filter(|pod| pod.state == PodState::Enabled) {
+            let leaves = |action: &Action| matches!(action, Action::Unprogram(uid, _) if uid == pod.uid);
+            assert!(
+                !self.in_flight.iter().chain(&actions).any(leaves),
+                "{pod:?} is losing its rules: {self:#?}"
+            );
+        }
         for action in actions {
             if let Action::Answer(_, Ok(())) = &action {
                 // Only where nothing was taken away meanwhile.
