@@ -196,6 +196,13 @@ impl Chaos {
         self.node.annotation(name).as_deref() == Some("enabled") && sandbox.namespace.tables().len() == 3
     }
 
+    /// What the agent itself says of a pod, if it knows it; it may have been started just now.
+    fn state(&self, uid: &str) -> Option<String> {
+        let status = self.node.status_if_it_runs()?;
+        let pod = status["pods"].as_array().unwrap().iter().find(|pod| pod["uid"] == uid)?;
+        Some(pod["state"].as_str().unwrap().to_owned())
+    }
+
     fn is_as_desired(&self, name: u64, pod: &Pod) -> bool {
         let name = format!("p{name}");
         let annotation = self.node.annotation(&name);
@@ -299,6 +306,11 @@ fn chaos_ends_as_desired() {
         *answers.entry(report.join().unwrap()).or_insert(0) += 1;
     }
 
+    // The watch brings changes in their order: once it has brought this pod, it has brought all.
+    let last = chaos.node.create("last");
+    within(Duration::from_secs(20), "the agent has heard of everything", || chaos.state(&last).is_some());
+    chaos.node.api().remove(&Node::pod_path("last"));
+
     let desired = chaos.desired();
     let talkers = traffic.talkers.iter();
     let uids: BTreeSet<_> =
@@ -311,7 +323,9 @@ fn chaos_ends_as_desired() {
     }
     for pod in talkers.clone() {
         let limit = Duration::from_secs(45).saturating_sub(quiet.elapsed());
-        within(limit, &format!("{} is as desired", pod.name), || chaos.is_enabled(&pod.name, &pod.sandbox));
+        within(limit, &format!("{} is as desired", pod.name), || {
+            chaos.state(&pod.uid).as_deref() == Some("enabled") && chaos.is_enabled(&pod.name, &pod.sandbox)
+        });
     }
     let owners = desired.iter().flat_map(|(uid, name)| Chaos::addresses(*name).map(|ip| (ip, uid.clone())));
     let probes: BTreeMap<_, _> =

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::common::{PRIMARY, until};
+use super::common::{PRIMARY, Running, until};
 use super::harness::{Namespace, Node, Sandbox, within};
 use super::{privileged, running};
 
@@ -125,12 +125,18 @@ fn a_start_with_250_pods_is_ten_times_faster_than_nft_alone() {
     assert!(cfg!(debug_assertions) || resident < 16 << 10, "{resident} KiB");
 }
 
-/// What the program has in memory, in KiB, when it has just found all 250 pods, and after its first pass.
-fn resident_of_the_program(node: &mut Node) -> u64 {
-    node.kill();
+/// The executable, at work on the node.
+fn started(node: &Node) -> Running {
     std::fs::write(node.files.net("10-primary.conflist"), PRIMARY).unwrap();
     let running = node.files.start(&mut node.program());
     until("ready", || running.log(), || node.files.ready());
+    running
+}
+
+/// What the program has in memory, in KiB, when it has just found all 250 pods, and after its first pass.
+fn resident_of_the_program(node: &mut Node) -> u64 {
+    node.kill();
+    let running = started(node);
     let is_enabled = || {
         let status = node.status();
         let pods = status["pods"].as_array().unwrap();
@@ -140,4 +146,37 @@ fn resident_of_the_program(node: &mut Node) -> u64 {
     let first = running.resident();
     thread::sleep(Duration::from_secs(32));
     first.max(running.resident())
+}
+
+#[test]
+#[ignore = "makes 1,000 namespaces; run by hand and at night"]
+fn memory_stays_flat_while_pods_come_and_go() {
+    if !privileged() {
+        return;
+    }
+    let node = Node::new(false);
+    let ztunnel = node.ztunnel();
+    let running = started(&node);
+    let round = || {
+        let pods: Vec<_> = (0..50).map(|number| prepared(&node, number)).collect();
+        for (name, address, uid, sandbox) in &pods {
+            assert_eq!(node.report(name, Some(uid), &sandbox.namespace.path(), &[address]).0, 200);
+            node.running(name, &[address]);
+        }
+        assert_eq!(ztunnel.proxies().len(), 50);
+        pods.iter().for_each(|(name, ..)| drop(node.api().remove(&Node::pod_path(name))));
+        drop(pods);
+        within(Duration::from_secs(20), "all pods are forgotten", || {
+            node.status()["pods"] == json!([]) && node.probes().is_empty()
+        });
+        [running.resident(), running.descriptors()]
+    };
+    let rounds: Vec<_> = (0..20).map(|_| round()).collect();
+    eprintln!("KiB resident and descriptors after each 50 pods: {rounds:?}");
+    // The heap's shape settles in the first rounds.
+    let highest =
+        |rounds: &[[u64; 2]]| [0, 1].map(|what| rounds.iter().map(|round| round[what]).max().unwrap());
+    let ([early, open], [late, open_later]) = (highest(&rounds[..10]), highest(&rounds[10..]));
+    assert!(late <= early + 512, "{early} KiB, and later {late}");
+    assert!(open_later <= open + 2, "{open} descriptors, and later {open_later}");
 }
