@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -194,14 +194,16 @@ impl Cluster {
         }
     }
 
-    /// Starts pods, one every so often, in threads.
-    fn start_many(&self, count: usize, pause: Duration, started: &AtomicUsize) -> Vec<Started> {
+    /// Starts pods in threads, one every so often as long as `more` of their number is true.
+    fn start_many(&self, pause: Duration, counts: &Counts, more: impl Fn(usize) -> bool) -> Vec<Started> {
         thread::scope(|scope| {
-            let threads: Vec<_> = (0..count)
+            let threads: Vec<_> = (0..)
+                .take_while(|number| more(*number))
                 .map(|number| {
+                    counts.begun.fetch_add(1, Ordering::Relaxed);
                     let thread = scope.spawn(move || {
                         let pod = self.start("default", &format!("p{number}"));
-                        started.fetch_add(1, Ordering::Relaxed);
+                        counts.started.fetch_add(1, Ordering::Relaxed);
                         pod
                     });
                     thread::sleep(pause);
@@ -210,6 +212,25 @@ impl Cluster {
                 .collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         })
+    }
+}
+
+/// How many pods have begun to start, and have started.
+#[derive(Default)]
+struct Counts {
+    begun: AtomicUsize,
+    started: AtomicUsize,
+}
+
+impl Counts {
+    fn started(&self) -> usize {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    /// Waits until some pod that has not begun yet has started.
+    fn another(&self, what: &str) {
+        let begun = self.begun.load(Ordering::Relaxed);
+        until(what, String::new, || self.started() > begun);
     }
 }
 
@@ -254,7 +275,7 @@ fn pods_of_both_meshes_on_one_node() {
     assert!(pods >= 4);
 }
 
-/// Thirty pods start while the DaemonSet's pod is replaced. Where the plugin stays, all of them get their rules, and none
+/// Pods start while the DaemonSet's pod is replaced. Where the plugin stays, all of them get their rules, and none
 /// waits. Where it goes, those that start in between have none, and no others.
 #[test]
 fn pods_start_during_a_rollout() {
@@ -263,15 +284,20 @@ fn pods_start_during_a_rollout() {
     {
         let Some(cluster) = Cluster::new(mesh, keeps) else { return };
         let mut old = cluster.installer();
-        let started = AtomicUsize::new(0);
+        let (counts, enough) = (Counts::default(), AtomicBool::new(false));
+        // A thousand, so that it also ends when something here fails.
+        let more = |number| number < 30 || (number < 1000 && !enough.load(Ordering::Relaxed));
         let (pods, (stopping, installed)) = thread::scope(|scope| {
-            let pods = scope.spawn(|| cluster.start_many(30, Duration::from_millis(60), &started));
-            until("the first pods", || old.log(), || started.load(Ordering::Relaxed) >= 5);
+            let pods = scope.spawn(|| cluster.start_many(Duration::from_millis(60), &counts, more));
+            until("the first pods", || old.log(), || counts.started() >= 5);
             let stopping = Instant::now();
             assert_eq!(old.stop(), Some(0));
             thread::sleep(PULL);
+            counts.another("a pod without an installer");
             let new = cluster.installer();
             let installed = Instant::now();
+            counts.another("a pod after the rollout");
+            enough.store(true, Ordering::Relaxed);
             let pods = pods.join().unwrap();
             drop(new);
             (pods, (stopping, installed))
@@ -309,14 +335,14 @@ fn an_image_that_does_not_exist() {
     for mesh in [Mesh::Istio, Mesh::Linkerd] {
         let Some(cluster) = Cluster::new(mesh, true) else { return };
         assert_eq!(cluster.installer().stop(), Some(0));
-        let started = AtomicUsize::new(0);
-        let early = cluster.start_many(5, Duration::ZERO, &started);
+        let five = |number| number < 5;
+        let early = cluster.start_many(Duration::ZERO, &Counts::default(), five);
         assert!(early.iter().all(|pod| pod.has_rules && pod.errors.is_empty()), "{early:#?}");
 
         cluster.node.server.revoke("first");
-        started.store(0, Ordering::Relaxed);
+        let counts = Counts::default();
         let (late, attempts) = thread::scope(|scope| {
-            let late = scope.spawn(|| cluster.start_many(5, Duration::ZERO, &started));
+            let late = scope.spawn(|| cluster.start_many(Duration::ZERO, &counts, five));
             let own = match mesh {
                 Mesh::Istio => "istio-cni-node-x",
                 Mesh::Linkerd => "linkerd-cni-x",
@@ -336,7 +362,7 @@ fn an_image_that_does_not_exist() {
             assert!(refused.contains("401 Unauthorized") && refused.contains("-cni"), "{refused}");
             assert_eq!(probe.command(&["nft", "list", "ruleset"]), "");
             thread::sleep(Duration::from_secs(2));
-            assert_eq!(started.load(Ordering::Relaxed), 0, "no pod of the mesh starts without its rules");
+            assert_eq!(counts.started(), 0, "no pod of the mesh starts without its rules");
             cluster.rotate("second");
             let installer = cluster.installer();
             let late = late.join().unwrap();

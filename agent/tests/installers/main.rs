@@ -311,18 +311,18 @@ fn two_installers_do_not_fight() {
         );
         // Without the pauses of a fight, the longest of which takes 10 s.
         assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
-        // Rewriting the format alone is no reason to write.
-        let compact =
-            serde_json::from_slice::<Value>(&fs::read(node.net(LIST)).unwrap()).unwrap().to_string();
-        // The line follows the file: as long as lines still come, it is not the last one.
+        // The line follows the file, and the other installer's file may still follow: as long as lines come, it is not the last.
         let mut so_far = writes();
         loop {
-            thread::sleep(Duration::from_millis(500));
+            thread::sleep(Duration::from_secs(1));
             match writes() {
                 now if now == so_far => break,
                 now => so_far = now,
             }
         }
+        // Rewriting the format alone is no reason to write.
+        let compact =
+            serde_json::from_slice::<Value>(&fs::read(node.net(LIST)).unwrap()).unwrap().to_string();
         fs::write(node.net("writing"), compact).unwrap();
         fs::rename(node.net("writing"), node.net(LIST)).unwrap();
         // Longer than what counts as a fight, however late an installer hears of a change.

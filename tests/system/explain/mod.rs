@@ -494,7 +494,7 @@ fn random_connections_arrive_where_it_says() {
     if !privileged() || !oracle("nft") {
         return;
     }
-    let each = if full() { 10_000 } else { 1_400 } / PROFILES.len();
+    let each = if full() { 10_000 } else { 700 } / PROFILES.len();
     let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let (mut compared, mut several, mut declined, mut caught) = (0, 0, 0, 0);
     for rules in &PROFILES {
@@ -505,9 +505,15 @@ fn random_connections_arrive_where_it_says() {
             let attempt = random(&pod, &mut rng);
             let explanation =
                 pod.namespace.run(|| explain(&ruleset, &Machine::open().unwrap(), &attempt.flow).unwrap());
-            let found = attempt.arrives();
             match expected(&explanation, &attempt.flow) {
                 Some(expected) => {
+                    let mut found = attempt.arrives();
+                    // On a busy machine an answer may take longer than the client waits; one that is dropped never comes.
+                    for _ in 0..3 {
+                        if found == Err(Outcome::Silence) && !expected.contains(&found) {
+                            found = attempt.arrives();
+                        }
+                    }
                     assert!(
                         expected.iter().any(|expected| attempt.is_same(*expected, found)),
                         "{:?}: said {expected:?}, arrived at {found:?}\n{:#?}\n{ruleset}",
