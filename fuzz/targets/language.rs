@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use libfuzzer_sys::fuzz_target;
 use nft_ruleset::nft::compile::{compile, named_set};
 use nft_ruleset::nft::parse::evaluate::{Evaluator, ItemData, World};
-use nft_ruleset::nft::parse::source::{Source, Sources};
-use nft_ruleset::nft::parse::{Files, NoFiles, Variables, json, parse};
+use nft_ruleset::nft::parse::source::{Fault, Source, Sources};
+use nft_ruleset::nft::parse::{Command, Files, NoFiles, Variables, json, parse, parse_all_but_rules};
 use nft_ruleset::{Family, Set};
 
 /// Knows some names, and no set.
@@ -53,28 +53,31 @@ impl World for Names {
     }
 }
 
-fuzz_target!(|input: &str| {
-    let text = match json::text(input) {
-        Some(Ok(text)) => text,
-        Some(Err(error)) => return assert!(!error.to_string().is_empty()),
-        None => input.to_owned(),
-    };
+/// Reads a text, as one of the functions that do.
+type Read = fn(&mut Sources, u32, &mut dyn Files, &mut Variables) -> Result<Vec<Command>, Vec<Fault>>;
+
+/// The rules that a text adds; errors where something is wrong with it.
+fn rules(text: &str, read: Read) -> Option<Vec<String>> {
     let mut sources = Sources::default();
-    let source = sources.add(Source { name: Some("fuzz".to_owned()), text, included: None });
-    let files: &mut dyn Files = &mut NoFiles;
-    let commands = match parse(&mut sources, source, files, &mut Variables::default()) {
+    let source =
+        sources.add(Source { name: Some("fuzz".to_owned()), text: text.to_owned().into(), included: None });
+    let render = |faults: Vec<Fault>, sources: &Sources| {
+        faults.iter().for_each(|fault| assert!(fault.render(sources).contains("Error: ")));
+    };
+    let commands = match read(&mut sources, source, &mut NoFiles, &mut Variables::default()) {
         Ok(commands) => commands,
         Err(faults) => {
-            return faults.iter().for_each(|fault| assert!(fault.render(&sources).contains("Error: ")));
+            render(faults, &sources);
+            return None;
         }
     };
-    let mut names = Names;
+    let (mut names, mut rules, mut is_right) = (Names, Vec::new(), true);
     let mut evaluator = Evaluator::new(&mut names);
     for command in &commands {
         let added = evaluator.additions(command, &mut |item| {
             match item.data {
                 ItemData::Rule { rule, .. } => {
-                    black_box(rule.to_string());
+                    rules.push(rule.to_string());
                     let _ = black_box(compile(item.family, &rule, 1));
                 }
                 ItemData::Set(set) | ItemData::Elements(set) => drop(black_box(named_set(&set))),
@@ -83,7 +86,19 @@ fuzz_target!(|input: &str| {
             Ok(())
         });
         if let Err(faults) = added {
-            faults.iter().for_each(|fault| drop(black_box(fault.render(&sources))));
+            render(faults, &sources);
+            is_right = false;
         }
     }
+    is_right.then_some(rules)
+}
+
+fuzz_target!(|input: &str| {
+    let text = match json::text(input) {
+        Some(Ok(text)) => text,
+        Some(Err(error)) => return assert!(!error.to_string().is_empty()),
+        None => input.to_owned(),
+    };
+    // Rules that are read only when they are carried out are the same.
+    assert_eq!(rules(&text, parse), rules(&text, parse_all_but_rules));
 });

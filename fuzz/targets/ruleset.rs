@@ -6,10 +6,10 @@
 use std::hint::black_box;
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
-use nft_ruleset::nft::decompile::{self, Decompiler, SetReader, Sets};
 use nft_ruleset::graph::Graph;
-use nft_ruleset::nft::print::{Options, Printer};
+use nft_ruleset::nft::decompile::{self, Decompiler, SetReader, Sets};
 use nft_ruleset::nft::json;
+use nft_ruleset::nft::print::{Options, Printer};
 use nft_ruleset::{Ruleset, snapshot};
 use nftwire::{Chain, DecodeError, ElementList, Flowtable, Message, Object, Rule, Set, Table, uapi};
 
