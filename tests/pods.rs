@@ -21,20 +21,23 @@ fn pods_run_as_their_manifests_say() {
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let environment = if value == "1" { root.join("target/pods") } else { PathBuf::from(value) };
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("static");
+    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let out = temporary.join("static");
     for package in ["meshwire", "meshwire-cni"] {
         run(Command::new(root.join("dist/build")).args(["--package", package]).arg("--out").arg(&out));
     }
     let apiserver = "fake-kube-apiserver";
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--package", "meshwire-testkit", "--features", "kubernetes", "--bin", apiserver]);
-    run(build.arg("--target-dir").arg(out.join("testkit")).current_dir(root));
+    // Where most of what it depends on has been built for the tests.
+    let target = temporary.parent().unwrap();
+    run(build.arg("--target-dir").arg(target).current_dir(root));
     let python = environment.join("bin/python3");
     assert!(python.exists(), "{}: there is none; tests/pods/prepare makes it", python.display());
     let mut pods = Command::new(python);
     pods.arg(root.join("tests/pods/run.py")).arg("--program").arg(out.join("meshwire"));
     pods.arg("--plugin").arg(out.join("meshwire-cni"));
-    pods.arg("--apiserver").arg(out.join("testkit/debug").join(apiserver));
+    pods.arg("--apiserver").arg(target.join("debug").join(apiserver));
     run(&mut pods);
 }
 

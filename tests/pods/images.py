@@ -30,7 +30,7 @@ def busybox(folder):
     loader = SourceFileLoader("image", str(ROOT / "dist" / "image"))
     image = importlib.util.module_from_spec(importlib.util.spec_from_loader("image", loader))
     loader.exec_module(image)
-    layout = image.Layout(folder / "busybox")
+    layout = image.Layout(folder / "busybox", "gzip")
     config = {"Entrypoint": ["/bin/sleep", "86400"], "Env": ["PATH=/bin:/usr/sbin:/usr/bin:/sbin"]}
     manifest = layout.image(architecture(), busybox_layer(), config, "test")
     layout.finish([("test", "localhost/busybox:test", layout.index([manifest]))])

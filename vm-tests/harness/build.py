@@ -1,4 +1,5 @@
-"""The program and its tests as static executables, which run on the host and in every guest of their architecture alike."""
+"""The program and its tests: as static executables, which run on the host and in every guest of their architecture alike,
+unless the guest has the host's file system."""
 
 import json
 import os
@@ -17,6 +18,7 @@ TESTS = {
     "system": ("meshwire", "system"),
     "listing": ("meshwire", "listing"),
     "demo": ("meshwire", "demo"),
+    "nft": ("meshwire", "nft"),
     "kernel": ("nftwire", "kernel"),
     "encoding": ("nftwire", "listing"),
     "nftwire": ("nftwire", "nftwire"),
@@ -27,37 +29,71 @@ PACKAGES = ("meshwire", "nftwire", "nft-ruleset")
 
 
 @dataclass(frozen=True)
+class Order:
+    """What is to be made."""
+
+    # Of `TESTS`.
+    tests: frozenset[str]
+    # The program as it is shipped, or as its tests have it, which takes less time to build.
+    is_release: bool
+    # Where the guest has the host's libraries, the tests are those of the host, and built for it already.
+    is_static: bool
+
+
+@dataclass(frozen=True)
 class Build:
     """What cargo has made."""
 
-    program: Path
+    # None where no test starts it.
+    program: Path | None
     tests: dict[str, Path]
     # Where the guests' logs stay.
     logs: Path
 
 
-def build(cache: Path, architecture: Architecture) -> Build:
+def build(cache: Path, architecture: Architecture, order: Order) -> Build:
     environment = toolchain.environment(cache, architecture)
     metadata = cargo(environment, "metadata", "--format-version", "1", "--no-deps", "--offline", "--locked")
     target = Path(json.loads(metadata)["target_directory"])
-    # As it is shipped, and where the tests of the image look for the same.
-    folder = target / "tmp/static" / ("" if architecture.is_host else architecture.name)
-    own = [] if architecture.is_host else ["--target", architecture.target]
-    subprocess.run([ROOT / "dist/build", *own, "--out", folder], check=True, env=os.environ | environment)
-    # Those in a library's own sources have its name, and come with --lib.
-    wanted = [f"--test={test}" for package, test in TESTS.values() if test != package.replace("-", "_")]
-    messages = cargo(
-        environment | {"RUSTFLAGS": "-C target-feature=+crt-static", "CARGO_PROFILE_DEV_DEBUG": "0"},
-        "test", "--no-run", *(part for package in PACKAGES for part in ("-p", package)), "--locked",
-        "--target", architecture.target, "--message-format", "json-render-diagnostics", "--lib", *wanted,
-    )  # fmt: skip
+    program = None
+    if order.is_release:
+        # As it is shipped, and where the tests of the image look for the same.
+        folder = target / "tmp/static" / ("" if architecture.is_host else architecture.name)
+        own = [] if architecture.is_host else ["--target", architecture.target]
+        subprocess.run([ROOT / "dist/build", *own, "--out", folder], check=True, env=os.environ | environment)
+        program = folder / "meshwire"
+    messages = cargo(environment | made_so(order), *arguments(architecture, order)) if order.tests else ""
     made = {}
     for message in map(json.loads, messages.splitlines()):
-        if message.get("executable") and message["profile"]["test"]:
-            # "path+file:///…/netlink#nftwire@0.1.0", or without the name where the folder says it.
-            package = next((name for name in PACKAGES[1:] if name in message["package_id"]), "meshwire")
+        if not message.get("executable"):
+            continue
+        # "path+file:///…/netlink#nftwire@0.1.0", or without the name where the folder says it.
+        package = next((name for name in PACKAGES[1:] if name in message["package_id"]), "meshwire")
+        if message["profile"]["test"]:
             made[package, message["target"]["name"]] = Path(message["executable"])
-    return Build(folder / "meshwire", {name: made[test] for name, test in TESTS.items()}, target / "vm-tests")
+        elif message["target"]["name"] == "meshwire":
+            program = program or Path(message["executable"])
+    return Build(program, {name: made[TESTS[name]] for name in order.tests}, target / "vm-tests")
+
+
+def made_so(order: Order) -> dict[str, str]:
+    static = {"RUSTFLAGS": "-C target-feature=+crt-static", "CARGO_PROFILE_DEV_DEBUG": "0"}
+    return static if order.is_static else {}
+
+
+def arguments(architecture: Architecture, order: Order) -> list[str]:
+    """Of cargo, which makes the tests."""
+    chosen = [TESTS[name] for name in sorted(order.tests)]
+    if order.is_static:
+        packages = sorted({package for package, _ in chosen})
+        where = [*(f"--package={package}" for package in packages), "--target", architecture.target]
+    else:
+        # Of fewer packages, others' features would be left out, and everything be built once more.
+        where = ["--workspace"]
+    # Those in a library's own sources have its name, and come with --lib.
+    is_own = [test == package.replace("-", "_") for package, test in chosen]
+    kinds = [f"--test={test}" for (_, test), own in zip(chosen, is_own) if not own] + ["--lib"] * any(is_own)
+    return ["test", "--no-run", *where, *kinds, "--locked", "--message-format", "json-render-diagnostics"]
 
 
 def cargo(environment: dict[str, str], *arguments: str) -> str:

@@ -37,6 +37,12 @@ class Guest:
     without: list[str] = field(default_factory=list)
     may_skip: list[str] = field(default_factory=list)
     tests: list[str] = field(default_factory=list)
+    short: list[str] = field(default_factory=list)
+
+    @property
+    def programs(self) -> set[str]:
+        """The tests of harness/build.py that it runs."""
+        return {line.split()[0] for line in self.tests}
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ def read(file: Path) -> list[Guest]:
     guests: dict[str, Guest] = {}
     described = tomllib.loads(file.read_text())
     for entry in described["kernel"]:
-        base = guests[entry["like"]] if "like" in entry else Guest(entry["name"], tests=described["tests"])
+        common = {name: described[name] for name in ("tests", "short")}
+        base = guests[entry["like"]] if "like" in entry else Guest(entry["name"], **common)
         may_skip = described["may_skip"] + entry.get("may_skip", base.may_skip)
         guests[entry["name"]] = replace(base, **entry | {"may_skip": may_skip})
     return list(guests.values())

@@ -33,6 +33,8 @@ class Result:
     # What makes the whole guest a failure, or the reason for which there is none.
     error: str = ""
     vanished: bool = False
+    # Its kernel could not be fetched.
+    unavailable: bool = False
 
     @property
     def run(self) -> int:

@@ -18,7 +18,8 @@ def fill(folder: Path, builds: dict[str, Build]) -> None:
         own = folder / architecture
         (own / "bin").mkdir(parents=True)
         shutil.copy(Path(__file__).resolve().parents[1] / "guest/run", own)
-        shutil.copy(build.program, own / "meshwire")
+        if build.program:
+            shutil.copy(build.program, own / "meshwire")
         for name, test in build.tests.items():
             shutil.copy(test, own / "bin" / name)
         for read in FOLDERS:

@@ -1,20 +1,30 @@
 """Guests of virtme-ng: the host's own file system, read-only, under another kernel. What the tests look through is
 therefore the host's, and has to be there."""
 
+import os
 import shlex
+import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import host
-from .architecture import Architecture
+from . import host, tools
+from .apt import Suite, Vanished
+from .architecture import ARCHITECTURES, Architecture
 from .kernel import Kernel
 
-# It starts the guest's services, over a file system that is not local.
-STARTS_WITHIN = 180
+# Of PyPI, where the host has none of its own.
+VIRTME_NG = "virtme-ng==1.42"
+# The daemon in Rust: Debian 12 has the one in C, with which vng does not work, and cloud kernels have no 9p.
+SUITE, PACKAGE = "trixie", "virtiofsd"
+
+# It mounts a file system that is not local, and sets up much over it.
+STARTS_WITHIN = 400
+STARTS_UNDER_KVM_WITHIN = 60
 
 
 @dataclass
@@ -29,19 +39,48 @@ class Runner:
     # It boots those of the host's alone: the file system is the host's.
     architectures: list[Architecture]
 
+    def __post_init__(self) -> None:
+        self.environment = dict(os.environ)
+        programs = [daemon(self.cache)]
+        if not host.path_of("vng"):
+            folder = virtme_ng(self.cache)
+            programs.append(folder / "bin")
+            self.environment["PYTHONPATH"] = str(folder)
+        self.environment["PATH"] = ":".join([*map(str, programs), os.environ.get("PATH", ""), "/usr/sbin:/sbin"])
+
     @staticmethod
     def lack(_: list[Architecture]) -> str:
         """What the host lacks; empty where it has everything."""
         packages = {
-            "vng": "virtme-ng, of PyPI", "virtme-run": "virtme-ng", "qemu-system-x86_64": "qemu-system-x86",
-            "depmod": "kmod", "udevadm": "udev", "apt-get": "apt", "dpkg-deb": "dpkg", "script": "bsdutils",
-            "virtiofsd": "virtiofsd, or `cargo install virtiofsd`: the cloud kernels have no 9p",
-            "nft": "nftables", "ip": "iproute2", "strace": "strace",
+            "qemu-system-x86_64": "qemu-system-x86", "depmod": "kmod", "apt-get": "apt", "dpkg-deb": "dpkg",
+            "readelf": "binutils", "file": "file", "script": "bsdutils", "nft": "nftables", "ip": "iproute2", "strace": "strace",
         }  # fmt: skip
+        if not host.path_of("vng"):
+            packages["pip3"] = "python3-pip, which fetches virtme-ng"
         return host.lack(packages)
 
     def run(self, kernel: Kernel, plan: str, log: Path, started: Callable[[], None]) -> str:
-        """Boots the kernel, and returns what the guest printed."""
+        """Boots the kernel, and returns what the guest printed: with KVM where a kernel boots with it, which is tried once."""
+        remembered = host.Accelerator(self.cache)
+        works = remembered.known() if host.may_have_kvm() else False
+        if works is not False:
+            output = self.boot(kernel, plan, log, started, STARTS_UNDER_KVM_WITHIN, is_emulated=False)
+            has_started = "VMSTART" in output
+            if works is None:
+                remembered.remember(has_started)
+            if has_started or works:
+                return output
+        return self.boot(kernel, plan, log, started, STARTS_WITHIN, is_emulated=True)
+
+    def boot(
+        self,
+        kernel: Kernel,
+        plan: str,
+        log: Path,
+        started: Callable[[], None],
+        starts_within: float,
+        is_emulated: bool,
+    ) -> str:
         with tempfile.TemporaryDirectory(dir=self.cache) as scratch:
             root = Path(scratch)
             # As on a disk: vng finds the modules by the place of the kernel.
@@ -52,31 +91,74 @@ class Runner:
                 link.parent.mkdir(parents=True)
                 link.symlink_to(target)
             (root / "plan").write_text(plan)
-            inside = f"sh {self.stage}/{kernel.architecture.name}/run {root}/plan; echo VMEXIT $?"
-            command = ["vng", "--run", root / "boot" / f"vmlinuz-{kernel.version}", "--cpus", "2", "--memory", "1G"]
-            # The other runner finds out whether KVM is more than a file.
-            if not host.may_have_kvm() or host.Accelerator(self.cache).known() is False:
-                command.append("--disable-kvm")
-            return self.follow([*map(str, command), "--exec", inside], log, started)
+            output = root / "output"
+            output.touch()
+            # The terminal drops what comes last, so that the guest writes a file of the host's.
+            inside = f"exec >{output} 2>&1; sh {self.stage}/{kernel.architecture.name}/run {root}/plan; echo VMEXIT $?"
+            command = ["vng", "--run", root / "boot" / f"vmlinuz-{kernel.version}", "--memory", "1G", "--rwdir", root]
+            # See `boot` in qemu.py.
+            emulated = ["--disable-kvm", "--cpus", "1", "--qemu-opts=-cpu max,-cx16"]
+            command += emulated if is_emulated else ["--cpus", "2"]
+            self.follow([*map(str, command), "--exec", inside], output, log, started, starts_within)
+            return output.read_text(errors="replace")
 
-    def follow(self, command: list[str], log: Path, started: Callable[[], None]) -> str:
+    def follow(
+        self, command: list[str], output: Path, log: Path, started: Callable[[], None], starts_within: float
+    ) -> None:
         """Runs vng on a terminal of its own, without which it does not run a command."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("")
-        on_terminal = ["script", "--quiet", "--flush", "--command", shlex.join(command), str(log)]
+        console = log.with_suffix(".console")
+        on_terminal = ["script", "--quiet", "--flush", "--command", shlex.join(command), str(console)]
         begin = time.monotonic()
         has_started = False
-        with subprocess.Popen(on_terminal, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as guest:
+        with subprocess.Popen(
+            on_terminal, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=self.environment
+        ) as guest:  # fmt: skip
             try:
                 while guest.poll() is None:
                     elapsed = time.monotonic() - begin
-                    if not has_started and "VMSTART" in log.read_text(errors="replace"):
+                    if not has_started and "VMSTART" in output.read_text(errors="replace"):
                         has_started = True
                         started()
-                    late = elapsed > self.timeout or (elapsed > STARTS_WITHIN and not has_started)
+                    late = elapsed > self.timeout or (elapsed > starts_within and not has_started)
                     if late or host.stopping.is_set():
                         break
                     time.sleep(0.2)
             finally:
                 guest.terminate()
-        return log.read_text(errors="replace")
+
+
+def virtme_ng(cache: Path) -> Path:
+    """A folder of Python's with vng and what it needs."""
+    folder = cache / VIRTME_NG
+    if not folder.exists():
+        half_done = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(half_done, ignore_errors=True)
+        command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+        command += ["--no-warn-script-location", "--root-user-action=ignore", "--target", half_done, VIRTME_NG]
+        if subprocess.run(command).returncode != 0:
+            raise Vanished(f"pip cannot install {VIRTME_NG}")
+        half_done.rename(folder)
+    return folder
+
+
+def daemon(cache: Path) -> Path:
+    """A folder with virtiofsd, which is of a newer suite than the host may be, and so runs with the libraries of that suite."""
+    host_architecture = ARCHITECTURES["amd64"]
+    trees = Suite(cache, "Debian", SUITE).with_dependencies([PACKAGE])
+    program = tools.file_in(trees, "usr/libexec/virtiofsd")
+    # The tree's name has its checksum.
+    folder = cache / f"daemon-{program.parents[2].name}"
+    if not folder.exists():
+        half_done = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(half_done, ignore_errors=True)
+        half_done.mkdir()
+        shutil.copy(program, half_done / "daemon")
+        for library in tools.needed(trees, program, host_architecture):
+            shutil.copy(library, half_done)
+        loader = Path(host_architecture.loader).name
+        start = half_done / PACKAGE
+        start.write_text(f'#!/bin/sh\nexec {folder}/{loader} --library-path {folder} {folder}/daemon "$@"\n')
+        start.chmod(0o755)
+        half_done.rename(folder)
+    return folder
