@@ -94,7 +94,9 @@ class Runner:
             output = root / "output"
             output.touch()
             # The terminal drops what comes last, so that the guest writes a file of the host's.
-            inside = f"exec >{output} 2>&1; sh {self.stage}/{kernel.architecture.name}/run {root}/plan; echo VMEXIT $?"
+            # Tests act as other users, who may not enter root's home.
+            enter = f"mount --bind {self.stage}/{kernel.architecture.name} /mnt"
+            inside = f"exec >{output} 2>&1; {enter} && sh /mnt/run {root}/plan; echo VMEXIT $?"
             command = ["vng", "--run", root / "boot" / f"vmlinuz-{kernel.version}", "--memory", "1G", "--rwdir", root]
             # See `boot` in qemu.py.
             emulated = ["--disable-kvm", "--cpus", "1", "--qemu-opts=-cpu max,-cx16"]
