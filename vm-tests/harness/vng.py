@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,6 @@ VIRTME_NG = "virtme-ng==1.42"
 SUITE, PACKAGE = "trixie", "virtiofsd"
 
 # It mounts a file system that is not local, and sets up much over it.
-STARTS_WITHIN = 400
 STARTS_UNDER_KVM_WITHIN = 60
 
 
@@ -70,7 +68,7 @@ class Runner:
                 remembered.remember(has_started)
             if has_started or works:
                 return output
-        return self.boot(kernel, plan, log, started, STARTS_WITHIN, is_emulated=True)
+        return self.boot(kernel, plan, log, started, host.STARTS_WITHIN, is_emulated=True)
 
     def boot(
         self,
@@ -111,21 +109,11 @@ class Runner:
         log.parent.mkdir(parents=True, exist_ok=True)
         console = log.with_suffix(".console")
         on_terminal = ["script", "--quiet", "--flush", "--command", shlex.join(command), str(console)]
-        begin = time.monotonic()
-        has_started = False
         with subprocess.Popen(
             on_terminal, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=self.environment
         ) as guest:  # fmt: skip
             try:
-                while guest.poll() is None:
-                    elapsed = time.monotonic() - begin
-                    if not has_started and "VMSTART" in output.read_text(errors="replace"):
-                        has_started = True
-                        started()
-                    late = elapsed > self.timeout or (elapsed > starts_within and not has_started)
-                    if late or host.stopping.is_set():
-                        break
-                    time.sleep(0.2)
+                host.follow(guest, output, started, self.timeout, starts_within)
             finally:
                 guest.terminate()
 
