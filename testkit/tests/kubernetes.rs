@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs};
@@ -13,12 +14,12 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::WatchEvent;
 use kube::{Client, Config};
 use meshwire_testkit::kubernetes::{
-    ADMIN, Access, ApiServer, Effect, Expiry, Fault, InitialEvents, Options, Rule,
+    ADMIN, Access, ApiServer, Effect, Expiry, Fault, InitialEvents, Options, Received, Rule,
 };
 use serde_json::{Value, json};
 
-/// Longer than any of this takes.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than any of this takes on a machine that does other things, too.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn client(server: &ApiServer, token: &str) -> Client {
     let kubeconfig = Kubeconfig::from_yaml(&server.kubeconfig("context", "user", token)).unwrap();
@@ -26,7 +27,7 @@ async fn client(server: &ApiServer, token: &str) -> Client {
     config.proxy_url = None;
     // A fault has to reach the test.
     config.default_retry = false;
-    config.read_timeout = Some(Duration::from_secs(2));
+    config.read_timeout = Some(PATIENCE);
     Client::try_from(config).unwrap()
 }
 
@@ -300,12 +301,19 @@ fn kubectl_gets_and_watches() {
         "{}",
         String::from_utf8_lossy(&listed.stderr)
     );
-    let watch = ["get", "pods", "-w", "-o", "name", "--request-timeout", "3s"];
-    let watching = kubectl(&watch).stdout(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(1200));
+    // The time limit is for a watch that does not bring what is expected.
+    let watch = ["get", "pods", "-w", "-o", "name", "--request-timeout", "30s"];
+    let mut watching = kubectl(&watch).stdout(Stdio::piped()).spawn().unwrap();
+    let (begun, is_watch) = (Instant::now(), |request: &Received| request.verb == "watch");
+    while !server.received().iter().any(is_watch) {
+        assert!(begun.elapsed() < PATIENCE, "kubectl does not watch");
+        std::thread::sleep(Duration::from_millis(10));
+    }
     server.put(pod("second", "n1"));
-    let output = watching.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "pod/first\npod/second\n");
+    let lines = BufReader::new(watching.stdout.take().unwrap()).lines().take(2);
+    assert_eq!(lines.map(Result::unwrap).collect::<Vec<_>>(), ["pod/first", "pod/second"]);
+    watching.kill().unwrap();
+    watching.wait().unwrap();
     let deleted = kubectl(&["delete", "pod", "first", "--now"]).output().unwrap();
     assert!(deleted.status.success(), "{}", String::from_utf8_lossy(&deleted.stderr));
     assert!(server.get("/api/v1/namespaces/default/pods/first").is_none());

@@ -76,12 +76,13 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, Socket
     }
 }
 
-/// The address was ours a moment ago; connections that just ended may still hold it.
+/// The address was ours a moment ago; connections that just ended may still hold it, and so may a command that another test
+/// starts right now, which has a copy of the listener until its exec.
 async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let mut attempts = 0;
     loop {
         match TcpListener::bind(address).await {
-            Err(error) if attempts < 50 && error.kind() == io::ErrorKind::AddrInUse => attempts += 1,
+            Err(error) if attempts < 1500 && error.kind() == io::ErrorKind::AddrInUse => attempts += 1,
             other => return other,
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
