@@ -73,7 +73,7 @@ impl Workers {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -92,12 +92,10 @@ mod tests {
         let mut numbers: Vec<_> = done.iter().take(1000).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..1000).collect::<Vec<_>>());
-        for _ in 0..1000 {
-            if workers.lock().threads == 0 {
-                return;
-            }
+        let begun = Instant::now();
+        while workers.lock().threads > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{} threads stay", workers.lock().threads);
             thread::sleep(Duration::from_millis(1));
         }
-        panic!("{} threads stay", workers.lock().threads);
     }
 }

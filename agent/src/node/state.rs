@@ -80,7 +80,7 @@ mod tests {
         let (state, installed) = watch::channel(true);
         announce(&name, installed.clone()).unwrap();
         assert_eq!(announce(&name, installed).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        let patience = Duration::from_secs(5);
+        let patience = Duration::from_secs(30);
         timeout(patience, seen.wait_for(|installed| *installed)).await.unwrap().unwrap();
         state.send_replace(false);
         timeout(patience, seen.wait_for(|installed| !*installed)).await.unwrap().unwrap();
