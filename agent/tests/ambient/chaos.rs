@@ -316,14 +316,14 @@ fn chaos_ends_as_desired() {
     let uids: BTreeSet<_> =
         desired.keys().cloned().chain(talkers.clone().map(|pod| pod.uid.clone())).collect();
     within(Duration::from_secs(40), "ztunnel has the pods of the mesh", || mesh.proxies() == uids);
+    // Of all the time that a slow machine gets.
+    let left = || Duration::from_secs(45).saturating_sub(quiet.elapsed() / 3);
     for (name, pod) in &chaos.pods {
         let what = || format!("pod {name} {} is as desired: {}", pod.uid, chaos.node.status());
-        let limit = Duration::from_secs(45).saturating_sub(quiet.elapsed());
-        within(limit, &what(), || chaos.is_as_desired(*name, pod));
+        within(left(), &what(), || chaos.is_as_desired(*name, pod));
     }
     for pod in talkers.clone() {
-        let limit = Duration::from_secs(45).saturating_sub(quiet.elapsed());
-        within(limit, &format!("{} is as desired", pod.name), || {
+        within(left(), &format!("{} is as desired", pod.name), || {
             chaos.state(&pod.uid).as_deref() == Some("enabled") && chaos.is_enabled(&pod.name, &pod.sandbox)
         });
     }
@@ -360,5 +360,6 @@ fn chaos_ends_as_desired() {
         chaos.node.start();
         within(Duration::from_secs(10), "the agent has started", || chaos.node.summary().ztunnels == 1);
     }
-    within(Duration::from_secs(20), "no descriptor leaks", || descriptors() <= open + 2);
+    // They are those of the whole process: it takes until the test beside this one has as few open as the one before.
+    within(Duration::from_secs(60), "no descriptor leaks", || descriptors() <= open + 2);
 }

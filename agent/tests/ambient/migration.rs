@@ -14,6 +14,7 @@ use meshwire_testkit::{ISTIO_AMBIENT_POD, oracle};
 use nftwire::Socket;
 use serde_json::json;
 
+use super::common::PATIENCE;
 use super::harness::{Namespace, Node, Sandbox, run, soon};
 use super::{assert_captured, privileged};
 
@@ -119,7 +120,7 @@ impl Linked {
         let address = format!("{}:80", self.address);
         let inside = Netns::from_path(self.client.path()).unwrap();
         let mut stream = inside.enter(move || TcpStream::connect(address).unwrap()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut name = [0; 5];
         stream.read_exact(&mut name).unwrap();
         (stream, String::from_utf8(name.to_vec()).unwrap())
@@ -213,7 +214,7 @@ fn from_istios_agent_in_iptables_mode_to_ours_to_istios_in_nft_mode() {
         let is_exact =
             holds(&node.host, |nft, routes| Ok(verify(&host.interception(), nft, routes)?.is_empty()));
         assert!(is_exact, "{backend}: {}", node.host.output("nft list ruleset"));
-        assert_eq!(node.probes().get(&pod.address), Some(&pod.uid));
+        soon("the pod is in the probe set", || node.probes().get(&pod.address) == Some(&pod.uid));
         assert_alive(&mut connection);
         pod.assert_reaches("proxy");
         assert_eq!(node.summary().heals, meshwire_agent::ambient::state::Heals::default());
