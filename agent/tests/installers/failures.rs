@@ -37,7 +37,7 @@ fn a_folder_that_cannot_be_written_is_named_and_does_not_end_the_agent() {
             && log.contains("seLinuxOptions.type: spc_t"),
         "{log}"
     );
-    assert_eq!(get(node.health, "/healthz").0, 200);
+    until("alive", || running.log(), || get(node.health, "/healthz").0 == 200);
     assert_eq!(get(node.health, "/readyz").0, 503);
     assert!(
         get(node.metrics, "/metrics")
@@ -81,6 +81,7 @@ fn a_read_only_folder_is_named_with_what_to_set() {
         assert_eq!(fs::read_to_string(node.net(LIST)).unwrap(), PRIMARY);
         assert_eq!(node.configurations(), [LIST]);
         if installer.name == ISTIO.name {
+            until("alive", || running.log(), || get(node.health, "/healthz").0 == 200);
             assert_eq!(get(node.health, "/readyz").0, 503);
         }
         running.stop();

@@ -57,11 +57,9 @@ fn istios_plugin_is_installed_and_removed() {
     assert_eq!(config.current_context.as_deref(), Some("istio-cni-context"));
     assert_eq!(config.clusters[0].cluster.as_ref().unwrap().server, Some(node.server.url()));
     assert_eq!(get(node.health, "/healthz").0, 200);
-    let metrics = get(node.metrics, "/metrics").1;
-    assert!(
-        metrics.contains("istio_cni_install_ready 1")
-            && metrics.contains("istio_cni_installs_total{result=\"SUCCESS\"} ")
-    );
+    let metrics = || get(node.metrics, "/metrics").1;
+    until("counted", metrics, || metrics().contains("istio_cni_install_ready 1"));
+    assert!(metrics().contains("istio_cni_installs_total{result=\"SUCCESS\"} "));
     assert!(running.log().contains("initial installation complete, start watching for re-installation"));
 
     // Nothing that says that it is an upgrade: the entry and the kubeconfig go, the executable stays.
@@ -182,6 +180,7 @@ fn it_waits_for_a_primary() {
     let node = Node::new();
     let mut running = node.start(&mut node.istio());
     until("waiting", || running.log(), || running.log().contains("no network configuration yet"));
+    until("alive", || running.log(), || get(node.health, "/healthz").0 == 200);
     assert_eq!(get(node.health, "/readyz"), (503, "Service Unavailable".into()));
     fs::write(node.net("10-primary.conflist.writing"), PRIMARY).unwrap();
     fs::rename(node.net("10-primary.conflist.writing"), node.net(LIST)).unwrap();
@@ -289,8 +288,12 @@ fn two_installers_do_not_fight() {
         istio.log().matches("Wrote CNI config to ").count()
             + linkerd.log().matches("reconfigured cni").count()
     };
+    let log = || istio.log() + &linkerd.log();
+    // A line follows its file.
+    until("both lines", log, || writes() >= 2);
     let (before, begun, mut rewrites) = (writes(), Instant::now(), 0);
     while begun.elapsed() < endurance() {
+        let written = writes();
         // Half of them in place, as some do.
         if rewrites % 2 == 0 {
             fs::write(node.net(LIST), PRIMARY).unwrap();
@@ -300,18 +303,14 @@ fn two_installers_do_not_fight() {
         }
         rewrites += 1;
         let begun = Instant::now();
-        until(
-            "both again",
-            || istio.log() + &linkerd.log(),
-            || {
-                fs::read(node.net(LIST))
-                    .is_ok_and(|content| serde_json::from_slice::<Value>(&content).is_ok())
-                    && complete()
-            },
-        );
+        until("both again", log, || {
+            fs::read(node.net(LIST)).is_ok_and(|content| serde_json::from_slice::<Value>(&content).is_ok())
+                && complete()
+        });
         // Without the pauses of a fight, the longest of which takes 10 s.
         assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
-        // The line follows the file, and the other installer's file may still follow: as long as lines come, it is not the last.
+        until("both lines again", log, || writes() >= written + 2);
+        // Another one may still follow: as long as lines come, it is not the last.
         let mut so_far = writes();
         loop {
             thread::sleep(Duration::from_secs(1));
