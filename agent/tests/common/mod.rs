@@ -13,8 +13,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::{env, process, thread};
 
 use meshwire_testkit::kubernetes::{ADMIN, ApiServer};
 use nix::sys::signal::{Signal, kill};
@@ -192,11 +193,13 @@ impl Running {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 
-    /// Signals the program that this one started.
+    /// Signals the program that this one started, unless that has ended meanwhile.
     pub(crate) fn signal_child(&self, signal: Signal) {
         let pid = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-        kill(Pid::from_raw(children.trim().parse().unwrap()), signal).unwrap();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        if let Ok(child) = children.trim().parse() {
+            let _ = kill(Pid::from_raw(child), signal);
+        }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -271,13 +274,22 @@ pub(crate) fn get(port: u16, path: &str) -> (u16, String) {
     (code, reply.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned())
 }
 
+/// A port that nobody listens on, another one each time. It is below those that the kernel chooses from (ip_local_port_range):
+/// until the program listens, another test's server or connection could get one of these.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = process::id().wrapping_mul(97).wrapping_add(LAST.fetch_add(1, Ordering::Relaxed));
+        let port = 20_000 + u16::try_from(number % 12_000).unwrap();
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn unique() -> u128 {
-    static LAST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let count = LAST.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    static LAST: AtomicU32 = AtomicU32::new(0);
+    let count = LAST.fetch_add(1, Ordering::Relaxed);
     u128::from(count) + std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos()
 }
 
