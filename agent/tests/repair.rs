@@ -86,7 +86,13 @@ impl Cluster {
     }
 
     fn deletions(&self) -> usize {
-        self.server.received().iter().filter(|request| request.verb == "delete").count()
+        self.codes("delete").len()
+    }
+
+    /// The replies to these requests; 0 where there is none yet.
+    fn codes(&self, verb: &str) -> Vec<u16> {
+        let received = self.server.received();
+        received.iter().filter(|request| request.verb == verb).map(|request| request.code).collect()
     }
 }
 
@@ -155,41 +161,48 @@ async fn linkerds_pods_are_deleted_once_the_plugin_is_installed() {
 #[tokio::test]
 async fn a_pod_of_the_same_name_is_never_deleted() {
     for action in ["linkerd", "istio"] {
-        let cluster = Cluster::new();
-        let init = if action == "linkerd" { "linkerd-network-validator" } else { "istio-validation" };
-        let code = if action == "linkerd" { 95 } else { 126 };
-        cluster.server.put(pod("set-0", Some("set"), init, code));
-        // The deletion arrives after the StatefulSet has replaced the pod.
-        cluster.server.fault(Fault::once(&path("set-0"), Effect::Delay(700)).on("delete"));
-        let task = if action == "linkerd" {
-            let (task, install, _) = cluster.linkerd();
-            install.send_replace(true);
-            // The sender has to stay.
-            std::mem::forget(install);
-            task
-        } else {
-            cluster.istio(istio::Action::Delete)
-        };
-        cluster.until("about to delete", || cluster.deletions() == 1).await;
-        cluster.server.remove(&path("set-0"));
-        let new = cluster.server.put(pod("set-0", Some("set"), init, 0));
-        sleep(Duration::from_millis(1500)).await;
-        assert_eq!(
-            cluster.server.get(&path("set-0")).unwrap()["metadata"]["uid"],
-            new["metadata"]["uid"],
-            "{action}"
-        );
-        assert_eq!(cluster.deletions(), 1, "{action}");
-        let codes: Vec<u16> = cluster
-            .server
-            .received()
-            .iter()
-            .filter(|request| request.verb == "delete")
-            .map(|request| request.code)
-            .collect();
-        assert_eq!(codes, [409], "{action}");
-        task.abort();
+        let mut attempts = 0;
+        while !is_replaced_in_time(action).await {
+            attempts += 1;
+            assert!(attempts < 10, "{action}: the pod is never replaced in time");
+        }
     }
+}
+
+/// The deletion arrives after the StatefulSet has replaced the pod, which is not deleted. False on a machine that was too slow
+/// for it: Linkerd's controller waits for a second.
+async fn is_replaced_in_time(action: &str) -> bool {
+    let cluster = Cluster::new();
+    let init = if action == "linkerd" { "linkerd-network-validator" } else { "istio-validation" };
+    let code = if action == "linkerd" { 95 } else { 126 };
+    cluster.server.put(pod("set-0", Some("set"), init, code));
+    cluster.server.fault(Fault::once(&path("set-0"), Effect::Delay(500)).on("delete"));
+    let task = if action == "linkerd" {
+        let (task, install, _) = cluster.linkerd();
+        install.send_replace(true);
+        // The sender has to stay.
+        std::mem::forget(install);
+        task
+    } else {
+        cluster.istio(istio::Action::Delete)
+    };
+    cluster.until("about to delete", || cluster.deletions() == 1).await;
+    let existed = cluster.server.remove(&path("set-0")).is_some();
+    let new = cluster.server.put(pod("set-0", Some("set"), init, 0));
+    let gave_up = || cluster.metrics.text().contains("pods_delete_timeout_total 1");
+    cluster.until("replied to", || cluster.codes("delete") != [0] || gave_up()).await;
+    sleep(Duration::from_secs(1)).await;
+    task.abort();
+    if !existed || gave_up() {
+        return false;
+    }
+    assert_eq!(
+        cluster.server.get(&path("set-0")).unwrap()["metadata"]["uid"],
+        new["metadata"]["uid"],
+        "{action}"
+    );
+    assert_eq!(cluster.codes("delete"), [409], "{action}");
+    true
 }
 
 #[tokio::test]
@@ -250,10 +263,12 @@ async fn faults_of_the_api_server_are_survived() {
     cluster.server.put(linkerd_pod("fourth", Some("d")));
     cluster.until("deleted", || !cluster.exists("fourth")).await;
     let text = cluster.metrics.text();
-    assert!(
-        text.contains("pods_delete_errors_total 2") && text.contains("pods_delete_timeout_total 1"),
-        "{text}"
-    );
+    let count = |name: &str| -> u32 {
+        let line = text.lines().find_map(|line| line.split_once(&format!("{name} "))).unwrap();
+        line.1.parse().unwrap()
+    };
+    // A slow machine may add to them.
+    assert!(count("pods_delete_errors_total") >= 2 && count("pods_delete_timeout_total") >= 1, "{text}");
     assert_eq!(cluster.server.quorum_lists(), 0);
     task.abort();
 }
