@@ -44,7 +44,8 @@ fn agent_that(
             assert!(length > 0, "{text}");
         };
         first(&stream);
-        stream.write_all(reply.as_bytes()).unwrap();
+        // A plugin that sends log lines does not wait for long.
+        let _ = stream.write_all(reply.as_bytes());
         (text.lines().next().unwrap().to_owned(), body)
     })
 }

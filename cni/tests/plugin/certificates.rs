@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meshwire_testkit::kubernetes::{ADMIN, ApiServer};
 use serde_json::json;
@@ -106,7 +106,7 @@ impl Authority {
         let server = Server::new(self.0.path(), server);
         let node = Node::new();
         node.write_kubeconfig(&self.kubeconfig(server.port, ca));
-        let config = node.istio(&json!({"api_timeout_seconds": 2}));
+        let config = node.istio(&json!({"api_timeout_seconds": 10}));
         node.add(&config, "/run/netns/none", "shop", "web").refused()
     }
 }
@@ -131,13 +131,12 @@ impl Server {
             .spawn()
             .unwrap();
         let server = Self { process, port };
-        for _ in 0..200 {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return server;
-            }
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "openssl s_server does not listen");
             thread::sleep(Duration::from_millis(25));
         }
-        panic!("openssl s_server does not listen");
+        server
     }
 }
 
