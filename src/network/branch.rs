@@ -8,12 +8,11 @@
 use std::net::IpAddr;
 
 use neli::consts::nl::NlmF;
-use neli::consts::rtnl::{FrAct, Frattr, Frf, Rta, Rtm, Rtn};
-use neli::rtnl::{Fibmsg, FibmsgBuilder, Rtmsg};
-use neli::types::{Buffer, RtBuffer};
+use neli::consts::rtnl::{FrAct, Frattr, Frf, RtAddrFamily, Rta, Rtm, Rtn};
+use nftwire::{AttrWriter, DecodeError};
 
-use super::message::{self, address_family, attribute, bits, find, native_u32, octets};
-use super::wire::Encoded;
+use super::message::{self, ROUTE_HEADER, address_family, bits, find, find_u32, put_address, put_u32};
+use super::rules::{self, RULE_HEADER, RuleRequest};
 use super::{
     Attempt, Change, Family, NEW, Removal, RouteError, RouteSocket, absent_is_empty, added, removed,
 };
@@ -76,7 +75,7 @@ impl RouteSocket {
     /// [`RouteError::Interrupted`] and the transport's.
     pub fn branch_routes(&mut self, family: Family) -> Result<Vec<BranchRoute>, RouteError> {
         let rules =
-            self.0.dump(Attempt::ListRules(family), Rtm::Getrule, message::any_rule(family), from_link);
+            self.0.dump(Attempt::ListRules(family), Rtm::Getrule, &rules::any_rule(family), from_link);
         let rules = absent_is_empty(rules)?;
         if rules.is_empty() {
             return Ok(Vec::new());
@@ -88,7 +87,7 @@ impl RouteSocket {
         let mut found = Vec::new();
         for table in tables {
             let attempt = Attempt::ReadTable(family, table);
-            let routes = self.0.dump(attempt, Rtm::Getroute, message::any_route(family, table), |route| {
+            let routes = self.0.dump(attempt, Rtm::Getroute, &message::any_route(family, table), |route| {
                 to_one_address(route, family, table)
             });
             for (address, index) in absent_is_empty(routes)? {
@@ -113,8 +112,9 @@ impl RouteSocket {
     pub fn add_branch_rules(&mut self, branch: &BranchRoute) -> Result<Change, RouteError> {
         let family = branch.family();
         let attempt = Attempt::AddProbeRules(branch.address);
-        let mut add =
-            |rule: &ProbeRule<'_>| added(self.0.change(attempt, Rtm::Newrule, NEW, probe_rule(family, rule)));
+        let mut add = |rule: &ProbeRule<'_>| {
+            added(self.0.change(attempt, Rtm::Newrule, NEW, &probe_rule(family, rule)))
+        };
         let [to_pod, from_pod] = branch.rules();
         let first = add(&to_pod)?;
         match add(&from_pod) {
@@ -146,81 +146,72 @@ impl RouteSocket {
         rule: &ProbeRule<'_>,
     ) -> Result<Removal, RouteError> {
         let found =
-            self.0.dump(Attempt::ListRules(family), Rtm::Getrule, message::any_rule(family), |found| {
-                is_probe_rule(found, rule).then_some(())
+            self.0.dump(Attempt::ListRules(family), Rtm::Getrule, &rules::any_rule(family), |found| {
+                Ok(is_probe_rule(found, rule)?.then_some(()))
             });
         if absent_is_empty(found)?.is_empty() {
             return Ok(Removal::AlreadyAbsent);
         }
         let message = probe_rule(family, rule);
-        removed(self.0.change(Attempt::RemoveProbeRules(address), Rtm::Delrule, NlmF::empty(), message))
+        removed(self.0.change(Attempt::RemoveProbeRules(address), Rtm::Delrule, NlmF::empty(), &message))
     }
 }
 
-fn from_link(found: &Fibmsg) -> Option<FromLink> {
-    let attributes = found.rtattrs();
-    let number = |kind| find(attributes, kind).and_then(native_u32);
-    let table = number(Frattr::Table)?;
-    let is_own = *found.fib_action() == FrAct::FrActToTbl && table != 0 && !SHARED_TABLES.contains(&table);
-    let link = text(find(attributes, Frattr::Iifname)?)?.to_owned();
-    is_own.then(|| FromLink { link, table, priority: number(Frattr::Priority).unwrap_or(0) })
+fn from_link(found: &[u8]) -> Result<Option<FromLink>, DecodeError> {
+    let (&[_, _, _, _, _, _, _, action, ..], attributes) = message::split::<RULE_HEADER>(found)?;
+    let table = find_u32(attributes, Frattr::Table)?.unwrap_or(0);
+    let is_own = FrAct::from(action) == FrAct::FrActToTbl && table != 0 && !SHARED_TABLES.contains(&table);
+    let link = find(attributes, Frattr::Iifname)?.and_then(text).filter(|_| is_own);
+    let priority = find_u32(attributes, Frattr::Priority)?.unwrap_or(0);
+    Ok(link.map(|link| FromLink { link: link.to_owned(), table, priority }))
 }
 
 /// The destination and the link of a route to one address. The table is compared once more: see
 /// [`found_in_place_of`](message::found_in_place_of).
-fn to_one_address(found: &Rtmsg, family: Family, table: u32) -> Option<(IpAddr, u32)> {
-    let attributes = found.rtattrs();
-    let number = |kind| find(attributes, kind).and_then(native_u32);
-    let destination = find(attributes, Rta::Dst)?;
-    let address = match family {
-        Family::V4 => IpAddr::from(*destination.first_chunk::<4>()?),
-        Family::V6 => IpAddr::from(*destination.first_chunk::<16>()?),
-    };
-    let is_it = *found.rtm_family() == address_family(family)
-        && *found.rtm_type() == Rtn::Unicast
-        && *found.rtm_dst_len() == bits(address)
-        && number(Rta::Table) == Some(table);
-    Some((address, number(Rta::Oif)?)).filter(|_| is_it)
+fn to_one_address(found: &[u8], family: Family, table: u32) -> Result<Option<(IpAddr, u32)>, DecodeError> {
+    let (&[of_family, to, _, _, _, _, _, kind, ..], attributes) = message::split::<ROUTE_HEADER>(found)?;
+    let is_it = RtAddrFamily::from(of_family) == address_family(family)
+        && Rtn::from(kind) == Rtn::Unicast
+        && find_u32(attributes, Rta::Table)? == Some(table);
+    let destination = find(attributes, Rta::Dst)?.and_then(|bytes| message::ip_address(of_family, bytes));
+    let address = destination.filter(|address| is_it && to == bits(*address));
+    Ok(address.zip(find_u32(attributes, Rta::Oif)?))
 }
 
-fn probe_rule(family: Family, rule: &ProbeRule<'_>) -> Encoded<Fibmsg> {
+fn probe_rule(family: Family, rule: &ProbeRule<'_>) -> RuleRequest {
     let ProbeRule { to, from, table, priority } = *rule;
-    let mut attributes: RtBuffer<Frattr, Buffer> =
-        RtBuffer::from_iter([attribute(Frattr::Table, table)?, attribute(Frattr::Priority, priority)?]);
+    let mut attributes = AttrWriter::default();
+    put_u32(&mut attributes, Frattr::Table, table);
+    put_u32(&mut attributes, Frattr::Priority, priority);
     if let Some(to) = to {
-        attributes.push(attribute(Frattr::Dst, octets(to))?);
+        put_address(&mut attributes, Frattr::Dst, to);
     }
     if let Some(from) = from {
-        attributes.push(attribute(Frattr::Iifname, [from.as_bytes(), b"\0"].concat())?);
+        attributes.put_str(Frattr::Iifname.into(), from);
     }
-    let empty = message::any_rule(family)?;
-    Ok(FibmsgBuilder::default()
-        .fib_family(*empty.fib_family())
-        .fib_dst_len(to.map_or(0, bits))
-        .fib_src_len(0)
-        .fib_tos(0)
-        .fib_table(*empty.fib_table())
-        .fib_action(FrAct::FrActToTbl)
-        .rtattrs(attributes)
-        .build()?)
+    rules::rule_to_table(family, to.map_or(0, bits), attributes)
 }
 
 /// Whether the found rule is this one, and nothing more.
-fn is_probe_rule(found: &Fibmsg, rule: &ProbeRule<'_>) -> bool {
-    let attributes = found.rtattrs();
-    let number = |kind| find(attributes, kind).and_then(native_u32);
-    let conditions = [Frattr::Dst, Frattr::Iifname];
-    *found.fib_action() == FrAct::FrActToTbl
-        && !found.fib_flags().contains(Frf::INVERT)
-        && *found.fib_dst_len() == rule.to.map_or(0, bits)
-        && (*found.fib_src_len(), *found.fib_tos()) == (0, 0)
-        && find(attributes, Frattr::Dst) == rule.to.map(octets).as_deref()
-        && find(attributes, Frattr::Iifname).and_then(text) == rule.from
-        && number(Frattr::Table) == Some(rule.table)
-        && number(Frattr::Priority).unwrap_or(0) == rule.priority
-        && attributes.iter().filter(|attribute| !conditions.contains(attribute.rta_type())).all(|attribute| {
-            message::is_in_every_rule(attribute.rta_type(), attribute.rta_payload().as_ref())
-        })
+fn is_probe_rule(found: &[u8], rule: &ProbeRule<'_>) -> Result<bool, DecodeError> {
+    let (&[family, to, from, tos, _, _, _, action, f0, f1, f2, f3], attributes) =
+        message::split::<RULE_HEADER>(found)?;
+    let flags = Frf::from(u32::from_ne_bytes([f0, f1, f2, f3]));
+    let mut is_it = FrAct::from(action) == FrAct::FrActToTbl
+        && !flags.contains(Frf::INVERT)
+        && (to, from, tos) == (rule.to.map_or(0, bits), 0, 0);
+    let mut same = ProbeRule { to: None, from: None, table: 0, priority: 0 };
+    for attribute in attributes {
+        let attribute = attribute?;
+        match Frattr::from(attribute.kind) {
+            Frattr::Dst => same.to = message::ip_address(family, attribute.value),
+            Frattr::Iifname => same.from = Some(text(attribute.value).unwrap_or_default()),
+            Frattr::Table => same.table = attribute.ne32()?,
+            Frattr::Priority => same.priority = attribute.ne32()?,
+            kind => is_it &= rules::is_in_every_rule(&kind, attribute.value),
+        }
+    }
+    Ok(is_it && same == *rule)
 }
 
 fn text(bytes: &[u8]) -> Option<&str> {

@@ -134,15 +134,6 @@ pub enum RouteError {
     #[error("cannot open a NETLINK_ROUTE socket: {}", io_text(.0))]
     Open(io::Error),
 
-    /// The message could not be put together.
-    #[error("cannot {attempt}: encoding the request: {error}")]
-    Encode {
-        /// What was attempted.
-        attempt: Attempt,
-        /// Why, by the encoder.
-        error: Box<dyn std::error::Error + Send + Sync>,
-    },
-
     /// Sending failed. Nothing was changed.
     #[error("cannot {attempt}: netlink socket: {}", io_text(error))]
     Socket {
@@ -260,8 +251,7 @@ impl RouteError {
         match self {
             Self::Open(_) => None,
             Self::ForeignDefaultRoute { route, .. } => Some(Attempt::AddRoute(*route)),
-            Self::Encode { attempt, .. }
-            | Self::Socket { attempt, .. }
+            Self::Socket { attempt, .. }
             | Self::Reply { attempt, .. }
             | Self::Malformed { attempt, .. }
             | Self::Unknown { attempt }
@@ -318,7 +308,7 @@ impl Explain for RouteError {
                 error.explanation().remedy(Remedy::Verify)
             }
             Self::Reply { error, .. } => error.explanation(),
-            Self::Encode { .. } | Self::Malformed { .. } | Self::Unknown { .. } => Explanation::default(),
+            Self::Malformed { .. } | Self::Unknown { .. } => Explanation::default(),
             Self::Interrupted { .. } => Explanation::default()
                 .help("something changes it again and again: try again when it is quieter"),
             Self::NotPermitted { .. } => diagnostic::not_permitted(),

@@ -1,20 +1,12 @@
-//! The messages of rtnetlink: requests from our types, our types from replies. Pure.
+//! The messages of rtnetlink about addresses, links and routes, and what all messages consist of: requests from our types, our types
+//! from replies. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use neli::consts::rtnl::{
-    FrAct, Frattr, Frf, Ifa, Ifla, RtAddrFamily, RtScope, RtTable, Rta, RtaType, Rtn, Rtprot,
-};
-use neli::rtnl::{
-    Fibmsg, FibmsgBuilder, Ifaddrmsg, IfaddrmsgBuilder, Ifinfomsg, IfinfomsgBuilder, Rtattr, RtattrBuilder,
-    Rtmsg, RtmsgBuilder,
-};
-use neli::types::{Buffer, RtBuffer};
-use neli::{Size, ToBytes};
-use nftwire::{AttrReader, DecodeError};
+use neli::consts::rtnl::{Ifa, Ifla, RtAddrFamily, RtScope, Rta, Rtn, Rtprot};
+use nftwire::{AttrReader, AttrWriter, DecodeError};
 
-use super::wire::{Encoded, decode};
-use super::{Family, FoundRoute, InterfaceAddress, LocalRoute, PolicyRule, ResolvedRoute, RouteQuery};
+use super::{Family, FoundRoute, InterfaceAddress, LocalRoute, ResolvedRoute, RouteQuery};
 
 /// `lo` is the first link of every network namespace (LOOPBACK_IFINDEX in net/flow.h).
 pub(super) const LOOPBACK_INDEX: u32 = 1;
@@ -24,78 +16,48 @@ const IFLA_INET6_CONF: u16 = 2;
 /// `linux/ipv6.h`: the place of `disable_ipv6` among them.
 const DEVCONF_DISABLE_IPV6: usize = 26;
 
-/// Bytes of `struct ifinfomsg`.
+/// Bytes of `struct ifaddrmsg` (linux/if_addr.h).
+const ADDRESS_HEADER: usize = 8;
+/// Bytes of `struct ifinfomsg` (linux/rtnetlink.h).
 const LINK_HEADER: usize = 16;
+/// Bytes of `struct rtmsg` (linux/rtnetlink.h).
+pub(super) const ROUTE_HEADER: usize = 12;
 
-/// A request for all addresses: of AF_UNSPEC the kernel dumps family by family in the order of their numbers.
-pub(super) fn any_address() -> Encoded<Ifaddrmsg> {
-    Ok(IfaddrmsgBuilder::default()
-        .ifa_family(RtAddrFamily::Unspecified)
-        .ifa_prefixlen(0)
-        .ifa_scope(RtScope::Universe)
-        .ifa_index(0)
-        .build()?)
+/// What a request has after `struct nlmsghdr`: the header of what it is about, then attributes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Request<const HEADER: usize> {
+    pub(super) header: [u8; HEADER],
+    pub(super) attributes: Vec<u8>,
 }
 
-/// A /128 on `lo`, as iproute2 describes it: without a peer, permanent, and with duplicate address detection,
-/// which the kernel skips on `lo` (`nodad` would show for as long as the address exists).
-pub(super) fn loopback_address(address: Ipv6Addr) -> Encoded<Ifaddrmsg> {
-    Ok(IfaddrmsgBuilder::default()
-        .ifa_family(RtAddrFamily::Inet6)
-        .ifa_prefixlen(128)
-        .ifa_scope(RtScope::Universe)
-        .ifa_index(LOOPBACK_INDEX)
-        .rtattrs(RtBuffer::from_iter([
-            attribute(Ifa::Local, address.octets())?,
-            attribute(Ifa::Address, address.octets())?,
-        ]))
-        .build()?)
+impl<const HEADER: usize> Request<HEADER> {
+    pub(super) fn new(header: [u8; HEADER], attributes: AttrWriter) -> Self {
+        Self { header, attributes: attributes.into_buffer() }
+    }
 }
 
-/// IFA_LOCAL is the link's own address; IFA_ADDRESS is its peer's where there is one, and IPv6 leaves
-/// IFA_LOCAL out where there is none.
-pub(super) fn interface_address(message: &Ifaddrmsg) -> Option<InterfaceAddress> {
-    let attributes = message.rtattrs();
-    let bytes = find(attributes, Ifa::Local).or_else(|| find(attributes, Ifa::Address))?;
-    let address = match message.ifa_family() {
-        RtAddrFamily::Inet => IpAddr::from(Ipv4Addr::from(*bytes.first_chunk()?)),
-        RtAddrFamily::Inet6 => IpAddr::from(Ipv6Addr::from(*bytes.first_chunk()?)),
-        _ => return None,
-    };
-    Some(InterfaceAddress { index: *message.ifa_index(), address })
+pub(super) type AddressRequest = Request<ADDRESS_HEADER>;
+pub(super) type LinkRequest = Request<LINK_HEADER>;
+pub(super) type RouteRequest = Request<ROUTE_HEADER>;
+
+/// The header of a received object, and its attributes.
+///
+/// # Errors
+/// It is shorter than the header.
+pub(super) fn split<const HEADER: usize>(
+    object: &[u8],
+) -> Result<(&[u8; HEADER], AttrReader<'_>), DecodeError> {
+    let (header, attributes) = object.split_first_chunk().ok_or(DecodeError::MessageLength)?;
+    Ok((header, AttrReader::new(attributes)))
 }
 
-/// A request for one link, or with index 0 for all of them.
-pub(super) fn link(index: i32) -> Encoded<Ifinfomsg> {
-    Ok(IfinfomsgBuilder::default().ifi_family(RtAddrFamily::Unspecified).ifi_index(index).build()?)
-}
-
-pub(super) fn link_name(message: &Ifinfomsg) -> Option<String> {
-    let name = find(message.rtattrs(), Ifla::Ifname)?;
-    Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
-}
-
-pub(super) fn index_and_name(message: &Ifinfomsg) -> Option<(u32, String)> {
-    Some((u32::try_from(*message.ifi_index()).ok()?, link_name(message)?))
-}
-
-/// Whether the link does without IPv6 by its setting `disable_ipv6`; `None` where the kernel has no IPv6 at all.
+/// The value of the attribute of this kind.
 ///
 /// # Errors
 /// A length does not fit.
-pub(super) fn disables_ipv6(link: &[u8]) -> Result<Option<bool>, DecodeError> {
-    let mut value = link.get(LINK_HEADER..).ok_or(DecodeError::MessageLength)?;
-    for kind in [u16::from(&Ifla::AfSpec), u8::from(RtAddrFamily::Inet6).into(), IFLA_INET6_CONF] {
-        let Some(nested) = nested(value, kind)? else { return Ok(None) };
-        value = nested;
-    }
-    let disabled = value.get(4 * DEVCONF_DISABLE_IPV6..).and_then(native_u32);
-    Ok(disabled.map(|disabled| disabled != 0))
-}
-
-/// The value of the attribute of this kind in a list of attributes, which look the same in all of netlink.
-fn nested(attributes: &[u8], kind: u16) -> Result<Option<&[u8]>, DecodeError> {
-    for attribute in AttrReader::new(attributes) {
+pub(super) fn find(attributes: AttrReader<'_>, kind: impl Into<u16>) -> Result<Option<&[u8]>, DecodeError> {
+    let kind = kind.into();
+    for attribute in attributes {
         let attribute = attribute?;
         if attribute.kind == kind {
             return Ok(Some(attribute.value));
@@ -104,205 +66,173 @@ fn nested(attributes: &[u8], kind: u16) -> Result<Option<&[u8]>, DecodeError> {
     Ok(None)
 }
 
-pub(super) fn name_if_peer_elsewhere(message: &Ifinfomsg) -> Option<String> {
-    find(message.rtattrs(), Ifla::LinkNetnsid).and_then(|_| link_name(message))
+/// As [`find`], of an integer in host order.
+pub(super) fn find_u32(attributes: AttrReader<'_>, kind: impl Into<u16>) -> Result<Option<u32>, DecodeError> {
+    Ok(find(attributes, kind)?.and_then(native_u32))
 }
 
-/// A request for all rules of a family.
-pub(super) fn any_rule(family: Family) -> Encoded<Fibmsg> {
-    rule_message(family, FrAct::Unspec, RtBuffer::new())
+/// Room for the attributes of any request but those that name a link.
+pub(super) fn writer() -> AttrWriter {
+    AttrWriter::with_buffer(Vec::with_capacity(64))
 }
 
-/// The rule at this priority; without one, at a priority that the kernel picks.
-///
-/// The mask is always given: the kernel's own, where it is not, is "all bits" only for a mark other than 0.
-pub(super) fn rule(rule: &PolicyRule, priority: Option<u32>) -> Encoded<Fibmsg> {
-    let mut attributes = RtBuffer::from_iter([
-        attribute(Frattr::Fwmark, rule.mark)?,
-        attribute(Frattr::Fwmask, mask(rule))?,
-        attribute(Frattr::Table, rule.table)?,
-    ]);
-    if let Some(priority) = priority {
-        attributes.push(attribute(Frattr::Priority, priority)?);
+/// An integer in host order.
+pub(super) fn put_u32(writer: &mut AttrWriter, kind: impl Into<u16>, value: u32) {
+    writer.put(kind.into(), &value.to_ne_bytes());
+}
+
+pub(super) fn put_address(writer: &mut AttrWriter, kind: impl Into<u16>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => writer.put(kind.into(), &address.octets()),
+        IpAddr::V6(address) => writer.put(kind.into(), &address.octets()),
     }
-    rule_message(rule.family, FrAct::FrActToTbl, attributes)
 }
 
-fn rule_message(family: Family, action: FrAct, attributes: RtBuffer<Frattr, Buffer>) -> Encoded<Fibmsg> {
-    Ok(FibmsgBuilder::default()
-        .fib_family(address_family(family))
-        .fib_dst_len(0)
-        .fib_src_len(0)
-        .fib_tos(0)
-        .fib_table(RtTable::Unspec)
-        .fib_action(action)
-        .rtattrs(attributes)
-        .build()?)
+/// A request for all addresses: of AF_UNSPEC the kernel dumps family by family in the order of their numbers.
+pub(super) fn any_address() -> AddressRequest {
+    Request { header: [0; ADDRESS_HEADER], attributes: Vec::new() }
 }
 
-/// A policy rule that the kernel takes for ours when it is asked to remove ours.
-#[derive(Debug)]
-pub(super) struct Alike {
-    pub(super) priority: u32,
-    /// Whether it does nothing more
-    pub(super) same: bool,
-    /// As it was received; nothing where it does nothing more, and need not be copied
-    found: Vec<u8>,
+/// A /128 on `lo`, as iproute2 describes it: without a peer, permanent, and with duplicate address detection,
+/// which the kernel skips on `lo` (`nodad` would show for as long as the address exists).
+pub(super) fn loopback_address(address: Ipv6Addr) -> AddressRequest {
+    let mut attributes = writer();
+    attributes.put(u16::from(Ifa::Local), &address.octets());
+    attributes.put(u16::from(Ifa::Address), &address.octets());
+    let [i0, i1, i2, i3] = LOOPBACK_INDEX.to_ne_bytes();
+    let scope = u8::from(RtScope::Universe);
+    Request::new([u8::from(RtAddrFamily::Inet6), 128, 0, scope, i0, i1, i2, i3], attributes)
 }
 
-/// The found rule, if removing `rule` can remove it: if it has the same family, mark, table and place. The kernel does not
-/// look at what the request leaves out, such as an interface, addresses or `not` (`rule_find` of net/core/fib_rules.c).
+/// IFA_LOCAL is the link's own address; IFA_ADDRESS is its peer's where there is one, and IPv6 leaves
+/// IFA_LOCAL out where there is none.
 ///
 /// # Errors
 /// A length does not fit.
-pub(super) fn alike(found: &[u8], rule: &PolicyRule) -> Result<Option<Alike>, DecodeError> {
-    // `struct fib_rule_hdr` (linux/fib_rules.h); the byte after the first four is the table's lowest.
-    let (&[family, to, from, tos, _, _, _, action, f0, f1, f2, f3], attributes) =
-        found.split_first_chunk().ok_or(DecodeError::MessageLength)?;
-    let is_inverted = Frf::from(u32::from_ne_bytes([f0, f1, f2, f3])).contains(Frf::INVERT);
-    // Whether it has no other condition or effect, also none by an attribute that this code does not know.
-    let mut same = !is_inverted && (to, from, tos) == (0, 0, 0);
-    let (mut mark, mut found_mask, mut table, mut priority) = (0, 0, None, 0);
-    for attribute in AttrReader::new(attributes) {
-        let attribute = attribute?;
-        match Frattr::from(attribute.kind) {
-            Frattr::Fwmark => mark = attribute.ne32()?,
-            Frattr::Fwmask => found_mask = attribute.ne32()?,
-            Frattr::Table => table = Some(attribute.ne32()?),
-            Frattr::Priority => priority = attribute.ne32()?,
-            kind => same &= is_in_every_rule(&kind, attribute.value),
-        }
-    }
-    let alike = RtAddrFamily::from(family) == address_family(rule.family)
-        && FrAct::from(action) == FrAct::FrActToTbl
-        && (mark, found_mask, table) == (rule.mark, mask(rule), Some(rule.table))
-        && rule.priority.is_none_or(|desired| desired == priority);
-    let copied = |found: &[u8]| if same { Vec::new() } else { found.to_owned() };
-    Ok(alike.then(|| Alike { priority, same, found: copied(found) }))
+pub(super) fn interface_address(object: &[u8]) -> Result<Option<InterfaceAddress>, DecodeError> {
+    let (&[family, _, _, _, i0, i1, i2, i3], attributes) = split::<ADDRESS_HEADER>(object)?;
+    let bytes = match find(attributes, Ifa::Local)? {
+        None => find(attributes, Ifa::Address)?,
+        local => local,
+    };
+    let address = bytes.and_then(|bytes| ip_address(family, bytes));
+    Ok(address.map(|address| InterfaceAddress { index: u32::from_ne_bytes([i0, i1, i2, i3]), address }))
 }
 
-/// The routing table of the found rule, if it is for packets with this mark.
-pub(super) fn table_of_mark(found: &Fibmsg, mark: u32) -> Option<u32> {
-    let number = |kind| find(found.rtattrs(), kind).and_then(native_u32);
-    (number(Frattr::Fwmark) == Some(mark)).then(|| number(Frattr::Table))?
-}
-
-/// Whether the attribute is one that every rule has, and is no condition.
-pub(super) fn is_in_every_rule(kind: &Frattr, value: &[u8]) -> bool {
-    match kind {
-        Frattr::Table | Frattr::Priority | Frattr::Protocol => true,
-        // All ones is "off".
-        Frattr::SuppressPrefixlen => native_u32(value) == Some(u32::MAX),
-        _ => false,
+/// An address of a family that has such; nothing where there are too few bytes for it.
+pub(super) fn ip_address(family: u8, bytes: &[u8]) -> Option<IpAddr> {
+    match RtAddrFamily::from(family) {
+        RtAddrFamily::Inet => Some(IpAddr::from(Ipv4Addr::from(*bytes.first_chunk()?))),
+        RtAddrFamily::Inet6 => Some(IpAddr::from(Ipv6Addr::from(*bytes.first_chunk()?))),
+        _ => None,
     }
 }
 
-impl Alike {
-    /// Of one that does more, a request for the very same once more, at the end of those of its priority.
-    pub(super) fn copy(self) -> Encoded<Fibmsg> {
-        let found: Fibmsg = decode(&self.found)?;
-        // What else is among the flags the kernel has found out itself, such as that an interface is gone.
-        let flags = *found.fib_flags() & Frf::INVERT;
-        Ok(FibmsgBuilder::default()
-            .fib_family(*found.fib_family())
-            .fib_dst_len(*found.fib_dst_len())
-            .fib_src_len(*found.fib_src_len())
-            .fib_tos(*found.fib_tos())
-            .fib_table(RtTable::Unspec)
-            .fib_action(*found.fib_action())
-            .fib_flags(flags)
-            .rtattrs(found.rtattrs().clone())
-            .build()?)
-    }
+/// A request for one link, or with index 0 for all of them.
+pub(super) fn link(index: u32) -> LinkRequest {
+    let mut header = [0; LINK_HEADER];
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    Request { header, attributes: Vec::new() }
 }
 
-fn mask(rule: &PolicyRule) -> u32 {
-    rule.mask.unwrap_or(u32::MAX)
+/// # Errors
+/// A length does not fit.
+pub(super) fn index_and_name(link: &[u8]) -> Result<Option<(u32, String)>, DecodeError> {
+    let (&[_, _, _, _, i0, i1, i2, i3, ..], attributes) = split::<LINK_HEADER>(link)?;
+    let name = find(attributes, Ifla::Ifname)?;
+    Ok(name.map(|name| (u32::from_ne_bytes([i0, i1, i2, i3]), text(name))))
+}
+
+/// # Errors
+/// A length does not fit.
+pub(super) fn name_if_peer_elsewhere(link: &[u8]) -> Result<Option<String>, DecodeError> {
+    let (_, attributes) = split::<LINK_HEADER>(link)?;
+    let is_elsewhere = find(attributes, Ifla::LinkNetnsid)?.is_some();
+    Ok(find(attributes, Ifla::Ifname)?.filter(|_| is_elsewhere).map(text))
+}
+
+/// A name without the NUL at its end.
+fn text(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).trim_end_matches('\0').to_owned()
+}
+
+/// Whether the link does without IPv6 by its setting `disable_ipv6`; `None` where the kernel has no IPv6 at all.
+///
+/// # Errors
+/// A length does not fit.
+pub(super) fn disables_ipv6(link: &[u8]) -> Result<Option<bool>, DecodeError> {
+    let (_, mut attributes) = split::<LINK_HEADER>(link)?;
+    for kind in [u16::from(Ifla::AfSpec), u8::from(RtAddrFamily::Inet6).into()] {
+        let Some(nested) = find(attributes, kind)? else { return Ok(None) };
+        attributes = AttrReader::new(nested);
+    }
+    let settings = find(attributes, IFLA_INET6_CONF)?;
+    let disabled =
+        settings.and_then(|settings| settings.get(4 * DEVCONF_DISABLE_IPV6..)).and_then(native_u32);
+    Ok(disabled.map(|disabled| disabled != 0))
 }
 
 /// A request for all routes of a family and table.
-pub(super) fn any_route(family: Family, table: u32) -> Encoded<Rtmsg> {
-    let table = RtBuffer::from_iter([attribute(Rta::Table, table)?]);
-    route_message(family, Rtn::Unspec, RtScope::Universe, Rtprot::Unspec, table)
+pub(super) fn any_route(family: Family, table: u32) -> RouteRequest {
+    let mut attributes = writer();
+    put_u32(&mut attributes, Rta::Table, table);
+    let mut header = [0; ROUTE_HEADER];
+    header[0] = address_family(family).into();
+    Request::new(header, attributes)
 }
 
 /// The route itself. `protocol` says who adds it, or when removing, whose may be removed (Unspec: anyone's).
-pub(super) fn local_route(route: LocalRoute, protocol: Rtprot) -> Encoded<Rtmsg> {
+pub(super) fn local_route(route: LocalRoute, protocol: Rtprot) -> RouteRequest {
     let scope = match route.family {
         Family::V4 => RtScope::Host,
         // IPv6 has no scopes.
         Family::V6 => RtScope::Universe,
     };
-    let attributes = RtBuffer::from_iter([
-        attribute(Rta::Table, route.table)?,
-        attribute(Rta::Oif, LOOPBACK_INDEX)?,
-        attribute(Rta::Priority, metric(route.family))?,
-    ]);
-    route_message(route.family, Rtn::Local, scope, protocol, attributes)
-}
-
-fn route_message(
-    family: Family,
-    kind: Rtn,
-    scope: RtScope,
-    protocol: Rtprot,
-    attributes: RtBuffer<Rta, Buffer>,
-) -> Encoded<Rtmsg> {
-    Ok(RtmsgBuilder::default()
-        .rtm_family(address_family(family))
-        .rtm_dst_len(0)
-        .rtm_src_len(0)
-        .rtm_tos(0)
-        .rtm_table(RtTable::Unspec)
-        .rtm_protocol(protocol)
-        .rtm_scope(scope)
-        .rtm_type(kind)
-        .rtattrs(attributes)
-        .build()?)
+    let mut attributes = writer();
+    put_u32(&mut attributes, Rta::Table, route.table);
+    put_u32(&mut attributes, Rta::Oif, LOOPBACK_INDEX);
+    put_u32(&mut attributes, Rta::Priority, metric(route.family));
+    let family = address_family(route.family).into();
+    let header = [family, 0, 0, 0, 0, protocol.into(), scope.into(), Rtn::Local.into(), 0, 0, 0, 0];
+    Request::new(header, attributes)
 }
 
 /// `RTA_UID` (linux/rtnetlink.h), which neli does not name on every target.
 const RTA_UID: u16 = 25;
 
 /// `ip route get`: what the kernel does with a packet such as this.
-pub(super) fn route_query(query: &RouteQuery) -> Encoded<Rtmsg> {
-    let mut attributes = RtBuffer::from_iter([
-        attribute(Rta::Dst, octets(query.destination))?,
-        attribute(Rta::Mark, query.mark)?,
-    ]);
+pub(super) fn route_query(query: &RouteQuery) -> RouteRequest {
+    let mut attributes = writer();
+    put_address(&mut attributes, Rta::Dst, query.destination);
+    put_u32(&mut attributes, Rta::Mark, query.mark);
     if let Some(source) = query.source {
-        attributes.push(attribute(Rta::Src, octets(source))?);
+        put_address(&mut attributes, Rta::Src, source);
     }
     if let Some(input) = query.input {
-        attributes.push(attribute(Rta::Iif, input)?);
+        put_u32(&mut attributes, Rta::Iif, input);
     }
     if let Some(uid) = query.uid {
-        attributes.push(attribute(Rta::from(RTA_UID), uid)?);
+        put_u32(&mut attributes, RTA_UID, uid);
     }
-    Ok(RtmsgBuilder::default()
-        .rtm_family(address_family(Family::of(query.destination)))
-        .rtm_dst_len(bits(query.destination))
-        .rtm_src_len(query.source.map_or(0, bits))
-        .rtm_tos(0)
-        .rtm_table(RtTable::Unspec)
-        .rtm_protocol(Rtprot::Unspec)
-        .rtm_scope(RtScope::Universe)
-        .rtm_type(Rtn::Unspec)
-        .rtattrs(attributes)
-        .build()?)
+    let mut header = [0; ROUTE_HEADER];
+    header[0] = address_family(Family::of(query.destination)).into();
+    header[1] = bits(query.destination);
+    header[2] = query.source.map_or(0, bits);
+    Request::new(header, attributes)
 }
 
 /// The route that the kernel found.
-pub(super) fn resolved(found: &Rtmsg) -> Option<ResolvedRoute> {
-    let attributes = found.rtattrs();
-    let source = find(attributes, Rta::Prefsrc).or_else(|| find(attributes, Rta::Src));
-    let source = source.and_then(|bytes| match found.rtm_family() {
-        RtAddrFamily::Inet => Some(IpAddr::from(*bytes.first_chunk::<4>()?)),
-        RtAddrFamily::Inet6 => Some(IpAddr::from(*bytes.first_chunk::<16>()?)),
-        _ => None,
-    });
-    let output = find(attributes, Rta::Oif).and_then(native_u32).unwrap_or(0);
-    Some(ResolvedRoute { kind: (*found.rtm_type()).into(), output, source })
+///
+/// # Errors
+/// A length does not fit.
+pub(super) fn resolved(found: &[u8]) -> Result<Option<ResolvedRoute>, DecodeError> {
+    let (&[family, _, _, _, _, _, _, kind, ..], attributes) = split::<ROUTE_HEADER>(found)?;
+    let source = match find(attributes, Rta::Prefsrc)? {
+        None => find(attributes, Rta::Src)?,
+        preferred => preferred,
+    };
+    let output = find_u32(attributes, Rta::Oif)?.unwrap_or(0);
+    Ok(Some(ResolvedRoute { kind, output, source: source.and_then(|bytes| ip_address(family, bytes)) }))
 }
 
 /// What a route gets that is added without a metric: the best one, and IP6_RT_PRIO_USER.
@@ -319,11 +249,9 @@ fn metric(family: Family) -> u32 {
 /// # Errors
 /// A length does not fit.
 pub(super) fn found_in_place_of(found: &[u8], route: LocalRoute) -> Result<Option<FoundRoute>, DecodeError> {
-    // `struct rtmsg` (linux/rtnetlink.h), up to its flags.
-    let (&[family, to, from, tos, _, _, _, kind, _, _, _, _], attributes) =
-        found.split_first_chunk().ok_or(DecodeError::MessageLength)?;
+    let (&[family, to, from, tos, _, _, _, kind, ..], attributes) = split::<ROUTE_HEADER>(found)?;
     let (mut table, mut priority, mut device) = (None, 0, None);
-    for attribute in AttrReader::new(attributes) {
+    for attribute in attributes {
         let attribute = attribute?;
         match Rta::from(attribute.kind) {
             Rta::Table => table = Some(attribute.ne32()?),
@@ -353,27 +281,9 @@ pub(super) fn address_family(family: Family) -> RtAddrFamily {
     }
 }
 
-pub(super) fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
-}
-
 /// The length of a prefix that is one address.
 pub(super) fn bits(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
-}
-
-pub(super) fn attribute<T: RtaType, V: Size + ToBytes>(kind: T, value: V) -> Encoded<Rtattr<T, Buffer>> {
-    Ok(RtattrBuilder::default().rta_type(kind).rta_payload(value).build()?)
-}
-
-pub(super) fn find<T: RtaType>(attributes: &RtBuffer<T, Buffer>, kind: T) -> Option<&[u8]> {
-    attributes
-        .iter()
-        .find(|attribute| *attribute.rta_type() == kind)
-        .map(|found| found.rta_payload().as_ref())
 }
 
 pub(super) fn native_u32(bytes: &[u8]) -> Option<u32> {
@@ -381,70 +291,144 @@ pub(super) fn native_u32(bytes: &[u8]) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use nftwire::AttrWriter;
+pub(super) mod testing {
+    use neli::consts::rtnl::RtaType;
+    use neli::rtnl::{Rtattr, RtattrBuilder};
+    use neli::types::Buffer;
+    use neli::{Size, ToBytes};
 
     use super::*;
 
-    const RULE: PolicyRule =
-        PolicyRule { family: Family::V4, mark: 0x111, mask: Some(0xfff), priority: Some(32764), table: 100 };
+    pub(in crate::network) fn bytes<const HEADER: usize>(request: &Request<HEADER>) -> Vec<u8> {
+        [&request.header[..], &request.attributes].concat()
+    }
+
+    /// The message as somebody else encodes it.
+    pub(in crate::network) fn encoded(message: &impl ToBytes) -> Vec<u8> {
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        message.to_bytes(&mut bytes).unwrap();
+        bytes.into_inner()
+    }
+
+    pub(in crate::network) fn attribute<T: RtaType, V: Size + ToBytes>(
+        kind: T,
+        value: V,
+    ) -> Rtattr<T, Buffer> {
+        RtattrBuilder::default().rta_type(kind).rta_payload(value).build().unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use neli::consts::rtnl::RtTable;
+    use neli::rtnl::{IfaddrmsgBuilder, IfinfomsgBuilder, RtmsgBuilder};
+    use neli::types::RtBuffer;
+
+    use super::testing::{attribute, bytes, encoded};
+    use super::*;
+
     const ROUTE: LocalRoute = LocalRoute { family: Family::V6, table: 70_000 };
     const SIX: Ipv6Addr = Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6);
 
-    fn priority_if_same(found: &Fibmsg, rule: &PolicyRule) -> Option<u32> {
-        let alike = alike(&encoded(found), rule).unwrap();
-        alike.filter(|alike| alike.same).map(|alike| alike.priority)
-    }
-
-    fn encoded(found: &impl ToBytes) -> Vec<u8> {
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        found.to_bytes(&mut bytes).unwrap();
-        bytes.into_inner()
+    #[test]
+    fn requests_are_what_another_encoder_makes_of_them() {
+        let address = IfaddrmsgBuilder::default()
+            .ifa_family(RtAddrFamily::Inet6)
+            .ifa_prefixlen(128)
+            .ifa_scope(RtScope::Universe)
+            .ifa_index(1)
+            .rtattrs(RtBuffer::from_iter([
+                attribute(Ifa::Local, SIX.octets()),
+                attribute(Ifa::Address, SIX.octets()),
+            ]));
+        assert_eq!(bytes(&loopback_address(SIX)), encoded(&address.build().unwrap()));
+        let of_link = IfinfomsgBuilder::default().ifi_family(RtAddrFamily::Unspecified).ifi_index(7);
+        assert_eq!(bytes(&link(7)), encoded(&of_link.build().unwrap()));
+        let route = RtmsgBuilder::default()
+            .rtm_family(RtAddrFamily::Inet6)
+            .rtm_dst_len(0)
+            .rtm_src_len(0)
+            .rtm_tos(0)
+            .rtm_table(RtTable::Unspec)
+            .rtm_protocol(Rtprot::Boot)
+            .rtm_scope(RtScope::Universe)
+            .rtm_type(Rtn::Local)
+            .rtattrs(RtBuffer::from_iter([
+                attribute(Rta::Table, 70_000_u32),
+                attribute(Rta::Oif, 1_u32),
+                attribute(Rta::Priority, 1024_u32),
+            ]));
+        assert_eq!(bytes(&local_route(ROUTE, Rtprot::Boot)), encoded(&route.build().unwrap()));
+        let source = "10.0.0.1".parse().unwrap();
+        let query = RouteQuery {
+            destination: SIX.into(),
+            source: Some(source),
+            input: Some(3),
+            mark: 9,
+            uid: Some(1000),
+        };
+        let get = RtmsgBuilder::default()
+            .rtm_family(RtAddrFamily::Inet6)
+            .rtm_dst_len(128)
+            .rtm_src_len(32)
+            .rtm_tos(0)
+            .rtm_table(RtTable::Unspec)
+            .rtm_protocol(Rtprot::Unspec)
+            .rtm_scope(RtScope::Universe)
+            .rtm_type(Rtn::Unspec)
+            .rtattrs(RtBuffer::from_iter([
+                attribute(Rta::Dst, SIX.octets()),
+                attribute(Rta::Mark, 9_u32),
+                attribute(Rta::Src, [10_u8, 0, 0, 1]),
+                attribute(Rta::Iif, 3_u32),
+                attribute(Rta::from(RTA_UID), 1000_u32),
+            ]));
+        assert_eq!(bytes(&route_query(&query)), encoded(&get.build().unwrap()));
     }
 
     #[test]
     fn objects_that_are_cut_off_are_errors() {
-        let (rule, route) =
-            (encoded(&rule(&RULE, None).unwrap()), encoded(&local_route(ROUTE, Rtprot::Boot).unwrap()));
-        let link = encoded(&link(1).unwrap());
+        let (route, link) = (bytes(&local_route(ROUTE, Rtprot::Boot)), bytes(&link(1)));
         for length in [0, 11] {
-            assert_eq!(alike(&rule[..length], &RULE).unwrap_err(), DecodeError::MessageLength);
             assert_eq!(found_in_place_of(&route[..length], ROUTE), Err(DecodeError::MessageLength));
+            assert_eq!(resolved(&route[..length]), Err(DecodeError::MessageLength));
             assert_eq!(disables_ipv6(&link[..length]), Err(DecodeError::MessageLength));
+            assert_eq!(index_and_name(&link[..length]), Err(DecodeError::MessageLength));
+            assert_eq!(interface_address(&link[..length.min(7)]), Err(DecodeError::MessageLength));
         }
-        let (rule, route) = (&rule[..rule.len() - 1], &route[..route.len() - 1]);
-        assert_eq!(alike(rule, &RULE).unwrap_err(), DecodeError::AttributeLength);
+        let route = &route[..route.len() - 1];
+        let link = [&link[..], &[9, 0, 26, 0]].concat();
         assert_eq!(found_in_place_of(route, ROUTE), Err(DecodeError::AttributeLength));
-        assert_eq!(disables_ipv6(&[&link[..], &[9, 0, 26, 0]].concat()), Err(DecodeError::AttributeLength));
+        assert_eq!(resolved(route), Err(DecodeError::AttributeLength));
+        assert_eq!(disables_ipv6(&link), Err(DecodeError::AttributeLength));
+        assert_eq!(index_and_name(&link), Err(DecodeError::AttributeLength));
     }
 
-    fn address(family: RtAddrFamily, attributes: &[(Ifa, &[u8])]) -> Ifaddrmsg {
-        IfaddrmsgBuilder::default()
-            .ifa_family(family)
-            .ifa_prefixlen(24)
-            .ifa_scope(RtScope::Universe)
-            .ifa_index(3)
-            .rtattrs(attributes.iter().map(|(kind, bytes)| attribute(*kind, *bytes).unwrap()).collect())
-            .build()
-            .unwrap()
+    fn address(family: RtAddrFamily, attributes: &[(Ifa, &[u8])]) -> Vec<u8> {
+        let mut writer = AttrWriter::default();
+        for &(kind, value) in attributes {
+            writer.put(kind.into(), value);
+        }
+        let [i0, i1, i2, i3] = 3_u32.to_ne_bytes();
+        bytes(&Request::new([family.into(), 24, 0, 0, i0, i1, i2, i3], writer))
     }
 
     #[test]
     fn a_links_own_address_is_preferred_to_its_peers() {
         let own = InterfaceAddress { index: 3, address: "10.0.0.1".parse().unwrap() };
         let both = [(Ifa::Address, &[10, 0, 0, 2][..]), (Ifa::Local, &[10, 0, 0, 1])];
-        assert_eq!(interface_address(&address(RtAddrFamily::Inet, &both)), Some(own));
+        assert_eq!(interface_address(&address(RtAddrFamily::Inet, &both)), Ok(Some(own)));
         let only = [(Ifa::Address, &SIX.octets()[..])];
         let six = InterfaceAddress { index: 3, address: SIX.into() };
-        assert_eq!(interface_address(&address(RtAddrFamily::Inet6, &only)), Some(six));
+        assert_eq!(interface_address(&address(RtAddrFamily::Inet6, &only)), Ok(Some(six)));
     }
 
     #[test]
     fn short_absent_and_foreign_addresses_are_left_out() {
         let four = [(Ifa::Local, &[10, 0, 0, 1][..])];
-        assert_eq!(interface_address(&address(RtAddrFamily::Inet6, &four)), None);
-        assert_eq!(interface_address(&address(RtAddrFamily::Inet, &[])), None);
-        assert_eq!(interface_address(&address(RtAddrFamily::Packet, &four)), None);
+        assert_eq!(interface_address(&address(RtAddrFamily::Inet6, &four)), Ok(None));
+        assert_eq!(interface_address(&address(RtAddrFamily::Inet, &[])), Ok(None));
+        assert_eq!(interface_address(&address(RtAddrFamily::Packet, &four)), Ok(None));
     }
 
     #[test]
@@ -453,10 +437,10 @@ mod tests {
             let mut settings = vec![0; 4 * 60];
             settings[4 * DEVCONF_DISABLE_IPV6..][..4].copy_from_slice(&disabled.to_ne_bytes());
             let mut writer = AttrWriter::default();
-            writer.nest(family, |writer| writer.put(kind, &settings));
-            let list = attribute(Ifla::AfSpec, writer.into_buffer()).unwrap();
-            let link = IfinfomsgBuilder::default().ifi_family(RtAddrFamily::Unspecified);
-            encoded(&link.rtattrs(RtBuffer::from_iter([list])).build().unwrap())
+            writer.nest(Ifla::AfSpec.into(), |writer| {
+                writer.nest(family, |writer| writer.put(kind, &settings));
+            });
+            bytes(&Request::new(link(1).header, writer))
         };
         assert_eq!(disables_ipv6(&with(10, IFLA_INET6_CONF, 0)), Ok(Some(false)));
         assert_eq!(disables_ipv6(&with(10, IFLA_INET6_CONF, 1)), Ok(Some(true)));
@@ -465,43 +449,8 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_is_the_same_only_if_everything_is() {
-        let found = rule(&RULE, Some(32764)).unwrap();
-        assert_eq!(priority_if_same(&found, &RULE), Some(32764));
-        assert_eq!(priority_if_same(&found, &PolicyRule { priority: None, ..RULE }), Some(32764));
-        for other in [
-            PolicyRule { family: Family::V6, ..RULE },
-            PolicyRule { mark: 0x112, ..RULE },
-            PolicyRule { mask: None, ..RULE },
-            PolicyRule { priority: Some(32765), ..RULE },
-            PolicyRule { table: 101, ..RULE },
-        ] {
-            assert_eq!(priority_if_same(&found, &other), None, "{other}");
-        }
-    }
-
-    #[test]
-    fn a_rule_with_an_attribute_that_nobody_knows_is_another_rule() {
-        let message = |extra: Rtattr<Frattr, Buffer>| {
-            let mut attributes = rule(&RULE, Some(32764)).unwrap().rtattrs().clone();
-            attributes.push(extra);
-            rule_message(Family::V4, FrAct::FrActToTbl, attributes).unwrap()
-        };
-        let off = message(attribute(Frattr::SuppressPrefixlen, u32::MAX).unwrap());
-        assert_eq!(priority_if_same(&off, &RULE), Some(32764));
-        let on = message(attribute(Frattr::SuppressPrefixlen, 0_u32).unwrap());
-        assert_eq!(priority_if_same(&on, &RULE), None);
-        let unknown = message(attribute(Frattr::from(999), 0_u32).unwrap());
-        assert_eq!(priority_if_same(&unknown, &RULE), None);
-        // The kernel takes it for ours nevertheless, and a copy of it is what it is.
-        let found = alike(&encoded(&unknown), &RULE).unwrap().unwrap();
-        assert!(!found.same);
-        assert_eq!(format!("{:?}", found.copy().unwrap()), format!("{unknown:?}"));
-    }
-
-    #[test]
     fn a_route_is_in_the_place_of_ours_only_in_the_same_family_and_table() {
-        let found = encoded(&local_route(ROUTE, Rtprot::Static).unwrap());
+        let found = bytes(&local_route(ROUTE, Rtprot::Static));
         let same = found_in_place_of(&found, ROUTE).unwrap();
         assert_eq!(same, Some(FoundRoute { kind: 2, device: Some(1) }));
         assert!(same.is_some_and(|route| route.is_local()));

@@ -12,6 +12,7 @@ mod error;
 mod lock;
 mod message;
 mod resolve;
+mod rules;
 mod wire;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use neli::consts::nl::NlmF;
 use neli::consts::rtnl::{Rtm, Rtprot};
 
+use rules::Alike;
 use wire::Wire;
 
 pub use branch::BranchRoute;
@@ -162,7 +164,7 @@ impl RouteSocket {
     /// # Errors
     /// [`RouteError::Interrupted`] and the transport's.
     pub fn interface_addresses(&mut self) -> Result<Vec<InterfaceAddress>, RouteError> {
-        self.0.dump(Attempt::ListAddresses, Rtm::Getaddr, message::any_address(), message::interface_address)
+        self.0.dump(Attempt::ListAddresses, Rtm::Getaddr, &message::any_address(), message::interface_address)
     }
 
     /// Whether `lo` does without IPv6 by its own setting (net.ipv6.conf.lo.disable_ipv6). A kernel that has no IPv6 at
@@ -172,8 +174,8 @@ impl RouteSocket {
     /// The transport's.
     pub fn loopback_disables_ipv6(&mut self) -> Result<bool, RouteError> {
         let attempt = Attempt::ReadLinkSettings(message::LOOPBACK_INDEX);
-        let link = message::link(message::LOOPBACK_INDEX.cast_signed());
-        Ok(self.0.get_bytes(attempt, Rtm::Getlink, link, message::disables_ipv6)?.unwrap_or(false))
+        let link = message::link(message::LOOPBACK_INDEX);
+        Ok(self.0.get(attempt, Rtm::Getlink, &link, message::disables_ipv6)?.unwrap_or(false))
     }
 
     /// The names of the links whose other side is in another namespace (IFLA_LINK_NETNSID): veth pairs that
@@ -182,7 +184,7 @@ impl RouteSocket {
     /// # Errors
     /// [`RouteError::Interrupted`] and the transport's.
     pub fn links_with_peer_elsewhere(&mut self) -> Result<Vec<String>, RouteError> {
-        self.0.dump(Attempt::ListLinks, Rtm::Getlink, message::link(0), message::name_if_peer_elsewhere)
+        self.0.dump(Attempt::ListLinks, Rtm::Getlink, &message::link(0), message::name_if_peer_elsewhere)
     }
 
     /// `ip -6 address add ADDRESS/128 dev lo`.
@@ -194,7 +196,7 @@ impl RouteSocket {
     /// [`RouteError::Ipv6DisabledOnLoopback`], [`RouteError::NoIpv6`], [`RouteError::NotPermitted`].
     pub fn add_loopback_address(&mut self, address: Ipv6Addr) -> Result<Change, RouteError> {
         let message = message::loopback_address(address);
-        added(self.0.change(Attempt::AddAddress(address), Rtm::Newaddr, NEW, message))
+        added(self.0.change(Attempt::AddAddress(address), Rtm::Newaddr, NEW, &message))
     }
 
     /// `ip -6 address delete ADDRESS/128 dev lo`.
@@ -203,7 +205,7 @@ impl RouteSocket {
     /// [`RouteError::NotPermitted`], also if the address is absent.
     pub fn remove_loopback_address(&mut self, address: Ipv6Addr) -> Result<Removal, RouteError> {
         let message = message::loopback_address(address);
-        removed(self.0.change(Attempt::RemoveAddress(address), Rtm::Deladdr, NlmF::empty(), message))
+        removed(self.0.change(Attempt::RemoveAddress(address), Rtm::Deladdr, NlmF::empty(), &message))
     }
 
     /// `ip rule add fwmark MARK[/MASK] [pref PRIORITY] lookup TABLE`.
@@ -215,11 +217,11 @@ impl RouteSocket {
     /// # Errors
     /// [`RouteError::NoPolicyRouting`], [`RouteError::NotPermitted`], [`RouteError::Interrupted`].
     pub fn add_rule(&mut self, rule: &PolicyRule) -> Result<Change, RouteError> {
-        if self.alike(rule)?.iter().any(|found| found.same) {
+        if self.alike(rule)?.iter().any(Alike::is_same) {
             return Ok(Change::AlreadyThere);
         }
-        let message = message::rule(rule, rule.priority);
-        self.0.change(Attempt::AddRule(*rule), Rtm::Newrule, NlmF::CREATE, message).map(|()| Change::Made)
+        let message = rules::rule(rule, rule.priority);
+        self.0.change(Attempt::AddRule(*rule), Rtm::Newrule, NlmF::CREATE, &message).map(|()| Change::Made)
     }
 
     /// Removes this rule, as often as it exists. `ip rule delete` by itself takes the first rule with this mark and
@@ -230,13 +232,14 @@ impl RouteSocket {
     /// [`RouteError::NotPermitted`], [`RouteError::Interrupted`].
     pub fn remove_rule(&mut self, rule: &PolicyRule) -> Result<Removal, RouteError> {
         let mut removal = Removal::AlreadyAbsent;
-        let there = absent_is_empty(self.alike(rule))?.iter().filter(|found| found.same).count();
+        let there = absent_is_empty(self.alike(rule))?.iter().filter(|found| found.is_same()).count();
         for _ in 0..there {
             let mut alike = absent_is_empty(self.alike(rule))?;
-            let Some(ours) = alike.iter().position(|found| found.same) else { break };
+            let Some(ours) = alike.iter().position(Alike::is_same) else { break };
             let priority = alike[ours].priority;
             for foreign in alike.drain(..ours).filter(|foreign| foreign.priority == priority) {
-                self.0.change(Attempt::AddRule(*rule), Rtm::Newrule, NlmF::CREATE, foreign.copy())?;
+                let Some(copy) = foreign.copy else { continue };
+                self.0.change(Attempt::AddRule(*rule), Rtm::Newrule, NlmF::CREATE, &copy)?;
                 self.remove_first_rule(rule, priority)?;
             }
             if self.remove_first_rule(rule, priority)? == Removal::Made {
@@ -248,8 +251,8 @@ impl RouteSocket {
 
     /// Removes the first rule at this priority that the kernel takes for this one.
     fn remove_first_rule(&mut self, rule: &PolicyRule, priority: u32) -> Result<Removal, RouteError> {
-        let message = message::rule(rule, Some(priority));
-        removed(self.0.change(Attempt::RemoveRule(*rule), Rtm::Delrule, NlmF::empty(), message))
+        let message = rules::rule(rule, Some(priority));
+        removed(self.0.change(Attempt::RemoveRule(*rule), Rtm::Delrule, NlmF::empty(), &message))
     }
 
     /// `ip route add local default dev lo table TABLE`.
@@ -263,7 +266,7 @@ impl RouteSocket {
     /// ENETDOWN while `lo` is down.
     pub fn add_local_route(&mut self, route: LocalRoute) -> Result<Change, RouteError> {
         let message = message::local_route(route, Rtprot::Boot);
-        let Err(error) = self.0.change(Attempt::AddRoute(route), Rtm::Newroute, NEW, message) else {
+        let Err(error) = self.0.change(Attempt::AddRoute(route), Rtm::Newroute, NEW, &message) else {
             return Ok(Change::Made);
         };
         if !error.says_present() {
@@ -286,7 +289,7 @@ impl RouteSocket {
             return Ok(Removal::AlreadyAbsent);
         }
         let message = message::local_route(route, Rtprot::Unspec);
-        removed(self.0.change(Attempt::RemoveRoute(route), Rtm::Delroute, NlmF::empty(), message))
+        removed(self.0.change(Attempt::RemoveRoute(route), Rtm::Delroute, NlmF::empty(), &message))
     }
 
     /// Whether this is an address of `lo`.
@@ -303,7 +306,7 @@ impl RouteSocket {
     /// # Errors
     /// [`RouteError::Interrupted`] and the transport's.
     pub fn has_rule(&mut self, rule: &PolicyRule) -> Result<bool, RouteError> {
-        Ok(absent_is_empty(self.alike(rule))?.iter().any(|found| found.same))
+        Ok(absent_is_empty(self.alike(rule))?.iter().any(Alike::is_same))
     }
 
     /// Whether this route exists, and no other one is before it.
@@ -320,7 +323,7 @@ impl RouteSocket {
     /// [`RouteError::Interrupted`] and the transport's.
     pub fn has_policy_routing(&mut self, family: Family) -> Result<bool, RouteError> {
         let attempt = Attempt::ListRules(family);
-        match self.0.dump(attempt, Rtm::Getrule, message::any_rule(family), |_| None::<()>) {
+        match self.0.dump(attempt, Rtm::Getrule, &rules::any_rule(family), |_| Ok(None::<()>)) {
             Ok(_) => Ok(true),
             Err(error) if error.says_absent() => Ok(false),
             Err(error) => Err(error),
@@ -328,11 +331,9 @@ impl RouteSocket {
     }
 
     /// The rules that the kernel takes for this one, in its order.
-    fn alike(&mut self, rule: &PolicyRule) -> Result<Vec<message::Alike>, RouteError> {
+    fn alike(&mut self, rule: &PolicyRule) -> Result<Vec<Alike>, RouteError> {
         let attempt = Attempt::ListRules(rule.family);
-        self.0.dump_bytes(attempt, Rtm::Getrule, message::any_rule(rule.family), |found| {
-            message::alike(found, rule)
-        })
+        self.0.dump(attempt, Rtm::Getrule, &rules::any_rule(rule.family), |found| rules::alike(found, rule))
     }
 
     /// The routing tables of all policy rules for packets with this mark, whatever else they ask for.
@@ -341,16 +342,15 @@ impl RouteSocket {
     /// [`RouteError::Interrupted`] and the transport's.
     pub fn tables_of_mark(&mut self, family: Family, mark: u32) -> Result<Vec<u32>, RouteError> {
         let attempt = Attempt::ListRules(family);
-        self.0.dump(attempt, Rtm::Getrule, message::any_rule(family), |found| {
-            message::table_of_mark(found, mark)
-        })
+        self.0
+            .dump(attempt, Rtm::Getrule, &rules::any_rule(family), |found| rules::table_of_mark(found, mark))
     }
 
     /// What is in the position of this route: the table's default routes of the same metric, first that counts
     /// first.
     fn default_routes(&mut self, route: LocalRoute) -> Result<Vec<FoundRoute>, RouteError> {
         let attempt = Attempt::ReadRoutes(route);
-        self.0.dump_bytes(attempt, Rtm::Getroute, message::any_route(route.family, route.table), |found| {
+        self.0.dump(attempt, Rtm::Getroute, &message::any_route(route.family, route.table), |found| {
             message::found_in_place_of(found, route)
         })
     }

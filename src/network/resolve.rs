@@ -51,7 +51,7 @@ impl RouteSocket {
     /// The transport's.
     pub fn resolve(&mut self, query: &RouteQuery) -> Result<Option<ResolvedRoute>, RouteError> {
         let attempt = Attempt::Resolve(query.destination);
-        match self.0.get(attempt, Rtm::Getroute, message::route_query(query), message::resolved) {
+        match self.0.get(attempt, Rtm::Getroute, &message::route_query(query), message::resolved) {
             Err(error) if error.says_unroutable() => Ok(None),
             result => result,
         }
@@ -62,6 +62,6 @@ impl RouteSocket {
     /// # Errors
     /// [`RouteError::Interrupted`] and the transport's.
     pub fn links(&mut self) -> Result<Vec<(u32, String)>, RouteError> {
-        self.0.dump(Attempt::ListLinks, Rtm::Getlink, message::link(0), message::index_and_name)
+        self.0.dump(Attempt::ListLinks, Rtm::Getlink, &message::link(0), message::index_and_name)
     }
 }

@@ -1,6 +1,5 @@
 //! One request, its replies, one result: the netlink conversation under [`RouteSocket`](super::RouteSocket).
 
-use std::fmt::Display;
 use std::io::{self, Cursor, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -8,14 +7,14 @@ use std::time::{Duration, Instant};
 use neli::consts::nl::{NlmF, NlmsgerrAttr};
 use neli::consts::rtnl::Rtm;
 use neli::consts::socket::{Msg, NlFamily};
-use neli::err::DeError;
-use neli::nl::{NlPayload, Nlmsghdr, NlmsghdrBuilder};
+use neli::nl::{NlPayload, Nlmsghdr};
 use neli::socket::NlSocket;
 use neli::types::{Buffer, GenlBuffer};
-use neli::{FromBytes, FromBytesWithInput, Header, Size, ToBytes};
+use neli::{FromBytes, Header};
 use nftwire::DecodeError;
 use nix::sys::socket::{NetlinkAddr, bind, connect};
 
+use super::message::Request;
 use super::{Attempt, RouteError, lock};
 
 /// The kernel's dumps fill up to this many bytes of a reader's buffer and never more (netlink_recvmsg in
@@ -31,13 +30,6 @@ const DUMP_LIMIT: Duration = Duration::from_secs(2);
 
 /// The longest pause before it is: where many change a list, one that waits longer and longer finds a quiet moment.
 const DUMP_PAUSE: Duration = Duration::from_millis(16);
-
-/// A message under construction: every builder's error fits.
-pub(super) type Encoded<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
-
-/// The fixed part of a message, its attributes after it.
-pub(super) trait Message: Size + ToBytes + FromBytesWithInput<Input = usize> {}
-impl<T: Size + ToBytes + FromBytesWithInput<Input = usize>> Message for T {}
 
 /// A NETLINK_ROUTE socket that has at most one request under way.
 ///
@@ -84,78 +76,51 @@ impl Wire {
     }
 
     /// One change: one message out, one acknowledgement in.
-    pub(super) fn change<M: Message>(
+    pub(super) fn change<const HEADER: usize>(
         &mut self,
         attempt: Attempt,
         kind: Rtm,
         flags: NlmF,
-        message: Encoded<M>,
+        request: &Request<HEADER>,
     ) -> Result<(), RouteError> {
-        self.exchange(attempt, kind, flags | NlmF::ACK, message, |_| Ok::<_, DecodeError>(None::<()>))?;
+        self.exchange(attempt, kind, flags | NlmF::ACK, request, |_| Ok(None::<()>))?;
         Ok(())
     }
 
-    /// The one object that `message` names, as `read` sees it; `None` if `read` skips it.
-    pub(super) fn get<M: Message, T>(
+    /// The one object that `request` names, as `read` sees it; `None` if `read` skips it.
+    pub(super) fn get<const HEADER: usize, T>(
         &mut self,
         attempt: Attempt,
         kind: Rtm,
-        message: Encoded<M>,
-        read: impl Fn(&M) -> Option<T>,
-    ) -> Result<Option<T>, RouteError> {
-        let read = |object: &[u8]| decode(object).map(|object| read(&object));
-        Ok(self.exchange(attempt, kind, NlmF::empty(), message, read)?.pop())
-    }
-
-    /// As [`Wire::get`], of its bytes after the message's header: to decode an object takes an allocation for each of its
-    /// attributes, and a link has forty.
-    pub(super) fn get_bytes<M: Message, T>(
-        &mut self,
-        attempt: Attempt,
-        kind: Rtm,
-        message: Encoded<M>,
+        request: &Request<HEADER>,
         read: impl Fn(&[u8]) -> Result<Option<T>, DecodeError>,
     ) -> Result<Option<T>, RouteError> {
-        Ok(self.exchange(attempt, kind, NlmF::empty(), message, read)?.pop())
+        Ok(self.exchange(attempt, kind, NlmF::empty(), request, read)?.pop())
     }
 
     /// All objects of a kind, in the kernel's order, as `read` sees them, without those that it
     /// skips. They are of one moment: a dump that something changed under is started over.
-    pub(super) fn dump<M: Message, T>(
+    pub(super) fn dump<const HEADER: usize, T>(
         &mut self,
         attempt: Attempt,
         kind: Rtm,
-        message: Encoded<M>,
-        read: impl Fn(&M) -> Option<T>,
-    ) -> Result<Vec<T>, RouteError> {
-        self.exchange(attempt, kind, NlmF::DUMP, message, |object| decode(object).map(|object| read(&object)))
-    }
-
-    /// As [`Wire::dump`], as [`Wire::get_bytes`].
-    pub(super) fn dump_bytes<M: Message, T>(
-        &mut self,
-        attempt: Attempt,
-        kind: Rtm,
-        message: Encoded<M>,
+        request: &Request<HEADER>,
         read: impl Fn(&[u8]) -> Result<Option<T>, DecodeError>,
     ) -> Result<Vec<T>, RouteError> {
-        self.exchange(attempt, kind, NlmF::DUMP, message, read)
+        self.exchange(attempt, kind, NlmF::DUMP, request, read)
     }
 
-    fn exchange<M: Message, T, E: Display>(
+    fn exchange<const HEADER: usize, T>(
         &mut self,
         attempt: Attempt,
         kind: Rtm,
         flags: NlmF,
-        message: Encoded<M>,
-        read: impl Fn(&[u8]) -> Result<Option<T>, E>,
+        request: &Request<HEADER>,
+        read: impl Fn(&[u8]) -> Result<Option<T>, DecodeError>,
     ) -> Result<Vec<T>, RouteError> {
         self.set_options(kind).map_err(|error| RouteError::Socket { attempt, error })?;
         self.sequence = self.sequence.wrapping_add(1);
-        let buffer = std::mem::take(&mut self.request);
-        self.request = message
-            .and_then(|message| encode(kind, flags | NlmF::REQUEST, self.sequence, message, buffer))
-            .map_err(|error| RouteError::Encode { attempt, error })?;
+        encode(&mut self.request, kind, flags | NlmF::REQUEST, self.sequence, request);
         let bytes = if kind == Rtm::Getaddr { SMALL_BUFFER_BYTES } else { BUFFER_BYTES };
         if self.buffer.len() < bytes {
             self.buffer = vec![0; bytes];
@@ -180,10 +145,10 @@ impl Wire {
     /// Reads up to the end of the reply, also of one that is already known to be useless: the next request
     /// would fail with EBUSY while a dump is under way. `None` is a dump whose parts are of different
     /// moments.
-    fn reply<T, E: Display>(
+    fn reply<T>(
         &mut self,
         attempt: Attempt,
-        read: impl Fn(&[u8]) -> Result<Option<T>, E>,
+        read: impl Fn(&[u8]) -> Result<Option<T>, DecodeError>,
     ) -> Result<Option<Vec<T>>, RouteError> {
         let sequence = self.sequence;
         let mut found = Vec::new();
@@ -247,24 +212,25 @@ impl Wire {
     }
 }
 
-/// What the buffer holds is dropped.
-fn encode<M: Message>(
+/// Writes the message in place of what the buffer holds.
+fn encode<const HEADER: usize>(
+    buffer: &mut Vec<u8>,
     kind: Rtm,
     flags: NlmF,
     sequence: u32,
-    message: M,
-    mut buffer: Vec<u8>,
-) -> Encoded<Vec<u8>> {
-    let message = NlmsghdrBuilder::default()
-        .nl_type(kind)
-        .nl_flags(flags)
-        .nl_seq(sequence)
-        .nl_payload(NlPayload::Payload(message))
-        .build()?;
+    request: &Request<HEADER>,
+) {
     buffer.clear();
-    let mut bytes = Cursor::new(buffer);
-    message.to_bytes(&mut bytes)?;
-    Ok(bytes.into_inner())
+    // `struct nlmsghdr`: its length is filled in below, and the port ID is the kernel's business.
+    buffer.extend_from_slice(&[0; 4]);
+    buffer.extend_from_slice(&u16::from(kind).to_ne_bytes());
+    buffer.extend_from_slice(&flags.bits().to_ne_bytes());
+    buffer.extend_from_slice(&sequence.to_ne_bytes());
+    buffer.extend_from_slice(&[0; 4]);
+    buffer.extend_from_slice(&request.header);
+    buffer.extend_from_slice(&request.attributes);
+    let length = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
+    buffer[..4].copy_from_slice(&length.to_ne_bytes());
 }
 
 /// Cuts off the first message, with its padding. Messages are cut apart here, for an acknowledgement's own
@@ -275,10 +241,6 @@ fn split_message(datagram: &[u8]) -> Option<(&[u8], &[u8])> {
         return None;
     }
     datagram.split_at_checked(length.checked_next_multiple_of(4)?)
-}
-
-pub(super) fn decode<M: Message>(object: &[u8]) -> Result<M, DeError> {
-    M::from_bytes_with_input(&mut Cursor::new(object), object.len())
 }
 
 /// A message by what its header says (`struct nlmsghdr`).

@@ -1,0 +1,208 @@
+//! The messages of rtnetlink about policy rules. Pure.
+
+use neli::consts::rtnl::{FrAct, Frattr, Frf, RtAddrFamily};
+use nftwire::{AttrWriter, DecodeError};
+
+use super::message::{Request, address_family, find_u32, native_u32, put_u32, split, writer};
+use super::{Family, PolicyRule};
+
+/// Bytes of `struct fib_rule_hdr` (linux/fib_rules.h).
+pub(super) const RULE_HEADER: usize = 12;
+
+pub(super) type RuleRequest = Request<RULE_HEADER>;
+
+/// A request for all rules of a family.
+pub(super) fn any_rule(family: Family) -> RuleRequest {
+    let mut header = [0; RULE_HEADER];
+    header[0] = address_family(family).into();
+    Request { header, attributes: Vec::new() }
+}
+
+/// The rule at this priority; without one, at a priority that the kernel picks.
+///
+/// The mask is always given: the kernel's own, where it is not, is "all bits" only for a mark other than 0.
+pub(super) fn rule(rule: &PolicyRule, priority: Option<u32>) -> RuleRequest {
+    let mut attributes = writer();
+    put_u32(&mut attributes, Frattr::Fwmark, rule.mark);
+    put_u32(&mut attributes, Frattr::Fwmask, mask(rule));
+    put_u32(&mut attributes, Frattr::Table, rule.table);
+    if let Some(priority) = priority {
+        put_u32(&mut attributes, Frattr::Priority, priority);
+    }
+    rule_to_table(rule.family, 0, attributes)
+}
+
+/// A rule that looks a routing table up, for destinations with a prefix of this many bits.
+pub(super) fn rule_to_table(family: Family, destination_bits: u8, attributes: AttrWriter) -> RuleRequest {
+    let mut header = any_rule(family).header;
+    header[1] = destination_bits;
+    header[7] = FrAct::FrActToTbl.into();
+    Request::new(header, attributes)
+}
+
+/// A policy rule that the kernel takes for ours when it is asked to remove ours.
+#[derive(Debug)]
+pub(super) struct Alike {
+    pub(super) priority: u32,
+    /// Where it does more: a request for the very same once more, at the end of those of its priority
+    pub(super) copy: Option<RuleRequest>,
+}
+
+impl Alike {
+    /// Whether it does nothing more.
+    pub(super) fn is_same(&self) -> bool {
+        self.copy.is_none()
+    }
+}
+
+/// The found rule, if removing `rule` can remove it: if it has the same family, mark, table and place. The kernel does not
+/// look at what the request leaves out, such as an interface, addresses or `not` (`rule_find` of net/core/fib_rules.c).
+///
+/// # Errors
+/// A length does not fit.
+pub(super) fn alike(found: &[u8], rule: &PolicyRule) -> Result<Option<Alike>, DecodeError> {
+    // The byte after the first four is the table's lowest.
+    let (&[family, to, from, tos, _, _, _, action, f0, f1, f2, f3], attributes) =
+        split::<RULE_HEADER>(found)?;
+    let flags = Frf::from(u32::from_ne_bytes([f0, f1, f2, f3]));
+    let all = attributes.as_bytes();
+    // Whether it has no other condition or effect, also none by an attribute that this code does not know.
+    let mut same = !flags.contains(Frf::INVERT) && (to, from, tos) == (0, 0, 0);
+    let (mut mark, mut found_mask, mut table, mut priority) = (0, 0, None, 0);
+    for attribute in attributes {
+        let attribute = attribute?;
+        match Frattr::from(attribute.kind) {
+            Frattr::Fwmark => mark = attribute.ne32()?,
+            Frattr::Fwmask => found_mask = attribute.ne32()?,
+            Frattr::Table => table = Some(attribute.ne32()?),
+            Frattr::Priority => priority = attribute.ne32()?,
+            kind => same &= is_in_every_rule(&kind, attribute.value),
+        }
+    }
+    let alike = RtAddrFamily::from(family) == address_family(rule.family)
+        && FrAct::from(action) == FrAct::FrActToTbl
+        && (mark, found_mask, table) == (rule.mark, mask(rule), Some(rule.table))
+        && rule.priority.is_none_or(|desired| desired == priority);
+    let copy = || {
+        // What else is among the flags the kernel has found out itself, such as that an interface is gone.
+        let [f0, f1, f2, f3] = u32::from(flags & Frf::INVERT).to_ne_bytes();
+        let header = [family, to, from, tos, 0, 0, 0, action, f0, f1, f2, f3];
+        Request { header, attributes: all.to_owned() }
+    };
+    Ok(alike.then(|| Alike { priority, copy: (!same).then(copy) }))
+}
+
+/// The routing table of the found rule, if it is for packets with this mark.
+///
+/// # Errors
+/// A length does not fit.
+pub(super) fn table_of_mark(found: &[u8], mark: u32) -> Result<Option<u32>, DecodeError> {
+    let (_, attributes) = split::<RULE_HEADER>(found)?;
+    let (table, found) = (find_u32(attributes, Frattr::Table)?, find_u32(attributes, Frattr::Fwmark)?);
+    Ok(table.filter(|_| found == Some(mark)))
+}
+
+/// Whether the attribute is one that every rule has, and is no condition.
+pub(super) fn is_in_every_rule(kind: &Frattr, value: &[u8]) -> bool {
+    match kind {
+        Frattr::Table | Frattr::Priority | Frattr::Protocol => true,
+        // All ones is "off".
+        Frattr::SuppressPrefixlen => native_u32(value) == Some(u32::MAX),
+        _ => false,
+    }
+}
+
+fn mask(rule: &PolicyRule) -> u32 {
+    rule.mask.unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use neli::consts::rtnl::RtTable;
+    use neli::rtnl::FibmsgBuilder;
+    use neli::types::RtBuffer;
+
+    use super::super::message::testing::{attribute, bytes, encoded};
+    use super::*;
+
+    const RULE: PolicyRule =
+        PolicyRule { family: Family::V4, mark: 0x111, mask: Some(0xfff), priority: Some(32764), table: 100 };
+
+    fn priority_if_same(found: &[u8], rule: &PolicyRule) -> Option<u32> {
+        let alike = alike(found, rule).unwrap();
+        alike.filter(Alike::is_same).map(|alike| alike.priority)
+    }
+
+    #[test]
+    fn a_request_is_what_another_encoder_makes_of_it() {
+        let same = FibmsgBuilder::default()
+            .fib_family(RtAddrFamily::Inet)
+            .fib_dst_len(0)
+            .fib_src_len(0)
+            .fib_tos(0)
+            .fib_table(RtTable::Unspec)
+            .fib_action(FrAct::FrActToTbl)
+            .rtattrs(RtBuffer::from_iter([
+                attribute(Frattr::Fwmark, 0x111_u32),
+                attribute(Frattr::Fwmask, 0xfff_u32),
+                attribute(Frattr::Table, 100_u32),
+                attribute(Frattr::Priority, 32764_u32),
+            ]));
+        assert_eq!(bytes(&rule(&RULE, Some(32764))), encoded(&same.build().unwrap()));
+    }
+
+    #[test]
+    fn rules_that_are_cut_off_are_errors() {
+        let rule = bytes(&rule(&RULE, None));
+        for length in [0, 11] {
+            assert_eq!(alike(&rule[..length], &RULE).unwrap_err(), DecodeError::MessageLength);
+            assert_eq!(table_of_mark(&rule[..length], 0x111), Err(DecodeError::MessageLength));
+        }
+        let rule = &rule[..rule.len() - 1];
+        assert_eq!(alike(rule, &RULE).unwrap_err(), DecodeError::AttributeLength);
+        assert_eq!(table_of_mark(rule, 0x111), Err(DecodeError::AttributeLength));
+    }
+
+    #[test]
+    fn a_rule_is_found_by_its_mark_alone() {
+        assert_eq!(table_of_mark(&bytes(&rule(&RULE, None)), 0x111), Ok(Some(100)));
+        assert_eq!(table_of_mark(&bytes(&rule(&RULE, None)), 0x112), Ok(None));
+        assert_eq!(table_of_mark(&bytes(&any_rule(Family::V4)), 0), Ok(None));
+    }
+
+    #[test]
+    fn a_rule_is_the_same_only_if_everything_is() {
+        let found = bytes(&rule(&RULE, Some(32764)));
+        assert_eq!(priority_if_same(&found, &RULE), Some(32764));
+        assert_eq!(priority_if_same(&found, &PolicyRule { priority: None, ..RULE }), Some(32764));
+        for other in [
+            PolicyRule { family: Family::V6, ..RULE },
+            PolicyRule { mark: 0x112, ..RULE },
+            PolicyRule { mask: None, ..RULE },
+            PolicyRule { priority: Some(32765), ..RULE },
+            PolicyRule { table: 101, ..RULE },
+        ] {
+            assert_eq!(priority_if_same(&found, &other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_rule_with_an_attribute_that_nobody_knows_is_another_rule() {
+        let with = |kind: Frattr, value: u32| {
+            let mut found = rule(&RULE, Some(32764));
+            let mut extra = AttrWriter::default();
+            put_u32(&mut extra, kind, value);
+            found.attributes.extend(extra.as_bytes());
+            found
+        };
+        let off = bytes(&with(Frattr::SuppressPrefixlen, u32::MAX));
+        assert_eq!(priority_if_same(&off, &RULE), Some(32764));
+        let on = bytes(&with(Frattr::SuppressPrefixlen, 0));
+        assert_eq!(priority_if_same(&on, &RULE), None);
+        let unknown = with(Frattr::from(999), 0);
+        assert_eq!(priority_if_same(&bytes(&unknown), &RULE), None);
+        // The kernel takes it for ours nevertheless, and a copy of it is what it is.
+        let found = alike(&bytes(&unknown), &RULE).unwrap().unwrap();
+        assert_eq!(found.copy, Some(unknown));
+    }
+}
