@@ -4,9 +4,22 @@
 use std::fs;
 use std::process::Command;
 
-use crate::harness::{Namespace, oracle, privileged, program, say, slowness};
+use crate::harness::{Namespace, oracle, privileged, program, say};
 
 const DOCS: &str = "docs";
+
+/// What the pauses and the time limits of a transcript stand for. What runs in the background writes to `$back`: it is shown when
+/// it is waited for, so that the order of lines does not depend on who is faster.
+const FUNCTIONS: &str = r#"
+shown=0
+show() { size=$(wc -c <"$back"); head -c "$size" "$back" | tail -c "+$((shown + 1))"; shown=$size; }
+until_() { tries=0; until "$@" || [ "$tries" -ge 300 ]; do sleep 0.1; tries=$((tries + 1)); done; }
+has_more() { [ "$(wc -c <"$back")" -gt "$shown" ]; }
+until_reported() { until_ has_more; show; }
+has_trace() { nft list tables | grep -q meshwire-trace; }
+until_traced() { until_ has_trace; }
+end() { until_reported; kill "$1"; wait "$1"; code=$?; show; return "$code"; }
+"#;
 
 #[test]
 fn what_the_manual_shows_is_what_comes_of_it() {
@@ -27,19 +40,40 @@ fn what_the_manual_shows_is_what_comes_of_it() {
 fn run(transcript: &str) {
     let namespace = Namespace::with_addresses(&["10.0.0.2"]);
     let (typed, shown): (Vec<_>, Vec<_>) = transcript.lines().partition(|line| line.starts_with("$ "));
-    let script: String = typed.iter().map(|line| format!("{}\n", &line[2..])).collect();
-    // What happens meanwhile takes longer on a slow machine.
-    let slow = slowness();
-    let script =
-        script.replace("sleep 1;", &format!("sleep {slow};")).replace(" 3s ", &format!(" {}s ", 3 * slow));
+    let script = event_driven(typed.iter().map(|line| &line[2..]));
+    let back = tempfile::NamedTempFile::new().unwrap();
     let path = format!("{}:{}", program().parent().unwrap().display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("exec 2>&1\n{script}")]).env("PATH", path);
+    command
+        .args(["-c", &format!("exec 2>&1\n{FUNCTIONS}{script}")])
+        .env("PATH", path)
+        .env("back", back.path());
     let output = namespace.output(&mut command, "");
     let came = String::from_utf8(output.stdout).unwrap();
     let came: Vec<_> = came.lines().collect();
     let same = came.len() == shown.len() && came.iter().zip(&shown).all(|(came, shown)| matches(came, shown));
     assert!(same, "{script}\nshown:\n{}\ncame:\n{}", shown.join("\n"), came.join("\n"));
+}
+
+/// The script of these lines, with each pause replaced by what it is meant to be long enough for: that the watch in the
+/// background reports, or that the trace there has its table. A watch ends when it has made its last report, and not by its time
+/// limit, which on a slow machine comes before that.
+fn event_driven<'l>(lines: impl Iterator<Item = &'l str>) -> String {
+    let (mut script, mut ready) = (String::new(), None);
+    for line in lines {
+        let mut line = line.replace(" 3s ", " 60s ");
+        if let Some(pause) = line.strip_prefix("sleep 1;") {
+            line = format!("{};{pause}", ready.expect("a pause is for what runs in the background"));
+        }
+        if let Some(command) = line.strip_suffix(" &") {
+            ready = Some(if command.contains("meshwire trace ") { "until_traced" } else { "until_reported" });
+            line = format!(": >\"$back\"; shown=0; {command} >\"$back\" &");
+        } else if let Some(before) = line.strip_suffix("; wait") {
+            line = format!("{before}; wait; show");
+        }
+        script += &(line.replace("; wait $!", "; end $!") + "\n");
+    }
+    script
 }
 
 /// Whether a line is what is shown, where `…` is anything.
