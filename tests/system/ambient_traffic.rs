@@ -102,7 +102,7 @@ fn replies_to_the_address_that_ztunnel_took_on_come_back() {
     }
     for ip in BOTH {
         let ztunnel = pod.proxy().marked(ZTUNNEL[0]).from(ip.peer(40_003));
-        assert_ne!(ztunnel.tcp(ip.pod(80)), straight(ip.pod(80)));
+        assert_ne!(ztunnel.briefly().tcp(ip.pod(80)), straight(ip.pod(80)));
     }
 }
 

@@ -45,7 +45,7 @@ fn raw_socket(address: IpAddr) -> OwnedFd {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let socket = socket(family, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Tcp).unwrap();
     bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(address, 0))).unwrap();
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(2)).unwrap();
+    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(20)).unwrap();
     socket
 }
 
