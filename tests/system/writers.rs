@@ -132,15 +132,17 @@ fn meshwire(args: &str) -> Command {
     command
 }
 
-/// Runs commands until the time is over; returns how many.
+/// Runs commands until the time is over, and one at least; returns how many.
 fn repeat(namespace: &Namespace, ended: &AtomicBool, command: impl Fn(usize) -> (Command, String)) -> usize {
     let mut runs = 0;
-    while !ended.load(Ordering::Relaxed) {
+    loop {
         let (mut command, input) = command(runs);
         succeeded(&namespace.output(&mut command, &input));
         runs += 1;
+        if ended.load(Ordering::Relaxed) {
+            return runs;
+        }
     }
-    runs
 }
 
 #[track_caller]
