@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::harness::nft::assert_same;
 use crate::harness::{
     Addresses, BOTH, Namespace, Outcome, Pod, V4, captured, full, intercept, network, nft, of_the_command,
-    oracle, program, say, skip,
+    oracle, program, say, settle, skip,
 };
 
 /// As Istio's injector calls its command, with all DNS captured, and the same for TPROXY.
@@ -106,8 +106,7 @@ pub(crate) fn istios_pod(tproxy: bool) -> Option<Pod> {
     for command in commands {
         ip(&pod.namespace, command);
     }
-    // The address is tentative for a moment.
-    thread::sleep(Duration::from_millis(100));
+    settle(&pod.namespace);
     Some(pod)
 }
 

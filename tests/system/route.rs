@@ -49,15 +49,8 @@ fn ip(namespace: &Namespace, family: Family, arguments: &str) -> String {
 
 /// The IPv6 addresses of `lo`, once a new one is no longer tentative; `ip` does not wait for that either.
 fn settled_addresses(namespace: &Namespace) -> String {
-    let mut listed = ip(namespace, Family::V6, "address show dev lo");
-    for _ in 0..100 {
-        if !listed.contains("tentative") {
-            break;
-        }
-        thread::sleep(Duration::from_millis(10));
-        listed = ip(namespace, Family::V6, "address show dev lo");
-    }
-    listed
+    harness::settle(namespace);
+    ip(namespace, Family::V6, "address show dev lo")
 }
 
 fn sidecar_rule(family: Family) -> PolicyRule {

@@ -22,7 +22,7 @@ mod users;
 pub(crate) use client::{Client, Outcome, captured, straight};
 pub(crate) use intercept::{ISTIO_ARGS, Intercept, intercept};
 pub(crate) use meshwire_testkit::{Namespace, link, oracle, privileged, say, skip};
-pub(crate) use network::{network, of_the_command};
+pub(crate) use network::{network, of_the_command, settle};
 pub(crate) use owner::owned_table;
 pub(crate) use pod::{Addresses, BOTH, Pod, User, V4, V6};
 pub(crate) use program::{GIVEN, program};
