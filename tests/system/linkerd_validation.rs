@@ -44,9 +44,9 @@ fn a_token_that_arrives_is_the_proof() {
     for args in ADDRESSES {
         let [_, listen, _, connect] = args;
         let started = Instant::now();
-        let output = validate(&pod, &[&["--timeout", "10s"], &args[..]].concat());
+        let output = validate(&pod, &[&["--timeout", "50s"], &args[..]].concat());
         assert_ends(&output, 0, &format!("info: a connection to {connect} was redirected to {listen}\n"));
-        assert!(started.elapsed() < Duration::from_secs(8));
+        assert!(started.elapsed() < Duration::from_secs(40));
         assert_ends(&validate(&pod, &[&["--log-level=warn"], &args[..]].concat()), 0, "");
     }
     // The proxy's own connections are not redirected.
@@ -99,7 +99,7 @@ fn rules_that_lead_elsewhere_prove_nothing() {
     let validation = TokenValidation {
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4140)),
         connect: "1.1.1.1:20001".parse().unwrap(),
-        timeout: Duration::from_secs(5),
+        timeout: Duration::from_secs(30),
     };
     // A pod for each: a command that another test starts right now holds a copy of a listener that was closed, until its exec.
     for answer in [&b""[..], b"x", &[b'0'; 100]] {
@@ -120,7 +120,8 @@ fn the_connections_of_others_prove_nothing() {
     let validation = TokenValidation {
         listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 4140)),
         connect: "1.1.1.1:20001".parse().unwrap(),
-        timeout: Duration::from_secs(2),
+        // Somebody else has to come while it lasts, on a busy machine, too.
+        timeout: Duration::from_secs(10),
     };
     thread::scope(|scope| {
         let validator = scope.spawn(|| pod.namespace.run(|| token::run(&validation)));

@@ -94,14 +94,16 @@ fn without_rules_it_ends_with_the_timeout() {
     if !harness::privileged() {
         return;
     }
-    let timeout = Duration::from_millis(1900);
+    let timeout = Duration::from_millis(4900);
     let (result, elapsed) = Namespace::new().run(|| validate(&sidecar(V4, timeout)));
     let error = result.unwrap_err();
     let RedirectCheckError::NotIntercepted { destination, attempts, last: Missed::Failed(last), .. } = &error
     else {
         panic!("{error}");
     };
-    assert_eq!((destination.to_string().as_str(), *attempts), ("127.0.0.6:15002", 2));
+    assert_eq!(destination.to_string(), "127.0.0.6:15002");
+    // One a second, and fewer where the machine is busy.
+    assert!((2..=5).contains(attempts), "{attempts}");
     assert_eq!(last.raw_os_error(), Some(nix::libc::ECONNREFUSED));
     assert!(elapsed >= timeout && elapsed < timeout + A_MOMENT, "{elapsed:?}");
     let text = format!("{error} {}", error.explanation().help.unwrap());
@@ -188,7 +190,8 @@ fn the_connections_of_others_prove_nothing() {
     }
     for tracked in [false, true] {
         let namespace = Namespace::new();
-        let timeout = Duration::from_secs(2);
+        // The strangers have to come while it lasts, on a busy machine, too.
+        let timeout = Duration::from_secs(10);
         let connect = |to: [u8; 4], port: u16| {
             namespace.run(|| TcpStream::connect(SocketAddr::from((to, port))).map(drop))
         };
