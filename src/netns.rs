@@ -138,6 +138,8 @@ pub fn in_each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
@@ -153,7 +155,11 @@ mod tests {
         let (waiting, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         in_each(&[(); 256], |()| {
             most.fetch_max(1 + waiting.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
-            thread::sleep(10 * PATIENCE);
+            // Nothing is done before there are enough of them, however long that takes on a busy machine.
+            let started = Instant::now();
+            while most.load(Ordering::Relaxed) < MOST_THREADS && started.elapsed() < Duration::from_secs(20) {
+                thread::sleep(PATIENCE);
+            }
             waiting.fetch_sub(1, Ordering::Relaxed);
         });
         assert_eq!(most.into_inner(), MOST_THREADS);
