@@ -44,7 +44,10 @@ fn a_slow_run_is_shown_on_a_terminal_also_locked_down() {
         let (succeeded, shown) = slow_run(&namespace, more, true);
         assert!(succeeded, "{more}: {shown:?}");
         let last = shown.rfind("applying: ").unwrap_or_else(|| panic!("{more}: {shown:?}"));
-        assert!(shown.contains("\r\u{1b}[Kapplying: 1 s"), "{more}: {shown:?}");
+        let (_, first) = shown.split_once("\r\u{1b}[Kapplying: ").unwrap();
+        let (seconds, _) = first.split_once(" s").unwrap();
+        // After one, or later on a busy machine.
+        assert!(seconds.parse::<u32>().is_ok_and(|seconds| seconds >= 1), "{more}: {shown:?}");
         // The line is gone before anything else is written.
         let (_, after) = shown[last..].split_once(" s").unwrap();
         assert!(
