@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -376,7 +377,7 @@ fn a_pod_cannot_pass_for_the_kubelet() {
     let Some(node) = place() else { return };
     let folder = tempfile::tempdir().unwrap();
     let kubelet = folder.path().join("k3s");
-    fs::copy("/bin/sleep", &kubelet).unwrap();
+    meshwire_testkit::copy_executable(Path::new("/bin/sleep"), &kubelet);
     let start = |namespace: &Namespace| namespace.run(|| Command::new(&kubelet).arg("60").spawn().unwrap());
     let pod = Namespace::new();
     let mut forged = start(&pod);
