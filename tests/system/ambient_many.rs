@@ -144,7 +144,7 @@ fn links_to(pods: &[Linked]) -> Vec<String> {
 }
 
 fn wait_until<T: PartialEq + Debug>(desired: &T, look: impl Fn() -> T) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let found = look();
         if found == *desired {
