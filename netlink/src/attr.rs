@@ -77,6 +77,12 @@ impl AttrWriter {
         self.words([header(6, kind), [high, low, 0, 0]]);
     }
 
+    /// A 32-bit integer in host order.
+    #[inline]
+    pub fn put_ne32(&mut self, kind: u16, value: u32) {
+        self.words([header(8, kind), value.to_ne_bytes()]);
+    }
+
     /// A 32-bit integer in network order.
     #[inline]
     pub fn put_be32(&mut self, kind: u16, value: u32) {
@@ -352,6 +358,7 @@ mod tests {
             writer.put(8, &[]);
             writer.nest(9, |writer| writer.put(10, &[1, 2, 3]));
         });
+        writer.put_ne32(11, u32::from_ne_bytes([0x12, 0x34, 0x56, 0x78]));
         let golden = "
             0500 0100 ab000000
             0600 0200 12340000
@@ -363,6 +370,7 @@ mod tests {
               0400 0800
               0c00 0980
                 0700 0a00 01020300
+            0800 0b00 12345678
         ";
         assert_bytes(writer.as_bytes(), &bytes(golden));
 
@@ -377,7 +385,7 @@ mod tests {
         let inside: Vec<_> = read[6].nested().map(Result::unwrap).collect();
         assert_eq!(inside[0], Attr { kind: 8, value: &[] });
         assert_eq!(inside[1].nested().next(), Some(Ok(Attr { kind: 10, value: &[1, 2, 3] })));
-        assert_eq!(read.len(), 7);
+        assert_eq!(read.len(), 8);
     }
 
     #[test]
