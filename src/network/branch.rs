@@ -7,15 +7,14 @@
 
 use std::net::IpAddr;
 
-use neli::consts::nl::NlmF;
-use neli::consts::rtnl::{FrAct, Frattr, Frf, RtAddrFamily, Rta, Rtm, Rtn};
-use nftwire::{AttrWriter, DecodeError};
+use neli::consts::rtnl::{Frattr, RtAddrFamily, Rta, Rtm, Rtn};
+use nftwire::DecodeError;
 
-use super::message::{self, ROUTE_HEADER, address_family, bits, find, find_u32, put_address, put_u32};
-use super::rules::{self, RULE_HEADER, RuleRequest};
-use super::{
-    Attempt, Change, Family, NEW, Removal, RouteError, RouteSocket, absent_is_empty, added, removed,
+use super::message::{
+    self, ROUTE_HEADER, address_family, bits, find, find_u32, ip_address, put_address, split, writer,
 };
+use super::rules::{self, Alike, RULE_HEADER, RuleRequest};
+use super::{Attempt, Change, Family, NEW, Removal, RouteError, RouteSocket, absent_is_empty, added};
 
 /// What AWS's plugin gives the rules of pods without such an interface.
 const TO_POD_PRIORITY: u32 = 512;
@@ -74,8 +73,9 @@ impl RouteSocket {
     /// # Errors
     /// [`RouteError::Interrupted`] and the transport's.
     pub fn branch_routes(&mut self, family: Family) -> Result<Vec<BranchRoute>, RouteError> {
-        let rules =
-            self.0.dump(Attempt::ListRules(family), Rtm::Getrule, &rules::any_rule(family), from_link);
+        let rules = self.0.dump(Attempt::ListRules(family), Rtm::Getrule, &rules::any_rule(family), |rule| {
+            from_link(rule, family)
+        });
         let rules = absent_is_empty(rules)?;
         if rules.is_empty() {
             return Ok(Vec::new());
@@ -138,30 +138,28 @@ impl RouteSocket {
         Ok(if first == Removal::Made { first } else { second })
     }
 
-    /// The kernel removes the first rule that has what is named; what has more is not ours.
     fn remove_probe_rule(
         &mut self,
         family: Family,
         address: IpAddr,
         rule: &ProbeRule<'_>,
     ) -> Result<Removal, RouteError> {
-        let found =
-            self.0.dump(Attempt::ListRules(family), Rtm::Getrule, &rules::any_rule(family), |found| {
-                Ok(is_probe_rule(found, rule)?.then_some(()))
-            });
-        if absent_is_empty(found)?.is_empty() {
-            return Ok(Removal::AlreadyAbsent);
-        }
-        let message = probe_rule(family, rule);
-        removed(self.0.change(Attempt::RemoveProbeRules(address), Rtm::Delrule, NlmF::empty(), &message))
+        let attempts =
+            [Attempt::ListRules(family), Attempt::AddProbeRules(address), Attempt::RemoveProbeRules(address)];
+        self.remove_exactly(
+            attempts,
+            family,
+            |_| probe_rule(family, rule),
+            |found| alike(found, family, rule),
+        )
     }
 }
 
-fn from_link(found: &[u8]) -> Result<Option<FromLink>, DecodeError> {
-    let (&[_, _, _, _, _, _, _, action, ..], attributes) = message::split::<RULE_HEADER>(found)?;
+fn from_link(found: &[u8], family: Family) -> Result<Option<FromLink>, DecodeError> {
+    let (header, attributes) = split(found)?;
     let table = find_u32(attributes, Frattr::Table)?.unwrap_or(0);
-    let is_own = FrAct::from(action) == FrAct::FrActToTbl && table != 0 && !SHARED_TABLES.contains(&table);
-    let link = find(attributes, Frattr::Iifname)?.and_then(text).filter(|_| is_own);
+    let is_own = rules::looks_up(header, family) && table != 0 && !SHARED_TABLES.contains(&table);
+    let link = find(attributes, Frattr::Iifname)?.filter(|_| is_own).and_then(|link| link.str().ok());
     let priority = find_u32(attributes, Frattr::Priority)?.unwrap_or(0);
     Ok(link.map(|link| FromLink { link: link.to_owned(), table, priority }))
 }
@@ -169,51 +167,53 @@ fn from_link(found: &[u8]) -> Result<Option<FromLink>, DecodeError> {
 /// The destination and the link of a route to one address. The table is compared once more: see
 /// [`found_in_place_of`](message::found_in_place_of).
 fn to_one_address(found: &[u8], family: Family, table: u32) -> Result<Option<(IpAddr, u32)>, DecodeError> {
-    let (&[of_family, to, _, _, _, _, _, kind, ..], attributes) = message::split::<ROUTE_HEADER>(found)?;
+    let (&[of_family, to, _, _, _, _, _, kind, ..], attributes) = split::<ROUTE_HEADER>(found)?;
     let is_it = RtAddrFamily::from(of_family) == address_family(family)
         && Rtn::from(kind) == Rtn::Unicast
         && find_u32(attributes, Rta::Table)? == Some(table);
-    let destination = find(attributes, Rta::Dst)?.and_then(|bytes| message::ip_address(of_family, bytes));
+    let destination = find(attributes, Rta::Dst)?.and_then(|found| ip_address(of_family, found.value));
     let address = destination.filter(|address| is_it && to == bits(*address));
     Ok(address.zip(find_u32(attributes, Rta::Oif)?))
 }
 
 fn probe_rule(family: Family, rule: &ProbeRule<'_>) -> RuleRequest {
+    /// Longer than any link's name (`IFNAMSIZ`, linux/if.h), so that the kernel refuses what is cut.
+    const LONGEST: usize = 16;
     let ProbeRule { to, from, table, priority } = *rule;
-    let mut attributes = AttrWriter::default();
-    put_u32(&mut attributes, Frattr::Table, table);
-    put_u32(&mut attributes, Frattr::Priority, priority);
+    let mut attributes = writer();
+    attributes.put_ne32(Frattr::Table.into(), table);
+    attributes.put_ne32(Frattr::Priority.into(), priority);
     if let Some(to) = to {
-        put_address(&mut attributes, Frattr::Dst, to);
+        put_address(&mut attributes, Frattr::Dst.into(), to);
     }
     if let Some(from) = from {
-        attributes.put_str(Frattr::Iifname.into(), from);
+        let name = &from.as_bytes()[..from.len().min(LONGEST)];
+        attributes.put(Frattr::Iifname.into(), &[name, b"\0"].concat());
     }
     rules::rule_to_table(family, to.map_or(0, bits), attributes)
 }
 
-/// Whether the found rule is this one, and nothing more.
-fn is_probe_rule(found: &[u8], rule: &ProbeRule<'_>) -> Result<bool, DecodeError> {
-    let (&[family, to, from, tos, _, _, _, action, f0, f1, f2, f3], attributes) =
-        message::split::<RULE_HEADER>(found)?;
-    let flags = Frf::from(u32::from_ne_bytes([f0, f1, f2, f3]));
-    let mut is_it = FrAct::from(action) == FrAct::FrActToTbl
-        && !flags.contains(Frf::INVERT)
-        && (to, from, tos) == (rule.to.map_or(0, bits), 0, 0);
-    let mut same = ProbeRule { to: None, from: None, table: 0, priority: 0 };
+/// The found rule, if removing `rule` can remove it: see [`alike`](rules::alike).
+fn alike(found: &[u8], family: Family, rule: &ProbeRule<'_>) -> Result<Option<Alike>, DecodeError> {
+    let (header @ &[of_family, to, ..], attributes) = split::<RULE_HEADER>(found)?;
+    let mut is_same = rules::is_plain(header);
+    let (mut destination, mut link, mut table, mut priority) = (None, None, 0, 0);
     for attribute in attributes {
         let attribute = attribute?;
         match Frattr::from(attribute.kind) {
-            Frattr::Dst => same.to = message::ip_address(family, attribute.value),
-            Frattr::Iifname => same.from = Some(text(attribute.value).unwrap_or_default()),
-            Frattr::Table => same.table = attribute.ne32()?,
-            Frattr::Priority => same.priority = attribute.ne32()?,
-            kind => is_it &= rules::is_in_every_rule(&kind, attribute.value),
+            Frattr::Dst => destination = Some(ip_address(of_family, attribute.value)),
+            Frattr::Iifname => link = Some(attribute.text().to_str()),
+            Frattr::Table => table = attribute.ne32()?,
+            Frattr::Priority => priority = attribute.ne32()?,
+            kind => is_same &= rules::is_in_every_rule(kind, attribute),
         }
     }
-    Ok(is_it && same == *rule)
-}
-
-fn text(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes).ok().map(|text| text.trim_end_matches('\0'))
+    // What the request does not name the kernel does not look at.
+    let is_alike = rules::looks_up(header, family)
+        && (table, priority) == (rule.table, rule.priority)
+        && rule.to.is_none_or(|address| to == bits(address) && destination == Some(Some(address)))
+        && rule.from.is_none_or(|name| link == Some(Some(name)));
+    is_same &= destination.is_some() == rule.to.is_some() && link.is_some() == rule.from.is_some();
+    is_same &= rule.to.is_some() || to == 0;
+    Ok(is_alike.then(|| Alike::new(header, attributes, priority, is_same)))
 }

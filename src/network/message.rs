@@ -1,10 +1,9 @@
-//! The messages of rtnetlink about addresses, links and routes, and what all messages consist of: requests from our types, our types
-//! from replies. Pure.
+//! Messages of rtnetlink about addresses, links and routes, and the parts that all messages share. Pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use neli::consts::rtnl::{Ifa, Ifla, RtAddrFamily, RtScope, Rta, Rtn, Rtprot};
-use nftwire::{AttrReader, AttrWriter, DecodeError};
+use nftwire::{Attr, AttrReader, AttrWriter, DecodeError};
 
 use super::{Family, FoundRoute, InterfaceAddress, LocalRoute, ResolvedRoute, RouteQuery};
 
@@ -32,6 +31,7 @@ pub(super) struct Request<const HEADER: usize> {
 
 impl<const HEADER: usize> Request<HEADER> {
     pub(super) fn new(header: [u8; HEADER], attributes: AttrWriter) -> Self {
+        debug_assert_eq!(attributes.overflow(), None, "only names have no fixed length, and they are cut");
         Self { header, attributes: attributes.into_buffer() }
     }
 }
@@ -43,7 +43,7 @@ pub(super) type RouteRequest = Request<ROUTE_HEADER>;
 /// The header of a received object, and its attributes.
 ///
 /// # Errors
-/// It is shorter than the header.
+/// The object is shorter than its header.
 pub(super) fn split<const HEADER: usize>(
     object: &[u8],
 ) -> Result<(&[u8; HEADER], AttrReader<'_>), DecodeError> {
@@ -51,40 +51,35 @@ pub(super) fn split<const HEADER: usize>(
     Ok((header, AttrReader::new(attributes)))
 }
 
-/// The value of the attribute of this kind.
+/// The first attribute of this kind. What follows it is not checked.
 ///
 /// # Errors
-/// A length does not fit.
-pub(super) fn find(attributes: AttrReader<'_>, kind: impl Into<u16>) -> Result<Option<&[u8]>, DecodeError> {
+/// An attribute's length is wrong.
+pub(super) fn find(
+    mut attributes: AttrReader<'_>,
+    kind: impl Into<u16>,
+) -> Result<Option<Attr<'_>>, DecodeError> {
     let kind = kind.into();
-    for attribute in attributes {
-        let attribute = attribute?;
-        if attribute.kind == kind {
-            return Ok(Some(attribute.value));
-        }
-    }
-    Ok(None)
+    attributes.find(|attribute| !matches!(attribute, Ok(other) if other.kind != kind)).transpose()
 }
 
-/// As [`find`], of an integer in host order.
+/// The value of the first attribute of this kind, an integer in host order.
+///
+/// # Errors
+/// An attribute's length is wrong.
 pub(super) fn find_u32(attributes: AttrReader<'_>, kind: impl Into<u16>) -> Result<Option<u32>, DecodeError> {
-    Ok(find(attributes, kind)?.and_then(native_u32))
+    find(attributes, kind)?.map(|attribute| attribute.ne32()).transpose()
 }
 
-/// Room for the attributes of any request but those that name a link.
+/// Room for the attributes of the longest request.
 pub(super) fn writer() -> AttrWriter {
     AttrWriter::with_buffer(Vec::with_capacity(64))
 }
 
-/// An integer in host order.
-pub(super) fn put_u32(writer: &mut AttrWriter, kind: impl Into<u16>, value: u32) {
-    writer.put(kind.into(), &value.to_ne_bytes());
-}
-
-pub(super) fn put_address(writer: &mut AttrWriter, kind: impl Into<u16>, address: IpAddr) {
+pub(super) fn put_address(writer: &mut AttrWriter, kind: u16, address: IpAddr) {
     match address {
-        IpAddr::V4(address) => writer.put(kind.into(), &address.octets()),
-        IpAddr::V6(address) => writer.put(kind.into(), &address.octets()),
+        IpAddr::V4(address) => writer.put(kind, &address.octets()),
+        IpAddr::V6(address) => writer.put(kind, &address.octets()),
     }
 }
 
@@ -97,8 +92,8 @@ pub(super) fn any_address() -> AddressRequest {
 /// which the kernel skips on `lo` (`nodad` would show for as long as the address exists).
 pub(super) fn loopback_address(address: Ipv6Addr) -> AddressRequest {
     let mut attributes = writer();
-    attributes.put(u16::from(Ifa::Local), &address.octets());
-    attributes.put(u16::from(Ifa::Address), &address.octets());
+    attributes.put(Ifa::Local.into(), &address.octets());
+    attributes.put(Ifa::Address.into(), &address.octets());
     let [i0, i1, i2, i3] = LOOPBACK_INDEX.to_ne_bytes();
     let scope = u8::from(RtScope::Universe);
     Request::new([u8::from(RtAddrFamily::Inet6), 128, 0, scope, i0, i1, i2, i3], attributes)
@@ -108,22 +103,22 @@ pub(super) fn loopback_address(address: Ipv6Addr) -> AddressRequest {
 /// IFA_LOCAL out where there is none.
 ///
 /// # Errors
-/// A length does not fit.
+/// The object is cut off, or an attribute's length is wrong.
 pub(super) fn interface_address(object: &[u8]) -> Result<Option<InterfaceAddress>, DecodeError> {
     let (&[family, _, _, _, i0, i1, i2, i3], attributes) = split::<ADDRESS_HEADER>(object)?;
-    let bytes = match find(attributes, Ifa::Local)? {
+    let found = match find(attributes, Ifa::Local)? {
         None => find(attributes, Ifa::Address)?,
         local => local,
     };
-    let address = bytes.and_then(|bytes| ip_address(family, bytes));
+    let address = found.and_then(|found| ip_address(family, found.value));
     Ok(address.map(|address| InterfaceAddress { index: u32::from_ne_bytes([i0, i1, i2, i3]), address }))
 }
 
-/// An address of a family that has such; nothing where there are too few bytes for it.
+/// An IPv4 or IPv6 address; `None` for another family or a wrong length.
 pub(super) fn ip_address(family: u8, bytes: &[u8]) -> Option<IpAddr> {
     match RtAddrFamily::from(family) {
-        RtAddrFamily::Inet => Some(IpAddr::from(Ipv4Addr::from(*bytes.first_chunk()?))),
-        RtAddrFamily::Inet6 => Some(IpAddr::from(Ipv6Addr::from(*bytes.first_chunk()?))),
+        RtAddrFamily::Inet => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        RtAddrFamily::Inet6 => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
         _ => None,
     }
 }
@@ -135,47 +130,50 @@ pub(super) fn link(index: u32) -> LinkRequest {
     Request { header, attributes: Vec::new() }
 }
 
+/// The link's index and name.
+///
 /// # Errors
-/// A length does not fit.
+/// The object is cut off, or an attribute's length is wrong.
 pub(super) fn index_and_name(link: &[u8]) -> Result<Option<(u32, String)>, DecodeError> {
     let (&[_, _, _, _, i0, i1, i2, i3, ..], attributes) = split::<LINK_HEADER>(link)?;
     let name = find(attributes, Ifla::Ifname)?;
     Ok(name.map(|name| (u32::from_ne_bytes([i0, i1, i2, i3]), text(name))))
 }
 
+/// The link's name, if its other side is in another namespace.
+///
 /// # Errors
-/// A length does not fit.
+/// The object is cut off, or an attribute's length is wrong.
 pub(super) fn name_if_peer_elsewhere(link: &[u8]) -> Result<Option<String>, DecodeError> {
     let (_, attributes) = split::<LINK_HEADER>(link)?;
     let is_elsewhere = find(attributes, Ifla::LinkNetnsid)?.is_some();
     Ok(find(attributes, Ifla::Ifname)?.filter(|_| is_elsewhere).map(text))
 }
 
-/// A name without the NUL at its end.
-fn text(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).trim_end_matches('\0').to_owned()
+fn text(name: Attr<'_>) -> String {
+    String::from_utf8_lossy(name.text().as_bytes()).into_owned()
 }
 
 /// Whether the link does without IPv6 by its setting `disable_ipv6`; `None` where the kernel has no IPv6 at all.
 ///
 /// # Errors
-/// A length does not fit.
+/// The object is cut off, or an attribute's length is wrong.
 pub(super) fn disables_ipv6(link: &[u8]) -> Result<Option<bool>, DecodeError> {
     let (_, mut attributes) = split::<LINK_HEADER>(link)?;
     for kind in [u16::from(Ifla::AfSpec), u8::from(RtAddrFamily::Inet6).into()] {
-        let Some(nested) = find(attributes, kind)? else { return Ok(None) };
-        attributes = AttrReader::new(nested);
+        let Some(list) = find(attributes, kind)? else { return Ok(None) };
+        attributes = list.nested();
     }
-    let settings = find(attributes, IFLA_INET6_CONF)?;
-    let disabled =
-        settings.and_then(|settings| settings.get(4 * DEVCONF_DISABLE_IPV6..)).and_then(native_u32);
-    Ok(disabled.map(|disabled| disabled != 0))
+    // A kernel may know fewer settings, or more.
+    let settings = find(attributes, IFLA_INET6_CONF)?.map(|settings| settings.value.as_chunks().0);
+    let disabled = settings.and_then(|settings| settings.get(DEVCONF_DISABLE_IPV6).copied());
+    Ok(disabled.map(|disabled| i32::from_ne_bytes(disabled) != 0))
 }
 
 /// A request for all routes of a family and table.
 pub(super) fn any_route(family: Family, table: u32) -> RouteRequest {
     let mut attributes = writer();
-    put_u32(&mut attributes, Rta::Table, table);
+    attributes.put_ne32(Rta::Table.into(), table);
     let mut header = [0; ROUTE_HEADER];
     header[0] = address_family(family).into();
     Request::new(header, attributes)
@@ -189,9 +187,9 @@ pub(super) fn local_route(route: LocalRoute, protocol: Rtprot) -> RouteRequest {
         Family::V6 => RtScope::Universe,
     };
     let mut attributes = writer();
-    put_u32(&mut attributes, Rta::Table, route.table);
-    put_u32(&mut attributes, Rta::Oif, LOOPBACK_INDEX);
-    put_u32(&mut attributes, Rta::Priority, metric(route.family));
+    attributes.put_ne32(Rta::Table.into(), route.table);
+    attributes.put_ne32(Rta::Oif.into(), LOOPBACK_INDEX);
+    attributes.put_ne32(Rta::Priority.into(), metric(route.family));
     let family = address_family(route.family).into();
     let header = [family, 0, 0, 0, 0, protocol.into(), scope.into(), Rtn::Local.into(), 0, 0, 0, 0];
     Request::new(header, attributes)
@@ -203,16 +201,16 @@ const RTA_UID: u16 = 25;
 /// `ip route get`: what the kernel does with a packet such as this.
 pub(super) fn route_query(query: &RouteQuery) -> RouteRequest {
     let mut attributes = writer();
-    put_address(&mut attributes, Rta::Dst, query.destination);
-    put_u32(&mut attributes, Rta::Mark, query.mark);
+    put_address(&mut attributes, Rta::Dst.into(), query.destination);
+    attributes.put_ne32(Rta::Mark.into(), query.mark);
     if let Some(source) = query.source {
-        put_address(&mut attributes, Rta::Src, source);
+        put_address(&mut attributes, Rta::Src.into(), source);
     }
     if let Some(input) = query.input {
-        put_u32(&mut attributes, Rta::Iif, input);
+        attributes.put_ne32(Rta::Iif.into(), input);
     }
     if let Some(uid) = query.uid {
-        put_u32(&mut attributes, RTA_UID, uid);
+        attributes.put_ne32(RTA_UID, uid);
     }
     let mut header = [0; ROUTE_HEADER];
     header[0] = address_family(Family::of(query.destination)).into();
@@ -224,15 +222,16 @@ pub(super) fn route_query(query: &RouteQuery) -> RouteRequest {
 /// The route that the kernel found.
 ///
 /// # Errors
-/// A length does not fit.
+/// The object is cut off, or an attribute's length is wrong.
 pub(super) fn resolved(found: &[u8]) -> Result<Option<ResolvedRoute>, DecodeError> {
     let (&[family, _, _, _, _, _, _, kind, ..], attributes) = split::<ROUTE_HEADER>(found)?;
     let source = match find(attributes, Rta::Prefsrc)? {
         None => find(attributes, Rta::Src)?,
         preferred => preferred,
     };
+    let source = source.and_then(|source| ip_address(family, source.value));
     let output = find_u32(attributes, Rta::Oif)?.unwrap_or(0);
-    Ok(Some(ResolvedRoute { kind, output, source: source.and_then(|bytes| ip_address(family, bytes)) }))
+    Ok(Some(ResolvedRoute { kind, output, source }))
 }
 
 /// What a route gets that is added without a metric: the best one, and IP6_RT_PRIO_USER.
@@ -247,7 +246,7 @@ fn metric(family: Family) -> u32 {
 /// kernel without IPv6 replies with the routes of IPv4.
 ///
 /// # Errors
-/// A length does not fit.
+/// The object is cut off, or an attribute's length is wrong.
 pub(super) fn found_in_place_of(found: &[u8], route: LocalRoute) -> Result<Option<FoundRoute>, DecodeError> {
     let (&[family, to, from, tos, _, _, _, kind, ..], attributes) = split::<ROUTE_HEADER>(found)?;
     let (mut table, mut priority, mut device) = (None, 0, None);
@@ -284,10 +283,6 @@ pub(super) fn address_family(family: Family) -> RtAddrFamily {
 /// The length of a prefix that is one address.
 pub(super) fn bits(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
-}
-
-pub(super) fn native_u32(bytes: &[u8]) -> Option<u32> {
-    bytes.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
 #[cfg(test)]
@@ -359,10 +354,9 @@ mod tests {
                 attribute(Rta::Priority, 1024_u32),
             ]));
         assert_eq!(bytes(&local_route(ROUTE, Rtprot::Boot)), encoded(&route.build().unwrap()));
-        let source = "10.0.0.1".parse().unwrap();
         let query = RouteQuery {
             destination: SIX.into(),
-            source: Some(source),
+            source: Some(Ipv6Addr::LOCALHOST.into()),
             input: Some(3),
             mark: 9,
             uid: Some(1000),
@@ -370,7 +364,7 @@ mod tests {
         let get = RtmsgBuilder::default()
             .rtm_family(RtAddrFamily::Inet6)
             .rtm_dst_len(128)
-            .rtm_src_len(32)
+            .rtm_src_len(128)
             .rtm_tos(0)
             .rtm_table(RtTable::Unspec)
             .rtm_protocol(Rtprot::Unspec)
@@ -379,7 +373,7 @@ mod tests {
             .rtattrs(RtBuffer::from_iter([
                 attribute(Rta::Dst, SIX.octets()),
                 attribute(Rta::Mark, 9_u32),
-                attribute(Rta::Src, [10_u8, 0, 0, 1]),
+                attribute(Rta::Src, Ipv6Addr::LOCALHOST.octets()),
                 attribute(Rta::Iif, 3_u32),
                 attribute(Rta::from(RTA_UID), 1000_u32),
             ]));

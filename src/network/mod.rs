@@ -21,7 +21,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use neli::consts::nl::NlmF;
 use neli::consts::rtnl::{Rtm, Rtprot};
 
-use rules::Alike;
+use nftwire::DecodeError;
+use rules::{Alike, RuleRequest};
 use wire::Wire;
 
 pub use branch::BranchRoute;
@@ -224,35 +225,50 @@ impl RouteSocket {
         self.0.change(Attempt::AddRule(*rule), Rtm::Newrule, NlmF::CREATE, &message).map(|()| Change::Made)
     }
 
-    /// Removes this rule, as often as it exists. `ip rule delete` by itself takes the first rule with this mark and
-    /// table, also one that asks for an interface or an address besides. So one of those that is before ours gets a copy
-    /// after it and goes then, which changes nothing but their order.
+    /// Removes this rule, as often as it exists, and none that has further conditions: `ip rule delete` by itself takes the
+    /// first rule with this mark and table.
     ///
     /// # Errors
     /// [`RouteError::NotPermitted`], [`RouteError::Interrupted`].
     pub fn remove_rule(&mut self, rule: &PolicyRule) -> Result<Removal, RouteError> {
+        let attempts = [Attempt::ListRules(rule.family), Attempt::AddRule(*rule), Attempt::RemoveRule(*rule)];
+        let request = |priority| rules::rule(rule, Some(priority));
+        self.remove_exactly(attempts, rule.family, request, |found| rules::alike(found, rule))
+    }
+
+    /// Removes a rule, as often as it exists. The kernel removes the first rule that has what the request names. So a rule
+    /// before ours that has more gets a copy after ours, and goes then, which changes nothing but their order.
+    fn remove_exactly(
+        &mut self,
+        [list, add, remove]: [Attempt; 3],
+        family: Family,
+        request: impl Fn(u32) -> RuleRequest,
+        alike: impl Fn(&[u8]) -> Result<Option<Alike>, DecodeError>,
+    ) -> Result<Removal, RouteError> {
+        let alike = |wire: &mut Wire| {
+            absent_is_empty(wire.dump(list, Rtm::Getrule, &rules::any_rule(family), &alike))
+        };
         let mut removal = Removal::AlreadyAbsent;
-        let there = absent_is_empty(self.alike(rule))?.iter().filter(|found| found.is_same()).count();
+        let there = alike(&mut self.0)?.iter().filter(|found| found.is_same()).count();
         for _ in 0..there {
-            let mut alike = absent_is_empty(self.alike(rule))?;
+            let mut alike = alike(&mut self.0)?;
             let Some(ours) = alike.iter().position(Alike::is_same) else { break };
             let priority = alike[ours].priority;
+            let request = request(priority);
+            let remove_first =
+                |wire: &mut Wire| removed(wire.change(remove, Rtm::Delrule, NlmF::empty(), &request));
             for foreign in alike.drain(..ours).filter(|foreign| foreign.priority == priority) {
-                let Some(copy) = foreign.copy else { continue };
-                self.0.change(Attempt::AddRule(*rule), Rtm::Newrule, NlmF::CREATE, &copy)?;
-                self.remove_first_rule(rule, priority)?;
+                // One that cannot be removed needs no copy: the kernel refuses to remove what is behind it.
+                if let Some(copy) = foreign.copy.filter(|_| !foreign.is_permanent) {
+                    self.0.change(add, Rtm::Newrule, NlmF::CREATE, &copy)?;
+                }
+                remove_first(&mut self.0)?;
             }
-            if self.remove_first_rule(rule, priority)? == Removal::Made {
+            if remove_first(&mut self.0)? == Removal::Made {
                 removal = Removal::Made;
             }
         }
         Ok(removal)
-    }
-
-    /// Removes the first rule at this priority that the kernel takes for this one.
-    fn remove_first_rule(&mut self, rule: &PolicyRule, priority: u32) -> Result<Removal, RouteError> {
-        let message = rules::rule(rule, Some(priority));
-        removed(self.0.change(Attempt::RemoveRule(*rule), Rtm::Delrule, NlmF::empty(), &message))
     }
 
     /// `ip route add local default dev lo table TABLE`.

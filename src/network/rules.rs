@@ -1,9 +1,9 @@
 //! The messages of rtnetlink about policy rules. Pure.
 
 use neli::consts::rtnl::{FrAct, Frattr, Frf, RtAddrFamily};
-use nftwire::{AttrWriter, DecodeError};
+use nftwire::{Attr, AttrReader, AttrWriter, DecodeError};
 
-use super::message::{Request, address_family, find_u32, native_u32, put_u32, split, writer};
+use super::message::{Request, address_family, find_u32, split, writer};
 use super::{Family, PolicyRule};
 
 /// Bytes of `struct fib_rule_hdr` (linux/fib_rules.h).
@@ -23,16 +23,16 @@ pub(super) fn any_rule(family: Family) -> RuleRequest {
 /// The mask is always given: the kernel's own, where it is not, is "all bits" only for a mark other than 0.
 pub(super) fn rule(rule: &PolicyRule, priority: Option<u32>) -> RuleRequest {
     let mut attributes = writer();
-    put_u32(&mut attributes, Frattr::Fwmark, rule.mark);
-    put_u32(&mut attributes, Frattr::Fwmask, mask(rule));
-    put_u32(&mut attributes, Frattr::Table, rule.table);
+    attributes.put_ne32(Frattr::Fwmark.into(), rule.mark);
+    attributes.put_ne32(Frattr::Fwmask.into(), mask(rule));
+    attributes.put_ne32(Frattr::Table.into(), rule.table);
     if let Some(priority) = priority {
-        put_u32(&mut attributes, Frattr::Priority, priority);
+        attributes.put_ne32(Frattr::Priority.into(), priority);
     }
     rule_to_table(rule.family, 0, attributes)
 }
 
-/// A rule that looks a routing table up, for destinations with a prefix of this many bits.
+/// A rule that looks up a routing table, for destinations with a prefix of this many bits.
 pub(super) fn rule_to_table(family: Family, destination_bits: u8, attributes: AttrWriter) -> RuleRequest {
     let mut header = any_rule(family).header;
     header[1] = destination_bits;
@@ -44,30 +44,62 @@ pub(super) fn rule_to_table(family: Family, destination_bits: u8, attributes: At
 #[derive(Debug)]
 pub(super) struct Alike {
     pub(super) priority: u32,
-    /// Where it does more: a request for the very same once more, at the end of those of its priority
+    /// The kernel never removes it (`FIB_RULE_PERMANENT`)
+    pub(super) is_permanent: bool,
+    /// If the rule has further conditions or effects: a request that adds it again, after the others of its priority
     pub(super) copy: Option<RuleRequest>,
 }
 
 impl Alike {
-    /// Whether it does nothing more.
+    /// Whether the rule is exactly ours.
     pub(super) fn is_same(&self) -> bool {
         self.copy.is_none()
     }
+
+    pub(super) fn new(
+        header: &[u8; RULE_HEADER],
+        attributes: AttrReader<'_>,
+        priority: u32,
+        is_same: bool,
+    ) -> Self {
+        let &[family, to, from, tos, _, _, _, action, ..] = header;
+        let copy = || {
+            // The other flags report state, such as a missing interface.
+            let [f0, f1, f2, f3] = u32::from(flags(header) & (Frf::INVERT | Frf::FIND_SADDR)).to_ne_bytes();
+            let header = [family, to, from, tos, 0, 0, 0, action, f0, f1, f2, f3];
+            Request { header, attributes: attributes.as_bytes().to_owned() }
+        };
+        let is_permanent = flags(header).contains(Frf::PERMANENT);
+        Self { priority, is_permanent, copy: (!is_same).then(copy) }
+    }
+}
+
+/// Whether the header has no condition besides the destination's length.
+pub(super) fn is_plain(header: &[u8; RULE_HEADER]) -> bool {
+    let &[_, _, from, tos, ..] = header;
+    (from, tos) == (0, 0) && !flags(header).contains(Frf::INVERT)
+}
+
+/// Whether it is a rule of this family that looks up a routing table.
+pub(super) fn looks_up(header: &[u8; RULE_HEADER], family: Family) -> bool {
+    let &[found, _, _, _, _, _, _, action, ..] = header;
+    RtAddrFamily::from(found) == address_family(family) && FrAct::from(action) == FrAct::FrActToTbl
+}
+
+fn flags(&[_, _, _, _, _, _, _, _, f0, f1, f2, f3]: &[u8; RULE_HEADER]) -> Frf {
+    Frf::from(u32::from_ne_bytes([f0, f1, f2, f3]))
 }
 
 /// The found rule, if removing `rule` can remove it: if it has the same family, mark, table and place. The kernel does not
 /// look at what the request leaves out, such as an interface, addresses or `not` (`rule_find` of net/core/fib_rules.c).
 ///
 /// # Errors
-/// A length does not fit.
+/// The object is cut off, or an attribute's length is wrong.
 pub(super) fn alike(found: &[u8], rule: &PolicyRule) -> Result<Option<Alike>, DecodeError> {
-    // The byte after the first four is the table's lowest.
-    let (&[family, to, from, tos, _, _, _, action, f0, f1, f2, f3], attributes) =
-        split::<RULE_HEADER>(found)?;
-    let flags = Frf::from(u32::from_ne_bytes([f0, f1, f2, f3]));
-    let all = attributes.as_bytes();
+    let (header, attributes) = split(found)?;
     // Whether it has no other condition or effect, also none by an attribute that this code does not know.
-    let mut same = !flags.contains(Frf::INVERT) && (to, from, tos) == (0, 0, 0);
+    let mut is_same = is_plain(header) && header[1] == 0;
+    // The header's byte for the table cannot hold every table.
     let (mut mark, mut found_mask, mut table, mut priority) = (0, 0, None, 0);
     for attribute in attributes {
         let attribute = attribute?;
@@ -76,38 +108,31 @@ pub(super) fn alike(found: &[u8], rule: &PolicyRule) -> Result<Option<Alike>, De
             Frattr::Fwmask => found_mask = attribute.ne32()?,
             Frattr::Table => table = Some(attribute.ne32()?),
             Frattr::Priority => priority = attribute.ne32()?,
-            kind => same &= is_in_every_rule(&kind, attribute.value),
+            kind => is_same &= is_in_every_rule(kind, attribute),
         }
     }
-    let alike = RtAddrFamily::from(family) == address_family(rule.family)
-        && FrAct::from(action) == FrAct::FrActToTbl
+    let is_alike = looks_up(header, rule.family)
         && (mark, found_mask, table) == (rule.mark, mask(rule), Some(rule.table))
         && rule.priority.is_none_or(|desired| desired == priority);
-    let copy = || {
-        // What else is among the flags the kernel has found out itself, such as that an interface is gone.
-        let [f0, f1, f2, f3] = u32::from(flags & Frf::INVERT).to_ne_bytes();
-        let header = [family, to, from, tos, 0, 0, 0, action, f0, f1, f2, f3];
-        Request { header, attributes: all.to_owned() }
-    };
-    Ok(alike.then(|| Alike { priority, copy: (!same).then(copy) }))
+    Ok(is_alike.then(|| Alike::new(header, attributes, priority, is_same)))
 }
 
 /// The routing table of the found rule, if it is for packets with this mark.
 ///
 /// # Errors
-/// A length does not fit.
+/// The object is cut off, or an attribute's length is wrong.
 pub(super) fn table_of_mark(found: &[u8], mark: u32) -> Result<Option<u32>, DecodeError> {
     let (_, attributes) = split::<RULE_HEADER>(found)?;
-    let (table, found) = (find_u32(attributes, Frattr::Table)?, find_u32(attributes, Frattr::Fwmark)?);
-    Ok(table.filter(|_| found == Some(mark)))
+    let (table, found_mark) = (find_u32(attributes, Frattr::Table)?, find_u32(attributes, Frattr::Fwmark)?);
+    Ok(table.filter(|_| found_mark == Some(mark)))
 }
 
 /// Whether the attribute is one that every rule has, and is no condition.
-pub(super) fn is_in_every_rule(kind: &Frattr, value: &[u8]) -> bool {
+pub(super) fn is_in_every_rule(kind: Frattr, attribute: Attr<'_>) -> bool {
     match kind {
         Frattr::Table | Frattr::Priority | Frattr::Protocol => true,
         // All ones is "off".
-        Frattr::SuppressPrefixlen => native_u32(value) == Some(u32::MAX),
+        Frattr::SuppressPrefixlen => attribute.ne32() == Ok(u32::MAX),
         _ => false,
     }
 }
@@ -191,7 +216,7 @@ mod tests {
         let with = |kind: Frattr, value: u32| {
             let mut found = rule(&RULE, Some(32764));
             let mut extra = AttrWriter::default();
-            put_u32(&mut extra, kind, value);
+            extra.put_ne32(kind.into(), value);
             found.attributes.extend(extra.as_bytes());
             found
         };
@@ -203,6 +228,27 @@ mod tests {
         assert_eq!(priority_if_same(&bytes(&unknown), &RULE), None);
         // The kernel takes it for ours nevertheless, and a copy of it is what it is.
         let found = alike(&bytes(&unknown), &RULE).unwrap().unwrap();
-        assert_eq!(found.copy, Some(unknown));
+        assert_eq!(found.copy, Some(unknown.clone()));
+        // With the flags that are a user's, and not those that are the kernel's (FIB_RULE_UNRESOLVED).
+        for (flag, copied, is_permanent) in
+            [(0x1_u32, 0_u32, true), (0x2, 0x2, false), (0x4, 0, false), (0x10000, 0x10000, false)]
+        {
+            let with = |flags: u32| {
+                let mut flagged = unknown.clone();
+                flagged.header[8..].copy_from_slice(&flags.to_ne_bytes());
+                flagged
+            };
+            let found = alike(&bytes(&with(flag)), &RULE).unwrap().unwrap();
+            assert_eq!((found.copy, found.is_permanent), (Some(with(copied)), is_permanent), "{flag:#x}");
+        }
+    }
+
+    proptest::proptest! {
+        /// The kernel sends no such thing; a reader neither panics nor takes it for a rule of ours.
+        #[test]
+        fn any_bytes_are_read(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..100)) {
+            assert!(!alike(&bytes, &RULE).is_ok_and(|found| found.is_some()));
+            let _ = table_of_mark(&bytes, 0x111);
+        }
     }
 }

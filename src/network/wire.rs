@@ -151,7 +151,7 @@ impl Wire {
         read: impl Fn(&[u8]) -> Result<Option<T>, DecodeError>,
     ) -> Result<Option<Vec<T>>, RouteError> {
         let sequence = self.sequence;
-        let mut found = Vec::new();
+        let mut found = Ok(Vec::new());
         let mut interrupted = false;
         loop {
             let datagram = self.receive(attempt)?;
@@ -168,10 +168,15 @@ impl Wire {
                 }
                 interrupted |= head.flags.contains(NlmF::DUMP_INTR);
                 if let Some(object) = head.object {
-                    found.extend(read(object).map_err(|error| malformed(error.to_string()))?);
+                    if let Ok(list) = &mut found {
+                        match read(object) {
+                            Ok(one) => list.extend(one),
+                            Err(error) => found = Err(malformed(error.to_string())),
+                        }
+                    }
                     // One object that was asked for is the whole reply; those of a dump are parts of one.
                     if !head.flags.contains(NlmF::MULTI) {
-                        return Ok(Some(found));
+                        return found.map(Some);
                     }
                     continue;
                 }
@@ -186,7 +191,7 @@ impl Wire {
                         return Err(refused(attempt, *end.error(), end.ext_ack()));
                     }
                     NlPayload::Ack(_) | NlPayload::Empty | NlPayload::DumpExtAck(_) => {
-                        return Ok((!interrupted).then_some(found));
+                        return found.map(|found| (!interrupted).then_some(found));
                     }
                 }
             }
@@ -286,6 +291,12 @@ pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::R
 
 #[cfg(test)]
 mod tests {
+    use neli::ToBytes;
+    use neli::consts::rtnl::RtAddrFamily;
+    use neli::nl::NlmsghdrBuilder;
+    use neli::rtnl::IfinfomsgBuilder;
+
+    use super::super::message;
     use super::*;
 
     #[test]
@@ -300,6 +311,22 @@ mod tests {
         datagram[..4].copy_from_slice(&u32::MAX.to_ne_bytes());
         assert!(split_message(&datagram).is_none());
         assert!(split_message(&[16, 0]).is_none());
+    }
+
+    #[test]
+    fn a_message_is_what_another_encoder_makes_of_it() {
+        let link = IfinfomsgBuilder::default().ifi_family(RtAddrFamily::Unspecified).ifi_index(7);
+        let message = NlmsghdrBuilder::default()
+            .nl_type(Rtm::Getlink)
+            .nl_flags(NlmF::REQUEST | NlmF::DUMP)
+            .nl_seq(9)
+            .nl_payload(NlPayload::Payload(link.build().unwrap()));
+        let mut expected = Cursor::new(Vec::new());
+        message.build().unwrap().to_bytes(&mut expected).unwrap();
+        // What an earlier request was is gone.
+        let mut written = vec![1; 100];
+        encode(&mut written, Rtm::Getlink, NlmF::REQUEST | NlmF::DUMP, 9, &message::link(7));
+        assert_eq!(written, expected.into_inner());
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::thread;
 use std::time::Duration;
 
 use meshwire::network::{
-    Change, Family, FoundRoute, InterfaceAddress, LocalRoute, PolicyRule, Removal, RouteError, RouteSocket,
+    BranchRoute, Change, Family, FoundRoute, InterfaceAddress, LocalRoute, PolicyRule, Removal, RouteError,
+    RouteSocket,
 };
 
 use nix::errno::Errno;
@@ -196,6 +197,65 @@ fn a_foreign_rule_in_the_same_place_survives_ours() {
 }
 
 /// Whoever may change the network could send replies of its own, or fill the queue.
+/// As above, for the rules of probes: each has one in the same place before it, and each of those stays.
+#[test]
+fn a_foreign_rule_in_the_place_of_a_probes_rule_survives_it() {
+    if !harness::privileged() {
+        return;
+    }
+    for (family, address) in [(Family::V4, "10.1.2.3"), (Family::V6, "fd00::3")] {
+        let namespace = Namespace::new();
+        for selector in [
+            format!("to {address} fwmark 7 pref 512 lookup 77"),
+            "iif eni1 uidrange 5-6 pref 1535 lookup local".into(),
+        ] {
+            ip(&namespace, family, &format!("rule add {selector}"));
+        }
+        let before = ip(&namespace, family, "rule");
+        let branch =
+            BranchRoute { address: address.parse().unwrap(), link: "eni1".into(), table: 77, priority: 1536 };
+        let added = branch.clone();
+        assert_eq!(
+            with_socket(&namespace, move |socket| socket.add_branch_rules(&added)).unwrap(),
+            Change::Made
+        );
+        let length = if family == Family::V4 { 32 } else { 128 };
+        let ours =
+            [format!("from all to {address} lookup 77"), "from all iif eni1 [detached] lookup local".into()];
+        let listed = ip(&namespace, family, "rule").replace(&format!("{address}/{length}"), address);
+        assert!(ours.iter().all(|ours| listed.contains(ours.as_str())), "{listed}");
+        let removed = branch.clone();
+        assert_eq!(
+            with_socket(&namespace, move |socket| socket.remove_branch_rules(&removed)).unwrap(),
+            Removal::Made
+        );
+        assert_eq!(ip(&namespace, family, "rule"), before);
+        let removed = with_socket(&namespace, move |socket| socket.remove_branch_rules(&branch)).unwrap();
+        assert_eq!((removed, ip(&namespace, family, "rule")), (Removal::AlreadyAbsent, before));
+    }
+}
+
+/// A name that is longer than a link's can be is refused, however long, and nothing is left.
+#[test]
+fn a_link_with_a_name_that_is_too_long_is_refused() {
+    if !harness::privileged() {
+        return;
+    }
+    let namespace = Namespace::new();
+    let before = ip(&namespace, Family::V4, "rule");
+    for length in [16, 70_000] {
+        let branch = BranchRoute {
+            address: "10.1.2.3".parse().unwrap(),
+            link: "e".repeat(length),
+            table: 77,
+            priority: 9,
+        };
+        let refused = with_socket(&namespace, move |socket| socket.add_branch_rules(&branch)).unwrap_err();
+        assert!(matches!(refused, RouteError::Refused { .. }), "{refused}");
+        assert_eq!(ip(&namespace, Family::V4, "rule"), before);
+    }
+}
+
 #[test]
 fn only_the_kernel_can_send_to_a_socket() {
     if !harness::privileged() {
