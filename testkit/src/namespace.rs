@@ -14,7 +14,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use crate::{link, skipped};
 
 /// No command in these tests takes longer; one that does hangs.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A network namespace, held by nothing but a descriptor: it ends with the value and the last socket in it.
 #[derive(Debug)]
