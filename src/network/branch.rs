@@ -8,18 +8,18 @@
 use std::net::IpAddr;
 
 use neli::consts::rtnl::{Frattr, RtAddrFamily, Rta, Rtm, Rtn};
-use nftwire::DecodeError;
+use nftwire::{DecodeError, Text};
 
 use super::message::{
     self, ROUTE_HEADER, address_family, bits, find, find_u32, ip_address, put_address, split, writer,
 };
-use super::rules::{self, Alike, RULE_HEADER, RuleRequest};
+use super::rules::{self, Alike, Found, RuleRequest};
 use super::{Attempt, Change, Family, NEW, Removal, RouteError, RouteSocket, absent_is_empty, added};
 
 /// What AWS's plugin gives the rules of pods without such an interface.
 const TO_POD_PRIORITY: u32 = 512;
-/// `RT_TABLE_MAIN` and `RT_TABLE_LOCAL` (linux/rtnetlink.h): never a pod's own.
-const SHARED_TABLES: [u32; 2] = [254, LOCAL_TABLE];
+/// `RT_TABLE_UNSPEC`, `RT_TABLE_MAIN` and `RT_TABLE_LOCAL` (linux/rtnetlink.h): never a pod's own.
+const SHARED_TABLES: [u32; 3] = [0, 254, LOCAL_TABLE];
 const LOCAL_TABLE: u32 = 255;
 
 /// How packets of and for a pod with a branch interface are routed.
@@ -156,12 +156,11 @@ impl RouteSocket {
 }
 
 fn from_link(found: &[u8], family: Family) -> Result<Option<FromLink>, DecodeError> {
-    let (header, attributes) = split(found)?;
-    let table = find_u32(attributes, Frattr::Table)?.unwrap_or(0);
-    let is_own = rules::looks_up(header, family) && table != 0 && !SHARED_TABLES.contains(&table);
-    let link = find(attributes, Frattr::Iifname)?.filter(|_| is_own).and_then(|link| link.str().ok());
-    let priority = find_u32(attributes, Frattr::Priority)?.unwrap_or(0);
-    Ok(link.map(|link| FromLink { link: link.to_owned(), table, priority }))
+    let found = Found::read(found)?;
+    let table = found.table.filter(|table| found.looks_up(family) && !SHARED_TABLES.contains(table));
+    let link = found.link.and_then(|link| link.str().ok());
+    let priority = found.priority;
+    Ok(link.zip(table).map(|(link, table)| FromLink { link: link.to_owned(), table, priority }))
 }
 
 /// The destination and the link of a route to one address. The table is compared once more: see
@@ -188,32 +187,18 @@ fn probe_rule(family: Family, rule: &ProbeRule<'_>) -> RuleRequest {
     }
     if let Some(from) = from {
         let name = &from.as_bytes()[..from.len().min(LONGEST)];
-        attributes.put(Frattr::Iifname.into(), &[name, b"\0"].concat());
+        attributes.put_text(Frattr::Iifname.into(), Text::from_bytes(name));
     }
     rules::rule_to_table(family, to.map_or(0, bits), attributes)
 }
 
 /// The found rule, if removing `rule` can remove it: see [`alike`](rules::alike).
 fn alike(found: &[u8], family: Family, rule: &ProbeRule<'_>) -> Result<Option<Alike>, DecodeError> {
-    let (header @ &[of_family, to, ..], attributes) = split::<RULE_HEADER>(found)?;
-    let mut is_same = rules::is_plain(header);
-    let (mut destination, mut link, mut table, mut priority) = (None, None, 0, 0);
-    for attribute in attributes {
-        let attribute = attribute?;
-        match Frattr::from(attribute.kind) {
-            Frattr::Dst => destination = Some(ip_address(of_family, attribute.value)),
-            Frattr::Iifname => link = Some(attribute.text().to_str()),
-            Frattr::Table => table = attribute.ne32()?,
-            Frattr::Priority => priority = attribute.ne32()?,
-            kind => is_same &= rules::is_in_every_rule(kind, attribute),
-        }
-    }
-    // What the request does not name the kernel does not look at.
-    let is_alike = rules::looks_up(header, family)
-        && (table, priority) == (rule.table, rule.priority)
-        && rule.to.is_none_or(|address| to == bits(address) && destination == Some(Some(address)))
-        && rule.from.is_none_or(|name| link == Some(Some(name)));
-    is_same &= destination.is_some() == rule.to.is_some() && link.is_some() == rule.from.is_some();
-    is_same &= rule.to.is_some() || to == 0;
-    Ok(is_alike.then(|| Alike::new(header, attributes, priority, is_same)))
+    let found = Found::read(found)?;
+    let is_alike = found.looks_up(family)
+        && (found.table, found.priority) == (Some(rule.table), rule.priority)
+        && rule.to.is_none_or(|address| found.is_to(address))
+        && rule.from.is_none_or(|name| found.link.is_some_and(|link| link.str() == Ok(name)));
+    let is_same = !found.is_marked() && found.has_only(rule.to.is_some(), rule.from.is_some());
+    Ok(is_alike.then(|| found.alike(is_same)))
 }

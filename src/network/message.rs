@@ -339,21 +339,23 @@ mod tests {
         assert_eq!(bytes(&loopback_address(SIX)), encoded(&address.build().unwrap()));
         let of_link = IfinfomsgBuilder::default().ifi_family(RtAddrFamily::Unspecified).ifi_index(7);
         assert_eq!(bytes(&link(7)), encoded(&of_link.build().unwrap()));
-        let route = RtmsgBuilder::default()
-            .rtm_family(RtAddrFamily::Inet6)
-            .rtm_dst_len(0)
-            .rtm_src_len(0)
-            .rtm_tos(0)
-            .rtm_table(RtTable::Unspec)
-            .rtm_protocol(Rtprot::Boot)
-            .rtm_scope(RtScope::Universe)
-            .rtm_type(Rtn::Local)
-            .rtattrs(RtBuffer::from_iter([
-                attribute(Rta::Table, 70_000_u32),
-                attribute(Rta::Oif, 1_u32),
-                attribute(Rta::Priority, 1024_u32),
-            ]));
-        assert_eq!(bytes(&local_route(ROUTE, Rtprot::Boot)), encoded(&route.build().unwrap()));
+        let route = |bits: u8, protocol: Rtprot, kind: Rtn| {
+            RtmsgBuilder::default()
+                .rtm_family(RtAddrFamily::Inet6)
+                .rtm_dst_len(bits)
+                .rtm_src_len(bits)
+                .rtm_tos(0)
+                .rtm_table(RtTable::Unspec)
+                .rtm_protocol(protocol)
+                .rtm_scope(RtScope::Universe)
+                .rtm_type(kind)
+        };
+        let local = route(0, Rtprot::Boot, Rtn::Local).rtattrs(RtBuffer::from_iter([
+            attribute(Rta::Table, 70_000_u32),
+            attribute(Rta::Oif, 1_u32),
+            attribute(Rta::Priority, 1024_u32),
+        ]));
+        assert_eq!(bytes(&local_route(ROUTE, Rtprot::Boot)), encoded(&local.build().unwrap()));
         let query = RouteQuery {
             destination: SIX.into(),
             source: Some(Ipv6Addr::LOCALHOST.into()),
@@ -361,22 +363,13 @@ mod tests {
             mark: 9,
             uid: Some(1000),
         };
-        let get = RtmsgBuilder::default()
-            .rtm_family(RtAddrFamily::Inet6)
-            .rtm_dst_len(128)
-            .rtm_src_len(128)
-            .rtm_tos(0)
-            .rtm_table(RtTable::Unspec)
-            .rtm_protocol(Rtprot::Unspec)
-            .rtm_scope(RtScope::Universe)
-            .rtm_type(Rtn::Unspec)
-            .rtattrs(RtBuffer::from_iter([
-                attribute(Rta::Dst, SIX.octets()),
-                attribute(Rta::Mark, 9_u32),
-                attribute(Rta::Src, Ipv6Addr::LOCALHOST.octets()),
-                attribute(Rta::Iif, 3_u32),
-                attribute(Rta::from(RTA_UID), 1000_u32),
-            ]));
+        let get = route(128, Rtprot::Unspec, Rtn::Unspec).rtattrs(RtBuffer::from_iter([
+            attribute(Rta::Dst, SIX.octets()),
+            attribute(Rta::Mark, 9_u32),
+            attribute(Rta::Src, Ipv6Addr::LOCALHOST.octets()),
+            attribute(Rta::Iif, 3_u32),
+            attribute(Rta::from(RTA_UID), 1000_u32),
+        ]));
         assert_eq!(bytes(&route_query(&query)), encoded(&get.build().unwrap()));
     }
 

@@ -249,16 +249,19 @@ impl RouteSocket {
             absent_is_empty(wire.dump(list, Rtm::Getrule, &rules::any_rule(family), &alike))
         };
         let mut removal = Removal::AlreadyAbsent;
-        let there = alike(&mut self.0)?.iter().filter(|found| found.is_same()).count();
-        for _ in 0..there {
-            let mut alike = alike(&mut self.0)?;
-            let Some(ours) = alike.iter().position(Alike::is_same) else { break };
-            let priority = alike[ours].priority;
+        let mut found = alike(&mut self.0)?;
+        let count = found.iter().filter(|found| found.is_same()).count();
+        for number in 0..count {
+            if number > 0 {
+                found = alike(&mut self.0)?;
+            }
+            let Some(ours) = found.iter().position(Alike::is_same) else { break };
+            let priority = found[ours].priority;
             let request = request(priority);
             let remove_first =
                 |wire: &mut Wire| removed(wire.change(remove, Rtm::Delrule, NlmF::empty(), &request));
-            for foreign in alike.drain(..ours).filter(|foreign| foreign.priority == priority) {
-                // One that cannot be removed needs no copy: the kernel refuses to remove what is behind it.
+            for foreign in found.drain(..ours).filter(|foreign| foreign.priority == priority) {
+                // The kernel refuses to remove a permanent rule, so a copy of it would only be left over.
                 if let Some(copy) = foreign.copy.filter(|_| !foreign.is_permanent) {
                     self.0.change(add, Rtm::Newrule, NlmF::CREATE, &copy)?;
                 }

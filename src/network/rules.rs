@@ -1,9 +1,11 @@
 //! The messages of rtnetlink about policy rules. Pure.
 
+use std::net::IpAddr;
+
 use neli::consts::rtnl::{FrAct, Frattr, Frf, RtAddrFamily};
 use nftwire::{Attr, AttrReader, AttrWriter, DecodeError};
 
-use super::message::{Request, address_family, find_u32, split, writer};
+use super::message::{Request, address_family, bits, ip_address, split, writer};
 use super::{Family, PolicyRule};
 
 /// Bytes of `struct fib_rule_hdr` (linux/fib_rules.h).
@@ -55,35 +57,87 @@ impl Alike {
     pub(super) fn is_same(&self) -> bool {
         self.copy.is_none()
     }
+}
 
-    pub(super) fn new(
-        header: &[u8; RULE_HEADER],
-        attributes: AttrReader<'_>,
-        priority: u32,
-        is_same: bool,
-    ) -> Self {
-        let &[family, to, from, tos, _, _, _, action, ..] = header;
+/// A received policy rule, as far as any rule of ours has something of it.
+pub(super) struct Found<'a> {
+    header: &'a [u8; RULE_HEADER],
+    attributes: AttrReader<'a>,
+    mark: Option<u32>,
+    mask: Option<u32>,
+    pub(super) table: Option<u32>,
+    pub(super) priority: u32,
+    pub(super) destination: Option<Attr<'a>>,
+    pub(super) link: Option<Attr<'a>>,
+    /// Whether it has another condition or effect, also one by an attribute that this code does not know
+    has_more: bool,
+}
+
+impl<'a> Found<'a> {
+    /// # Errors
+    /// The object is cut off, or an attribute's length is wrong.
+    pub(super) fn read(object: &'a [u8]) -> Result<Self, DecodeError> {
+        let (header @ &[_, _, from, tos, ..], attributes) = split::<RULE_HEADER>(object)?;
+        let has_more = (from, tos) != (0, 0) || flags(header).contains(Frf::INVERT);
+        // The header's byte for the table cannot hold every table.
+        let (mark, mask, table, priority, destination, link) = (None, None, None, 0, None, None);
+        let mut found = Self { header, attributes, mark, mask, table, priority, destination, link, has_more };
+        for attribute in attributes {
+            let attribute = attribute?;
+            match Frattr::from(attribute.kind) {
+                Frattr::Fwmark => found.mark = Some(attribute.ne32()?),
+                Frattr::Fwmask => found.mask = Some(attribute.ne32()?),
+                Frattr::Table => found.table = Some(attribute.ne32()?),
+                Frattr::Priority => found.priority = attribute.ne32()?,
+                Frattr::Dst => found.destination = Some(attribute),
+                Frattr::Iifname => found.link = Some(attribute),
+                // Every rule has these. All ones is "off".
+                Frattr::Protocol => {}
+                Frattr::SuppressPrefixlen if attribute.ne32() == Ok(u32::MAX) => {}
+                _ => found.has_more = true,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether it looks up a routing table, for packets of this family.
+    pub(super) fn looks_up(&self, family: Family) -> bool {
+        let &[found, _, _, _, _, _, _, action, ..] = self.header;
+        RtAddrFamily::from(found) == address_family(family) && FrAct::from(action) == FrAct::FrActToTbl
+    }
+
+    /// Whether it is for packets to this address alone.
+    pub(super) fn is_to(&self, address: IpAddr) -> bool {
+        let &[family, to, ..] = self.header;
+        let destination = self.destination.and_then(|found| ip_address(family, found.value));
+        to == bits(address) && destination == Some(address)
+    }
+
+    /// Whether it has a condition on the packets' mark.
+    pub(super) fn is_marked(&self) -> bool {
+        self.mark.or(self.mask).is_some()
+    }
+
+    /// Whether these are all the conditions that it has besides the mark.
+    pub(super) fn has_only(&self, destination: bool, link: bool) -> bool {
+        let &[_, to, ..] = self.header;
+        let has = (self.destination.is_some(), self.link.is_some());
+        has == (destination, link) && (destination || to == 0) && !self.has_more
+    }
+
+    /// It as one that is alike, and the same or not.
+    pub(super) fn alike(&self, is_same: bool) -> Alike {
+        let &[family, to, from, tos, _, _, _, action, ..] = self.header;
         let copy = || {
             // The other flags report state, such as a missing interface.
-            let [f0, f1, f2, f3] = u32::from(flags(header) & (Frf::INVERT | Frf::FIND_SADDR)).to_ne_bytes();
+            let kept = flags(self.header) & (Frf::INVERT | Frf::FIND_SADDR);
+            let [f0, f1, f2, f3] = u32::from(kept).to_ne_bytes();
             let header = [family, to, from, tos, 0, 0, 0, action, f0, f1, f2, f3];
-            Request { header, attributes: attributes.as_bytes().to_owned() }
+            Request { header, attributes: self.attributes.as_bytes().to_owned() }
         };
-        let is_permanent = flags(header).contains(Frf::PERMANENT);
-        Self { priority, is_permanent, copy: (!is_same).then(copy) }
+        let is_permanent = flags(self.header).contains(Frf::PERMANENT);
+        Alike { priority: self.priority, is_permanent, copy: (!is_same).then(copy) }
     }
-}
-
-/// Whether the header has no condition besides the destination's length.
-pub(super) fn is_plain(header: &[u8; RULE_HEADER]) -> bool {
-    let &[_, _, from, tos, ..] = header;
-    (from, tos) == (0, 0) && !flags(header).contains(Frf::INVERT)
-}
-
-/// Whether it is a rule of this family that looks up a routing table.
-pub(super) fn looks_up(header: &[u8; RULE_HEADER], family: Family) -> bool {
-    let &[found, _, _, _, _, _, _, action, ..] = header;
-    RtAddrFamily::from(found) == address_family(family) && FrAct::from(action) == FrAct::FrActToTbl
 }
 
 fn flags(&[_, _, _, _, _, _, _, _, f0, f1, f2, f3]: &[u8; RULE_HEADER]) -> Frf {
@@ -94,47 +148,23 @@ fn flags(&[_, _, _, _, _, _, _, _, f0, f1, f2, f3]: &[u8; RULE_HEADER]) -> Frf {
 /// look at what the request leaves out, such as an interface, addresses or `not` (`rule_find` of net/core/fib_rules.c).
 ///
 /// # Errors
-/// The object is cut off, or an attribute's length is wrong.
+/// As [`Found::read`].
 pub(super) fn alike(found: &[u8], rule: &PolicyRule) -> Result<Option<Alike>, DecodeError> {
-    let (header, attributes) = split(found)?;
-    // Whether it has no other condition or effect, also none by an attribute that this code does not know.
-    let mut is_same = is_plain(header) && header[1] == 0;
-    // The header's byte for the table cannot hold every table.
-    let (mut mark, mut found_mask, mut table, mut priority) = (0, 0, None, 0);
-    for attribute in attributes {
-        let attribute = attribute?;
-        match Frattr::from(attribute.kind) {
-            Frattr::Fwmark => mark = attribute.ne32()?,
-            Frattr::Fwmask => found_mask = attribute.ne32()?,
-            Frattr::Table => table = Some(attribute.ne32()?),
-            Frattr::Priority => priority = attribute.ne32()?,
-            kind => is_same &= is_in_every_rule(kind, attribute),
-        }
-    }
-    let is_alike = looks_up(header, rule.family)
-        && (mark, found_mask, table) == (rule.mark, mask(rule), Some(rule.table))
-        && rule.priority.is_none_or(|desired| desired == priority);
-    Ok(is_alike.then(|| Alike::new(header, attributes, priority, is_same)))
+    let found = Found::read(found)?;
+    let is_alike = found.looks_up(rule.family)
+        && (found.mark.unwrap_or(0), found.mask.unwrap_or(0)) == (rule.mark, mask(rule))
+        && found.table == Some(rule.table)
+        && rule.priority.is_none_or(|desired| desired == found.priority);
+    Ok(is_alike.then(|| found.alike(found.has_only(false, false))))
 }
 
 /// The routing table of the found rule, if it is for packets with this mark.
 ///
 /// # Errors
-/// The object is cut off, or an attribute's length is wrong.
+/// As [`Found::read`].
 pub(super) fn table_of_mark(found: &[u8], mark: u32) -> Result<Option<u32>, DecodeError> {
-    let (_, attributes) = split::<RULE_HEADER>(found)?;
-    let (table, found_mark) = (find_u32(attributes, Frattr::Table)?, find_u32(attributes, Frattr::Fwmark)?);
-    Ok(table.filter(|_| found_mark == Some(mark)))
-}
-
-/// Whether the attribute is one that every rule has, and is no condition.
-pub(super) fn is_in_every_rule(kind: Frattr, attribute: Attr<'_>) -> bool {
-    match kind {
-        Frattr::Table | Frattr::Priority | Frattr::Protocol => true,
-        // All ones is "off".
-        Frattr::SuppressPrefixlen => attribute.ne32() == Ok(u32::MAX),
-        _ => false,
-    }
+    let found = Found::read(found)?;
+    Ok(found.table.filter(|_| found.mark == Some(mark)))
 }
 
 fn mask(rule: &PolicyRule) -> u32 {
