@@ -82,7 +82,8 @@ pub enum ApplyError {
     /// The ruleset is removed, but not what iptables may have left in its place.
     #[error("the rules are removed, but not what iptables may have left: {0}")]
     LeftoversOfOthers(nftwire::Error),
-    /// The ruleset is applied, with rules that stayed, and could neither be read to see whether it is complete nor be written again.
+    /// The ruleset is applied, but others changed it at the same time, and it could neither be read to see whether it is complete
+    /// and alone nor be written again.
     #[error("the rules are applied, but could not be read back: {0}")]
     Unproven(Box<ApplyError>),
     /// Removing what this run had added failed, too.
@@ -335,7 +336,7 @@ fn commit(
         let emptied = plan.emptied().map(|(family, name)| (family, name.clone())).collect();
         Ok((Applied { emptied, ..commit.into() }, kept, plan.replaces()))
     });
-    let is_applied = sent.is_ok();
+    let mut is_applied = sent.is_ok();
     match sent {
         Ok((applied, kept, replaces)) => {
             if kept == 0 || holds(nft, goal) {
@@ -350,6 +351,11 @@ fn commit(
     let rewritten = retry(|| -> Result<_, ApplyError> {
         let plan = Plan::rewrite(nft, goal)?;
         let (commit, _) = send(nft, &plan, Counters::Reset)?;
+        is_applied = true;
+        // What others have added between the reading and the commit is there, next to what is desired.
+        if Plan::rewrite(nft, goal)?.has_undesired() {
+            return Err(nftwire::Error::GenerationChanged.into());
+        }
         Ok((commit, plan.replaces()))
     });
     let unproven = |error| if is_applied { ApplyError::Unproven(Box::new(error)) } else { error };

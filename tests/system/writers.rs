@@ -7,6 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nft_ruleset::desired::{Desired, Owned};
+use nft_ruleset::plan::{Counters, Plan};
+use nft_ruleset::{Chain, Family, Rule, Ruleset, Table};
+use nftwire::Socket;
+
 use crate::harness::nft::{Parts, assert_same, meaning};
 use crate::harness::{Namespace, full, network, of_the_command, oracle, privileged, program, say, turn};
 
@@ -114,6 +119,49 @@ fn of_two_sidecars_settings_one_is_there_as_a_whole() {
         last[whose] += 1;
     }
     say(&format!("whose word was the last, in {rounds} rounds of two: {last:?}"));
+}
+
+/// What others add between the reading and the commit of a plan that rewrites everything, in each way in which its transaction
+/// leaves it.
+#[test]
+fn what_comes_in_between_is_found_after_a_rewriting() {
+    if !oracle("nft") || !privileged() {
+        return;
+    }
+    let chains = ["one", "two"].map(|name| Chain::regular(name, vec![Rule::new().counter()]));
+    let table = Table { chains: chains.into(), ..Table::new(Family::Inet, "desired") };
+    let desired = Ruleset { tables: vec![table] };
+    let owned = Owned::default().and(&Ruleset { tables: vec![Table::new(Family::Inet, "owned")] });
+    let desired = Desired::new(&desired, &owned);
+    for others in [
+        "add chain inet desired three",
+        "add chain inet desired three { type filter hook input priority 0; policy accept; }",
+        "add set inet desired three { type inet_service; }",
+        "add counter inet desired three",
+        "add table inet owned",
+    ] {
+        let namespace = Namespace::new();
+        let change = |text: &str| {
+            succeeded(&namespace.output(Command::new("nft").arg("-f").arg("-"), &format!("{text}\n")));
+        };
+        let rewrite = || namespace.run(|| Plan::rewrite(&mut Socket::open().unwrap(), desired).unwrap());
+        let send = |plan: &Plan<'_>| {
+            let mut transaction = plan.transaction(Counters::Reset).unwrap();
+            namespace.run(|| Socket::open().unwrap().commit(transaction.batch()).unwrap());
+        };
+        send(&rewrite());
+        assert!(!rewrite().has_undesired());
+
+        let before = rewrite();
+        change(others);
+        send(&before);
+        let after = rewrite();
+        assert!(after.has_undesired(), "{others}");
+        send(&after);
+        assert!(!rewrite().has_undesired(), "{others}");
+        let read = namespace.run(|| Plan::read(&mut Socket::open().unwrap(), desired).unwrap());
+        assert_eq!(read.differences().unwrap(), []);
+    }
 }
 
 fn place() -> Namespace {

@@ -202,7 +202,8 @@ impl CurrentTable {
     /// was noted when it was read.
     pub(super) fn holds(&self, desired: &Table, matches: &[Option<Match<'_>>]) -> bool {
         // Chains that belong to rules are part of the rules' fingerprints.
-        let Table { family: _, name: _, handle: _, anonymous: _, flags, comment, userdata, .. } = desired;
+        let Table { family: _, name: _, handle: _, anonymous: _, flags, comment: _, userdata: _, .. } =
+            desired;
         let Table { objects, sets, flowtables, chains, .. } = desired;
         let is_same_chain = |(chain, matched): (&Chain, &Option<Match<'_>>)| {
             matched.as_ref().is_some_and(|matched| {
@@ -214,17 +215,23 @@ impl CurrentTable {
             })
         };
         let is_same_set = |set: &Set| self.keeps(&set.name) || self.same_of_set(&set.name) == Same::All;
-        let is_expected = |there: &CurrentSet| there.stays || sets.iter().any(|set| set.name == there.name);
-        self.flags == *flags
-            && self.kept.is_of(comment, userdata)
-            && self.chains.len() == chains.len()
+        !self.has_undesired(desired)
+            && self.flags == *flags
             && chains.iter().zip(matches).all(is_same_chain)
             && sets.iter().all(is_same_set)
-            && self.named_sets.iter().all(is_expected)
             && self.objects.len() == objects.len()
-            && self.objects.iter().all(|there| there.is_desired)
             && self.flowtables.len() == flowtables.len()
-            && self.flowtables.iter().all(|there| there.is_desired)
+    }
+
+    /// Whether it has something that has to go, whatever its rules and the elements of its sets are.
+    pub(super) fn has_undesired(&self, desired: &Table) -> bool {
+        let is_expected =
+            |there: &CurrentSet| there.stays || desired.sets.iter().any(|set| set.name == there.name);
+        self.comes_anew(desired)
+            || self.chains_but(&desired.chains).next().is_some()
+            || !self.named_sets.iter().all(is_expected)
+            || !self.objects.iter().all(|there| there.is_desired)
+            || !self.flowtables.iter().all(|there| there.is_desired)
     }
 
     /// Whether there is a set of this name that stays with its elements, whatever is desired.

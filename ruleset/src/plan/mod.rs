@@ -177,7 +177,7 @@ impl<'a> Plan<'a> {
     /// every reading, or change the ruleset so often that no generation lasts until a commit.
     ///
     /// What others change between this reading and the commit, and the transaction does not touch, stays as if they had
-    /// done it after the commit. Where they removed what it removes, the kernel refuses it with ENOENT.
+    /// done it after the commit: chains without their rules, sets and whole tables ([`Plan::has_undesired`]). Where they removed what it removes, the kernel refuses it with ENOENT.
     ///
     /// # Errors
     /// See [`PlanError`].
@@ -260,6 +260,17 @@ impl<'a> Plan<'a> {
     #[must_use]
     pub fn replaces(&self) -> bool {
         !self.current.is_empty()
+    }
+
+    /// Whether the owned tables hold something that the transaction removes, rules and the elements of sets left out. After
+    /// the commit of a plan that [rewrites](Plan::rewrite), another reading says so of what others have added in between.
+    #[must_use]
+    pub fn has_undesired(&self) -> bool {
+        let tables = &self.desired.ruleset().tables;
+        self.current.iter().any(|there| match tables.iter().find(|table| there.is_same_table(table)) {
+            Some(table) => there.has_undesired(table),
+            None => !there.has_only_sets_that_stay(),
+        })
     }
 
     /// The desired tables that the transaction empties without a comparison although counters are to be kept, because they
