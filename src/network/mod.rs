@@ -34,6 +34,9 @@ pub use resolve::{ResolvedRoute, RouteQuery};
 #[cfg(feature = "init")]
 pub(crate) use wire::uninterrupted;
 
+/// How often a route is added that is there and, when it is looked at, is not.
+const ATTEMPTS: u32 = 100;
+
 /// Adding is refused with EEXIST where the object exists.
 const NEW: NlmF = NlmF::CREATE.union(NlmF::EXCL);
 
@@ -285,17 +288,22 @@ impl RouteSocket {
     /// ENETDOWN while `lo` is down.
     pub fn add_local_route(&mut self, route: LocalRoute) -> Result<Change, RouteError> {
         let message = message::local_route(route, Rtprot::Boot);
-        let Err(error) = self.0.change(Attempt::AddRoute(route), Rtm::Newroute, NEW, &message) else {
-            return Ok(Change::Made);
-        };
-        if !error.says_present() {
-            return Err(error);
+        for attempt in 1.. {
+            let Err(error) = self.0.change(Attempt::AddRoute(route), Rtm::Newroute, NEW, &message) else {
+                break;
+            };
+            if !error.says_present() {
+                return Err(error);
+            }
+            match self.default_routes(route)?.first() {
+                Some(found) if found.is_local() => return Ok(Change::AlreadyThere),
+                Some(found) => return Err(RouteError::ForeignDefaultRoute { route, found: *found }),
+                None if attempt == ATTEMPTS => return Err(error),
+                // Another run removed it in between.
+                None => {}
+            }
         }
-        match self.default_routes(route)?.first() {
-            Some(found) if found.is_local() => Ok(Change::AlreadyThere),
-            Some(found) => Err(RouteError::ForeignDefaultRoute { route, found: *found }),
-            None => Err(error),
-        }
+        Ok(Change::Made)
     }
 
     /// `ip route delete local default dev lo table TABLE`. The table is read first: the kernel compares

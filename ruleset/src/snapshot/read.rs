@@ -183,7 +183,8 @@ fn read_sets_and_rules(
 ) -> Result<(), Error> {
     let (family, name) = (table.table.family, table.table.name.clone());
     let name = name.as_text();
-    for record in source.read(family, Query::Sets { table: Some(name) })?.records()? {
+    let Some(sets) = if_there(source.read(family, Query::Sets { table: Some(name) }))? else { return Ok(()) };
+    for record in sets.records()? {
         let has_elements = |set: &Set| depth.has_elements(set) || compared.contains(&&set.name);
         table.sets.push(with_elements(source, family, name, record, has_elements)?);
     }
