@@ -177,7 +177,8 @@ impl<'a> Plan<'a> {
     /// every reading, or change the ruleset so often that no generation lasts until a commit.
     ///
     /// What others change between this reading and the commit, and the transaction does not touch, stays as if they had
-    /// done it after the commit: chains without their rules, sets and whole tables ([`Plan::has_undesired`]). Where they removed what it removes, the kernel refuses it with ENOENT.
+    /// done it after the commit: chains without their rules, sets and whole tables ([`Plan::has_undesired`]). Where they
+    /// removed what it removes, the kernel refuses it with ENOENT.
     ///
     /// # Errors
     /// See [`PlanError`].
