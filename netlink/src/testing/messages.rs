@@ -410,14 +410,15 @@ pub(super) fn set() -> impl Strategy<Value = Set<'static>> {
 
 pub(super) fn element() -> impl Strategy<Value = Element<'static>> {
     let key = proptest::collection::vec(any::<u8>(), 0..=uapi::NFT_DATA_VALUE_MAXLEN);
-    let flags = any::<(bool, bool, u64)>();
+    let flags = any::<(bool, bool, u64, u64)>();
     (key, flags, option::of(text()), several(), bytes()).prop_map(
-        |(key, (interval_end, catch_all, timeout), object, expressions, userdata)| Element {
+        |(key, (interval_end, catch_all, timeout, expiration), object, expressions, userdata)| Element {
             interval_end,
             catch_all,
             object,
             expressions,
             timeout,
+            expiration,
             userdata,
             ..Element::new(Data::new(&key))
         },

@@ -71,7 +71,6 @@ fn read_message(message: &Message<'_>) {
     if let Ok(list) = ElementList::decode(message) {
         for element in list.elements().flatten() {
             let again = super::message(|batch| batch.add_elements(&list, std::slice::from_ref(&element)));
-            let element = crate::Element { expiration: 0, ..element };
             let list = ElementList::decode(&read(&again)).unwrap();
             assert_eq!(list.elements().collect::<Vec<_>>(), [Ok(element)]);
         }

@@ -63,7 +63,7 @@ fn read_again(received: &Message<'_>) {
         for element in list.elements().flatten() {
             let again = message(|batch| batch.add_elements(&list, std::slice::from_ref(&element)));
             let expressions = element.expressions.into_iter().map(as_sent).collect();
-            let element = Element { expiration: 0, expressions, ..element };
+            let element = Element { expressions, ..element };
             assert_eq!(
                 ElementList::decode(&read(&again)).unwrap().elements().collect::<Vec<_>>(),
                 [Ok(element)]
