@@ -67,7 +67,7 @@ pub(super) struct Found<'a> {
     mask: Option<u32>,
     pub(super) table: Option<u32>,
     pub(super) priority: u32,
-    pub(super) destination: Option<Attr<'a>>,
+    destination: Option<Attr<'a>>,
     pub(super) link: Option<Attr<'a>>,
     /// Whether it has another condition or effect, also one by an attribute that this code does not know
     has_more: bool,

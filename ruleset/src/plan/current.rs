@@ -198,13 +198,11 @@ impl CurrentTable {
         self.family == desired.family && self.name == desired.name
     }
 
-    /// Whether nothing differs from what is desired: of the rules, the comparison in `matches` says so, and of all else what
-    /// was noted when it was read.
+    /// Whether nothing differs from what is desired, if nothing [has to go](Self::has_undesired): of the rules, the comparison in
+    /// `matches` says so, and of all else what was noted when it was read.
     pub(super) fn holds(&self, desired: &Table, matches: &[Option<Match<'_>>]) -> bool {
         // Chains that belong to rules are part of the rules' fingerprints.
-        let Table { family: _, name: _, handle: _, anonymous: _, flags, comment: _, userdata: _, .. } =
-            desired;
-        let Table { objects, sets, flowtables, chains, .. } = desired;
+        let Table { flags, objects, sets, flowtables, chains, .. } = desired;
         let is_same_chain = |(chain, matched): (&Chain, &Option<Match<'_>>)| {
             matched.as_ref().is_some_and(|matched| {
                 let there = &self.chains[matched.current];
@@ -215,8 +213,7 @@ impl CurrentTable {
             })
         };
         let is_same_set = |set: &Set| self.keeps(&set.name) || self.same_of_set(&set.name) == Same::All;
-        !self.has_undesired(desired)
-            && self.flags == *flags
+        self.flags == *flags
             && chains.iter().zip(matches).all(is_same_chain)
             && sets.iter().all(is_same_set)
             && self.objects.len() == objects.len()

@@ -166,10 +166,7 @@ impl Plan<'_> {
                 }
             }
         }
-        let is_desired = |current: &CurrentTable| {
-            self.desired.ruleset().tables.iter().any(|table| current.is_same_table(table))
-        };
-        let extra = there.into_iter().filter(|(current, _)| !is_desired(current));
+        let extra = there.into_iter().filter(|(current, _)| self.desired_table(current).is_none());
         let extra = extra.filter(|(current, _)| !current.has_only_sets_that_stay());
         differences.extend(extra.map(|(_, there)| TableDifference::Extra(there)));
         Ok(differences)
@@ -180,14 +177,11 @@ impl Plan<'_> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let desired = &self.desired.ruleset().tables;
-        let is_left = |there: &CurrentTable| {
-            there.has_only_sets_that_stay() || desired.iter().any(|table| there.is_same_table(table))
-        };
         let is_held = |(table, matches): (&Table, &Vec<Option<Match<'_>>>)| {
             let there = self.current.iter().find(|current| current.is_same_table(table));
             there.is_some_and(|there| there.holds(table, matches))
         };
-        self.current.iter().all(is_left) && desired.iter().zip(&self.matches).all(is_held)
+        !self.has_undesired() && desired.iter().zip(&self.matches).all(is_held)
     }
 }
 

@@ -263,23 +263,24 @@ impl<'a> Plan<'a> {
         !self.current.is_empty()
     }
 
-    /// Whether the owned tables hold something that the transaction removes, rules and the elements of sets left out. After
-    /// the commit of a plan that [rewrites](Plan::rewrite), another reading says so of what others have added in between.
+    /// Whether the owned tables hold anything that the transaction deletes. Rules and the elements of sets are not compared.
+    /// A plan that is read after the commit of a [rewriting](Plan::rewrite) one shows what other writers added before that commit.
     #[must_use]
     pub fn has_undesired(&self) -> bool {
-        let tables = &self.desired.ruleset().tables;
-        self.current.iter().any(|there| match tables.iter().find(|table| there.is_same_table(table)) {
+        self.current.iter().any(|there| match self.desired_table(there) {
             Some(table) => there.has_undesired(table),
             None => !there.has_only_sets_that_stay(),
         })
     }
 
+    fn desired_table(&self, there: &CurrentTable) -> Option<&'a Table> {
+        self.desired.ruleset().tables.iter().find(|table| there.is_same_table(table))
+    }
+
     /// The desired tables that the transaction empties without a comparison although counters are to be kept, because they
     /// are [crowded](crate::snapshot::TableSnapshot::is_crowded): all their rules are new and count from zero.
     pub fn emptied(&self) -> impl Iterator<Item = (Family, &Name)> {
-        let is_desired = |there: &&CurrentTable| {
-            there.is_crowded && self.desired.ruleset().tables.iter().any(|table| there.is_same_table(table))
-        };
+        let is_desired = |there: &&CurrentTable| there.is_crowded && self.desired_table(there).is_some();
         self.current.iter().filter(is_desired).map(|there| (there.family, &there.name))
     }
 
@@ -302,11 +303,11 @@ impl<'a> Plan<'a> {
             return Ok(compiled.transaction(desired));
         }
         let mut transaction = Transaction::new(desired, self.generation());
-        let wanted = |there: &CurrentTable| desired.tables.iter().find(|table| there.is_same_table(table));
-        let goes = |there: &&CurrentTable| wanted(there).is_none_or(|table| there.comes_anew(table));
+        let goes =
+            |there: &&CurrentTable| self.desired_table(there).is_none_or(|table| there.comes_anew(table));
         for table in self.current.iter().filter(goes) {
             let subject = Subject::table(table.family, &table.name);
-            if wanted(table).is_some() || !table.named_sets.iter().any(|set| set.stays) {
+            if self.desired_table(table).is_some() || !table.named_sets.iter().any(|set| set.stays) {
                 transaction.remove(subject, |batch| batch.del_table(table.family, &table.name));
             } else {
                 transaction.remove(subject, |batch| batch.flush_table(table.family, &table.name));
