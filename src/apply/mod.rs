@@ -82,8 +82,7 @@ pub enum ApplyError {
     /// The ruleset is removed, but not what iptables may have left in its place.
     #[error("the rules are removed, but not what iptables may have left: {0}")]
     LeftoversOfOthers(nftwire::Error),
-    /// The ruleset is applied, but others changed it at the same time, and it could neither be read to see whether it is complete
-    /// and alone nor be written again.
+    /// The ruleset is applied, but other writers were active, and it could neither be verified nor written again.
     #[error("the rules are applied, but could not be read back: {0}")]
     Unproven(Box<ApplyError>),
     /// Removing what this run had added failed, too.
@@ -352,7 +351,7 @@ fn commit(
         let plan = Plan::rewrite(nft, goal)?;
         let (commit, _) = send(nft, &plan, Counters::Reset)?;
         is_applied = true;
-        // What others have added between the reading and the commit is there, next to what is desired.
+        // The commit keeps what other writers added after the reading.
         if Plan::rewrite(nft, goal)?.has_undesired() {
             return Err(nftwire::Error::GenerationChanged.into());
         }

@@ -34,7 +34,7 @@ pub use resolve::{ResolvedRoute, RouteQuery};
 #[cfg(feature = "init")]
 pub(crate) use wire::uninterrupted;
 
-/// How often a route is added that is there and, when it is looked at, is not.
+/// How many times a route is added while the kernel reports EEXIST and the table has no such route.
 const ATTEMPTS: u32 = 100;
 
 /// Adding is refused with EEXIST where the object exists.

@@ -90,7 +90,7 @@ impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
 
 fn explain(error: &io::Error) -> String {
     match error.raw_os_error().map(Errno::from_raw) {
-        // What a socket with a timeout says when it is over (socket(7), SO_RCVTIMEO); EALREADY, where connect(2) was called again
+        // The errors of a socket's timeout (socket(7), SO_RCVTIMEO). EALREADY: that of a connect(2) that was called again
         // (`__inet_stream_connect` in net/ipv4/af_inet.c, Linux 6.18).
         Some(Errno::EAGAIN | Errno::EINPROGRESS | Errno::EALREADY) => "nothing happened in time".to_owned(),
         _ => io_text(error),

@@ -202,8 +202,7 @@ fn parse(answer: &str) -> Arrival {
 fn failure(to: SocketAddr, error: &io::Error) -> Outcome {
     match Errno::from_raw(error.raw_os_error().unwrap_or_default()) {
         Errno::ECONNREFUSED | Errno::ECONNRESET => Outcome::Refused,
-        // A datagram that a rule of this host drops is refused to who sends it. Where the time of a connect(2) that was called again
-        // is over, it ends with EALREADY.
+        // EPERM: a rule of this host drops the datagram. EALREADY: a connect(2) that was called again timed out.
         Errno::EINPROGRESS | Errno::EALREADY | Errno::EAGAIN | Errno::ETIMEDOUT | Errno::EPERM => {
             Outcome::Silence
         }
