@@ -12,7 +12,7 @@ use neli::socket::NlSocket;
 use neli::types::{Buffer, GenlBuffer};
 use neli::{FromBytes, Header};
 use nftwire::DecodeError;
-use nix::sys::socket::{NetlinkAddr, bind, connect};
+use nix::sys::socket::{MsgFlags, NetlinkAddr, bind, connect, recv};
 
 use super::message::Request;
 use super::{Attempt, RouteError, lock};
@@ -33,8 +33,8 @@ const DUMP_PAUSE: Duration = Duration::from_millis(16);
 
 /// A NETLINK_ROUTE socket that has at most one request under way.
 ///
-/// [`NlSocket`] and not `NlSocketHandle`: only this one reports a datagram's real length, so that a cut-off
-/// reply is seen, and it needs neither a lock nor a pool of buffers.
+/// [`NlSocket`] and not `NlSocketHandle`, which needs a lock and a pool of buffers. Replies are received with recv(2), which
+/// reports a datagram's real length, so that a cut-off reply is seen; what neli receives comes with a list of multicast groups.
 pub(super) struct Wire {
     socket: NlSocket,
     /// For the next request
@@ -125,14 +125,14 @@ impl Wire {
         if self.buffer.len() < bytes {
             self.buffer = vec![0; bytes];
         }
-        let started = Instant::now();
-        let (mut tries, mut pause) = (1, Duration::from_micros(250));
+        let (mut started, mut tries, mut pause) = (None, 1, Duration::from_micros(250));
         loop {
             uninterrupted(|| self.socket.send(&self.request, Msg::empty()))
                 .map_err(|error| RouteError::Socket { attempt, error })?;
             if let Some(reply) = self.reply(attempt, &read)? {
                 return Ok(reply);
             }
+            let started = started.get_or_insert_with(Instant::now);
             if started.elapsed() >= DUMP_LIMIT {
                 return Err(RouteError::Interrupted { attempt, tries });
             }
@@ -180,19 +180,19 @@ impl Wire {
                     }
                     continue;
                 }
+                if head.status == Some(0) {
+                    return found.map(|found| (!interrupted).then_some(found));
+                }
                 let message = Nlmsghdr::<Rtm, Buffer>::from_bytes(&mut Cursor::new(bytes))
                     .map_err(|error| malformed(error.to_string()))?;
                 match message.nl_payload() {
-                    NlPayload::Payload(_) => {}
                     NlPayload::Err(refusal) => {
                         return Err(refused(attempt, *refusal.error(), refusal.ext_ack()));
                     }
-                    NlPayload::DumpExtAck(end) if *end.error() < 0 => {
+                    NlPayload::DumpExtAck(end) => {
                         return Err(refused(attempt, *end.error(), end.ext_ack()));
                     }
-                    NlPayload::Ack(_) | NlPayload::Empty | NlPayload::DumpExtAck(_) => {
-                        return found.map(|found| (!interrupted).then_some(found));
-                    }
+                    NlPayload::Ack(_) | NlPayload::Empty | NlPayload::Payload(_) => {}
                 }
             }
         }
@@ -201,11 +201,11 @@ impl Wire {
     /// The next datagram. The kernel has queued it by the time that the request was sent or the one before it
     /// was read, so waiting could only mean waiting forever.
     fn receive(&mut self, attempt: Attempt) -> Result<&[u8], RouteError> {
-        let mut receive =
-            || uninterrupted(|| self.socket.recv(self.buffer.as_mut_slice(), Msg::DONTWAIT | Msg::TRUNC));
+        let (socket, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC);
+        let mut receive = || uninterrupted(|| Ok(recv(socket, &mut self.buffer, flags)?));
         // Once more where it failed: the kernel reports a socket's error once, and what is queued stays; without its
         // reply it would not be known whether a change was made.
-        let (length, _) =
+        let length =
             receive().or_else(|_| receive()).map_err(|error| RouteError::Reply { attempt, error })?;
         self.buffer.get(..length).filter(|datagram| !datagram.is_empty()).ok_or_else(|| {
             RouteError::Malformed {
@@ -254,19 +254,25 @@ struct Head<'a> {
     sequence: u32,
     /// What follows the header, where that is an object and not the end of a reply
     object: Option<&'a [u8]>,
+    /// At the end of a reply: 0, or the error's negative number (`struct nlmsgerr`)
+    status: Option<i32>,
 }
 
 impl<'a> Head<'a> {
     fn of(message: &'a [u8]) -> Option<Self> {
-        /// `NLMSG_MIN_TYPE` (linux/netlink.h).
-        const FIRST_OF_OBJECTS: u16 = 16;
-        let (&[_, _, _, _, kind_0, kind_1, flags_0, flags_1, s0, s1, s2, s3, ..], object) =
+        // linux/netlink.h; NLMSG_MIN_TYPE is the first kind of objects.
+        const NLMSG_ERROR: u16 = 2;
+        const NLMSG_DONE: u16 = 3;
+        const NLMSG_MIN_TYPE: u16 = 16;
+        let (&[_, _, _, _, kind_0, kind_1, flags_0, flags_1, s0, s1, s2, s3, ..], content) =
             message.split_first_chunk::<16>()?;
-        let is_object = u16::from_ne_bytes([kind_0, kind_1]) >= FIRST_OF_OBJECTS;
+        let kind = u16::from_ne_bytes([kind_0, kind_1]);
+        let status = content.first_chunk().filter(|_| matches!(kind, NLMSG_ERROR | NLMSG_DONE));
         Some(Self {
             flags: NlmF::from(u16::from_ne_bytes([flags_0, flags_1])),
             sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
-            object: is_object.then_some(object),
+            object: (kind >= NLMSG_MIN_TYPE).then_some(content),
+            status: status.copied().map(i32::from_ne_bytes),
         })
     }
 }
