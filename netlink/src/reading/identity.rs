@@ -1,6 +1,5 @@
 //! What a reading consists of, by which two of them are compared.
 
-use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::{Attr, DecodeError, Dump, Error, Message, Query, Received, uapi};
@@ -55,9 +54,8 @@ pub(super) struct Identity {
     previous: u64,
     /// A hash of the table that rules are read of: each table has handles of its own
     table: u64,
-    /// Hashes of the chains whose rules were read
-    chains: HashSet<u64>,
-    /// Whether a rule does not follow the one before it
+    /// Whether a rule does not follow the one before it. A chain that is read once more begins with a rule that does not, or
+    /// with its first one, which occurs twice
     torn: bool,
 }
 
@@ -113,7 +111,6 @@ impl Identity {
         if !self.is_of_chain(family, table, chain) {
             self.chain.clear();
             [&[family], table, &[0], chain].iter().for_each(|part| self.chain.extend_from_slice(part));
-            self.torn |= !self.chains.insert(hash(&self.chain));
             self.table = hash(&self.chain[..=table.len()]);
             self.previous = 0;
         }
@@ -172,12 +169,11 @@ impl Identity {
 
     /// Nothing yet, in the same memory.
     pub(super) fn cleared(mut self) -> Self {
-        let Self { entries, sorted, ends, is_full, chain, previous, table, chains, torn } = &mut self;
+        let Self { entries, sorted, ends, is_full, chain, previous, table, torn } = &mut self;
         entries.clear();
         sorted.clear();
         ends.clear();
         chain.clear();
-        chains.clear();
         (*is_full, *previous, *table, *torn) = (false, 0, 0, false);
         self
     }

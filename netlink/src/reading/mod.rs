@@ -64,8 +64,7 @@ impl<'s> Reader<'s> {
     /// The kernel refuses, such as with ENOENT for what does not exist; [`Error::GenerationChanged`] when the ruleset
     /// changed meanwhile, or no reading could be proven for two seconds.
     pub fn read(&mut self, family: Family, query: Query<'_>) -> Result<Dump, Error> {
-        let started = Instant::now();
-        let mut believed: Option<Believed> = None;
+        let (mut started, mut believed): (_, Option<Believed>) = (None, None);
         for attempt in 0.. {
             let window = WITNESS_BUFFERS[attempt % WITNESS_BUFFERS.len()];
             let other = match &believed {
@@ -93,6 +92,7 @@ impl<'s> Reader<'s> {
                     false => believed = None,
                 }
             }
+            let started = *started.get_or_insert_with(Instant::now);
             if attempt >= ATTEMPTS && started.elapsed() > PROOF_LIMIT {
                 break;
             }
