@@ -20,6 +20,7 @@ mod migration;
 mod program;
 mod real;
 mod traffic;
+mod zds;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,4 +1,4 @@
-//! The installers as programs: what they leave on a node, at every moment.
+//! The installers as programs: what they leave on a node, at every moment; and the controllers that repair pods.
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
@@ -7,6 +7,8 @@ mod common;
 
 mod failures;
 mod interruption;
+mod repair;
+mod rollout;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,10 +1,6 @@
 //! What a rollout is to pods that start meanwhile: the installers and the plugins as programs, between them a container
 //! runtime that does what the network configuration says at each moment.
 
-#![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
-
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
@@ -14,10 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use common::{Node, PATIENCE, PRIMARY, Running, oracle, root, until};
 use meshwire_testkit::kubernetes::{Access, Rule};
 use meshwire_testkit::{Namespace, copy_executable, finish};
 use serde_json::{Value, json};
+
+use super::common::{Node, PATIENCE, PRIMARY, Running, oracle, root, until};
 
 const LIST: &str = "10-primary.conflist";
 /// How long the node has to fetch the new image: for so long no installer runs.

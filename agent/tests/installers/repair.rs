@@ -1,15 +1,10 @@
 //! The repair controllers against an API server whose replies go wrong.
 
-#![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
-
-mod common;
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, oracle, root};
 use meshwire_agent::kubernetes::{Access, Client, Collection};
 use meshwire_agent::metrics::{IstioMetrics, LinkerdMetrics, Metrics};
 use meshwire_agent::repair::{istio, linkerd};
@@ -19,6 +14,8 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+
+use super::common::{PATIENCE, oracle, root};
 
 struct Cluster {
     server: ApiServer,

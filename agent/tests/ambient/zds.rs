@@ -1,7 +1,5 @@
 //! The agent's side of ZDS, against a peer that decodes with prost and notes every breach of the protocol.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
-
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
