@@ -26,6 +26,10 @@ def fill(folder: Path, builds: dict[str, Build]) -> None:
             shutil.copytree(ROOT / read, own / read)
 
 
+# Comes before a plan of short tests: properties are tried with few inputs, for each of which an emulated guest takes long.
+FEW_INPUTS = "export PROPTEST_CASES=16\n"
+
+
 def tests(guest: Guest, only: list[str] | None) -> str:
     """The plan to run the guest's tests, or those of them whose names contain one of `only`."""
     lines = ["status=0"]
