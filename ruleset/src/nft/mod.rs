@@ -6,3 +6,4 @@ pub mod decompile;
 pub mod json;
 pub mod parse;
 pub mod print;
+mod strerror;

@@ -27,6 +27,7 @@ use super::parse::evaluate::{Evaluator, World};
 use super::parse::source::{Fault, Span};
 use super::parse::syntax::{Command, CommandKind};
 use super::print::{Names, Numeric, Options};
+use super::strerror::strerror;
 use change::Change;
 
 /// How commands are carried out and shown.
@@ -199,12 +200,6 @@ fn is_replaced(event: &Event, change: &Change) -> Result<bool, Error> {
     let Event::Deleted(record) = event else { return Ok(false) };
     let message = record.message()?;
     Ok(message.kind == uapi::NFT_MSG_DELRULE && change.replaces(&nftwire::Rule::decode(&message)?))
-}
-
-/// An errno in the words of strerror(3).
-fn strerror(errno: i32) -> String {
-    let text = std::io::Error::from_raw_os_error(errno).to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// Why a request failed, and where.

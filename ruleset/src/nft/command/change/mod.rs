@@ -10,10 +10,11 @@ use super::location::{Location, Which};
 use super::positions::Positions;
 use super::ranges::Ranges;
 use super::updates::Updates;
-use super::{Settings, failure, is_missing, strerror};
+use super::{Settings, failure, is_missing};
 use crate::nft::compile::{Compiled, NamedSet, named_set_as_written};
 use crate::nft::parse::source::{Fault, Span};
 use crate::nft::parse::syntax::{Command, TableSpec};
+use crate::nft::strerror::strerror;
 use crate::{Name, Set};
 
 /// From which kernel on deletions need not find anything (`NFT_MSG_DESTROY*`).

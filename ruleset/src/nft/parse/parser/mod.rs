@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use super::lexer::{self, Kind, Sign, Token};
 use super::source::{Fault, Source, Sources, Span};
 use super::syntax::{Command, Expr, Name};
+use crate::nft::strerror;
 
 pub(super) use again::each_rule;
 
@@ -35,7 +36,7 @@ pub enum IncludeError {
     #[error("File not found: {0}")]
     NotFound(String),
     /// It cannot be read
-    #[error("Could not open file \"{name}\": {}", without_number(error))]
+    #[error("Could not open file \"{name}\": {}", strerror::of_io(error))]
     Open {
         /// The file's name
         name: String,
@@ -53,7 +54,7 @@ pub enum IncludeError {
         what: &'static str,
     },
     /// A folder in which a pattern may match cannot be read
-    #[error("Could not include \"{pattern}\": {}: {error}", folder.display())]
+    #[error("Could not include \"{pattern}\": {}: {}", folder.display(), strerror::of_io(error))]
     Folder {
         /// The pattern
         pattern: String,
@@ -65,12 +66,6 @@ pub enum IncludeError {
     /// A pattern matches a file whose name is not UTF-8
     #[error("{}: the name is not UTF-8", .0.display())]
     Name(PathBuf),
-}
-
-/// An error in the words of strerror(3).
-fn without_number(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// No files: every `include` fails.
