@@ -180,7 +180,7 @@ impl Wire {
                     }
                     continue;
                 }
-                if head.status == Some(0) {
+                if head.status.is_some_and(|status| status >= 0) {
                     return found.map(|found| (!interrupted).then_some(found));
                 }
                 let message = Nlmsghdr::<Rtm, Buffer>::from_bytes(&mut Cursor::new(bytes))
