@@ -4,12 +4,16 @@
 //! delay.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// Those by which a terminal, a container's runtime and a user end a process.
 const SIGNALS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
+
+/// Whether those that are deferred wait until the process ends.
+static TO_THE_END: AtomicBool = AtomicBool::new(false);
 
 /// Until it is dropped, the signals wait, for this thread and those that it starts meanwhile.
 #[must_use]
@@ -20,6 +24,12 @@ pub(super) struct Deferred {
 /// From here on they wait. Threads that exist already would get them: call it before there are any.
 pub(super) fn defer() -> Deferred {
     Deferred { before: SIGNALS.into_iter().collect::<SigSet>().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok() }
+}
+
+/// Those that are deferred never come: the process is about to end, with an exit code that says something. Of timeout(1) each
+/// comes twice, to the process and to its group, and the second one can be late.
+pub(super) fn defer_to_the_end() {
+    TO_THE_END.store(true, Ordering::Relaxed);
 }
 
 /// They may end the process again, for what takes seconds and changes nothing.
@@ -36,7 +46,9 @@ pub(super) fn receive() -> io::Result<SignalFd> {
 
 impl Drop for Deferred {
     fn drop(&mut self) {
-        if let Some(before) = &self.before {
+        if let Some(before) = &self.before
+            && !TO_THE_END.load(Ordering::Relaxed)
+        {
             let _ = before.thread_set_mask();
         }
     }

@@ -92,8 +92,7 @@ pub(super) fn report_all(
             break;
         }
     }
-    // Taken, so that it does not end the process when it is deferred no more.
-    while let Ok(Some(_)) = signals.read_signal() {}
+    signals::defer_to_the_end();
     Ok(differences::exit_code(watcher.is_equal()))
 }
 

@@ -73,10 +73,14 @@ impl Watch {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
-    /// The exit code after a signal.
+    /// The exit code after a signal, which comes until the process has ended: timeout(1) sends two.
     fn end(mut self, signal: Signal) -> Option<i32> {
-        self.signal(signal);
-        self.child.wait().unwrap().code()
+        loop {
+            self.signal(signal);
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+        }
     }
 }
 
