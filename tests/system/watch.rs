@@ -323,7 +323,10 @@ fn drift_and_repair(namespace: &Namespace, watch: &Watch, halves: &mut usize) {
             if report[list].as_array().unwrap().iter().any(|entry| entry["chain"] == "prerouting") {
                 return;
             }
-            assert!(started.elapsed() < 4 * PERIOD + Duration::from_secs(40), "{list}: {report}");
+            assert!(
+                started.elapsed() < 4 * PERIOD + Duration::from_secs(40) * slowness(),
+                "{list}: {report}"
+            );
         }
     };
     wait("appeared");
