@@ -7,32 +7,30 @@ use nftwire::errno_text;
 /// An errno in the words of glibc's strerror(3): nft's own where distributions build it. Whoever calls nft may look for them, and
 /// other C libraries have others.
 pub(super) fn strerror(errno: i32) -> String {
-    let own = match errno {
-        5 => "Input/output error",
-        9 => "Bad file descriptor",
-        11 => "Resource temporarily unavailable",
-        12 => "Cannot allocate memory",
-        18 => "Invalid cross-device link",
-        23 => "Too many open files in system",
-        25 => "Inappropriate ioctl for device",
-        33 => "Numerical argument out of domain",
-        34 => "Numerical result out of range",
-        35 => "Resource deadlock avoided",
-        37 => "No locks available",
-        40 => "Too many levels of symbolic links",
-        74 => "Bad message",
-        84 => "Invalid or incomplete multibyte or wide character",
-        95 => "Operation not supported",
-        102 => "Network dropped connection on reset",
-        122 => "Disk quota exceeded",
-        // All others are the kernel's (include/uapi/asm-generic/errno.h), behind the error's name.
-        _ => {
-            let text = errno_text(errno);
-            let words = text.split_once(": ").map(|(_, words)| words.to_owned());
-            return words.unwrap_or_else(|| format!("Unknown error {errno}"));
-        }
+    let text = errno_text(errno);
+    let Some((name, words)) = text.split_once(": ") else { return format!("Unknown error {errno}") };
+    let glibcs = match name {
+        "EIO" => "Input/output error",
+        "EBADF" => "Bad file descriptor",
+        "EAGAIN" => "Resource temporarily unavailable",
+        "ENOMEM" => "Cannot allocate memory",
+        "EXDEV" => "Invalid cross-device link",
+        "ENFILE" => "Too many open files in system",
+        "ENOTTY" => "Inappropriate ioctl for device",
+        "EDOM" => "Numerical argument out of domain",
+        "ERANGE" => "Numerical result out of range",
+        "EDEADLK" => "Resource deadlock avoided",
+        "ENOLCK" => "No locks available",
+        "ELOOP" => "Too many levels of symbolic links",
+        "EBADMSG" => "Bad message",
+        "EILSEQ" => "Invalid or incomplete multibyte or wide character",
+        "EOPNOTSUPP" => "Operation not supported",
+        "ENETRESET" => "Network dropped connection on reset",
+        "EDQUOT" => "Disk quota exceeded",
+        // For the rest glibc has the words of include/uapi/asm-generic/errno.h.
+        _ => words,
     };
-    own.to_owned()
+    glibcs.to_owned()
 }
 
 /// What a system call said; in its own words where there is no errno.
