@@ -4,7 +4,7 @@ use std::io::{self, Cursor, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use neli::consts::nl::{NlmF, NlmsgerrAttr};
+use neli::consts::nl::{NlmF, Nlmsg, NlmsgerrAttr};
 use neli::consts::rtnl::Rtm;
 use neli::consts::socket::{Msg, NlFamily};
 use neli::nl::{NlPayload, Nlmsghdr};
@@ -260,18 +260,17 @@ struct Head<'a> {
 
 impl<'a> Head<'a> {
     fn of(message: &'a [u8]) -> Option<Self> {
-        // linux/netlink.h; NLMSG_MIN_TYPE is the first kind of objects.
-        const NLMSG_ERROR: u16 = 2;
-        const NLMSG_DONE: u16 = 3;
-        const NLMSG_MIN_TYPE: u16 = 16;
+        /// `NLMSG_MIN_TYPE` (linux/netlink.h).
+        const FIRST_OF_OBJECTS: u16 = 16;
         let (&[_, _, _, _, kind_0, kind_1, flags_0, flags_1, s0, s1, s2, s3, ..], content) =
             message.split_first_chunk::<16>()?;
         let kind = u16::from_ne_bytes([kind_0, kind_1]);
-        let status = content.first_chunk().filter(|_| matches!(kind, NLMSG_ERROR | NLMSG_DONE));
+        let is_end = matches!(Nlmsg::from(kind), Nlmsg::Error | Nlmsg::Done);
+        let status = content.first_chunk().filter(|_| is_end);
         Some(Self {
             flags: NlmF::from(u16::from_ne_bytes([flags_0, flags_1])),
             sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
-            object: (kind >= NLMSG_MIN_TYPE).then_some(content),
+            object: (kind >= FIRST_OF_OBJECTS).then_some(content),
             status: status.copied().map(i32::from_ne_bytes),
         })
     }
