@@ -12,7 +12,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 /// Those by which a terminal, a container's runtime and a user end a process.
 const SIGNALS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
 
-/// Whether those that are deferred wait until the process ends.
+/// Whether deferred signals stay deferred until the process exits.
 static TO_THE_END: AtomicBool = AtomicBool::new(false);
 
 /// Until it is dropped, the signals wait, for this thread and those that it starts meanwhile.
@@ -26,8 +26,8 @@ pub(super) fn defer() -> Deferred {
     Deferred { before: SIGNALS.into_iter().collect::<SigSet>().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok() }
 }
 
-/// Those that are deferred never come: the process is about to end, with an exit code that says something. Of timeout(1) each
-/// comes twice, to the process and to its group, and the second one can be late.
+/// Deferred signals stay so until the process exits, so that none replaces its exit code. timeout(1) sends each signal twice, to
+/// the process and to its group, and the second one can be late.
 pub(super) fn defer_to_the_end() {
     TO_THE_END.store(true, Ordering::Relaxed);
 }
