@@ -1,7 +1,8 @@
 //! Applies and removes an interception: addresses and policy routing first, then the ruleset in one commit.
 //!
-//! Packets that are marked need their route before the first one is marked, so the network comes first. When the
-//! kernel refuses anything, what this run has added is taken back, and nothing else.
+//! Packets that are marked need their route before the first one is marked, so the network comes first. Where the rules are
+//! found to be in force, nothing is sent, and the network is looked at once, after them. When the kernel refuses anything, what
+//! this run has added is taken back, and nothing else.
 
 mod ambient;
 mod applied;
@@ -148,12 +149,21 @@ impl Prepared<'_> {
         self.validate()?;
         let interception = self.interception();
         let (lock, without_lock) = Lock::take_or_reason(routes);
-        let mut added = Network::default();
         let network = interception.network.possible_here(routes)?;
-        let result = network
-            .add(routes, &mut added)
-            .map_err(ApplyError::from)
-            .and_then(|()| commit_all(nft, interception, self.goal(), counters, lock.as_ref()));
+        let (mut is_added, mut added) = (false, Network::default());
+        let mut add = || -> Result<(), RouteError> {
+            if !is_added {
+                network.add(routes, &mut added)?;
+                is_added = true;
+            }
+            Ok(())
+        };
+        let committed = commit_all(nft, interception, self.goal(), counters, lock.as_ref(), &mut add);
+        let result = committed.and_then(|committed| {
+            // The rules were in force, so the network most likely is, too.
+            let restored = if is_added { Ok(()) } else { network.restore(routes, &mut added) };
+            restored.map(|()| committed).map_err(ApplyError::from)
+        });
         match result {
             Ok((applied, replaces)) => {
                 let owned = &interception.owned_network;
@@ -165,7 +175,11 @@ impl Prepared<'_> {
                     leftover: &leftover,
                     alone: lock.is_some(),
                 };
-                committed.settle(nft, routes).map_err(still_there("applied"))?;
+                let settled = match is_added {
+                    true => committed.settle(nft, routes),
+                    false => committed.finish(nft, routes, &added),
+                };
+                settled.map_err(still_there("applied"))?;
                 Ok(Applied { without_lock, ..applied })
             }
             Err(error) if error.outcome_is_unknown() => Err(error),
@@ -196,7 +210,7 @@ impl Interception {
         let (lock, without_lock) = Lock::take_or_reason(routes);
         let (nothing, owned) = (Ruleset::default(), self.owned.clone().and(&self.ruleset));
         let desired = Desired::new(&nothing, &owned);
-        let (applied, _) = commit(nft, desired.into(), Counters::Reset, None)?;
+        let (applied, _) = commit(nft, desired.into(), Counters::Reset, None, &mut nothing_else)?;
         let committed = Committed {
             desired,
             network: &Network::default(),
@@ -262,7 +276,15 @@ pub(crate) fn apply_ruleset(
     counters: Counters,
 ) -> Result<Applied, ApplyError> {
     validate(&interception.ruleset)?;
-    Ok(commit_all(nft, interception, interception.desired().into(), counters, None)?.0)
+    let goal = interception.desired().into();
+    Ok(commit_all(nft, interception, goal, counters, None, &mut nothing_else)?.0)
+}
+
+/// Brings about what rules need before the first of them is sent.
+type Needs<'a> = &'a mut dyn FnMut() -> Result<(), RouteError>;
+
+fn nothing_else() -> Result<(), RouteError> {
+    Ok(())
 }
 
 /// As [`commit`], in two commits where a base chain has a successor.
@@ -272,12 +294,13 @@ fn commit_all(
     goal: Goal<'_>,
     counters: Counters,
     lock: Option<&Lock>,
+    needs: Needs<'_>,
 ) -> Result<(Applied, bool), ApplyError> {
     if retry(|| holds_predecessor(nft, interception))? {
         validate(&interception.handover)?;
-        commit(nft, interception.handed_over().into(), Counters::Keep, None)?;
+        commit(nft, interception.handed_over().into(), Counters::Keep, None, needs)?;
     }
-    commit(nft, goal, counters, lock)
+    commit(nft, goal, counters, lock, needs)
 }
 
 /// Whether the kernel holds a base chain that the handover has and the ruleset has not.
@@ -299,17 +322,18 @@ fn holds_predecessor(nft: &mut Socket, interception: &Interception) -> Result<bo
 }
 
 /// Returns whether desired or owned tables existed before, too. With the lock, nobody else makes some at the same
-/// time.
+/// time. `needs` is called before a transaction is sent, and not where none is needed.
 fn commit(
     nft: &mut Socket,
     goal: Goal<'_>,
     counters: Counters,
     lock: Option<&Lock>,
+    needs: Needs<'_>,
 ) -> Result<(Applied, bool), ApplyError> {
     if lock.is_some()
         && let Some(plan) = Plan::initial(nft, goal)?
     {
-        match send(nft, &plan, Counters::Reset) {
+        match send(nft, &plan, Counters::Reset, needs) {
             // Somebody without the lock, such as nft, made one of the tables meanwhile.
             Err(error) if error.is_lost_race() => {}
             sent => {
@@ -331,7 +355,7 @@ fn commit(
                 Comparison::Differs(plan) => *plan,
             },
         };
-        let (commit, kept) = send(nft, &plan, counters)?;
+        let (commit, kept) = send(nft, &plan, counters, needs)?;
         let emptied = plan.emptied().map(|(family, name)| (family, name.clone())).collect();
         Ok((Applied { emptied, ..commit.into() }, kept, plan.replaces()))
     });
@@ -349,7 +373,7 @@ fn commit(
     }
     let rewritten = retry(|| -> Result<_, ApplyError> {
         let plan = Plan::rewrite(nft, goal)?;
-        let (commit, _) = send(nft, &plan, Counters::Reset)?;
+        let (commit, _) = send(nft, &plan, Counters::Reset, needs)?;
         is_applied = true;
         // The commit keeps what other writers added after the reading.
         if Plan::rewrite(nft, goal)?.has_undesired() {
@@ -368,7 +392,13 @@ fn holds(nft: &mut Socket, goal: Goal<'_>) -> bool {
 }
 
 /// Returns how many rules stayed, too.
-fn send(nft: &mut Socket, plan: &Plan<'_>, counters: Counters) -> Result<(Commit, usize), ApplyError> {
+fn send(
+    nft: &mut Socket,
+    plan: &Plan<'_>,
+    counters: Counters,
+    needs: Needs<'_>,
+) -> Result<(Commit, usize), ApplyError> {
+    needs()?;
     let mut transaction = plan.transaction(counters)?;
     let committed = nft.commit(transaction.batch());
     let kept = transaction.kept_rules();

@@ -29,15 +29,29 @@ impl Committed<'_> {
         if !self.alone && self.is_replaced(nft) {
             return Ok(());
         }
-        let (mut restored, mut removed) = (Network::default(), Network::default());
+        let mut restored = Network::default();
         self.network.restore(routes, &mut restored)?;
+        self.finish(nft, routes, &restored)
+    }
+
+    /// The same where the network was looked at after the rules, and what was missing of it is `restored`.
+    ///
+    /// # Errors
+    /// As [`Committed::settle`].
+    pub(super) fn finish(
+        &self,
+        nft: &mut Socket,
+        routes: &mut RouteSocket,
+        restored: &Network,
+    ) -> Result<(), RouteError> {
+        let mut removed = Network::default();
         let result = self.leftover.remove(routes, &mut removed);
         // Whoever commits after this settles after this.
         if removed != Network::default() && self.is_replaced(nft) {
             removed.restore(routes, &mut Network::default())?;
         }
-        if restored != Network::default() {
-            self.take_back(nft, routes, &restored)?;
+        if *restored != Network::default() {
+            self.take_back(nft, routes, restored)?;
         }
         result
     }
