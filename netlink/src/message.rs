@@ -6,7 +6,7 @@ use std::str::FromStr;
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
 
 use crate::number::kernel_number;
-use crate::{AttrReader, AttrWriter, DecodeError, uapi};
+use crate::{AttrReader, AttrWriter, DecodeError, Text, uapi};
 
 /// Bytes of `struct nlmsghdr`: length (4), type (2), flags (2), sequence number (4), port id (4), in host order.
 pub(crate) const NLMSG_HEADER: usize = 16;
@@ -117,6 +117,22 @@ impl<'a> Message<'a> {
             generation: u16::from_be_bytes([resource_0, resource_1]),
             attributes: AttrReader::new(attributes),
         })
+    }
+
+    /// The name of the table that a chain, a rule, a set, an object or a flowtable belongs to.
+    ///
+    /// # Errors
+    /// The message has none, or a length does not fit.
+    pub fn table(&self) -> Result<Text<'a>, DecodeError> {
+        // The same number for all of them.
+        const TABLE: u16 = uapi::NFTA_CHAIN_TABLE;
+        for attribute in self.attributes {
+            let attribute = attribute?;
+            if attribute.kind == TABLE {
+                return Ok(attribute.text());
+            }
+        }
+        Err(DecodeError::Missing { attribute: TABLE })
     }
 }
 

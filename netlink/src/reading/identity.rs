@@ -41,7 +41,7 @@ impl Believed {
 /// What a reading consists of, without what counts by itself.
 #[derive(Debug, Default)]
 pub(super) struct Identity {
-    /// A hash for each entry, in order; of elements sorted
+    /// A number for each entry, in order: its table's hash and its handle. Of elements a hash, sorted
     entries: Vec<u64>,
     /// The same, sorted
     sorted: Vec<u64>,
@@ -49,10 +49,10 @@ pub(super) struct Identity {
     ends: Vec<usize>,
     /// Whether the last part is so full that the kernel may have ended it for that
     is_full: bool,
-    /// The chain that rules are read of, and the last rule's handle
+    /// The table that is read, and of rules the chain and the last one's handle
     chain: Vec<u8>,
     previous: u64,
-    /// A hash of the table that rules are read of: each table has handles of its own
+    /// A hash of the table that is read: each table has handles of its own
     table: u64,
     /// Whether a rule does not follow the one before it. A chain that is read once more begins with a rule that does not, or
     /// with its first one, which occurs twice
@@ -67,20 +67,19 @@ impl Identity {
                 Query::Rules { .. } => self.add_rule(&message)?,
                 Query::Elements { .. } => self.add_elements(&message)?,
                 Query::Tables | Query::Table { .. } => {
-                    self.add_name(&message, &[uapi::NFTA_TABLE_NAME])?;
+                    self.add_object(&message, uapi::NFTA_TABLE_NAME, uapi::NFTA_TABLE_HANDLE)?;
                 }
                 Query::Chains | Query::Chain { .. } => {
-                    self.add_name(&message, &[uapi::NFTA_CHAIN_TABLE, uapi::NFTA_CHAIN_NAME])?;
+                    self.add_object(&message, uapi::NFTA_CHAIN_TABLE, uapi::NFTA_CHAIN_HANDLE)?;
                 }
                 Query::Sets { .. } | Query::Set { .. } => {
-                    self.add_name(&message, &[uapi::NFTA_SET_TABLE, uapi::NFTA_SET_NAME])?;
+                    self.add_object(&message, uapi::NFTA_SET_TABLE, uapi::NFTA_SET_HANDLE)?;
                 }
                 Query::Objects { .. } => {
-                    let name = [uapi::NFTA_OBJ_TABLE, uapi::NFTA_OBJ_NAME, uapi::NFTA_OBJ_TYPE];
-                    self.add_name(&message, &name)?;
+                    self.add_object(&message, uapi::NFTA_OBJ_TABLE, uapi::NFTA_OBJ_HANDLE)?;
                 }
                 Query::Flowtables { .. } => {
-                    self.add_name(&message, &[uapi::NFTA_FLOWTABLE_TABLE, uapi::NFTA_FLOWTABLE_NAME])?;
+                    self.add_object(&message, uapi::NFTA_FLOWTABLE_TABLE, uapi::NFTA_FLOWTABLE_HANDLE)?;
                 }
             }
         }
@@ -107,17 +106,21 @@ impl Identity {
                 _ => {}
             }
         }
-        let family = message.family.number();
+        self.enter(message.family.number(), table, chain);
+        self.torn |= position != self.previous;
+        self.previous = handle;
+        self.entries.push(self.table.wrapping_add(handle));
+        Ok(())
+    }
+
+    /// What follows is of this chain; of no chain where it is empty.
+    fn enter(&mut self, family: u8, table: &[u8], chain: &[u8]) {
         if !self.is_of_chain(family, table, chain) {
             self.chain.clear();
             [&[family], table, &[0], chain].iter().for_each(|part| self.chain.extend_from_slice(part));
             self.table = hash(&self.chain[..=table.len()]);
             self.previous = 0;
         }
-        self.torn |= position != self.previous;
-        self.previous = handle;
-        self.entries.push(self.table.wrapping_add(handle));
-        Ok(())
     }
 
     /// Whether this is the chain whose rules are read.
@@ -126,16 +129,20 @@ impl Identity {
         table_and_chain.and_then(|rest| rest.strip_prefix(&[0])) == Some(chain)
     }
 
-    fn add_name(&mut self, message: &Message<'_>, name: &[u16]) -> Result<(), DecodeError> {
-        let mut hasher = DefaultHasher::new();
-        message.family.number().hash(&mut hasher);
+    /// A table, or something of one.
+    fn add_object(&mut self, message: &Message<'_>, table: u16, handle: u16) -> Result<(), DecodeError> {
+        let (mut name, mut number): (&[u8], _) = (&[], None);
         for attribute in message.attributes {
             let attribute = attribute?;
-            if name.contains(&attribute.kind) {
-                (attribute.kind, attribute.value).hash(&mut hasher);
+            if attribute.kind == table {
+                name = attribute.value;
+            } else if attribute.kind == handle {
+                number = Some(attribute.be64()?);
             }
         }
-        self.entries.push(hasher.finish());
+        self.enter(message.family.number(), name, &[]);
+        let number = number.ok_or(DecodeError::Missing { attribute: handle })?;
+        self.entries.push(self.table.wrapping_add(number));
         Ok(())
     }
 
@@ -254,10 +261,11 @@ mod tests {
         })
     }
 
-    fn sets(names: &[&str]) -> Received {
-        datagram(names, |writer, name| {
+    /// Sets by their handles.
+    fn sets(handles: &[u64]) -> Received {
+        datagram(handles, |writer, handle| {
             writer.put_str(uapi::NFTA_SET_TABLE, "t");
-            writer.put_str(uapi::NFTA_SET_NAME, name);
+            writer.put_be64(uapi::NFTA_SET_HANDLE, handle);
         })
     }
 
@@ -320,8 +328,8 @@ mod tests {
 
     #[test]
     fn names_and_keys_occur_once() {
-        assert!(is_sound(&SETS, &[sets(&["a", "b"]), sets(&["c"])]));
-        assert!(!is_sound(&SETS, &[sets(&["a", "b"]), sets(&["b", "c"])]));
+        assert!(is_sound(&SETS, &[sets(&[1, 2]), sets(&[3])]));
+        assert!(!is_sound(&SETS, &[sets(&[1, 2]), sets(&[2, 3])]));
         assert!(is_sound(&ELEMENTS, &[elements(&[(1, 0), (2, 0)]), elements(&[(3, 0)])]));
         assert!(!is_sound(&ELEMENTS, &[elements(&[(1, 0), (2, 0)]), elements(&[(2, 0)])]));
         // What times out does not matter.
@@ -345,21 +353,20 @@ mod tests {
     fn readings_prove_each_other_where_their_parts_end_elsewhere() {
         let full = RECEIVE_BUFFER;
         let read = |parts: &[Received]| identity(&SETS, parts, full).0;
-        let three = read(&[sets(&["a", "b", "c"])]);
+        let three = read(&[sets(&[1, 2, 3])]);
         assert!(three.is_in_one_part());
-        let (one_two, two_one) =
-            (read(&[sets(&["a"]), sets(&["b", "c"])]), read(&[sets(&["a", "b"]), sets(&["c"])]));
+        let (one_two, two_one) = (read(&[sets(&[1]), sets(&[2, 3])]), read(&[sets(&[1, 2]), sets(&[3])]));
         assert!(!one_two.is_in_one_part());
         assert!(agree(&[&one_two, &two_one]) && agree(&[&two_one, &one_two]) && agree(&[&three, &one_two]));
         // Three prove each other where two of them do not.
-        let one_one_one = read(&[sets(&["a"]), sets(&["b"]), sets(&["c"])]);
+        let one_one_one = read(&[sets(&[1]), sets(&[2]), sets(&[3])]);
         assert!(!agree(&[&one_one_one, &one_two]) && !agree(&[&one_one_one, &two_one]));
         assert!(agree(&[&one_one_one, &one_two, &two_one]));
         // Both may have skipped something after the first; four that are equal are believed.
         assert!(!agree(&[&one_two, &one_two, &one_two]) && agree(&[&one_two; 4]));
         assert!(!agree(&[&one_two, &one_two]));
-        assert!(!agree(&[&one_two, &read(&[sets(&["a", "b"]), sets(&["d"])])]));
-        assert!(!agree(&[&one_two, &read(&[sets(&["a", "b"])])]));
+        assert!(!agree(&[&one_two, &read(&[sets(&[1, 2]), sets(&[4])])]));
+        assert!(!agree(&[&one_two, &read(&[sets(&[1, 2])])]));
         // Elements have no order.
         let elements = |parts: &[&[(u32, u64)]]| {
             let parts: Vec<_> = parts.iter().map(|part| elements(part)).collect();
@@ -373,7 +380,7 @@ mod tests {
     /// The kernel may have ended the only part because it was full, and skipped all that was to follow.
     #[test]
     fn a_full_part_may_not_be_the_last() {
-        let part = || vec![sets(&["a", "b", "c"])];
+        let part = || vec![sets(&[1, 2, 3])];
         let length = part()[0].as_bytes().len();
         let (roomy, _) = identity(&SETS, &part(), 2 * length);
         let (full, _) = identity(&SETS, &part(), 2 * length - 1);

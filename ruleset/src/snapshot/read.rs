@@ -54,30 +54,13 @@ pub(super) fn read(source: &mut impl Source, scope: Scope<'_>, depth: Depth) -> 
         return Ok(Snapshot::of(tables));
     }
     let chains = source.read(scope.family(), Query::Chains)?.records()?;
-    let chains_of_others = share_out(
-        &mut tables,
-        chains,
-        |table| &mut table.chains,
-        |message| nftwire::Chain::decode(message).map(|chain| (chain.family, chain.table)),
-    )?;
+    let chains_of_others = share_out(&mut tables, chains, |table| &mut table.chains)?;
     if depth >= Depth::Objects {
         let only = scope.table();
         let objects = source.read(scope.family(), Query::Objects { table: only, kind: None })?.records()?;
-        share_out(
-            &mut tables,
-            objects,
-            |table| &mut table.objects,
-            |message| nftwire::Object::decode(message).map(|object| (object.family, object.table)),
-        )?;
+        share_out(&mut tables, objects, |table| &mut table.objects)?;
         let flowtables = source.read(scope.family(), Query::Flowtables { table: only })?.records()?;
-        share_out(
-            &mut tables,
-            flowtables,
-            |table| &mut table.flowtables,
-            |message| {
-                nftwire::Flowtable::decode(message).map(|flowtable| (flowtable.family, flowtable.table))
-            },
-        )?;
+        share_out(&mut tables, flowtables, |table| &mut table.flowtables)?;
         for table in &mut tables {
             let compared = match scope {
                 Scope::Desired(desired) if depth.has_rules() => desired.compared_sets(&table.table),
@@ -151,13 +134,13 @@ fn share_out(
     tables: &mut [TableSnapshot],
     records: Vec<Record>,
     list: fn(&mut TableSnapshot) -> &mut Vec<Record>,
-    place: for<'m> fn(&nftwire::Message<'m>) -> Result<(Family, Text<'m>), DecodeError>,
 ) -> Result<Vec<Record>, Error> {
     let mut rest = Vec::new();
     // One after the other they mostly belong to the same.
     let mut last = 0;
     for record in records {
-        let (family, name) = place(&record.message()?)?;
+        let message = record.message()?;
+        let (family, name) = (message.family, message.table()?);
         let is_it =
             |there: &TableSnapshot| there.table.family == family && there.table.name.as_text() == name;
         let index = match tables.get(last).is_some_and(is_it) {
@@ -177,19 +160,18 @@ fn share_out(
 
 fn read_sets_and_rules(
     source: &mut impl Source,
-    table: &mut TableSnapshot,
+    found: &mut TableSnapshot,
     depth: Depth,
     compared: &[&Name],
 ) -> Result<(), Error> {
-    let (family, name) = (table.table.family, table.table.name.clone());
-    let name = name.as_text();
+    let (family, name) = (found.table.family, found.table.name.as_text());
     let Some(sets) = if_there(source.read(family, Query::Sets { table: Some(name) }))? else { return Ok(()) };
     for record in sets.records()? {
         let has_elements = |set: &Set| depth.has_elements(set) || compared.contains(&&set.name);
-        table.sets.push(with_elements(source, family, name, record, has_elements)?);
+        found.sets.push(with_elements(source, family, name, record, has_elements)?);
     }
-    if depth.has_rules() && !table.chains.is_empty() {
-        table.rules = source.read(family, Query::Rules { table: Some(name), chain: None })?;
+    if depth.has_rules() && !found.chains.is_empty() {
+        found.rules = source.read(family, Query::Rules { table: Some(name), chain: None })?;
     }
     Ok(())
 }
