@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BufMut;
+use bytes::buf::Limit;
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_sys::SocketAddr;
 use netlink_sys::protocols::NETLINK_NETFILTER;
@@ -30,9 +31,6 @@ pub(crate) const RECEIVE_BUFFER: usize = 32 * 1024;
 /// The parts of the dumps that witnesses receive, one after the other: larger than any rule, whose 128 expressions take some
 /// 12 KiB, and no simple fractions of [`RECEIVE_BUFFER`] and each other, so that parts seldom end at the same place.
 pub(crate) const WITNESS_BUFFERS: [usize; 4] = [27 * 1024, 23 * 1024, 29 * 1024, 31 * 1024];
-
-/// The port ID of the kernel.
-pub(crate) const KERNEL_PORT: u32 = 0;
 
 /// What the kernel keeps free of the send buffer (`netlink_sendmsg` in net/netlink/af_netlink.c).
 const SEND_RESERVE: usize = 32;
@@ -262,17 +260,13 @@ impl Socket {
 
     /// Receives a datagram of the kernel into a buffer that is handed on afterwards; what the buffer held is dropped.
     pub(crate) fn receive_into(&self, buffer: &mut Vec<u8>) -> io::Result<()> {
-        loop {
-            let (length, port) = receive_from(&self.inner, buffer, self.window, MSG_DONTWAIT)?;
-            // Any process with CAP_NET_ADMIN can send something to this socket's port ID (netlink(7)).
-            if port != KERNEL_PORT {
-                continue;
-            }
-            if length > buffer.len() {
-                return Err(io::Error::other("a datagram larger than the buffer"));
-            }
-            return Ok(());
+        // Without the sender's address, which costs a copy: a connected socket hears the kernel alone.
+        let length =
+            receive(buffer, self.window, |window| self.inner.recv(window, MSG_DONTWAIT | MSG_TRUNC))?;
+        if length > buffer.len() {
+            return Err(io::Error::other("a datagram larger than the buffer"));
         }
+        Ok(())
     }
 
     /// Sends one request and hands every message of the reply to `each`.
@@ -454,21 +448,18 @@ pub(crate) fn refused_request(errno: i32, text: Option<&str>) -> Error {
     Error::Refused(Box::new(Refusal { message: None, errno, location: Location::default(), text }))
 }
 
-/// Receives a datagram of up to `window` bytes; returns its length, and the port ID of who sent it: 0 for the kernel.
-pub(crate) fn receive_from(
-    socket: &netlink_sys::Socket,
+/// Receives a datagram of up to `window` bytes.
+pub(crate) fn receive<T>(
     buffer: &mut Vec<u8>,
     window: usize,
-    flags: i32,
-) -> io::Result<(usize, u32)> {
-    let (length, sender) = retry_receive(|| {
+    call: impl Fn(&mut Limit<&mut Vec<u8>>) -> io::Result<T>,
+) -> io::Result<T> {
+    retry_receive(|| {
         buffer.clear();
         buffer.reserve_exact(window);
         // The kernel looks at the length that is offered, not at what is left of a larger buffer.
-        let mut offered = (&mut *buffer).limit(window);
-        socket.recv_from(&mut offered, flags | MSG_TRUNC)
-    })?;
-    Ok((length, sender.port_number()))
+        call(&mut (&mut *buffer).limit(window))
+    })
 }
 
 /// Repeats a receive that failed: the kernel reports a socket's error once, and what is queued stays (`sock_error` in
@@ -593,5 +584,18 @@ mod tests {
         assert!(matches!(refused_request(Errno::EINTR as i32, None), Error::GenerationChanged));
         let Error::Refused(refusal) = refused_request(2, Some("words")) else { panic!("not refused") };
         assert_eq!((refusal.message, refusal.errno, refusal.text.as_deref()), (None, 2, Some("words")));
+    }
+
+    #[test]
+    fn other_processes_cannot_send_to_it() {
+        meshwire_testkit::in_new_namespace(|| {
+            let socket = Socket::open().unwrap();
+            let mut address = SocketAddr::new(0, 0);
+            socket.inner.get_address(&mut address).unwrap();
+            assert_ne!(address.port_number(), 0);
+            let other = netlink_sys::Socket::new(NETLINK_NETFILTER).unwrap();
+            let refused = other.send_to(&[0; 16], &address, 0).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        });
     }
 }

@@ -38,12 +38,15 @@ use nix::sys::socket::{setsockopt, sockopt};
 pub use self::asynchronous::AsyncEvents;
 pub use self::trace::{Trace, TraceKind};
 use crate::message::Datagram;
-use crate::socket::{KERNEL_PORT, receive_from};
+use crate::socket::receive;
 use crate::{DecodeError, Error, Message, Record, uapi};
 
 /// The kernel sends what one transaction did in datagrams of a few KiB (`nft_commit_notify` in
 /// net/netfilter/nf_tables_api.c, Linux 6.18); one event alone may be larger.
 const RECEIVE_BUFFER: usize = 64 * 1024;
+
+/// The port ID of the kernel.
+const KERNEL_PORT: u32 = 0;
 
 /// What the kernel may queue, in bytes: some 10,000 events of a few rules' size.
 const QUEUE: usize = 4 * 1024 * 1024;
@@ -157,8 +160,9 @@ impl Events {
 
     /// Receives one datagram, if there is one.
     fn receive(&mut self) -> io::Result<()> {
-        let received = receive_from(&self.socket, &mut self.buffer, RECEIVE_BUFFER, MSG_DONTWAIT);
-        add(&mut self.received, received.map(|(_, port)| port), &self.buffer)
+        let received =
+            receive(&mut self.buffer, RECEIVE_BUFFER, |window| self.socket.recv_from(window, MSG_DONTWAIT));
+        add(&mut self.received, received.map(|(_, sender)| sender.port_number()), &self.buffer)
     }
 }
 
