@@ -1,5 +1,6 @@
 //! What an interception needs besides its rules, as one value.
 
+use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
 use super::{Change, Family, LocalRoute, PolicyRule, Removal, RouteError, RouteSocket};
@@ -29,11 +30,11 @@ impl Network {
     ///
     /// # Errors
     /// The settings of `lo` cannot be read.
-    pub fn possible_here(&self, socket: &mut RouteSocket) -> Result<Self, RouteError> {
+    pub fn possible_here(&self, socket: &mut RouteSocket) -> Result<Cow<'_, Self>, RouteError> {
         let is_v6 = |route: &LocalRoute| route.family == Family::V6;
-        let mut network = self.clone();
+        let mut network = Cow::Borrowed(self);
         if self.skip_if_ipv6_disabled && self.routes.iter().any(is_v6) && socket.loopback_disables_ipv6()? {
-            network.routes.retain(|route| !is_v6(route));
+            network.to_mut().routes.retain(|route| !is_v6(route));
         }
         Ok(network)
     }
@@ -43,6 +44,24 @@ impl Network {
     /// # Errors
     /// The first one; `added` then has what is to be taken back.
     pub fn add(&self, socket: &mut RouteSocket, added: &mut Self) -> Result<(), RouteError> {
+        self.add_unless(|_, _| Ok(false), socket, added)
+    }
+
+    /// As [`Network::add`] where most likely nothing is missing: routes are looked at first.
+    ///
+    /// # Errors
+    /// As [`Network::add`].
+    pub(crate) fn restore(&self, socket: &mut RouteSocket, added: &mut Self) -> Result<(), RouteError> {
+        // Adding a rule looks for it first anyway, and to look for an address is to read all of them.
+        self.add_unless(RouteSocket::has_local_route, socket, added)
+    }
+
+    fn add_unless(
+        &self,
+        has_route: impl Fn(&mut RouteSocket, LocalRoute) -> Result<bool, RouteError>,
+        socket: &mut RouteSocket,
+        added: &mut Self,
+    ) -> Result<(), RouteError> {
         for &address in &self.loopback_addresses {
             if socket.add_loopback_address(address)? == Change::Made {
                 added.loopback_addresses.push(address);
@@ -56,26 +75,11 @@ impl Network {
             }
         }
         for &route in &self.routes {
-            if socket.add_local_route(route)? == Change::Made {
+            if !has_route(socket, route)? && socket.add_local_route(route)? == Change::Made {
                 added.routes.push(route);
             }
         }
         Ok(())
-    }
-
-    /// As [`Network::add`] where most likely nothing is missing: only what is found to be missing is added, and noted.
-    ///
-    /// # Errors
-    /// As [`Network::add`].
-    pub(crate) fn restore(&self, socket: &mut RouteSocket, added: &mut Self) -> Result<(), RouteError> {
-        // Adding a rule looks for it first anyway, and to look for an address is to read all of them.
-        let mut missing = Self { routes: Vec::new(), ..self.clone() };
-        for &route in &self.routes {
-            if !socket.has_local_route(route)? {
-                missing.routes.push(route);
-            }
-        }
-        missing.add(socket, added)
     }
 
     /// Removes what exists of it, in the opposite order, and notes in `removed` what that was.

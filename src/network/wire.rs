@@ -1,18 +1,17 @@
 //! One request, its replies, one result: the netlink conversation under [`RouteSocket`](super::RouteSocket).
 
 use std::io::{self, Cursor, ErrorKind};
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use neli::consts::nl::{NlmF, Nlmsg, NlmsgerrAttr};
 use neli::consts::rtnl::Rtm;
-use neli::consts::socket::{Msg, NlFamily};
 use neli::nl::{NlPayload, Nlmsghdr};
-use neli::socket::NlSocket;
 use neli::types::{Buffer, GenlBuffer};
 use neli::{FromBytes, Header};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
 use nftwire::DecodeError;
-use nix::sys::socket::{MsgFlags, NetlinkAddr, bind, connect, recv};
+use nix::libc::{MSG_DONTWAIT, MSG_TRUNC};
 
 use super::message::Request;
 use super::{Attempt, RouteError, lock};
@@ -33,10 +32,10 @@ const DUMP_PAUSE: Duration = Duration::from_millis(16);
 
 /// A NETLINK_ROUTE socket that has at most one request under way.
 ///
-/// [`NlSocket`] and not `NlSocketHandle`, which needs a lock and a pool of buffers. Replies are received with recv(2), which
-/// reports a datagram's real length, so that a cut-off reply is seen; what neli receives comes with a list of multicast groups.
+/// netlink-sys's socket and not neli's, which does not report a datagram's real length, so that a cut-off reply would not be seen,
+/// and makes a list of multicast groups of each.
 pub(super) struct Wire {
-    socket: NlSocket,
+    socket: Socket,
     /// For the next request
     request: Vec<u8>,
     buffer: Vec<u8>,
@@ -49,12 +48,12 @@ pub(super) struct Wire {
 impl Wire {
     /// With `as_lock` it takes the lock if nobody else has it.
     pub(super) fn open(as_lock: bool) -> io::Result<Self> {
-        let socket = NlSocket::new(NlFamily::Route)?;
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
         // Before it is connected, which would give it a port ID of the kernel's choice.
-        let is_lock = as_lock && bind(socket.as_raw_fd(), &NetlinkAddr::new(lock::PORT, 0)).is_ok();
+        let is_lock = as_lock && socket.bind(&SocketAddr::new(lock::PORT, 0)).is_ok();
         // To the kernel, and the kernel refuses what other processes send to it: neither can they pass for the kernel,
         // nor fill the queue (`netlink_getsockbyportid` in net/netlink/af_netlink.c).
-        connect(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        socket.connect(&SocketAddr::new(0, 0))?;
         Ok(Self { socket, request: Vec::new(), buffer: Vec::new(), sequence: 0, is_lock, has_options: false })
     }
 
@@ -67,9 +66,9 @@ impl Wire {
     /// is the only request.
     fn set_options(&mut self, kind: Rtm) -> io::Result<()> {
         if !self.has_options && kind != Rtm::Getaddr {
-            self.socket.enable_ext_ack(true)?;
+            self.socket.set_ext_ack(true)?;
             // Without it the kernel ignores a dump's filters.
-            self.socket.enable_strict_checking(true)?;
+            self.socket.set_netlink_get_strict_chk(true)?;
             self.has_options = true;
         }
         Ok(())
@@ -122,12 +121,11 @@ impl Wire {
         self.sequence = self.sequence.wrapping_add(1);
         encode(&mut self.request, kind, flags | NlmF::REQUEST, self.sequence, request);
         let bytes = if kind == Rtm::Getaddr { SMALL_BUFFER_BYTES } else { BUFFER_BYTES };
-        if self.buffer.len() < bytes {
-            self.buffer = vec![0; bytes];
-        }
+        self.buffer.clear();
+        self.buffer.reserve_exact(bytes);
         let (mut started, mut tries, mut pause) = (None, 1, Duration::from_micros(250));
         loop {
-            uninterrupted(|| self.socket.send(&self.request, Msg::empty()))
+            uninterrupted(|| self.socket.send(&self.request, 0))
                 .map_err(|error| RouteError::Socket { attempt, error })?;
             if let Some(reply) = self.reply(attempt, &read)? {
                 return Ok(reply);
@@ -201,8 +199,12 @@ impl Wire {
     /// The next datagram. The kernel has queued it by the time that the request was sent or the one before it
     /// was read, so waiting could only mean waiting forever.
     fn receive(&mut self, attempt: Attempt) -> Result<&[u8], RouteError> {
-        let (socket, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_TRUNC);
-        let mut receive = || uninterrupted(|| Ok(recv(socket, &mut self.buffer, flags)?));
+        let mut receive = || {
+            uninterrupted(|| {
+                self.buffer.clear();
+                self.socket.recv(&mut self.buffer, MSG_DONTWAIT | MSG_TRUNC)
+            })
+        };
         // Once more where it failed: the kernel reports a socket's error once, and what is queued stays; without its
         // reply it would not be known whether a change was made.
         let length =
@@ -211,7 +213,7 @@ impl Wire {
             RouteError::Malformed {
                 attempt,
                 length,
-                reason: format!("a datagram has 1 to {} bytes", self.buffer.len()),
+                reason: format!("a datagram has 1 to {} bytes", self.buffer.capacity()),
             }
         })
     }
@@ -225,17 +227,17 @@ fn encode<const HEADER: usize>(
     sequence: u32,
     request: &Request<HEADER>,
 ) {
+    // `struct nlmsghdr`; the port ID is the kernel's business.
+    let length = Nlmsghdr::<Rtm, Buffer>::header_size() + HEADER + request.attributes.len();
     buffer.clear();
-    // `struct nlmsghdr`: its length is filled in below, and the port ID is the kernel's business.
-    buffer.extend_from_slice(&[0; 4]);
+    buffer.reserve(length);
+    buffer.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes());
     buffer.extend_from_slice(&u16::from(kind).to_ne_bytes());
     buffer.extend_from_slice(&flags.bits().to_ne_bytes());
     buffer.extend_from_slice(&sequence.to_ne_bytes());
     buffer.extend_from_slice(&[0; 4]);
     buffer.extend_from_slice(&request.header);
     buffer.extend_from_slice(&request.attributes);
-    let length = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
-    buffer[..4].copy_from_slice(&length.to_ne_bytes());
 }
 
 /// Cuts off the first message, with its padding. Messages are cut apart here, for an acknowledgement's own
