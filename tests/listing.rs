@@ -3,6 +3,8 @@
 //! Every file in `tests/corpus` is loaded into a network namespace of its own. `statements` has rules over all that nft
 //! knows, `foreign` what other software loads, `iptables` rules that iptables-nft makes, and what of them is shown in
 //! other words than nft's.
+//!
+//! With MESHWIRE_TEST_FULL in the environment, more rules are listed, and more often while they change.
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
@@ -17,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::{env, fs, io, thread};
 
-use meshwire_testkit::{enter_new, in_thread, oracle, privileged, say};
+use meshwire_testkit::{enter_new, full, in_thread, oracle, privileged, say};
 use program::program;
 use serde_json::Value as Json;
 
@@ -140,7 +142,7 @@ fn many_rules_are_listed_as_nft_lists_them() {
         let mut ruleset = "table inet t {\n".to_owned();
         for chain in 0..3 {
             writeln!(ruleset, "chain c{chain} {{").unwrap();
-            for rule in 0..2_500 {
+            for rule in 0..if full() { 2_500 } else { 800 } {
                 let address = Ipv4Addr::from(0x0a00_0000 + rule);
                 writeln!(ruleset, "ip daddr {address} tcp dport {{ {}, 9 }} counter return", rule + 10)
                     .unwrap();
@@ -172,13 +174,14 @@ fn a_listing_during_writes_is_one_generation() {
         });
         let whole: Vec<_> = whole.collect();
 
-        // One process that commits a thousand times: nft takes one transaction a line.
+        // One process that commits many times: nft takes one transaction a line.
         let mut writer =
             Command::new("nft").arg("-i").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut input = writer.stdin.take().unwrap();
         let lines = rulesets.map(|ruleset| ruleset.replace('\n', "; ").replace("{;", "{") + "\n");
+        let rounds = if full() { 1_000 } else { 250 };
         let feeder = thread::spawn(move || {
-            (0..1000).for_each(|round| input.write_all(lines[round % 2].as_bytes()).unwrap());
+            (0..rounds).for_each(|round| input.write_all(lines[round % 2].as_bytes()).unwrap());
         });
         let mut seen = [0, 0];
         while writer.try_wait().unwrap().is_none() {

@@ -14,7 +14,7 @@ pub mod ztunnel;
 
 pub use executable::copy_executable;
 pub use namespace::{Namespace, enter_new, finish, in_new_namespace, in_thread};
-pub use prerequisite::{is_ci, oracle, privileged, say, skip, skipped};
+pub use prerequisite::{full, is_ci, oracle, privileged, say, skip, skipped};
 
 /// What Istio's node agent makes in a pod with its iptables backend, as iptables-restore reads it.
 pub const ISTIO_AMBIENT_POD: &str = include_str!("istio-ambient-pod.rules");

@@ -56,6 +56,11 @@ pub fn is_ci() -> bool {
     env::var_os("CI").is_some() && geteuid().is_root()
 }
 
+/// Whether tests that are bounded take all that their figures need: `MESHWIRE_TEST_FULL` in the environment asks for it.
+pub fn full() -> bool {
+    env::var_os("MESHWIRE_TEST_FULL").is_some()
+}
+
 /// As [`skip`], for what has a result.
 ///
 /// # Panics

@@ -2,6 +2,8 @@
 
 use std::env;
 
+use meshwire_testkit::full;
+
 use crate::harness::{Nft, can_run, inside, loaded, say, text};
 
 /// What rules look up and fill.
@@ -203,10 +205,8 @@ fn random_rulesets_leave_the_same_state() {
     if !can_run() {
         return;
     }
-    let count = env::var("MESHWIRE_NFT_RULESETS").map_or_else(
-        |_| if env::var_os("MESHWIRE_TEST_FULL").is_some() { 100_000 } else { 1_000 },
-        |count| count.parse().unwrap(),
-    );
+    let count = env::var("MESHWIRE_NFT_RULESETS")
+        .map_or_else(|_| if full() { 100_000 } else { 500 }, |count| count.parse().unwrap());
     let mut dice = Dice(env::var("MESHWIRE_NFT_SEED").map_or(0x6d65_7368, |seed| seed.parse().unwrap()));
     let (mut same, mut both, mut ours_only) = (0, 0, 0);
     for _ in 0..count {

@@ -21,7 +21,7 @@ mod users;
 
 pub(crate) use client::{Client, Outcome, captured, straight};
 pub(crate) use intercept::{ISTIO_ARGS, Intercept, intercept};
-pub(crate) use meshwire_testkit::{Namespace, link, oracle, privileged, say, skip};
+pub(crate) use meshwire_testkit::{Namespace, full, link, oracle, privileged, say, skip};
 pub(crate) use network::{network, of_the_command, settle};
 pub(crate) use owner::owned_table;
 pub(crate) use pod::{Addresses, BOTH, Pod, User, V4, V6};
@@ -29,16 +29,9 @@ pub(crate) use program::{GIVEN, program};
 pub(crate) use server::Server;
 pub(crate) use users::{Users, outside};
 
-use std::env;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Whether tests whose time is bounded take all the time that their figures need: it is asked for by
-/// `MESHWIRE_TEST_FULL` in the environment.
-pub(crate) fn full() -> bool {
-    env::var_os("MESHWIRE_TEST_FULL").is_some()
-}
 
 /// Tests that keep all processors busy, and depend on when something happens, take turns: else one starves the other.
 pub(crate) fn turn() -> MutexGuard<'static, ()> {
