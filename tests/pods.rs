@@ -1,7 +1,7 @@
 //! The image in pods as their manifests say, on a real container runtime, with a real Envoy: see `pods/run.py`.
 //!
 //! It needs what `tests/pods/prepare` installs, and root: `MESHWIRE_PODS=1 cargo test --test pods` asks for it. Under CI it
-//! has to be asked for.
+//! has to be asked for. With MESHWIRE_TEST_FULL in the environment the CNI plugin, too, is the one that is shipped.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
@@ -9,6 +9,8 @@ use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use meshwire_testkit::full;
 
 /// The flag; its value may be the folder of the Python environment.
 const FLAG: &str = "MESHWIRE_PODS";
@@ -23,21 +25,39 @@ fn pods_run_as_their_manifests_say() {
     let environment = if value == "1" { root.join("target/pods") } else { PathBuf::from(value) };
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let out = temporary.join("static");
-    for package in ["meshwire", "meshwire-cni"] {
+    let shipped = |package| {
         run(Command::new(root.join("dist/build")).args(["--package", package]).arg("--out").arg(&out));
-    }
-    let apiserver = "fake-kube-apiserver";
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--package", "meshwire-testkit", "--features", "kubernetes", "--bin", apiserver]);
-    // Where most of what it depends on has been built for the tests.
+        out.join(package)
+    };
+    // What the tests of these names start, built as for all tests: with the features of fewer packages, most of what it depends
+    // on would be built once more.
     let target = temporary.parent().unwrap();
-    run(build.arg("--target-dir").arg(target).current_dir(root));
+    let mut build = Command::new(env!("CARGO"));
+    build.args([
+        "test",
+        "--no-run",
+        "--workspace",
+        "--test",
+        "kubernetes",
+        "--test",
+        "plugin",
+        "--target-dir",
+    ]);
+    // The build script of ring asks to be run again where these change, which cargo sets for each test.
+    let of_this_test = |name: &str| {
+        name == "OUT_DIR" || name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_")
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_test)) {
+        build.env_remove(name);
+    }
+    run(build.arg(target).current_dir(root));
+    let built = target.join("debug");
+    let plugin = if full() { shipped("meshwire-cni") } else { built.join("meshwire-cni") };
     let python = environment.join("bin/python3");
     assert!(python.exists(), "{}: there is none; tests/pods/prepare makes it", python.display());
     let mut pods = Command::new(python);
-    pods.arg(root.join("tests/pods/run.py")).arg("--program").arg(out.join("meshwire"));
-    pods.arg("--plugin").arg(out.join("meshwire-cni"));
-    pods.arg("--apiserver").arg(target.join("debug").join(apiserver));
+    pods.arg(root.join("tests/pods/run.py")).arg("--program").arg(shipped("meshwire"));
+    pods.arg("--plugin").arg(plugin).arg("--apiserver").arg(built.join("fake-kube-apiserver"));
     run(&mut pods);
 }
 
