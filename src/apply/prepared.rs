@@ -61,7 +61,7 @@ mod tests {
 
     use super::*;
     use crate::mesh::istio::ambient::PodInterception;
-    use crate::network::{Network, RouteSocket};
+    use crate::network::{Network, RouteError, RouteSocket};
 
     /// Each takes the allocator's lock, for which the threads of many namespaces wait. That what is equal in all of them is
     /// decoded again takes five times as many.
@@ -130,6 +130,39 @@ mod tests {
                 // All handles are others now.
                 assert_eq!(apply(&mut nft), 0, "{damage}");
             }
+        });
+    }
+
+    /// Nothing is sent where the rules are in force, but what they need is looked at.
+    #[test]
+    fn what_the_rules_need_is_restored_or_an_error() {
+        if !meshwire_testkit::oracle("ip") {
+            return;
+        }
+        let pod = PodInterception { dns: true, ..PodInterception::default() }.interception();
+        let (rule, route) = (&pod.network.rules[0], pod.network.routes[0]);
+        let prepared = pod.prepare();
+        meshwire_testkit::in_new_namespace(|| {
+            meshwire_testkit::link::up("lo");
+            let (mut nft, mut routes) = (Socket::open().unwrap(), RouteSocket::open().unwrap());
+            let mut apply = |routes: &mut RouteSocket| {
+                prepared.apply(&mut nft, routes, Counters::Keep).map(|applied| applied.commit.messages)
+            };
+            assert!(apply(&mut routes).unwrap() > 0);
+            routes.remove_rule(rule).unwrap();
+            routes.remove_local_route(route).unwrap();
+            assert_eq!(apply(&mut routes).unwrap(), 0);
+            assert!(routes.has_rule(rule).unwrap() && routes.has_local_route(route).unwrap());
+            // Somebody else's route is in its place: what was restored before that is known goes again.
+            routes.remove_rule(rule).unwrap();
+            routes.remove_local_route(route).unwrap();
+            let table = route.table.to_string();
+            let mut command = Command::new("ip");
+            command.args(["route", "add", "unreachable", "default", "table", &table]);
+            assert!(meshwire_testkit::finish(&mut command, "").status.success());
+            let error = apply(&mut routes).unwrap_err();
+            assert!(matches!(error, ApplyError::Route(RouteError::ForeignDefaultRoute { .. })), "{error}");
+            assert!(!routes.has_rule(rule).unwrap());
         });
     }
 
