@@ -1,7 +1,8 @@
 //! The image in pods as their manifests say, on a real container runtime, with a real Envoy: see `pods/run.py`.
 //!
 //! It needs what `tests/pods/prepare` installs, and root: `MESHWIRE_PODS=1 cargo test --test pods` asks for it. Under CI it
-//! has to be asked for. With MESHWIRE_TEST_FULL in the environment the CNI plugin, too, is the one that is shipped.
+//! has to be asked for. With MESHWIRE_TEST_FULL in the environment the CNI plugin, too, is the one that is shipped, and sizes and
+//! memory have limits.
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
@@ -58,6 +59,7 @@ fn pods_run_as_their_manifests_say() {
     let mut pods = Command::new(python);
     pods.arg(root.join("tests/pods/run.py")).arg("--program").arg(shipped("meshwire"));
     pods.arg("--plugin").arg(plugin).arg("--apiserver").arg(built.join("fake-kube-apiserver"));
+    pods.args(full().then_some("--shipped"));
     run(&mut pods);
 }
 

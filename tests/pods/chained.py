@@ -404,6 +404,8 @@ def it_tells_how_long_the_plugin_takes(node):
         api.server.stdin.close()
         api.server.wait(10)
     size = node.plugin.stat().st_size
+    # 3 MiB is the limit with musl (tests/dist.rs); glibc takes half a MiB more.
+    assert not node.is_shipped or size <= 7 << 19, size
     said = ", ".join(f"{name} {median:.2f} ms" for name, median in medians.items())
     ratio = medians["istio-cni"] / medians["does nothing"]
     return f"median of {ROUNDS}: {said}; ratio {ratio:.2f}; {size} bytes; {memory}"
@@ -444,5 +446,5 @@ def peak_memory(node, api, config):
         assert plugin.wait(10) == 0
     (api.run_dir / "log.sock").unlink()
     peak, anonymous = (int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.M)[1]) for name in ("VmHWM", "RssAnon"))
-    assert peak < 6 << 10 and anonymous < 1 << 10, status
+    assert not node.is_shipped or (peak < 6 << 10 and anonymous < 1 << 10), status
     return f"at most {peak} KiB resident, {anonymous} KiB of them anonymous"

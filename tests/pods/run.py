@@ -27,8 +27,9 @@ INSIDE = "MESHWIRE_PODS_INSIDE"
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", type=pathlib.Path, required=True, help="the release build")
-    parser.add_argument("--plugin", type=pathlib.Path, required=True, help="the release build of meshwire-cni")
+    parser.add_argument("--program", type=pathlib.Path, required=True, help="meshwire, static")
+    parser.add_argument("--plugin", type=pathlib.Path, required=True, help="meshwire-cni")
+    parser.add_argument("--shipped", action="store_true", help="both are as they are shipped: their sizes and memory have limits")
     parser.add_argument("--apiserver", type=pathlib.Path, required=True, help="testkit's fake-kube-apiserver")
     parser.add_argument("--envoy", type=pathlib.Path, help="Envoy's executable; by default that of the Python package")
     parser.add_argument("scenarios", nargs="*")
@@ -87,6 +88,7 @@ def world(folder, given):
         node.load(images.meshwire(folder, given.program))
         node.load(images.busybox(folder))
         node.program, node.plugin, node.apiserver = given.program, given.plugin, given.apiserver
+        node.is_shipped = given.shipped
         node.envoy = given.envoy or images.packaged_envoy()
         server = http.server.ThreadingHTTPServer((OUTSIDE, 80), Outside)
         threading.Thread(target=server.serve_forever, daemon=True).start()
