@@ -29,17 +29,10 @@ impl Message<'_> {
         if (*kind, *family) != (other.kind, other.family) {
             return Ok(false);
         }
-        let handles: &[u16] = match *kind {
-            uapi::NFT_MSG_NEWTABLE => &[uapi::NFTA_TABLE_HANDLE],
-            uapi::NFT_MSG_NEWCHAIN => &[uapi::NFTA_CHAIN_HANDLE],
-            uapi::NFT_MSG_NEWRULE => &[uapi::NFTA_RULE_HANDLE, uapi::NFTA_RULE_POSITION],
-            uapi::NFT_MSG_NEWSET => &[uapi::NFTA_SET_HANDLE],
-            uapi::NFT_MSG_NEWOBJ => &[uapi::NFTA_OBJ_HANDLE],
-            uapi::NFT_MSG_NEWFLOWTABLE => &[uapi::NFTA_FLOWTABLE_HANDLE],
-            _ => &[],
-        };
+        let position = (*kind == uapi::NFT_MSG_NEWRULE).then_some(uapi::NFTA_RULE_POSITION);
+        let handles = [self.handle_attribute(), position];
         let counts = |attribute: &Result<Attr<'_>, _>| {
-            attribute.as_ref().map_or(true, |attribute| !handles.contains(&attribute.kind))
+            attribute.as_ref().map_or(true, |attribute| !handles.contains(&Some(attribute.kind)))
         };
         let (ones, others) = (attributes.filter(counts), other.attributes.filter(counts));
         all_alike(ones, others, |one, other| {

@@ -96,6 +96,9 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
+    /// The attribute with the table's name, which has the same number in all messages, those about tables included.
+    pub(crate) const TABLE: u16 = uapi::NFTA_CHAIN_TABLE;
+
     /// Reads what follows the `nlmsghdr` of a message of nf_tables of type `nlmsg_type`.
     pub(crate) fn decode(nlmsg_type: u16, payload: &'a [u8]) -> Result<Self, DecodeError> {
         Self::decode_of(uapi::NFNL_SUBSYS_NFTABLES, nlmsg_type, payload)
@@ -124,15 +127,26 @@ impl<'a> Message<'a> {
     /// # Errors
     /// The message has none, or a length does not fit.
     pub fn table(&self) -> Result<Text<'a>, DecodeError> {
-        // The same number for all of them.
-        const TABLE: u16 = uapi::NFTA_CHAIN_TABLE;
         for attribute in self.attributes {
             let attribute = attribute?;
-            if attribute.kind == TABLE {
+            if attribute.kind == Self::TABLE {
                 return Ok(attribute.text());
             }
         }
-        Err(DecodeError::Missing { attribute: TABLE })
+        Err(DecodeError::Missing { attribute: Self::TABLE })
+    }
+
+    /// The attribute with the handle of what the message describes, if that has one.
+    pub(crate) fn handle_attribute(&self) -> Option<u16> {
+        Some(match self.kind {
+            uapi::NFT_MSG_NEWTABLE => uapi::NFTA_TABLE_HANDLE,
+            uapi::NFT_MSG_NEWCHAIN => uapi::NFTA_CHAIN_HANDLE,
+            uapi::NFT_MSG_NEWRULE => uapi::NFTA_RULE_HANDLE,
+            uapi::NFT_MSG_NEWSET => uapi::NFTA_SET_HANDLE,
+            uapi::NFT_MSG_NEWOBJ => uapi::NFTA_OBJ_HANDLE,
+            uapi::NFT_MSG_NEWFLOWTABLE => uapi::NFTA_FLOWTABLE_HANDLE,
+            _ => return None,
+        })
     }
 }
 

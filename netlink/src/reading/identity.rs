@@ -66,21 +66,7 @@ impl Identity {
             match query {
                 Query::Rules { .. } => self.add_rule(&message)?,
                 Query::Elements { .. } => self.add_elements(&message)?,
-                Query::Tables | Query::Table { .. } => {
-                    self.add_object(&message, uapi::NFTA_TABLE_NAME, uapi::NFTA_TABLE_HANDLE)?;
-                }
-                Query::Chains | Query::Chain { .. } => {
-                    self.add_object(&message, uapi::NFTA_CHAIN_TABLE, uapi::NFTA_CHAIN_HANDLE)?;
-                }
-                Query::Sets { .. } | Query::Set { .. } => {
-                    self.add_object(&message, uapi::NFTA_SET_TABLE, uapi::NFTA_SET_HANDLE)?;
-                }
-                Query::Objects { .. } => {
-                    self.add_object(&message, uapi::NFTA_OBJ_TABLE, uapi::NFTA_OBJ_HANDLE)?;
-                }
-                Query::Flowtables { .. } => {
-                    self.add_object(&message, uapi::NFTA_FLOWTABLE_TABLE, uapi::NFTA_FLOWTABLE_HANDLE)?;
-                }
+                _ => self.add_object(&message)?,
             }
         }
         // The elements' last part may be an empty list.
@@ -130,19 +116,21 @@ impl Identity {
     }
 
     /// A table, or something of one.
-    fn add_object(&mut self, message: &Message<'_>, table: u16, handle: u16) -> Result<(), DecodeError> {
-        let (mut name, mut number): (&[u8], _) = (&[], None);
+    fn add_object(&mut self, message: &Message<'_>) -> Result<(), DecodeError> {
+        let handle_attribute = message.handle_attribute();
+        let (mut table, mut handle): (&[u8], _) = (&[], None);
         for attribute in message.attributes {
             let attribute = attribute?;
-            if attribute.kind == table {
-                name = attribute.value;
-            } else if attribute.kind == handle {
-                number = Some(attribute.be64()?);
+            if attribute.kind == Message::TABLE {
+                table = attribute.value;
+            } else if Some(attribute.kind) == handle_attribute {
+                handle = Some(attribute.be64()?);
             }
         }
-        self.enter(message.family.number(), name, &[]);
-        let number = number.ok_or(DecodeError::Missing { attribute: handle })?;
-        self.entries.push(self.table.wrapping_add(number));
+        self.enter(message.family.number(), table, &[]);
+        let attribute = handle_attribute.unwrap_or_default();
+        let handle = handle.ok_or(DecodeError::Missing { attribute })?;
+        self.entries.push(self.table.wrapping_add(handle));
         Ok(())
     }
 
@@ -235,10 +223,10 @@ mod tests {
     const ELEMENTS: Query<'_> = Query::Elements { table: Text::new("t"), set: Text::new("s") };
 
     /// A datagram of messages, each with the attributes that `fill` writes.
-    fn datagram<T: Copy>(entries: &[T], fill: impl Fn(&mut AttrWriter, T)) -> Received {
+    fn datagram<T: Copy>(kind: u8, entries: &[T], fill: impl Fn(&mut AttrWriter, T)) -> Received {
         let mut writer = AttrWriter::default();
         for &entry in entries {
-            let start = message::begin(&mut writer, uapi::NFT_MSG_NEWRULE, 0, Family::Inet);
+            let start = message::begin(&mut writer, kind, 0, Family::Inet);
             fill(&mut writer, entry);
             message::end(&mut writer, start);
         }
@@ -251,7 +239,7 @@ mod tests {
     }
 
     fn rules_of(table: &str, rules: &[(&str, u64, u64)]) -> Received {
-        datagram(rules, |writer, (chain, handle, position)| {
+        datagram(uapi::NFT_MSG_NEWRULE, rules, |writer, (chain, handle, position)| {
             writer.put_str(uapi::NFTA_RULE_TABLE, table);
             writer.put_str(uapi::NFTA_RULE_CHAIN, chain);
             writer.put_be64(uapi::NFTA_RULE_HANDLE, handle);
@@ -263,7 +251,7 @@ mod tests {
 
     /// Sets by their handles.
     fn sets(handles: &[u64]) -> Received {
-        datagram(handles, |writer, handle| {
+        datagram(uapi::NFT_MSG_NEWSET, handles, |writer, handle| {
             writer.put_str(uapi::NFTA_SET_TABLE, "t");
             writer.put_be64(uapi::NFTA_SET_HANDLE, handle);
         })
@@ -271,7 +259,7 @@ mod tests {
 
     /// Elements by key and timeout.
     fn elements(elements: &[(u32, u64)]) -> Received {
-        datagram(&[elements], |writer, elements| {
+        datagram(uapi::NFT_MSG_NEWSETELEM, &[elements], |writer, elements| {
             writer.nest(uapi::NFTA_SET_ELEM_LIST_ELEMENTS, |writer| {
                 for &(key, timeout) in elements {
                     writer.nest(uapi::NFTA_LIST_ELEM, |writer| {
