@@ -2,7 +2,9 @@
 //! runtime that does what the network configuration says at each moment.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -159,7 +161,11 @@ impl Cluster {
         namespace: &Namespace,
         pod: (&str, &str),
     ) -> Result<(), String> {
-        let mut command = Command::new(self.node.path("host/opt/cni/bin").join(self.mesh.plugin()));
+        let path = self.node.path("host/opt/cni/bin").join(self.mesh.plugin());
+        // Open, so that it cannot go between this and its start.
+        let executable = File::open(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let mut command = Command::new(format!("/proc/self/fd/{}", executable.as_raw_fd()));
+        command.arg0(&path);
         let arguments = format!("IgnoreUnknown=1;K8S_POD_NAMESPACE={};K8S_POD_NAME={}", pod.0, pod.1);
         command
             .env_clear()
@@ -323,11 +329,15 @@ fn pods_start_during_a_rollout() {
             pods.len(),
             errors.len(),
         );
-        assert_eq!(errors, [""; 0]);
         assert!(longest < Duration::from_secs(10), "{longest:?}");
         if keeps {
+            assert_eq!(errors, [""; 0]);
             assert_eq!(bare.len(), 0, "{bare:#?}");
         } else {
+            // Who was called right before the entry went may miss what goes after it.
+            for error in errors {
+                assert!(error.contains("does not exist") || error.contains("No such file"), "{error}");
+            }
             assert!(!bare.is_empty(), "nothing started without an installer: the test proves nothing");
             for pod in bare {
                 // The pod may have read the configuration long before it started.
