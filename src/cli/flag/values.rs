@@ -140,7 +140,9 @@ impl<'a> Values<'a> {
     }
 
     fn variable(&self, name: &'static str) -> Option<Given> {
-        Some(Given::new(format!("environment variable {name}"), self.environment.text(name)?))
+        // Most are not set.
+        let text = self.environment.text(name)?;
+        Some(Given::new(format!("environment variable {name}"), text))
     }
 }
 
