@@ -158,7 +158,8 @@ impl Prepared<'_> {
             }
             Ok(())
         };
-        let committed = commit_all(nft, interception, self.goal(), counters, lock.as_ref(), &mut add);
+        let committed = commit_all(nft, interception, self.goal(), counters, lock.as_ref(), &mut add)
+            .map_err(|error| error.located(&interception.ruleset));
         let result = committed.and_then(|committed| {
             // The rules were in force, so the network most likely is, too.
             let restored = if is_added { Ok(()) } else { network.restore(routes, &mut added) };
@@ -223,6 +224,14 @@ impl Interception {
 }
 
 impl ApplyError {
+    /// The same, and where in the ruleset, if something of it cannot be compiled.
+    fn located(self, ruleset: &Ruleset) -> Self {
+        match self {
+            Self::NotCompiled(_) => validate(ruleset).map_or_else(Self::from, |()| self),
+            _ => self,
+        }
+    }
+
     /// Whether the kernel may have applied the ruleset nevertheless.
     #[must_use]
     pub fn outcome_is_unknown(&self) -> bool {
@@ -297,7 +306,9 @@ fn commit_all(
     needs: Needs<'_>,
 ) -> Result<(Applied, bool), ApplyError> {
     if retry(|| holds_predecessor(nft, interception))? {
+        // The second commit may not fail where the first one did not.
         validate(&interception.handover)?;
+        validate(&interception.ruleset)?;
         commit(nft, interception.handed_over().into(), Counters::Keep, None, needs)?;
     }
     commit(nft, goal, counters, lock, needs)
@@ -398,8 +409,8 @@ fn send(
     counters: Counters,
     needs: Needs<'_>,
 ) -> Result<(Commit, usize), ApplyError> {
-    needs()?;
     let mut transaction = plan.transaction(counters)?;
+    needs()?;
     let committed = nft.commit(transaction.batch());
     let kept = transaction.kept_rules();
     committed.map(|commit| (commit, kept)).map_err(|error| explain(&transaction, error))

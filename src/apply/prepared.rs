@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use nft_ruleset::plan::{Goal, Shared};
-use nft_ruleset::validate::validate;
+use nft_ruleset::validate::structure;
 
 use super::ApplyError;
 use crate::interception::Interception;
@@ -42,9 +42,10 @@ impl<'a> Prepared<'a> {
         self.shared.as_ref().map_or_else(|| self.interception.desired().into(), Goal::from)
     }
 
+    /// Looks at what no transaction is refused for before it is sent.
     pub(super) fn validate(&self) -> Result<(), ApplyError> {
         if self.is_valid.get().is_none() {
-            validate(&self.interception.ruleset)?;
+            structure(&self.interception.ruleset)?;
             self.is_valid.get_or_init(|| ());
         }
         Ok(())
@@ -56,6 +57,7 @@ mod tests {
     use std::process::Command;
     use std::time::Duration;
 
+    use nft_ruleset::Rule;
     use nft_ruleset::plan::{Comparison, Counters, Plan};
     use nftwire::{Batch, Socket};
 
@@ -163,6 +165,34 @@ mod tests {
             let error = apply(&mut routes).unwrap_err();
             assert!(matches!(error, ApplyError::Route(RouteError::ForeignDefaultRoute { .. })), "{error}");
             assert!(!routes.has_rule(rule).unwrap());
+        });
+    }
+
+    /// Whether its table is there or not, and before its routes.
+    #[test]
+    fn what_cannot_be_compiled_is_named_and_changes_nothing() {
+        let pod = PodInterception { dns: true, ..PodInterception::default() }.interception();
+        let mut wrong = pod.clone();
+        let rules =
+            &mut wrong.ruleset.tables[0].chains.iter_mut().rev().find(|chain| !chain.rules.is_empty());
+        let rules = &mut rules.as_mut().unwrap().rules;
+        rules.push(Rule::new().counter().comment("c".repeat(128)));
+        let place = format!("rule {} of ", rules.len());
+        meshwire_testkit::in_new_namespace(|| {
+            meshwire_testkit::link::up("lo");
+            let (mut nft, mut routes) = (Socket::open().unwrap(), RouteSocket::open().unwrap());
+            for _ in 0..2 {
+                for counters in [Counters::Reset, Counters::Keep] {
+                    let generation = nft.generation().unwrap();
+                    let error = wrong.prepare().apply(&mut nft, &mut routes, counters).unwrap_err();
+                    assert!(matches!(error, ApplyError::Invalid(_)), "{error}");
+                    assert!(error.to_string().starts_with(&place), "{error}");
+                    assert_eq!(nft.generation().unwrap(), generation);
+                }
+                assert!(!routes.has_rule(&pod.network.rules[0]).unwrap());
+                pod.apply(&mut nft, &mut routes, Counters::Keep).unwrap();
+                pod.network.remove(&mut routes, &mut Network::default()).unwrap();
+            }
         });
     }
 

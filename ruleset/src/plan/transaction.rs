@@ -7,11 +7,16 @@ use nftwire::expr::Immediate;
 use nftwire::{Batch, ChainFlags, ElementList, Expr, Position, Verdict};
 
 use crate::model::statement::ObjectKind;
-use crate::nft::compile::{self, AnonymousSet, NamedSet, NotCompiled, SetKey, compile_in, named_set};
+use crate::nft::compile::{
+    self, AnonymousSet, NamedSet, NotCompiled, SetKey, compile_for_kernel, compile_in, named_set,
+};
 use crate::validate::RuleLocation;
 use crate::{Chain, Family, Name, Rule, Ruleset};
 use nftwire::Text;
 use nftwire::feature::Feature;
+
+/// Bytes in which the rulesets of most pods fit: a buffer that grows is copied over and over.
+const USUAL: usize = 8 * 1024;
 
 /// A batch that is being filled with a ruleset's objects.
 #[must_use = "it does nothing before its batch is sent"]
@@ -162,7 +167,7 @@ impl<'a> Transaction<'a> {
 
     /// An empty transaction on the way to `desired`, refused if the ruleset is not of this generation any more.
     pub(super) fn new(desired: &'a Ruleset, generation: u32) -> Self {
-        let mut batch = Batch::new();
+        let mut batch = Batch::with_buffer(Vec::with_capacity(USUAL));
         batch.require_generation(generation);
         Self {
             batch,
@@ -346,7 +351,7 @@ impl<'a> Transaction<'a> {
     ) -> Result<(), NotCompiled> {
         let table = &self.desired.tables[number.table];
         let (family, name) = (table.family, table.name.as_text());
-        let mut compiled = compile_in(table, rule, self.batch.next_set_id())?;
+        let mut compiled = compile_for_kernel(table, rule, self.batch.next_set_id())?;
         self.push(object, |batch| {
             compiled.sets.iter().for_each(|set| add_anonymous_set(batch, family, name, set));
         });

@@ -73,9 +73,6 @@ pub enum Fault {
         /// The base chain from which it is reached
         from: Name,
     },
-    /// A rule has more expressions than the kernel takes.
-    #[error("the rule needs {0} expressions, the kernel takes {max}", max = uapi::NFT_RULE_MAXEXPRS)]
-    TooManyExpressions(usize),
     /// A rule has something that only can be shown.
     #[error(transparent)]
     NotCompiled(#[from] NotCompiled),

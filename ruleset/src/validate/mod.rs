@@ -4,19 +4,18 @@
 //! for loops, nor are statements compared with the hooks from which they can be reached, in tables that are new.
 //! And where it does look, its answer names no rule. So every ruleset is looked at here before it is sent.
 
+mod compiled;
 mod fault;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use nftwire::uapi;
 
 pub use self::fault::{Fault, Invalid, RuleLocation};
 use self::walk::Walk;
-use crate::nft::compile::named_set;
-use crate::nft::compile::table::object as compile_object;
 use crate::{Chain, ChainKind, Hook, Name, Ruleset, Table};
 
 /// Where nat chains can be (`hook_mask` in net/netfilter/nft_chain_nat.c, Linux 6.12).
@@ -27,6 +26,16 @@ const NAT_HOOKS: [Hook; 4] = [Hook::PreRouting, Hook::LocalIn, Hook::LocalOut, H
 /// # Errors
 /// The first thing that is wrong.
 pub fn validate(ruleset: &Ruleset) -> Result<(), Invalid> {
+    structure(ruleset)?;
+    ruleset.tables.iter().try_for_each(compiled::table)
+}
+
+/// Looks at all but what can be compiled: names, what they refer to, jumps, and where statements are allowed. What cannot be
+/// compiled is found where a [transaction](crate::plan::Plan::transaction) is made as well, but only [`validate`] says where it is.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn structure(ruleset: &Ruleset) -> Result<(), Invalid> {
     let mut names = BTreeSet::new();
     for table in &ruleset.tables {
         let fail = |fault| Err(Invalid { location: table.to_string(), fault });
@@ -45,23 +54,12 @@ pub fn validate(ruleset: &Ruleset) -> Result<(), Invalid> {
 }
 
 fn validate_table(table: &Table) -> Result<(), Invalid> {
-    table
-        .userdata
-        .with(table.comment.as_ref())
-        .map_err(|error| Invalid { location: table.to_string(), fault: error.into() })?;
-    validate_sets(table)?;
+    let sets = validate_sets(table)?;
     validate_objects(table)?;
-    let mut chains = BTreeMap::new();
     for chain in &table.chains {
         let fail = |fault| Err(Invalid { location: location(table, chain, None), fault });
         if !is_name(&chain.name) {
             return fail(Fault::Name(chain.name.clone()));
-        }
-        if chains.insert(&chain.name, chain).is_some() {
-            return fail(Fault::Duplicate);
-        }
-        if let Err(error) = chain.userdata.with(chain.comment.as_ref()) {
-            return fail(error.into());
         }
         if let Some(base) = &chain.base {
             // NF_IP_PRI_CONNTRACK (nf_tables_api.c, nft_chain_parse_hook)
@@ -81,23 +79,11 @@ fn validate_table(table: &Table) -> Result<(), Invalid> {
             }
         }
     }
-    for chain in &table.anonymous {
-        if chains.insert(&chain.name, chain).is_some() {
-            return Err(Invalid { location: location(table, chain, None), fault: Fault::Duplicate });
-        }
-    }
-    let sets = table.sets.iter().map(|set| &set.name).collect();
-    let walk = Walk { table, chains, sets };
-    walk.maps()?;
-    for chain in table.chains.iter().chain(&table.anonymous) {
-        walk.rules(chain)?;
-    }
-    walk.anonymous()?;
-    walk.nesting()?;
-    walk.statements()
+    Walk::new(table, sets)?.all()
 }
 
-fn validate_sets(table: &Table) -> Result<(), Invalid> {
+/// Returns their names.
+fn validate_sets(table: &Table) -> Result<BTreeSet<&Name>, Invalid> {
     let mut names = BTreeSet::new();
     for set in &table.sets {
         let fail = |fault| Err(Invalid { location: format!("set {} in {table}", set.name), fault });
@@ -107,11 +93,8 @@ fn validate_sets(table: &Table) -> Result<(), Invalid> {
         if !names.insert(&set.name) {
             return fail(Fault::Duplicate);
         }
-        if let Err(error) = named_set(set) {
-            return fail(error.into());
-        }
     }
-    Ok(())
+    Ok(names)
 }
 
 /// Objects, of which each kind has names of its own, and flowtables.
@@ -128,13 +111,6 @@ fn validate_objects(table: &Table) -> Result<(), Invalid> {
         }
         if !names.insert((kind.number(), &object.name)) {
             return fail(Fault::Duplicate);
-        }
-        let userdata = object.userdata.with(object.comment.as_ref());
-        let compiled = userdata.and_then(|userdata| {
-            compile_object(table.family, table.name.as_text(), object, &userdata).map(drop)
-        });
-        if let Err(error) = compiled {
-            return fail(error.into());
         }
     }
     let mut names = BTreeSet::new();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::nft::compile::NotCompiled;
 use crate::{BaseChain, DataType, Family, IP_DADDR, Op, Operand, Policy, Rule, Selector, Set};
 
 fn base(name: &str, kind: ChainKind, hook: Hook, priority: i32, rules: &[Rule]) -> Chain {
@@ -187,7 +188,11 @@ fn a_rule_has_at_most_128_expressions() {
     let full = groups(63).counter().returns();
     assert_eq!(validated(vec![regular("a", &[full])]), Ok(()));
     let too_full = groups(64).counter().returns();
-    refused(vec![regular("a", &[too_full])], "rule 1 of a in inet t", Fault::TooManyExpressions(130));
+    refused(
+        vec![regular("a", &[too_full])],
+        "rule 1 of a in inet t",
+        NotCompiled::TooManyExpressions(130).into(),
+    );
 }
 
 #[test]

@@ -7,29 +7,49 @@ use nftwire::uapi;
 use super::fault::{Fault, Invalid};
 use super::location;
 use crate::model::statement::{NatKind, ObjectKind};
-use crate::nft::compile::compile_in;
 use crate::{
     Chain, ChainKind, Element, Expression, Hook, Name, Object, Rule, Set, SetValue, Statement, Table, Verdict,
 };
 
 pub(super) struct Walk<'a> {
-    pub(super) table: &'a Table,
-    pub(super) chains: BTreeMap<&'a Name, &'a Chain>,
-    pub(super) sets: BTreeSet<&'a Name>,
+    table: &'a Table,
+    /// Those with a name, and those that belong to rules
+    chains: Vec<&'a Chain>,
+    /// Their numbers in this list
+    numbers: BTreeMap<&'a Name, usize>,
+    sets: BTreeSet<&'a Name>,
 }
 
 impl<'a> Walk<'a> {
-    /// Looks at each rule by itself.
-    pub(super) fn rules(&self, chain: &Chain) -> Result<(), Invalid> {
+    /// Of a table whose sets have these names.
+    ///
+    /// # Errors
+    /// Two chains have the same name.
+    pub(super) fn new(table: &'a Table, sets: BTreeSet<&'a Name>) -> Result<Self, Invalid> {
+        let chains: Vec<_> = table.chains.iter().chain(&table.anonymous).collect();
+        let mut numbers = BTreeMap::new();
+        for (number, chain) in chains.iter().enumerate() {
+            if numbers.insert(&chain.name, number).is_some() {
+                return Err(Invalid { location: location(table, chain, None), fault: Fault::Duplicate });
+            }
+        }
+        Ok(Self { table, chains, numbers, sets })
+    }
+
+    /// Looks at all of it.
+    pub(super) fn all(&self) -> Result<(), Invalid> {
+        self.maps()?;
+        self.chains.iter().try_for_each(|chain| self.references(chain))?;
+        self.anonymous()?;
+        let targets: Vec<_> = self.chains.iter().map(|chain| self.targets(chain)).collect();
+        self.nesting(&targets)?;
+        self.statements(&targets)
+    }
+
+    /// Looks at what each rule refers to.
+    fn references(&self, chain: &Chain) -> Result<(), Invalid> {
         for (index, rule) in chain.rules.iter().enumerate() {
             let fail = |fault| Err(Invalid { location: location(self.table, chain, Some(index)), fault });
-            let expressions = match compile_in(self.table, rule, 1) {
-                Ok(compiled) => compiled.expressions.len(),
-                Err(error) => return fail(error.into()),
-            };
-            if expressions > uapi::NFT_RULE_MAXEXPRS {
-                return fail(Fault::TooManyExpressions(expressions));
-            }
             let mut unknown = None;
             for statement in &rule.statements {
                 statement.each_set_name(&mut |name| {
@@ -50,9 +70,11 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether one rule leads to each of the chains that belong to rules.
-    pub(super) fn anonymous(&self) -> Result<(), Invalid> {
-        let all = self.table.chains.iter().chain(&self.table.anonymous);
-        let jumps: Vec<_> = all.flat_map(|chain| &chain.rules).flat_map(jumps).collect();
+    fn anonymous(&self) -> Result<(), Invalid> {
+        if self.table.anonymous.is_empty() {
+            return Ok(());
+        }
+        let jumps: Vec<_> = self.chains.iter().flat_map(|chain| &chain.rules).flat_map(jumps).collect();
         for chain in &self.table.anonymous {
             let rules = jumps.iter().filter(|name| ***name == chain.name).count();
             if rules != 1 {
@@ -64,7 +86,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What the elements of maps with a name lead to.
-    pub(super) fn maps(&self) -> Result<(), Invalid> {
+    fn maps(&self) -> Result<(), Invalid> {
         for set in &self.table.sets {
             let fault = targets_of(set).find_map(|name| self.wrong_target(name));
             let object = |element: &Element| match (&set.value, &element.value) {
@@ -79,9 +101,9 @@ impl<'a> Walk<'a> {
     }
 
     fn wrong_target(&self, name: &Name) -> Option<Fault> {
-        match self.chains.get(name) {
+        match self.numbers.get(name) {
             None => Some(Fault::MissingChain(name.clone())),
-            Some(target) if target.base.is_some() => Some(Fault::JumpToBase(name.clone())),
+            Some(&target) if self.chains[target].base.is_some() => Some(Fault::JumpToBase(name.clone())),
             Some(_) => None,
         }
     }
@@ -102,51 +124,60 @@ impl<'a> Walk<'a> {
         (!known).then(|| Fault::MissingObject { kind: kind.name(), name: name.clone() })
     }
 
-    /// The chains that `chain` jumps to, also by maps.
-    fn targets(&self, chain: &'a Chain) -> impl Iterator<Item = &'a Chain> {
-        let mut maps = Vec::new();
-        for statement in chain.rules.iter().flat_map(|rule| &rule.statements) {
-            statement.each_set_name(&mut |name| {
-                maps.extend(self.table.sets.iter().filter(|set| set.name == *name));
-            });
+    /// The numbers of the chains that `chain` jumps to, also by maps.
+    fn targets(&self, chain: &Chain) -> Vec<usize> {
+        let mut targets = Vec::new();
+        for rule in &chain.rules {
+            targets.extend(jumps(rule).filter_map(|name| self.numbers.get(name)));
+            for statement in &rule.statements {
+                statement.each_set_name(&mut |name| {
+                    let map = self.table.sets.iter().filter(|set| set.name == *name);
+                    targets.extend(map.flat_map(targets_of).filter_map(|name| self.numbers.get(name)));
+                });
+            }
         }
-        let names = chain.rules.iter().flat_map(jumps).chain(maps.into_iter().flat_map(targets_of));
-        names.filter_map(|name| self.chains.get(name).copied())
+        targets
     }
 
     /// Looks for loops, and for jumps nested deeper than the kernel's stack. Each chain's depth is computed once, so
     /// that the time grows with the number of jumps and not with the number of paths.
-    pub(super) fn nesting(&self) -> Result<(), Invalid> {
-        let mut depths = BTreeMap::new();
-        for chain in self.table.chains.iter().chain(&self.table.anonymous) {
-            let fail = |chain, fault| Err(Invalid { location: location(self.table, chain, None), fault });
-            if let Err((chain, fault)) = self.depth(chain, &mut Vec::new(), &mut depths) {
-                return fail(chain, fault);
-            }
-            if depths.get(&chain.name).is_some_and(|depth| *depth > uapi::NFT_JUMP_STACK_SIZE) {
-                let mut deepest = chain;
-                for _ in 0..uapi::NFT_JUMP_STACK_SIZE {
-                    let depth = |chain: &&'a Chain| depths.get(&chain.name).copied().unwrap_or(0);
-                    deepest = self.targets(deepest).max_by_key(depth).unwrap_or(deepest);
+    fn nesting(&self, targets: &[Vec<usize>]) -> Result<(), Invalid> {
+        let mut depths = vec![0; targets.len()];
+        for chain in 0..targets.len() {
+            let fail = |chain: usize, fault| {
+                Err(Invalid { location: location(self.table, self.chains[chain], None), fault })
+            };
+            match self.depth(chain, targets, &mut Vec::new(), &mut depths) {
+                Err((chain, fault)) => return fail(chain, fault),
+                Ok(depth) if depth > uapi::NFT_JUMP_STACK_SIZE => {
+                    let mut deepest = chain;
+                    for _ in 0..uapi::NFT_JUMP_STACK_SIZE {
+                        let next = targets[deepest].iter().copied();
+                        deepest = next.max_by_key(|target| depths[*target]).unwrap_or(deepest);
+                    }
+                    return fail(deepest, Fault::Depth);
                 }
-                return fail(deepest, Fault::Depth);
+                Ok(_) => {}
             }
         }
         Ok(())
     }
 
-    /// How many chains a packet can be in at once that enters `chain`, which was reached over those in `path`.
+    /// How many chains a packet can be in at once that enters `chain`, which was reached over those in `path`; 0 in `depths` is
+    /// not known yet.
     fn depth(
         &self,
-        chain: &'a Chain,
-        path: &mut Vec<&'a Chain>,
-        depths: &mut BTreeMap<&'a Name, usize>,
-    ) -> Result<usize, (&'a Chain, Fault)> {
-        if let Some(depth) = depths.get(&chain.name) {
-            return Ok(*depth);
+        chain: usize,
+        targets: &[Vec<usize>],
+        path: &mut Vec<usize>,
+        depths: &mut [usize],
+    ) -> Result<usize, (usize, Fault)> {
+        if depths[chain] > 0 {
+            return Ok(depths[chain]);
         }
-        if let Some(start) = path.iter().position(|before| std::ptr::eq(*before, chain)) {
-            let names: Vec<_> = path[start..].iter().map(|chain| chain.name.to_string()).collect();
+        if let Some(start) = path.iter().position(|before| *before == chain) {
+            let names: Vec<_> =
+                path[start..].iter().map(|chain| self.chains[*chain].name.to_string()).collect();
             return Err((chain, Fault::Loop(names.join(" -> "))));
         }
         // Nothing deeper is loaded, so nothing deeper needs to be followed.
@@ -155,31 +186,32 @@ impl<'a> Walk<'a> {
         }
         path.push(chain);
         let mut depth = 0;
-        for target in self.targets(chain) {
-            depth = depth.max(self.depth(target, path, depths)?);
+        for target in &targets[chain] {
+            depth = depth.max(self.depth(*target, targets, path, depths)?);
         }
         path.pop();
-        depths.insert(&chain.name, depth + 1);
+        depths[chain] = depth + 1;
         Ok(depth + 1)
     }
 
     /// Compares the statements that can be reached with what the base chains' types and hooks allow. Base chains of the
     /// same type and hook allow the same, so that a chain is looked at once for each of these.
-    pub(super) fn statements(&self) -> Result<(), Invalid> {
+    fn statements(&self, targets: &[Vec<usize>]) -> Result<(), Invalid> {
         let mut reached = BTreeSet::new();
-        for from in &self.table.chains {
+        for (number, from) in self.table.chains.iter().enumerate() {
             let Some(base) = from.base else { continue };
-            let mut rest = vec![from];
-            while let Some(chain) = rest.pop() {
-                if !reached.insert((base.kind.name(), base.hook, &chain.name)) {
+            let mut rest = vec![number];
+            while let Some(number) = rest.pop() {
+                if !reached.insert((base.kind.name(), base.hook, number)) {
                     continue;
                 }
+                let chain = self.chains[number];
                 for (index, rule) in chain.rules.iter().enumerate() {
                     if let Some(fault) = misplaced(rule, from) {
                         return Err(Invalid { location: location(self.table, chain, Some(index)), fault });
                     }
                 }
-                rest.extend(self.targets(chain));
+                rest.extend(&targets[number]);
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Why a value cannot be sent to the kernel.
 
-use nftwire::ObjectKind;
+use nftwire::{ObjectKind, uapi};
 
 use crate::{Family, Name, Op, Protocol};
 
@@ -40,6 +40,9 @@ pub enum NotCompiled {
     /// More values at once than the 16 registers of four bytes hold.
     #[error("cannot compile an expression of more than 64 bytes")]
     Registers,
+    /// A rule has more expressions than the kernel takes.
+    #[error("the rule needs {0} expressions, the kernel takes {max}", max = uapi::NFT_RULE_MAXEXPRS)]
+    TooManyExpressions(usize),
     /// A comment that nft could not read.
     #[error("cannot compile a comment of {0} bytes: nft reads at most 127")]
     Comment(usize),

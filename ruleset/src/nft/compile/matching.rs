@@ -206,7 +206,8 @@ impl<'a> Compiler<'a, '_> {
         if rest.len() < 2 {
             return;
         }
-        rest.sort_by_key(|place| self.place(place.load));
+        // A stable sort takes a page of the stack.
+        rest.sort_unstable_by_key(|place| (self.place(place.load), place.load));
         let mut gone = Vec::new();
         let mut rest = rest.into_iter();
         let Some(mut last) = rest.next() else { return };

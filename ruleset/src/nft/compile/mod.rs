@@ -69,6 +69,21 @@ pub fn compile_in<'a>(table: &Table, rule: &'a Rule, first_set_id: u32) -> Resul
     compile_with(table.family, &table.sets, rule, first_set_id)
 }
 
+/// As [`compile_in`]; refuses a rule that needs more expressions than the kernel takes.
+pub(crate) fn compile_for_kernel<'a>(
+    table: &Table,
+    rule: &'a Rule,
+    first_set_id: u32,
+) -> Result<Compiled<'a>, NotCompiled> {
+    let compiled = compile_in(table, rule, first_set_id)?;
+    match compiled.expressions.len() {
+        expressions if expressions > uapi::NFT_RULE_MAXEXPRS => {
+            Err(NotCompiled::TooManyExpressions(expressions))
+        }
+        _ => Ok(compiled),
+    }
+}
+
 /// Compiles a rule of a table of this family, of whose sets these are known. Its anonymous sets are numbered from
 /// `first_set_id` on.
 ///
