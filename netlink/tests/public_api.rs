@@ -6,9 +6,11 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
+use std::env;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::{env, fs};
 
 use public_api::Error;
 
@@ -53,15 +55,19 @@ fn crates_of(line: &str) -> impl Iterator<Item = &str> {
 /// One line an item, as rustdoc sees the crate; `None` where this toolchain's rustdoc writes another format.
 fn surface() -> Option<String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    // In a folder of its own: the one that is in use is locked.
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("public-api");
+    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    // The format is unstable, so a stable rustdoc writes it only with this variable. Nobody else may see it: build scripts would run
+    // again with it, and all that depends on them be built again.
+    let rustdoc = temporary.join(format!("rustdoc-of-{PACKAGE}"));
+    fs::write(&rustdoc, "#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec rustdoc \"$@\"\n").unwrap();
+    fs::set_permissions(&rustdoc, Permissions::from_mode(0o755)).unwrap();
+    let target = temporary.parent().unwrap();
     let output = Command::new(cargo)
         .args(["rustdoc", "--lib", "--all-features", "--locked", "--quiet", "--target-dir"])
-        .arg(&target)
+        .arg(target)
         .args(["--", "-Z", "unstable-options", "--output-format", "json", "--cap-lints", "allow"])
         .current_dir(CRATE)
-        // The format is unstable, so a stable rustdoc writes it only with this variable.
-        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTDOC", rustdoc)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
