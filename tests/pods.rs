@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use meshwire_testkit::full;
+use meshwire_testkit::{build_tests, full};
 
 /// The flag; its value may be the folder of the Python environment.
 const FLAG: &str = "MESHWIRE_PODS";
@@ -30,29 +30,8 @@ fn pods_run_as_their_manifests_say() {
         run(Command::new(root.join("dist/build")).args(["--package", package]).arg("--out").arg(&out));
         out.join(package)
     };
-    // What the tests of these names start, built as for all tests: with the features of fewer packages, most of what it depends
-    // on would be built once more.
-    let target = temporary.parent().unwrap();
-    let mut build = Command::new(env!("CARGO"));
-    build.args([
-        "test",
-        "--no-run",
-        "--workspace",
-        "--test",
-        "kubernetes",
-        "--test",
-        "plugin",
-        "--target-dir",
-    ]);
-    // The build script of ring asks to be run again where these change, which cargo sets for each test.
-    let of_this_test = |name: &str| {
-        name == "OUT_DIR" || name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_")
-    };
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_test)) {
-        build.env_remove(name);
-    }
-    run(build.arg(target).current_dir(root));
-    let built = target.join("debug");
+    // What the tests of these names start.
+    let built = build_tests(env!("CARGO_TARGET_TMPDIR"), &["--test", "kubernetes", "--test", "plugin"]);
     let plugin = if full() { shipped("meshwire-cni") } else { built.join("meshwire-cni") };
     let python = environment.join("bin/python3");
     assert!(python.exists(), "{}: there is none; tests/pods/prepare makes it", python.display());

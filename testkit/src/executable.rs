@@ -1,7 +1,8 @@
-//! Copies of executables, to be started at once.
+//! Executables: copies, to be started at once, and what else of the workspace a test needs.
 
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::{env, io};
 
 /// Copies an executable by cp(1).
 ///
@@ -13,4 +14,27 @@ use std::process::Command;
 pub fn copy_executable(from: &Path, to: &Path) {
     let status = Command::new("cp").arg(from).arg(to).status().unwrap();
     assert!(status.success(), "cp {} {}: {status}", from.display(), to.display());
+}
+
+/// Builds more of the workspace, such as `--examples`, as `cargo test --workspace` does: with the features of fewer packages, most of
+/// what it depends on would be built once more. Returns the folder with the executables.
+///
+/// `temporary` is the calling test's `CARGO_TARGET_TMPDIR`.
+///
+/// # Panics
+/// It cannot be built.
+pub fn build_tests(temporary: &str, what: &[&str]) -> PathBuf {
+    let target = Path::new(temporary).parent().unwrap();
+    let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    build.args(["test", "--no-run", "--workspace", "--locked"]).args(what).arg("--target-dir").arg(target);
+    // The build script of ring asks to be run again where these change, which cargo sets for each test.
+    let of_this_test = |name: &str| {
+        name == "OUT_DIR" || name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_")
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_test)) {
+        build.env_remove(name);
+    }
+    let status = build.stdin(Stdio::null()).stdout(io::stderr()).status().unwrap();
+    assert!(status.success(), "{build:?}: {status}");
+    target.join("debug")
 }
