@@ -24,17 +24,25 @@ pub fn copy_executable(from: &Path, to: &Path) {
 /// # Panics
 /// It cannot be built.
 pub fn build_tests(temporary: &str, what: &[&str]) -> PathBuf {
-    let target = Path::new(temporary).parent().unwrap();
-    let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["test", "--no-run", "--workspace", "--locked"]).args(what).arg("--target-dir").arg(target);
+    let mut build = cargo("test", temporary);
+    build.args(["--no-run", "--workspace", "--locked"]).args(what);
+    let status = build.stdin(Stdio::null()).stdout(io::stderr()).status().unwrap();
+    assert!(status.success(), "{build:?}: {status}");
+    Path::new(temporary).with_file_name("debug")
+}
+
+/// A command of cargo as the caller of `cargo test` would give it, with the folder that was built in.
+///
+/// `temporary` is the calling test's `CARGO_TARGET_TMPDIR`.
+pub fn cargo(command: &str, temporary: &str) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args([command, "--target-dir"]).arg(Path::new(temporary).parent().unwrap());
     // The build script of ring asks to be run again where these change, which cargo sets for each test.
     let of_this_test = |name: &str| {
         name == "OUT_DIR" || name.starts_with("CARGO_MANIFEST_") || name.starts_with("CARGO_PKG_")
     };
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_test)) {
-        build.env_remove(name);
+        cargo.env_remove(name);
     }
-    let status = build.stdin(Stdio::null()).stdout(io::stderr()).status().unwrap();
-    assert!(status.success(), "{build:?}: {status}");
-    target.join("debug")
+    cargo
 }

@@ -12,7 +12,7 @@ mod prerequisite;
 #[cfg(feature = "kubernetes")]
 pub mod ztunnel;
 
-pub use executable::{build_tests, copy_executable};
+pub use executable::{build_tests, cargo, copy_executable};
 pub use namespace::{Namespace, enter_new, finish, in_new_namespace, in_thread};
 pub use prerequisite::{full, is_ci, oracle, privileged, say, skip, skipped};
 
