@@ -27,7 +27,7 @@ use nft_ruleset::desired::Desired;
 use nft_ruleset::nft::compile::NotCompiled;
 pub use nft_ruleset::plan::Counters;
 use nft_ruleset::plan::{Comparison, Goal, Plan, PlanError, Subject, Transaction};
-use nft_ruleset::validate::{Invalid, validate};
+use nft_ruleset::validate::{Invalid, structure, validate};
 use nft_ruleset::{Family, Ruleset};
 use nftwire::feature::Feature;
 pub use prepared::Prepared;
@@ -158,8 +158,7 @@ impl Prepared<'_> {
             }
             Ok(())
         };
-        let committed = commit_all(nft, interception, self.goal(), counters, lock.as_ref(), &mut add)
-            .map_err(|error| error.located(&interception.ruleset));
+        let committed = commit_all(nft, interception, self.goal(), counters, lock.as_ref(), &mut add);
         let result = committed.and_then(|committed| {
             // The rules were in force, so the network most likely is, too.
             let restored = if is_added { Ok(()) } else { network.restore(routes, &mut added) };
@@ -284,7 +283,7 @@ pub(crate) fn apply_ruleset(
     interception: &Interception,
     counters: Counters,
 ) -> Result<Applied, ApplyError> {
-    validate(&interception.ruleset)?;
+    structure(&interception.ruleset)?;
     let goal = interception.desired().into();
     Ok(commit_all(nft, interception, goal, counters, None, &mut nothing_else)?.0)
 }
@@ -296,7 +295,7 @@ fn nothing_else() -> Result<(), RouteError> {
     Ok(())
 }
 
-/// As [`commit`], in two commits where a base chain has a successor.
+/// As [`commit`], in two commits where a base chain has a successor. What cannot be compiled is an error that says where it is.
 fn commit_all(
     nft: &mut Socket,
     interception: &Interception,
@@ -311,7 +310,7 @@ fn commit_all(
         validate(&interception.ruleset)?;
         commit(nft, interception.handed_over().into(), Counters::Keep, None, needs)?;
     }
-    commit(nft, goal, counters, lock, needs)
+    commit(nft, goal, counters, lock, needs).map_err(|error| error.located(&interception.ruleset))
 }
 
 /// Whether the kernel holds a base chain that the handover has and the ruleset has not.

@@ -42,7 +42,7 @@ impl<'a> Prepared<'a> {
         self.shared.as_ref().map_or_else(|| self.interception.desired().into(), Goal::from)
     }
 
-    /// Looks at what no transaction is refused for before it is sent.
+    /// Validates all but what making a transaction validates.
     pub(super) fn validate(&self) -> Result<(), ApplyError> {
         if self.is_valid.get().is_none() {
             structure(&self.interception.ruleset)?;
@@ -168,7 +168,7 @@ mod tests {
         });
     }
 
-    /// Whether its table is there or not, and before its routes.
+    /// With and without existing tables, and before any route is added.
     #[test]
     fn what_cannot_be_compiled_is_named_and_changes_nothing() {
         let pod = PodInterception { dns: true, ..PodInterception::default() }.interception();

@@ -8,25 +8,26 @@ use crate::nft::compile::{NotCompiled, compile_for_kernel, named_set};
 
 /// Compiles all that a table holds.
 pub(super) fn table(table: &Table) -> Result<(), Invalid> {
-    let at = |location: String| move |error: NotCompiled| Invalid { location, fault: error.into() };
-    table.userdata.with(table.comment.as_ref()).map_err(|error| at(table.to_string())(error))?;
+    let invalid = |location: String, error: NotCompiled| Invalid { location, fault: error.into() };
+    let userdata = table.userdata.with(table.comment.as_ref());
+    userdata.map_err(|error| invalid(table.to_string(), error))?;
     for set in &table.sets {
-        named_set(set).map_err(|error| at(format!("set {} in {table}", set.name))(error))?;
+        named_set(set).map_err(|error| invalid(format!("set {} in {table}", set.name), error))?;
     }
     for object in &table.objects {
         let userdata = object.userdata.with(object.comment.as_ref());
-        userdata
-            .and_then(|data| compile_object(table.family, table.name.as_text(), object, &data).map(drop))
-            .map_err(|error| {
-                at(format!("{} {} in {table}", object.data.kind().name(), object.name))(error)
-            })?;
+        let compiled = userdata
+            .and_then(|data| compile_object(table.family, table.name.as_text(), object, &data).map(drop));
+        compiled.map_err(|error| {
+            invalid(format!("{} {} in {table}", object.data.kind().name(), object.name), error)
+        })?;
     }
     for chain in table.chains.iter().chain(&table.anonymous) {
         let userdata = chain.userdata.with(chain.comment.as_ref());
-        userdata.map_err(|error| at(location(table, chain, None))(error))?;
+        userdata.map_err(|error| invalid(location(table, chain, None), error))?;
         for (index, rule) in chain.rules.iter().enumerate() {
             compile_for_kernel(table, rule, 1)
-                .map_err(|error| at(location(table, chain, Some(index)))(error))?;
+                .map_err(|error| invalid(location(table, chain, Some(index)), error))?;
         }
     }
     Ok(())
