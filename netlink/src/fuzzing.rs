@@ -2,7 +2,7 @@
 
 use crate::batch::Batch;
 use crate::dump::Progress;
-use crate::socket::Outcome;
+use crate::outcome::Outcome;
 use crate::{Chain, Family, Position, Received, Rule, Table, expr};
 
 /// The datagram as part of the dump with the sequence number 0.

@@ -59,6 +59,7 @@ mod name;
 mod netns;
 mod number;
 mod object;
+mod outcome;
 mod reading;
 mod reply;
 mod rule;
