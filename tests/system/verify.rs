@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -49,6 +51,7 @@ fn verify(pod: &Namespace, args: &[&str]) -> (i32, String) {
 
 /// Everything that the kernel holds, with handles and counters.
 fn state(pod: &Namespace) -> String {
+    wait_for_routes(pod);
     let listings = [
         "nft -a list ruleset",
         "ip -o address show dev lo",
@@ -61,8 +64,17 @@ fn state(pod: &Namespace) -> String {
     for listing in listings {
         writeln!(all, "{}", pod.command(&listing.split(' ').collect::<Vec<_>>())).unwrap();
     }
-    // An address is tentative until a worker of the kernel has looked at it; with that, its route comes.
-    all.replace(" tentative", "").lines().filter(|line| !line.contains("fe80:")).collect()
+    all
+}
+
+/// A worker of the kernel adds the route of an IPv6 address after the address itself was made.
+fn wait_for_routes(pod: &Namespace) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let lines = |listing: &str| pod.command(&listing.split(' ').collect::<Vec<_>>()).lines().count();
+    while lines("ip -6 -o address") != lines("ip -6 route show table local type local") {
+        assert!(Instant::now() < deadline, "an IPv6 address did not become local");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// The difference that the command shows, line by line, and that it changed nothing.
