@@ -9,6 +9,7 @@ pub mod value;
 
 use std::ops::RangeInclusive;
 
+use nft_ruleset::desired::Owned;
 use nft_ruleset::{IpPrefix, Name, Ruleset, Table};
 pub use presence::Profile;
 
@@ -39,6 +40,11 @@ pub(crate) fn is_bridge_text(table: &str) -> bool {
 pub(crate) fn bridges(ruleset: &Ruleset) -> Ruleset {
     let tables = ruleset.tables.iter().map(|table| Table::new(table.family, bridge_name(&table.name)));
     Ruleset { tables: tables.collect() }
+}
+
+/// What a mesh owns whose settings make these tables: them, and those that stand in for them.
+fn with_bridges(ruleset: &Ruleset) -> Owned {
+    Owned::with_kept_sets(ruleset).and(&bridges(ruleset))
 }
 
 /// Whether a mesh has this table for itself.

@@ -203,11 +203,10 @@ proptest! {
 
     /// What is not desired any more is found by the owned, so nothing may be outside of it.
     #[test]
-    fn every_chain_has_its_place_in_the_layout(sidecar in sidecars()) {
+    fn every_table_is_among_the_owned(sidecar in sidecars()) {
         let owned = sidecar::owned();
-        for (table, chain) in chains(&sidecar.ruleset()) {
-            let place = chains(&owned).find(|(other, place)| other.is_same_table(table) && place.name == chain.name);
-            prop_assert_eq!(place.map(|(_, place)| place.base), Some(chain.base));
+        for table in sidecar.ruleset().tables {
+            prop_assert!(owned.tables.iter().any(|other| other.is_same_table(&table)), "{}", table);
         }
     }
 

@@ -10,9 +10,7 @@ use std::ops::RangeInclusive;
 use nft_ruleset::IpPrefix;
 
 use crate::interception::Interception;
-use crate::mesh::bridges;
-use crate::mesh::{are_all_networks, are_all_ports};
-use nft_ruleset::desired::Owned;
+use crate::mesh::{are_all_networks, are_all_ports, with_bridges};
 use nft_ruleset::nft::compile::COMMENT_MAX;
 use nft_ruleset::{BaseChain, Chain, ChainKind, Family, Hook, Op, Policy, Rule, Ruleset, TCP_DPORT, Table};
 
@@ -123,7 +121,7 @@ impl ProxyInit {
 
 /// What is desired of the kernel where nothing is to be intercepted any more.
 pub fn nothing() -> Interception {
-    Interception { owned: Owned::with_kept_sets(&owned()).and(&bridges(&owned())), ..Interception::default() }
+    Interception { owned: with_bridges(&owned()), ..Interception::default() }
 }
 
 /// All tables and chains that some settings need, empty: with IPv6 and without.

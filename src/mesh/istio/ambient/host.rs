@@ -5,8 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{NAT_TABLE, PROBE_V4, PROBE_V6};
 use crate::interception::Interception;
-use crate::mesh::bridges;
-use nft_ruleset::desired::Owned;
+use crate::mesh::with_bridges;
 use nft_ruleset::statement::NatKind;
 use nft_ruleset::{
     Chain, ChainKind, Data, DataType, Family, Field, Hook, IP_DADDR, IP6_DADDR, Op, Operand, Rule, Ruleset,
@@ -71,7 +70,7 @@ impl HostInterception {
     /// An empty desired state, which removes what any settings make.
     pub fn nothing() -> Interception {
         let owned = Ruleset { tables: vec![table([false, true].map(|native| chain(native, Vec::new())))] };
-        Interception { owned: Owned::with_kept_sets(&owned).and(&bridges(&owned)), ..Interception::default() }
+        Interception { owned: with_bridges(&owned), ..Interception::default() }
     }
 
     fn with_chains<const N: usize>(&self, native: [bool; N]) -> Ruleset {

@@ -8,12 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{NAT_TABLE, PROBE_V4, PROBE_V6};
 use crate::interception::Interception;
-use crate::mesh::bridges;
 use crate::mesh::istio::guest::to_elsewhere;
 use crate::mesh::istio::interface::{Interface, iifname};
 use crate::mesh::istio::priority;
+use crate::mesh::with_bridges;
 use crate::network::{self, LocalRoute, Network, PolicyRule};
-use nft_ruleset::desired::Owned;
 use nft_ruleset::{
     Chain, ChainKind, DataType, Expression, Family, Hook, Op, Operator, Rule, Ruleset, Selector, Statement,
     TCP_DPORT, Table, Target, UDP_DPORT, UDP_SPORT, Verdict,
@@ -118,7 +117,7 @@ impl PodInterception {
     pub fn nothing() -> Interception {
         let owned = Rules::default().into_tables();
         Interception {
-            owned: Owned::with_kept_sets(&owned).and(&bridges(&owned)),
+            owned: with_bridges(&owned),
             owned_network: network([network::Family::V4, network::Family::V6]),
             ..Interception::default()
         }

@@ -14,10 +14,8 @@ use nft_ruleset::{IpPrefix, Ipv4Prefix};
 
 pub use super::interface::{Interface, InterfaceError};
 use crate::interception::Interception;
-use crate::mesh::bridges;
-use crate::mesh::{are_all_networks, are_all_ports};
+use crate::mesh::{are_all_networks, are_all_ports, with_bridges};
 use crate::network::{self, Network};
-use nft_ruleset::desired::Owned;
 pub use pod::deciding_address;
 pub use tables::owned;
 
@@ -215,7 +213,7 @@ impl Sidecar {
         Interception {
             ruleset: self.ruleset(),
             network: self.network(),
-            owned: Owned::with_kept_sets(&owned()).and(&bridges(&owned())),
+            owned: with_bridges(&owned()),
             owned_network: self.owned_network(),
             ..Interception::default()
         }

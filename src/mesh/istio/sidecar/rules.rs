@@ -48,12 +48,7 @@ impl Sidecar {
         if !self.ipv6 && !self.native_nftables {
             rules.leave_ipv6_alone();
         }
-        let mut ruleset = rules.into_ruleset();
-        for table in &mut ruleset.tables {
-            table.chains.retain(|chain| !chain.rules.is_empty());
-        }
-        ruleset.tables.retain(|table| !table.chains.is_empty());
-        ruleset
+        rules.into_ruleset()
     }
 
     fn skip_interfaces(&self, rules: &mut Rules) {

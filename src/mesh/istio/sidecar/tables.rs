@@ -1,13 +1,17 @@
 //! The tables and chains that the rules go into.
 
-use nft_ruleset::{Chain, ChainKind, Family, Hook, Rule, Ruleset, Table};
+use nft_ruleset::{BaseChain, Chain, ChainKind, Family, Hook, Policy, Rule, Ruleset, Table};
 
 use crate::mesh::istio::priority;
 
-/// All tables and chains that some settings need, empty.
+const NAT: &str = "istio-proxy-nat";
+const MANGLE: &str = "istio-proxy-mangle";
+const RAW: &str = "istio-proxy-raw";
+
+/// All tables that some settings need, empty.
 #[must_use]
 pub fn owned() -> Ruleset {
-    Rules::default().into_ruleset()
+    Ruleset { tables: [NAT, MANGLE, RAW].map(|name| Table::new(Family::Inet, name)).into() }
 }
 
 #[derive(Default)]
@@ -64,76 +68,52 @@ impl Rules {
         }
     }
 
+    /// The chains that have rules, in the tables that have chains.
     pub(super) fn into_ruleset(self) -> Ruleset {
+        use ChainKind::{Filter, Nat, Route};
         let Self { nat, mangle, raw } = self;
-        Ruleset {
-            tables: vec![
-                Table::with_chains(
-                    Family::Inet,
-                    "istio-proxy-nat",
-                    [
-                        Chain::at_hook(
-                            "prerouting",
-                            ChainKind::Nat,
-                            Hook::PreRouting,
-                            priority::NAT,
-                            nat.prerouting,
-                        ),
-                        Chain::at_hook("output", ChainKind::Nat, Hook::LocalOut, priority::NAT, nat.output),
-                        Chain::regular("istio-inbound", nat.inbound),
-                        Chain::regular("istio-redirect", nat.redirect),
-                        Chain::regular("istio-in-redirect", nat.in_redirect),
-                        Chain::regular("istio-output", nat.istio_output),
-                        Chain::regular("istio-output-dns", nat.output_dns),
-                    ],
-                ),
-                Table::with_chains(
-                    Family::Inet,
-                    "istio-proxy-mangle",
-                    [
-                        Chain::at_hook(
-                            "prerouting",
-                            ChainKind::Filter,
-                            Hook::PreRouting,
-                            priority::MANGLE,
-                            mangle.prerouting,
-                        ),
-                        Chain::at_hook(
-                            "output",
-                            ChainKind::Route,
-                            Hook::LocalOut,
-                            priority::MANGLE,
-                            mangle.output,
-                        ),
-                        Chain::regular("istio-divert", mangle.divert),
-                        Chain::regular("istio-tproxy", mangle.tproxy),
-                        Chain::regular("istio-inbound", mangle.inbound),
-                        Chain::regular("istio-drop", mangle.drop),
-                    ],
-                ),
-                Table::with_chains(
-                    Family::Inet,
-                    "istio-proxy-raw",
-                    [
-                        Chain::at_hook(
-                            "prerouting",
-                            ChainKind::Filter,
-                            Hook::PreRouting,
-                            priority::RAW,
-                            raw.prerouting,
-                        ),
-                        Chain::at_hook(
-                            "output",
-                            ChainKind::Filter,
-                            Hook::LocalOut,
-                            priority::RAW,
-                            raw.output,
-                        ),
-                        Chain::regular("istio-inbound", raw.inbound),
-                        Chain::regular("istio-output-dns", raw.output_dns),
-                    ],
-                ),
-            ],
-        }
+        let base = |kind, hook, priority| Some(BaseChain { kind, hook, priority, policy: Policy::Accept });
+        let tables = [
+            table(
+                NAT,
+                [
+                    ("prerouting", base(Nat, Hook::PreRouting, priority::NAT), nat.prerouting),
+                    ("output", base(Nat, Hook::LocalOut, priority::NAT), nat.output),
+                    ("istio-inbound", None, nat.inbound),
+                    ("istio-redirect", None, nat.redirect),
+                    ("istio-in-redirect", None, nat.in_redirect),
+                    ("istio-output", None, nat.istio_output),
+                    ("istio-output-dns", None, nat.output_dns),
+                ],
+            ),
+            table(
+                MANGLE,
+                [
+                    ("prerouting", base(Filter, Hook::PreRouting, priority::MANGLE), mangle.prerouting),
+                    ("output", base(Route, Hook::LocalOut, priority::MANGLE), mangle.output),
+                    ("istio-divert", None, mangle.divert),
+                    ("istio-tproxy", None, mangle.tproxy),
+                    ("istio-inbound", None, mangle.inbound),
+                    ("istio-drop", None, mangle.drop),
+                ],
+            ),
+            table(
+                RAW,
+                [
+                    ("prerouting", base(Filter, Hook::PreRouting, priority::RAW), raw.prerouting),
+                    ("output", base(Filter, Hook::LocalOut, priority::RAW), raw.output),
+                    ("istio-inbound", None, raw.inbound),
+                    ("istio-output-dns", None, raw.output_dns),
+                ],
+            ),
+        ];
+        Ruleset { tables: tables.into_iter().filter(|table| !table.chains.is_empty()).collect() }
     }
+}
+
+fn table<const N: usize>(name: &str, chains: [(&str, Option<BaseChain>, Vec<Rule>); N]) -> Table {
+    let with_rules = chains.into_iter().filter(|(.., rules)| !rules.is_empty());
+    let chains =
+        with_rules.map(|(name, base, rules)| Chain { name: name.into(), base, rules, ..Chain::default() });
+    Table { chains: chains.collect(), ..Table::new(Family::Inet, name) }
 }
