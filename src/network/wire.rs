@@ -38,7 +38,6 @@ pub(super) struct Wire {
     socket: Socket,
     /// For the next request
     request: Vec<u8>,
-    buffer: Vec<u8>,
     sequence: u32,
     is_lock: bool,
     /// Whether the options are set that all requests but the plainest need
@@ -54,7 +53,7 @@ impl Wire {
         // To the kernel, and the kernel refuses what other processes send to it: neither can they pass for the kernel,
         // nor fill the queue (`netlink_getsockbyportid` in net/netlink/af_netlink.c).
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, request: Vec::new(), buffer: Vec::new(), sequence: 0, is_lock, has_options: false })
+        Ok(Self { socket, request: Vec::new(), sequence: 0, is_lock, has_options: false })
     }
 
     /// Whether it has the port ID that is the lock.
@@ -121,13 +120,13 @@ impl Wire {
         self.sequence = self.sequence.wrapping_add(1);
         encode(&mut self.request, kind, flags | NlmF::REQUEST, self.sequence, request);
         let bytes = if kind == Rtm::Getaddr { SMALL_BUFFER_BYTES } else { BUFFER_BYTES };
-        self.buffer.clear();
-        self.buffer.reserve_exact(bytes);
+        // Not kept: another socket, which reads the rules, takes its memory.
+        let mut buffer = Vec::with_capacity(bytes);
         let (mut started, mut tries, mut pause) = (None, 1, Duration::from_micros(250));
         loop {
             uninterrupted(|| self.socket.send(&self.request, 0))
                 .map_err(|error| RouteError::Socket { attempt, error })?;
-            if let Some(reply) = self.reply(attempt, &read)? {
+            if let Some(reply) = self.reply(attempt, &mut buffer, &read)? {
                 return Ok(reply);
             }
             let started = started.get_or_insert_with(Instant::now);
@@ -144,15 +143,16 @@ impl Wire {
     /// would fail with EBUSY while a dump is under way. `None` is a dump whose parts are of different
     /// moments.
     fn reply<T>(
-        &mut self,
+        &self,
         attempt: Attempt,
+        buffer: &mut Vec<u8>,
         read: impl Fn(&[u8]) -> Result<Option<T>, DecodeError>,
     ) -> Result<Option<Vec<T>>, RouteError> {
         let sequence = self.sequence;
         let mut found = Ok(Vec::new());
         let mut interrupted = false;
         loop {
-            let datagram = self.receive(attempt)?;
+            let datagram = self.receive(attempt, buffer)?;
             let malformed =
                 |reason: String| RouteError::Malformed { attempt, length: datagram.len(), reason };
             let mut rest = datagram;
@@ -198,23 +198,21 @@ impl Wire {
 
     /// The next datagram. The kernel has queued it by the time that the request was sent or the one before it
     /// was read, so waiting could only mean waiting forever.
-    fn receive(&mut self, attempt: Attempt) -> Result<&[u8], RouteError> {
+    fn receive<'a>(&self, attempt: Attempt, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], RouteError> {
         let mut receive = || {
             uninterrupted(|| {
-                self.buffer.clear();
-                self.socket.recv(&mut self.buffer, MSG_DONTWAIT | MSG_TRUNC)
+                buffer.clear();
+                self.socket.recv(buffer, MSG_DONTWAIT | MSG_TRUNC)
             })
         };
         // Once more where it failed: the kernel reports a socket's error once, and what is queued stays; without its
         // reply it would not be known whether a change was made.
         let length =
             receive().or_else(|_| receive()).map_err(|error| RouteError::Reply { attempt, error })?;
-        self.buffer.get(..length).filter(|datagram| !datagram.is_empty()).ok_or_else(|| {
-            RouteError::Malformed {
-                attempt,
-                length,
-                reason: format!("a datagram has 1 to {} bytes", self.buffer.capacity()),
-            }
+        buffer.get(..length).filter(|datagram| !datagram.is_empty()).ok_or_else(|| RouteError::Malformed {
+            attempt,
+            length,
+            reason: format!("a datagram has 1 to {} bytes", buffer.capacity()),
         })
     }
 }
