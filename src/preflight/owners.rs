@@ -8,6 +8,7 @@ use nft_ruleset::snapshot::{Depth, Scope, Snapshot};
 use nftwire::{Error, Family, Socket};
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
+use nix::unistd::{getpid, gettid};
 
 use crate::{mesh, trace};
 
@@ -89,7 +90,7 @@ pub fn of_nf_tables(socket: &mut Socket) -> Result<Vec<Owner>, Error> {
 /// not be read.
 #[must_use]
 pub fn of_legacy_iptables() -> Option<Vec<String>> {
-    let (mut tables, of_ipv6) = (legacy_tables(IPV4)?, legacy_tables(IPV6)?);
+    let (mut tables, of_ipv6) = (IPV4.tables()?, IPV6.tables()?);
     tables.extend(of_ipv6);
     Some(tables)
 }
@@ -98,23 +99,44 @@ pub fn of_legacy_iptables() -> Option<Vec<String>> {
 /// only besides, and a table stays when its rules go: without tables of IPv4, those of IPv6 are not a mesh's.
 #[must_use]
 pub(crate) fn of_a_mesh_by_legacy_iptables() -> Option<Vec<String>> {
-    let mut tables = legacy_tables(IPV4)?;
+    let mut tables = IPV4.tables()?;
     if !tables.is_empty() {
-        tables.extend(legacy_tables(IPV6)?);
+        tables.extend(IPV6.tables()?);
     }
     Some(tables)
 }
 
-/// A family as nft writes it, and where the kernel lists its legacy tables.
-const IPV4: (&str, &str) = ("ip", "/proc/thread-self/net/ip_tables_names");
-const IPV6: (&str, &str) = ("ip6", "/proc/thread-self/net/ip6_tables_names");
+/// A family of legacy tables.
+struct Legacy {
+    /// As nft writes it
+    family: &'static str,
+    /// Where the kernel lists those in the network namespace of the process's first thread. The process's entry in /proc is made
+    /// when it is first asked for, and a thread's own in addition, which takes longer than to read the file.
+    of_process: &'static str,
+    /// The same for the calling thread
+    of_thread: &'static str,
+}
 
-fn legacy_tables((family, file): (&str, &str)) -> Option<Vec<String>> {
-    match names_in(file) {
-        Ok(names) => Some(names.lines().map(|name| format!("{family} {name}")).collect()),
-        // Without the module there are no such tables.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Vec::new()),
-        Err(_) => None,
+const IPV4: Legacy = Legacy {
+    family: "ip",
+    of_process: "/proc/self/net/ip_tables_names",
+    of_thread: "/proc/thread-self/net/ip_tables_names",
+};
+const IPV6: Legacy = Legacy {
+    family: "ip6",
+    of_process: "/proc/self/net/ip6_tables_names",
+    of_thread: "/proc/thread-self/net/ip6_tables_names",
+};
+
+impl Legacy {
+    fn tables(&self) -> Option<Vec<String>> {
+        let file = if gettid() == getpid() { self.of_process } else { self.of_thread };
+        match names_in(file) {
+            Ok(names) => Some(names.lines().map(|name| format!("{} {name}", self.family)).collect()),
+            // Without the module there are no such tables.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Vec::new()),
+            Err(_) => None,
+        }
     }
 }
 
