@@ -6,6 +6,8 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+// What the instrumented code calls.
+use libfuzzer_sys as _;
 use nftwire::{Family, Name, Query, Set, Socket};
 
 /// A seed that is longer than that makes the fuzzer slow.
