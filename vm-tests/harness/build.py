@@ -62,7 +62,8 @@ def build(cache: Path, architecture: Architecture, order: Order) -> Build:
         own = [] if architecture.is_host else ["--target", architecture.target]
         subprocess.run([ROOT / "dist/build", *own, "--out", folder], check=True, env=os.environ | environment)
         program = folder / "meshwire"
-    messages = cargo(environment | made_so(order), *arguments(architecture, order)) if order.tests else ""
+    is_missing = order.tests or not program
+    messages = cargo(environment | made_so(order), *arguments(architecture, order)) if is_missing else ""
     made = {}
     for message in map(json.loads, messages.splitlines()):
         if not message.get("executable"):
@@ -82,7 +83,10 @@ def made_so(order: Order) -> dict[str, str]:
 
 
 def arguments(architecture: Architecture, order: Order) -> list[str]:
-    """Of cargo, which makes the tests."""
+    """Of cargo, which makes the tests, or where there are none, the program."""
+    if not order.tests:
+        where = ["--package=meshwire", "--target", architecture.target] if order.is_static else ["--workspace"]
+        return ["build", *where, "--bin=meshwire", "--locked", "--message-format", "json-render-diagnostics"]
     chosen = [TESTS[name] for name in sorted(order.tests)]
     if order.is_static:
         packages = sorted({package for package, _ in chosen})
