@@ -62,15 +62,19 @@ fn state(pod: &Namespace) -> String {
     ];
     let mut all = String::new();
     for listing in listings {
-        writeln!(all, "{}", pod.command(&listing.split(' ').collect::<Vec<_>>())).unwrap();
+        writeln!(all, "{}", listed(pod, listing)).unwrap();
     }
     all
+}
+
+fn listed(pod: &Namespace, listing: &str) -> String {
+    pod.command(&listing.split(' ').collect::<Vec<_>>())
 }
 
 /// A worker of the kernel adds the route of an IPv6 address after the address itself was made.
 fn wait_for_routes(pod: &Namespace) {
     let deadline = Instant::now() + Duration::from_secs(20);
-    let lines = |listing: &str| pod.command(&listing.split(' ').collect::<Vec<_>>()).lines().count();
+    let lines = |listing| listed(pod, listing).lines().count();
     while lines("ip -6 -o address") != lines("ip -6 route show table local type local") {
         assert!(Instant::now() < deadline, "an IPv6 address did not become local");
         thread::sleep(Duration::from_millis(1));
