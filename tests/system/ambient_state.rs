@@ -133,8 +133,8 @@ fn policy_routing_is_there_once_for_each_family() {
         ours(),
         [
             "32764:\tfrom all fwmark 0x111/0xfff lookup 100",
-            "32764:\tfrom all fwmark 0x111/0xfff lookup 100",
             "local default dev lo table 100 scope host ",
+            "32764:\tfrom all fwmark 0x111/0xfff lookup 100",
             "local default dev lo table 100 metric 1024 pref medium",
         ]
     );

@@ -7,9 +7,7 @@ use super::Namespace;
 
 /// Every address, policy rule and route of the namespace, one a line, but for those that a link brings with it.
 pub(crate) fn network(namespace: &Namespace) -> Vec<String> {
-    settle(namespace);
-    let listings = ["-o address", "-4 rule", "-6 rule", "-4 route show table all", "-6 route show table all"];
-    let listings = listings.map(|words| ip(namespace, words));
+    let listings = [ip(namespace, "-4"), settled(namespace)];
     let lines = listings.iter().flat_map(|listing| listing.lines());
     // Those come and go for seconds after the link is up.
     lines.filter(|line| !line.contains("fe80:") && !line.contains("ff00::/8")).map(str::to_owned).collect()
@@ -22,8 +20,17 @@ pub(crate) fn network(namespace: &Namespace) -> Vec<String> {
 ///
 /// When that takes too long.
 pub(crate) fn settle(namespace: &Namespace) {
+    settled(namespace);
+}
+
+/// What `ip` says of IPv6 then.
+fn settled(namespace: &Namespace) -> String {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while ip(namespace, "-6 address show dev lo").contains("tentative") {
+    loop {
+        let listing = ip(namespace, "-6");
+        if !listing.lines().any(|line| line.contains(": lo ") && line.contains("tentative")) {
+            return listing;
+        }
         assert!(Instant::now() < deadline, "an address is still tentative");
         thread::sleep(Duration::from_millis(10));
     }
@@ -37,7 +44,7 @@ pub(crate) fn of_the_command(network: &[String]) -> Vec<String> {
     lines.map(|line| line.split_once(": ").map_or(line.clone(), |(_number, rest)| rest.to_owned())).collect()
 }
 
-fn ip(namespace: &Namespace, words: &str) -> String {
-    let argv: Vec<_> = ["ip"].into_iter().chain(words.split_whitespace()).collect();
-    namespace.command(&argv)
+/// All that `ip` says of a family, by one process.
+fn ip(namespace: &Namespace, family: &str) -> String {
+    namespace.feed(&["ip", "-o", family, "-batch", "-"], "address\nrule\nroute show table all\n")
 }
