@@ -144,9 +144,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         return ExitCode::from(USAGE);
     }
     drop_log_flags(&mut arguments);
-    if let Some(code) = run_plain(&arguments) {
-        return code;
-    }
+    run_plain(&arguments).unwrap_or_else(|| run_parsed(arguments))
+}
+
+/// Runs the command that clap finds in the arguments. By itself, since a pod's command has no use for the two KiB of stack that it
+/// takes.
+#[inline(never)]
+fn run_parsed(arguments: Vec<OsString>) -> ExitCode {
     let matches = match parse(arguments) {
         Ok(matches) => matches,
         Err((error, log)) => return refuse(&error, log),

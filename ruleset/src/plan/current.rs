@@ -102,7 +102,9 @@ pub(super) struct CurrentChain {
 }
 
 impl CurrentTable {
-    /// `compared` says whether the elements of sets were read.
+    /// `compared` says whether the elements of sets were read. By itself, since a first run finds no table, and has no use for the
+    /// six KiB of stack that reading one takes.
+    #[inline(never)]
     pub(super) fn new(
         table: &TableSnapshot,
         desired: Desired<'_>,
