@@ -7,7 +7,8 @@ use super::Namespace;
 
 /// Every address, policy rule and route of the namespace, one a line, but for those that a link brings with it.
 pub(crate) fn network(namespace: &Namespace) -> Vec<String> {
-    let listings = [ip(namespace, "-4"), settled(namespace)];
+    // In this order: a route comes an instant after its address is in use.
+    let listings = [settled(namespace), ip(namespace, &["-6"], "rule\nroute show table all\n")];
     let lines = listings.iter().flat_map(|listing| listing.lines());
     // Those come and go for seconds after the link is up.
     lines.filter(|line| !line.contains("fe80:") && !line.contains("ff00::/8")).map(str::to_owned).collect()
@@ -23,11 +24,11 @@ pub(crate) fn settle(namespace: &Namespace) {
     settled(namespace);
 }
 
-/// What `ip` says of IPv6 then.
+/// The addresses then, and what `ip` says of IPv4.
 fn settled(namespace: &Namespace) -> String {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let listing = ip(namespace, "-6");
+        let listing = ip(namespace, &[], "address\nrule\nroute show table all root 0.0.0.0/0\n");
         if !listing.lines().any(|line| line.contains(": lo ") && line.contains("tentative")) {
             return listing;
         }
@@ -44,7 +45,7 @@ pub(crate) fn of_the_command(network: &[String]) -> Vec<String> {
     lines.map(|line| line.split_once(": ").map_or(line.clone(), |(_number, rest)| rest.to_owned())).collect()
 }
 
-/// All that `ip` says of a family, by one process.
-fn ip(namespace: &Namespace, family: &str) -> String {
-    namespace.feed(&["ip", "-o", family, "-batch", "-"], "address\nrule\nroute show table all\n")
+/// What `ip` says to these lines, by one process.
+fn ip(namespace: &Namespace, options: &[&str], lines: &str) -> String {
+    namespace.feed(&[&["ip", "-o", "-batch", "-"], options].concat(), lines)
 }
